@@ -1,0 +1,18 @@
+//! The vocabulary of Fleuve: ids, offsets, frontiers, deltas, errors and the clock.
+//!
+//! Every other crate may use this one; it uses nothing but Arrow. It holds no state and does no I/O.
+//! It must not know about SQL, Kafka, files or the catalog.
+
+mod clock;
+mod delta;
+mod error;
+mod frontier;
+mod id;
+mod schema;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use delta::{Delta, consolidate_rows};
+pub use error::{Error, ErrorKind, Location, Result};
+pub use frontier::{Epoch, Frontier};
+pub use id::ObjectId;
+pub use schema::{PSEUDO_COLUMNS, is_pseudo_column, pseudo_fields, sql_type_name};

@@ -1,0 +1,2 @@
+mod object;
+pub use object::{Object, ObjectKind};

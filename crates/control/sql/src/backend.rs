@@ -1,0 +1,216 @@
+//! What this room asks of whoever runs the platform (the app), and what it hands over.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::LogicalPlan;
+use fleuve_catalog::{Object, ObjectKind};
+use fleuve_types::{Delta, Epoch, ObjectId, Result};
+use futures::Stream;
+
+/// An object with its statement bound: what the running platform needs to know about it.
+#[derive(Clone, Debug)]
+pub struct BoundObject {
+    /// What the catalog keeps.
+    pub object: Object,
+    /// What its statement means.
+    pub spec: Spec,
+}
+
+/// The meaning of a `CREATE` statement.
+#[derive(Clone, Debug)]
+pub enum Spec {
+    /// `CREATE STREAM`
+    Stream(StreamSpec),
+    /// `CREATE SOURCE`
+    Source(SourceSpec),
+    /// `CREATE MATERIALIZED VIEW`
+    View(ViewSpec),
+    /// `CREATE SINK`
+    Sink(SinkSpec),
+}
+
+impl Spec {
+    /// The kind of object.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Spec::Stream(_) => ObjectKind::Stream,
+            Spec::Source(_) => ObjectKind::Source,
+            Spec::View(_) => ObjectKind::View,
+            Spec::Sink(_) => ObjectKind::Sink,
+        }
+    }
+}
+
+/// A stream: its own columns (without the pseudo-columns), how bytes become rows, and how long they stay.
+#[derive(Clone, Debug)]
+pub struct StreamSpec {
+    /// The stream's own columns in order.
+    pub schema: SchemaRef,
+    /// `WATERMARK FOR column AS column - INTERVAL ...`
+    pub watermark: Option<Watermark>,
+    /// `json`, `avro`, `csv`, `combined_log`, `text`, `raw` (see fleuve-formats).
+    pub format: String,
+    /// The options of the format, by lower-case key (`delimiter`, `header`, ...).
+    pub format_options: BTreeMap<String, String>,
+    /// Number of partitions, at least 1.
+    pub partitions: u32,
+    /// Records older than this may go; `None` keeps them for ever.
+    pub retention_ms: Option<i64>,
+    /// A partition larger than this loses its oldest segments; `None` is no limit.
+    pub retention_bytes: Option<i64>,
+    /// `CHECK (...)` constraints as SQL text; a row that fails one is a dead letter.
+    pub checks: Vec<String>,
+}
+
+/// The event-time column of a stream and how late a row may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The event-time column.
+    pub column: String,
+    /// How far the watermark stays behind the latest event time, in microseconds.
+    pub delay_us: i64,
+}
+
+/// A source: a connector that feeds a stream.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// The stream it feeds.
+    pub into: ObjectId,
+    /// `file`
+    pub connector: String,
+    /// Its options without `connector`, by lower-case key.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A view: its query, bound and analysed but not yet optimised. Table scans carry full names
+/// (`environment.namespace.object`); [`ViewSpec::inputs`] says which object each one is.
+#[derive(Clone, Debug)]
+pub struct ViewSpec {
+    /// The query as the user wrote it.
+    pub query: String,
+    /// The logical plan, with every table function of ours already rewritten to ordinary SQL.
+    pub plan: LogicalPlan,
+    /// The columns of the answer; names are unique.
+    pub schema: SchemaRef,
+    /// `(namespace, name) -> id` of every stream and view that the plan scans.
+    pub inputs: BTreeMap<(String, String), ObjectId>,
+}
+
+/// How a sink writes a view's changes into a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkMode {
+    /// By key: the new row as value, a tombstone when it is gone.
+    Upsert,
+    /// Every change as a record with its sign (`_weight` column / header).
+    Changes,
+}
+
+/// A sink from a view into a stream.
+#[derive(Clone, Debug)]
+pub struct SinkSpec {
+    /// The view it reads.
+    pub from: ObjectId,
+    /// The stream it writes; made by the sink's statement if it did not exist.
+    pub into: ObjectId,
+    /// `json` or `avro`
+    pub format: String,
+    /// How changes are written.
+    pub mode: SinkMode,
+    /// The key columns for [`SinkMode::Upsert`].
+    pub key: Vec<String>,
+    /// All options as given, by lower-case key.
+    pub options: BTreeMap<String, String>,
+}
+
+/// One change of the catalog. A list of them is applied whole or not at all.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A new object. Its id was made by the binder.
+    Create(BoundObject),
+    /// The same name and id with another definition.
+    Replace(BoundObject),
+    /// The object goes; nothing may depend on it afterwards.
+    Drop(ObjectId),
+    /// Only the comments changed.
+    Comment(Object),
+}
+
+/// All objects at one moment, bound. Cheap to clone through its `Arc`.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectSet {
+    /// By `(namespace, name)`.
+    pub by_name: BTreeMap<(String, String), Arc<BoundObject>>,
+}
+
+impl ObjectSet {
+    /// The object of that name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<BoundObject>> {
+        self.by_name.get(&(namespace.to_string(), name.to_string()))
+    }
+
+    /// The object of that id.
+    pub fn by_id(&self, id: ObjectId) -> Option<&Arc<BoundObject>> {
+        self.by_name.values().find(|o| o.object.id == id)
+    }
+}
+
+/// Everything a query reads, at one epoch.
+pub trait Snapshot: Send + Sync {
+    /// The epoch that all views of this snapshot show.
+    fn epoch(&self) -> Epoch;
+    /// The provider of a stream or view (streams with their pseudo-columns after their own), or of a system table in
+    /// namespace `fleuve`. `None` if there is none of that name.
+    fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>>;
+    /// The names of a namespace's tables; used for listings and completion.
+    fn names(&self, namespace: &str) -> Vec<String>;
+    /// The namespaces.
+    fn namespaces(&self) -> Vec<String>;
+}
+
+/// One step of a subscription: what changed in one epoch. The first step is the answer as it stood (all weights positive).
+#[derive(Clone, Debug)]
+pub struct ChangeSet {
+    /// The epoch whose change this is.
+    pub epoch: Epoch,
+    /// The change; may be empty (a heartbeat).
+    pub delta: Delta,
+}
+
+/// A view's changes as they happen. Ends with an error when the reader is too slow or the view is dropped.
+pub struct Subscription {
+    /// The columns of the rows.
+    pub schema: SchemaRef,
+    /// The changes.
+    pub changes: Pin<Box<dyn Stream<Item = Result<ChangeSet>> + Send>>,
+}
+
+/// The running platform, as SQL sees it.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// All objects now.
+    fn objects(&self) -> Arc<ObjectSet>;
+
+    /// The newest consistent state of everything that can be queried.
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
+
+    /// Applies changes, all or nothing, and returns when they are durable and running (a view has taken in what was there).
+    async fn apply(&self, changes: Vec<Change>) -> Result<()>;
+
+    /// Appends rows to a stream (columns in the stream's order) and returns when a query would see them. Gives their number.
+    async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64>;
+
+    /// A view's or stream's changes from now on.
+    async fn subscribe(&self, object: ObjectId) -> Result<Subscription>;
+
+    /// The running circuit of a view as text lines (operators, row counts, state sizes), for `EXPLAIN` of a view's name.
+    async fn explain_running(&self, view: ObjectId) -> Result<Vec<String>>;
+
+    /// The circuit that a query would get as a view, as text lines.
+    fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>>;
+}
