@@ -8,4 +8,4 @@ mod backend;
 mod session;
 
 pub use backend::*;
-pub use session::{Applied, Outcome, ProjectFile, RowStream, Session};
+pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};
