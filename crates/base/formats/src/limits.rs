@@ -1,0 +1,35 @@
+//! Every bound of this crate, in one place.
+
+/// How long a record's value may be unless the option `max_record_bytes` says otherwise.
+pub const MAX_RECORD_BYTES: usize = 16 << 20;
+
+/// The values that one call of [`crate::Decoder::decode`] takes together. Arrow's string columns count bytes in 31 bits.
+pub const MAX_DECODE_BYTES: usize = 1 << 30;
+
+/// How deep JSON and Avro values may nest.
+pub const MAX_DEPTH: usize = 128;
+
+/// How deep a column's type may nest.
+pub const MAX_TYPE_DEPTH: usize = 32;
+
+/// How many array elements (times the columns below each) one record may hold, besides 16 for each of its bytes. Array
+/// elements can be far larger in memory than in bytes: an empty Avro record takes none.
+pub const MAX_CELLS_PER_RECORD: u64 = 1 << 20;
+
+/// Writer schemas that one decoder keeps resolved.
+pub const MAX_WRITER_SCHEMAS: usize = 1024;
+
+/// Nodes of one Avro schema.
+pub const MAX_SCHEMA_NODES: usize = 65_536;
+
+/// JSON keys that one decoder remembers per object, to find columns without hashing.
+pub const MAX_LEARNED_KEYS: usize = 1024;
+
+/// A JSON key longer than this is not remembered.
+pub const MAX_LEARNED_KEY_BYTES: usize = 128;
+
+/// How much of a wrong value a reason quotes, in bytes.
+pub const MAX_QUOTE_BYTES: usize = 64;
+
+/// How long the reason of a bad record may be, in bytes.
+pub const MAX_REASON_BYTES: usize = 512;
