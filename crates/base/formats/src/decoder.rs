@@ -1,10 +1,15 @@
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use fleuve_types::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use fleuve_types::{Error, ErrorKind, Result};
 
-use crate::{FormatSpec, RecordRef, SchemaLookup};
+use crate::avro::AvroDecoder;
+use crate::column::{Bad, Data, StructData, Taken};
+use crate::json::Budget;
+use crate::limits::MAX_DECODE_BYTES;
+use crate::spec::CsvOptions;
+use crate::{Format, FormatSpec, RecordRef, SchemaLookup, combined_log, csv, json};
 
 /// What a run of records became.
 #[derive(Clone, Debug)]
@@ -17,23 +22,70 @@ pub struct Decoded {
     pub bad: Vec<(u32, String)>,
 }
 
-/// Turns runs of records into rows. Keeps its buffers between runs; one per thread.
-pub struct Decoder {}
+/// Turns runs of records into rows. Keeps its buffers and what it learned between runs; one per thread.
+pub struct Decoder {
+    columns: StructData,
+    reading: Reading,
+    max_record_bytes: usize,
+    /// For each column of the answer, the position of the column it is (or is a copy of).
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    budget: Budget,
+    scratch: Vec<u8>,
+}
+
+/// How a record is read.
+enum Reading {
+    Json,
+    Avro(Box<AvroDecoder>),
+    Csv(CsvOptions),
+    /// For each column, the part of the line.
+    CombinedLog(Vec<usize>),
+    /// The value is the only column.
+    Whole,
+}
 
 impl Decoder {
     /// A decoder for a stream with the columns `schema`, of which it gives those in `projection` (positions in `schema`).
     /// `lookup` is needed for Avro only.
     ///
     /// # Errors
-    /// A bug of the caller: a projection out of bounds, Avro without lookup, a type that [`FormatSpec::new`] refuses.
+    /// A bug of the caller: a projection out of bounds, Avro without lookup. Unsupported: a type that [`FormatSpec::new`] refuses.
     pub fn new(
         spec: &FormatSpec,
         schema: SchemaRef,
         projection: &[usize],
         lookup: Option<Arc<dyn SchemaLookup>>,
     ) -> Result<Decoder> {
-        let _ = (spec, schema, projection, lookup);
-        Err(Error::unsupported("decoding"))
+        if let Some(at) = projection.iter().find(|at| **at >= schema.fields().len()) {
+            return Err(Error::bug(format!("column {at} is projected from a stream of {}", schema.fields().len())));
+        }
+        let columns = StructData::new(schema.fields(), |at| projection.contains(&at))?;
+        let reading = match spec.format() {
+            Format::Json => Reading::Json,
+            Format::Avro => {
+                let lookup = lookup.ok_or_else(|| Error::bug("an Avro decoder needs a registry to look schemas up"))?;
+                Reading::Avro(Box::new(AvroDecoder::new(lookup)))
+            }
+            Format::Csv => Reading::Csv(spec.csv.clone()),
+            Format::CombinedLog => Reading::CombinedLog(combined_log::parts_of(&columns)),
+            Format::Text | Format::Raw => Reading::Whole,
+        };
+        let fields: Vec<_> = projection.iter().map(|at| schema.fields()[*at].clone()).collect();
+        Ok(Decoder {
+            columns,
+            reading,
+            max_record_bytes: spec.max_record_bytes(),
+            projection: projection.to_vec(),
+            schema: Arc::new(Schema::new(fields)),
+            budget: Budget::default(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The columns of the batches that this decoder gives.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Decodes a run of records.
@@ -42,7 +94,69 @@ impl Decoder {
     /// Limit: the run's values are larger than [`crate::limits::MAX_DECODE_BYTES`] together; decode fewer. Else what
     /// [`SchemaLookup`] gave: nothing was decoded, try again.
     pub fn decode(&mut self, records: &[RecordRef<'_>]) -> Result<Decoded> {
-        let _ = records;
-        Err(Error::unsupported("decoding"))
+        let bytes: usize = records.iter().map(|r| r.value.map_or(0, <[u8]>::len)).sum();
+        if bytes > MAX_DECODE_BYTES || u32::try_from(records.len()).is_err() {
+            let text = format!("{} records of {bytes} bytes are too many to decode at once", records.len());
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        if let Reading::Avro(avro) = &mut self.reading {
+            avro.resolve(records, &self.columns)?;
+        }
+        // What an earlier call left behind when it failed.
+        self.columns.truncate(0);
+        let mut rows = Vec::with_capacity(records.len());
+        let mut bad = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            match self.decode_record(rows.len(), record.value) {
+                Ok(()) => rows.push(index as u32),
+                Err(why) => {
+                    self.columns.truncate(rows.len());
+                    bad.push((index as u32, why.reason()));
+                }
+            }
+        }
+        Ok(Decoded { batch: self.finish(rows.len())?, rows, bad })
     }
+
+    fn decode_record(&mut self, base: usize, value: Option<&[u8]>) -> Taken {
+        let Some(value) = value else { return Err(Bad::new("no value")) };
+        if value.len() > self.max_record_bytes {
+            let text = format!("{} bytes are more than max_record_bytes = {}", value.len(), self.max_record_bytes);
+            return Err(Bad::new(text));
+        }
+        let columns = &mut self.columns;
+        self.budget.begin(value.len());
+        match &mut self.reading {
+            Reading::Json => json::decode_record(columns, base, value, &mut self.budget),
+            Reading::Avro(avro) => avro.decode_record(columns, base, value, &mut self.budget),
+            Reading::Csv(options) => csv::decode_record(columns, value, options, &mut self.budget, &mut self.scratch),
+            Reading::CombinedLog(parts) => combined_log::decode_record(columns, parts, value),
+            Reading::Whole => decode_whole(columns, value),
+        }
+    }
+
+    fn finish(&mut self, rows: usize) -> Result<RecordBatch> {
+        let mut built: Vec<Option<ArrayRef>> = vec![None; self.columns.children.len()];
+        let mut arrays = Vec::with_capacity(self.projection.len());
+        for at in &self.projection {
+            let array = match &built[*at] {
+                Some(array) => array.clone(),
+                None => built[*at].insert(self.columns.children[*at].finish()?).clone(),
+            };
+            arrays.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|e| Error::bug(format!("decoded columns do not make a batch: {e}")))
+    }
+}
+
+/// `text` and `raw`: the value as it is.
+fn decode_whole(columns: &mut StructData, value: &[u8]) -> Taken {
+    let Some(column) = columns.children.first_mut() else { return Err(Bad::new("there is no column")) };
+    if let (Data::Text(_), Err(e)) = (&column.data, std::str::from_utf8(value)) {
+        return Err(Bad::new(format!("not UTF-8 at byte {}", e.valid_up_to())));
+    }
+    column.push_bytes(value);
+    Ok(())
 }

@@ -18,12 +18,21 @@
 //! below a column's scale), and it takes no clock: the same bytes always give the same rows.
 
 mod avro;
+mod column;
+mod combined_log;
+mod csv;
 mod decoder;
 mod encode;
+mod json;
 pub mod limits;
+mod number;
 mod record;
 mod spec;
+mod text_value;
+mod time;
 
+#[cfg(test)]
+mod tests;
 
 pub use avro::avro_schema_for;
 pub use decoder::{Decoded, Decoder};

@@ -3,8 +3,12 @@
 /// How long a record's value may be unless the option `max_record_bytes` says otherwise.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
 
-/// The values that one call of [`crate::Decoder::decode`] takes together. Arrow's string columns count bytes in 31 bits.
-pub const MAX_DECODE_BYTES: usize = 1 << 30;
+/// The largest value of that option.
+pub const MAX_RECORD_BYTES_OPTION: usize = 64 << 20;
+
+/// The values that one call of [`crate::Decoder::decode`] takes together. Chosen with the two allowances below so that no
+/// column of a run outgrows Arrow's 31-bit offsets.
+pub const MAX_DECODE_BYTES: usize = 64 << 20;
 
 /// How deep JSON and Avro values may nest.
 pub const MAX_DEPTH: usize = 128;
@@ -12,9 +16,13 @@ pub const MAX_DEPTH: usize = 128;
 /// How deep a column's type may nest.
 pub const MAX_TYPE_DEPTH: usize = 32;
 
-/// How many array elements (times the columns below each) one record may hold, besides 16 for each of its bytes. Array
-/// elements can be far larger in memory than in bytes: an empty Avro record takes none.
-pub const MAX_CELLS_PER_RECORD: u64 = 1 << 20;
+/// What a record may make beyond copying its bytes, for each of its bytes, plus [`ALLOWANCE_BASE`]: array elements (times the
+/// columns below each), and bytes of text that it only refers to (names in an Avro schema). Both can be far larger in memory than
+/// in the record: an empty Avro record as an array element takes no byte at all.
+pub const ALLOWANCE_PER_BYTE: u64 = 16;
+
+/// See [`ALLOWANCE_PER_BYTE`].
+pub const ALLOWANCE_BASE: u64 = 64;
 
 /// Writer schemas that one decoder keeps resolved.
 pub const MAX_WRITER_SCHEMAS: usize = 1024;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use fleuve_types::{Error, Result, is_pseudo_column, sql_type_name};
 
-use crate::limits::{MAX_RECORD_BYTES, MAX_TYPE_DEPTH};
+use crate::limits::{MAX_RECORD_BYTES, MAX_RECORD_BYTES_OPTION, MAX_TYPE_DEPTH};
 
 /// How the bytes of a stream's records become rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,18 +110,18 @@ impl FormatSpec {
                     max_record_bytes = value
                         .parse()
                         .ok()
-                        .filter(|bytes| (1..=MAX_RECORD_BYTES * 16).contains(bytes))
-                        .ok_or_else(|| bad_option(key, value, "a number of bytes from 1 to 268435456"))?;
+                        .filter(|bytes| (1..=MAX_RECORD_BYTES_OPTION).contains(bytes))
+                        .ok_or_else(|| {
+                            bad_option(key, value, &format!("a number of bytes from 1 to {MAX_RECORD_BYTES_OPTION}"))
+                        })?;
                 }
                 (Format::Csv, "delimiter") => csv.delimiter = one_byte(key, value)?,
                 (Format::Csv, "quote") if value.is_empty() || value == "none" => csv.quote = None,
                 (Format::Csv, "quote") => csv.quote = Some(one_byte(key, value)?),
                 (Format::Csv, "null") => csv.null.clone_from(value),
                 (Format::Csv, "header") => {
-                    csv.header = value
-                        .to_ascii_lowercase()
-                        .parse()
-                        .map_err(|_| bad_option(key, value, "true or false"))?;
+                    csv.header =
+                        value.to_ascii_lowercase().parse().map_err(|_| bad_option(key, value, "true or false"))?;
                 }
                 _ => {
                     return Err(Error::input(format!("format {format} has no option '{key}'"))
@@ -186,7 +186,9 @@ impl FormatSpec {
     fn check_single(&self, name: &str, fits: fn(&DataType) -> bool) -> Result<()> {
         match self.schema.fields().as_ref() {
             [only] if fits(only.data_type()) => Ok(()),
-            _ => Err(Error::input(format!("a stream in format {} has exactly one column, of type {name}", self.format))),
+            _ => {
+                Err(Error::input(format!("a stream in format {} has exactly one column, of type {name}", self.format)))
+            }
         }
     }
 }
@@ -258,9 +260,12 @@ fn check_type(column: &str, data_type: &DataType, depth: usize) -> Result<()> {
         T::Decimal128(..) | T::Decimal256(..) => Ok(()),
         t if t.is_integer() || is_text(t) || is_bytes(t) => Ok(()),
         T::List(item) => check_type(column, item.data_type(), depth + 1),
-        T::Struct(fields) => fields
-            .iter()
-            .try_for_each(|f| check_type(&format!("{column}.{}", f.name()), f.data_type(), depth + 1)),
+        T::Struct(fields) if fields.is_empty() => {
+            Err(Error::input(format!("the struct of column '{column}' has no fields")))
+        }
+        T::Struct(fields) => {
+            fields.iter().try_for_each(|f| check_type(&format!("{column}.{}", f.name()), f.data_type(), depth + 1))
+        }
         other => Err(Error::unsupported(format!(
             "column '{column}' is of type {}, which a stream's records cannot hold",
             sql_type_name(other)

@@ -1,0 +1,527 @@
+use arrow::datatypes::{Field, TimeUnit, i256};
+use base64::Engine as _;
+
+use super::schema::{AvroType, Logical, Node, parse_schema};
+use crate::column::{Bad, Column, Data, StructData, Taken, quoted};
+use crate::json::{Budget, Slot, push_decimal};
+use crate::limits::{MAX_DEPTH, MAX_SCHEMA_NODES};
+use crate::text_value::{BASE64, push_text};
+use crate::time::{millis_to_unit, per_second};
+
+/// Where a pass over a datum stands.
+pub(crate) struct Datum<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Datum<'a> {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// Bytes not yet read.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn take(&mut self, bytes: usize) -> Taken<&'a [u8]> {
+        match self.rest.split_at_checked(bytes) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(Bad::new(format!("the datum ends early: {bytes} bytes needed, {} left", self.rest.len()))),
+        }
+    }
+
+    /// A zigzag varint, which `int` and `long` are.
+    #[inline]
+    fn long(&mut self) -> Taken<i64> {
+        let mut value = 0u64;
+        for (at, byte) in self.rest.iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                self.rest = &self.rest[at + 1..];
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err(Bad::new("the datum has a broken integer, or ends within one"))
+    }
+
+    /// A length and that many bytes.
+    fn sized(&mut self) -> Taken<&'a [u8]> {
+        let length = self.long()?;
+        match usize::try_from(length) {
+            Ok(length) => self.take(length),
+            Err(_) => Err(Bad::new(format!("the datum has a length of {length}"))),
+        }
+    }
+
+    fn text(&mut self) -> Taken<&'a [u8]> {
+        let bytes = self.sized()?;
+        match std::str::from_utf8(bytes) {
+            Ok(_) => Ok(bytes),
+            Err(_) => Err(Bad::new(format!("a string is not UTF-8: \"{}\"", quoted(bytes)))),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Taken<[u8; N]> {
+        let bytes = self.take(N)?;
+        Ok(bytes.try_into().expect("as many bytes as were asked for"))
+    }
+
+    fn boolean(&mut self) -> Taken<bool> {
+        match self.array::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [other] => Err(Bad::new(format!("the datum has {other} for a boolean"))),
+        }
+    }
+
+    /// Items of the block of an array or map that comes; 0 at the end.
+    fn block(&mut self) -> Taken<u64> {
+        let count = self.long()?;
+        if count < 0 {
+            // The block's size in bytes, for readers that skip.
+            self.long()?;
+        }
+        Ok(count.unsigned_abs())
+    }
+}
+
+/// How a value of the writer's gets to a column.
+#[derive(Debug)]
+enum Step {
+    /// No column: walk over the type at that position.
+    Skip(usize),
+    /// One value, of the type at that position.
+    Value(usize),
+    /// By branch.
+    Union(Vec<Step>),
+    /// For each field in the writer's order, the child that it is and whether by its exact name.
+    Record(Vec<(Option<(usize, bool)>, Step)>),
+    /// Each item.
+    Array(Box<Step>),
+    /// As JSON text.
+    Json(usize),
+}
+
+/// A writer's schema, resolved to the columns.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    nodes: Vec<Node>,
+    root: Step,
+}
+
+impl Plan {
+    /// # Errors
+    /// Why the schema cannot be used.
+    pub(crate) fn new(schema: &str, columns: &StructData) -> Result<Plan, String> {
+        let nodes = parse_schema(schema)?;
+        let AvroType::Record(fields) = &nodes[0].avro else {
+            return Err(format!("it is of type {}, not a record", nodes[0].avro.name()));
+        };
+        let root = Resolver { nodes: &nodes, steps_left: MAX_SCHEMA_NODES }.record(fields, columns)?;
+        Ok(Plan { nodes, root })
+    }
+
+    pub(crate) fn decode(
+        &self,
+        columns: &mut StructData,
+        base: usize,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+    ) -> Taken {
+        match &self.root {
+            Step::Record(fields) => self.record(fields, columns, base, datum, budget, MAX_DEPTH),
+            _ => Err(Bad::new("the writer's schema is no record")),
+        }
+    }
+
+    fn record(
+        &self,
+        fields: &[(Option<(usize, bool)>, Step)],
+        columns: &mut StructData,
+        base: usize,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+        depth: usize,
+    ) -> Taken {
+        columns.begin();
+        for (target, step) in fields {
+            match target {
+                Some((child, exact)) if columns.set(*child, *exact, base) => {
+                    let column = &mut columns.children[*child];
+                    if let Err(bad) = self.run(step, column, datum, budget, depth) {
+                        return Err(bad.within(&column.name));
+                    }
+                }
+                // A field that another one of the same name hides.
+                Some((child, _)) => {
+                    let field = Field::new("", columns.children[*child].data_type.clone(), true);
+                    let mut hidden = Column::new(&field, false).map_err(|e| Bad::new(e.message))?;
+                    self.run(step, &mut hidden, datum, budget, depth)?;
+                }
+                None => match step {
+                    Step::Skip(node) => self.skip(*node, datum, budget, depth)?,
+                    _ => return Err(Bad::new("a field without a column is not skipped")),
+                },
+            }
+        }
+        columns.end()
+    }
+
+    fn run(&self, step: &Step, column: &mut Column, datum: &mut Datum<'_>, budget: &mut Budget, depth: usize) -> Taken {
+        let depth = depth.checked_sub(1).ok_or_else(|| Bad::new(format!("nests deeper than {MAX_DEPTH}")))?;
+        match step {
+            Step::Value(node) => self.value(&self.nodes[*node], column, datum, budget),
+            Step::Union(branches) => {
+                let branch = datum.long()?;
+                match usize::try_from(branch).ok().and_then(|b| branches.get(b)) {
+                    Some(step) => self.run(step, column, datum, budget, depth),
+                    None => Err(Bad::new(format!("the datum takes branch {branch} of a union of {}", branches.len()))),
+                }
+            }
+            Step::Record(fields) => {
+                let base = column.len();
+                if let Data::Struct(children) = &mut column.data {
+                    self.record(fields, children, base, datum, budget, depth)?;
+                }
+                column.end_struct();
+                Ok(())
+            }
+            Step::Array(item) => {
+                if let Data::List { child, .. } = &mut column.data {
+                    loop {
+                        let count = datum.block()?;
+                        if count == 0 {
+                            break;
+                        }
+                        for _ in 0..count {
+                            budget.spend_cells(child.leaves)?;
+                            self.run(item, child, datum, budget, depth).map_err(|bad| bad.within("[]"))?;
+                        }
+                    }
+                }
+                column.end_list();
+                Ok(())
+            }
+            Step::Json(node) => {
+                let mut text = std::mem::take(&mut budget.scratch);
+                text.clear();
+                let written = self.json(*node, datum, budget, depth, &mut text);
+                if written.is_ok() {
+                    column.push_bytes(&text);
+                }
+                budget.scratch = text;
+                written
+            }
+            Step::Skip(node) => self.skip(*node, datum, budget, depth),
+        }
+    }
+
+    fn value(&self, node: &Node, column: &mut Column, datum: &mut Datum<'_>, budget: &mut Budget) -> Taken {
+        match (&node.avro, &column.data) {
+            (AvroType::Null, _) => column.push_null(),
+            (AvroType::Boolean, Data::Bool(_)) => {
+                let value = datum.boolean()?;
+                column.push_bool(value);
+                Ok(())
+            }
+            (AvroType::Int | AvroType::Long, _) => integer(node, column, datum.long()?),
+            (AvroType::Float, Data::Float { .. }) => {
+                column.push_f64(f32::from_le_bytes(datum.array()?).into());
+                Ok(())
+            }
+            (AvroType::Double, Data::Float { single, .. }) => {
+                let value = f64::from_le_bytes(datum.array()?);
+                let value = if *single { f64::from(value as f32) } else { value };
+                column.push_f64(value);
+                Ok(())
+            }
+            (AvroType::Bytes, _) => bytes(node, column, datum.sized()?),
+            (AvroType::Fixed(size), _) => bytes(node, column, datum.take(*size)?),
+            (AvroType::String, Data::Text(_) | Data::Bytes(_)) => {
+                let text = datum.text()?;
+                column.push_bytes(text);
+                Ok(())
+            }
+            (
+                AvroType::String,
+                Data::Date(_) | Data::Time(..) | Data::Timestamp(..) | Data::Decimal { .. } | Data::Wide { .. },
+            ) => push_text(column, datum.text()?),
+            (AvroType::Enum(symbols), Data::Text(_)) => {
+                let symbol = symbol(symbols, datum.long()?)?;
+                budget.spend_text(symbol.len())?;
+                column.push_bytes(symbol.as_bytes());
+                Ok(())
+            }
+            (other, _) => Err(Bad::expected(column, format!("an Avro {}", other.name()))),
+        }
+    }
+
+    /// Walks over a value.
+    fn skip(&self, node: usize, datum: &mut Datum<'_>, budget: &mut Budget, depth: usize) -> Taken {
+        let depth = depth.checked_sub(1).ok_or_else(|| Bad::new(format!("nests deeper than {MAX_DEPTH}")))?;
+        match &self.nodes[node].avro {
+            AvroType::Null => {}
+            AvroType::Boolean => {
+                datum.boolean()?;
+            }
+            AvroType::Int | AvroType::Long => {
+                datum.long()?;
+            }
+            AvroType::Float => {
+                datum.take(4)?;
+            }
+            AvroType::Double => {
+                datum.take(8)?;
+            }
+            AvroType::Bytes | AvroType::String => {
+                datum.sized()?;
+            }
+            AvroType::Fixed(size) => {
+                datum.take(*size)?;
+            }
+            AvroType::Enum(symbols) => {
+                symbol(symbols, datum.long()?)?;
+            }
+            AvroType::Union(branches) => return self.skip(branch(branches, datum)?, datum, budget, depth),
+            AvroType::Record(fields) => {
+                for (_, field) in fields {
+                    // An empty record costs no byte, and may stand in a record many times.
+                    budget.spend_cells(1)?;
+                    self.skip(*field, datum, budget, depth)?;
+                }
+            }
+            AvroType::Array(item) => loop {
+                let count = datum.block()?;
+                if count == 0 {
+                    break;
+                }
+                for _ in 0..count {
+                    budget.spend_cells(1)?;
+                    self.skip(*item, datum, budget, depth)?;
+                }
+            },
+            AvroType::Map(value) => loop {
+                let count = datum.block()?;
+                if count == 0 {
+                    break;
+                }
+                for _ in 0..count {
+                    datum.sized()?;
+                    self.skip(*value, datum, budget, depth)?;
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Writes a value as JSON.
+    fn json(&self, node: usize, datum: &mut Datum<'_>, budget: &mut Budget, depth: usize, out: &mut Vec<u8>) -> Taken {
+        let depth = depth.checked_sub(1).ok_or_else(|| Bad::new(format!("nests deeper than {MAX_DEPTH}")))?;
+        let before = out.len();
+        match &self.nodes[node].avro {
+            AvroType::Null => out.extend_from_slice(b"null"),
+            AvroType::Boolean => out.extend_from_slice(if datum.boolean()? { b"true" } else { b"false" }),
+            AvroType::Int | AvroType::Long => json_value(out, &datum.long()?)?,
+            AvroType::Float => json_value(out, &f32::from_le_bytes(datum.array()?))?,
+            AvroType::Double => json_value(out, &f64::from_le_bytes(datum.array()?))?,
+            AvroType::Bytes => json_value(out, &BASE64.encode(datum.sized()?))?,
+            AvroType::Fixed(size) => json_value(out, &BASE64.encode(datum.take(*size)?))?,
+            AvroType::String => {
+                let text = datum.text()?;
+                json_value(out, &String::from_utf8_lossy(text))?;
+            }
+            AvroType::Enum(symbols) => json_value(out, &symbol(symbols, datum.long()?)?)?,
+            AvroType::Union(branches) => return self.json(branch(branches, datum)?, datum, budget, depth, out),
+            AvroType::Record(fields) => {
+                for (at, (name, field)) in fields.iter().enumerate() {
+                    budget.spend_text(name.len() + 4)?;
+                    out.push(if at == 0 { b'{' } else { b',' });
+                    json_value(out, name)?;
+                    out.push(b':');
+                    self.json(*field, datum, budget, depth, out)?;
+                }
+                out.extend_from_slice(if fields.is_empty() { b"{}" } else { b"}" });
+                return Ok(());
+            }
+            AvroType::Array(item) => {
+                out.push(b'[');
+                loop {
+                    let count = datum.block()?;
+                    if count == 0 {
+                        break;
+                    }
+                    for _ in 0..count {
+                        budget.spend_cells(1)?;
+                        if out.len() > before + 1 {
+                            out.push(b',');
+                        }
+                        self.json(*item, datum, budget, depth, out)?;
+                    }
+                }
+                out.push(b']');
+                return Ok(());
+            }
+            AvroType::Map(value) => {
+                out.push(b'{');
+                loop {
+                    let count = datum.block()?;
+                    if count == 0 {
+                        break;
+                    }
+                    for _ in 0..count {
+                        if out.len() > before + 1 {
+                            out.push(b',');
+                        }
+                        let key = datum.text()?;
+                        json_value(out, &String::from_utf8_lossy(key))?;
+                        out.push(b':');
+                        self.json(*value, datum, budget, depth, out)?;
+                    }
+                }
+                out.push(b'}');
+                return Ok(());
+            }
+        }
+        budget.spend_text(out.len() - before)
+    }
+}
+
+fn json_value<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Taken {
+    serde_json::to_writer(out, value).map_err(|e| Bad::new(e.to_string()))
+}
+
+fn symbol(symbols: &[String], at: i64) -> Taken<&str> {
+    match usize::try_from(at).ok().and_then(|at| symbols.get(at)) {
+        Some(symbol) => Ok(symbol),
+        None => Err(Bad::new(format!("the datum has symbol {at} of an enum of {}", symbols.len()))),
+    }
+}
+
+fn branch(branches: &[usize], datum: &mut Datum<'_>) -> Taken<usize> {
+    let at = datum.long()?;
+    match usize::try_from(at).ok().and_then(|at| branches.get(at)) {
+        Some(node) => Ok(*node),
+        None => Err(Bad::new(format!("the datum takes branch {at} of a union of {}", branches.len()))),
+    }
+}
+
+/// An `int` or `long` into a column.
+fn integer(node: &Node, column: &mut Column, value: i64) -> Taken {
+    let ticks = match (&column.data, node.logical) {
+        (Data::Int { min, max, .. }, _) => (*min..=*max).contains(&value).then_some(value),
+        (Data::UInt64(_), _) => match u64::try_from(value) {
+            Ok(value) => {
+                column.push_u64(value);
+                return Ok(());
+            }
+            Err(_) => None,
+        },
+        (Data::Float { single, .. }, _) => {
+            let value = if *single { f64::from(value as f32) } else { value as f64 };
+            column.push_f64(value);
+            return Ok(());
+        }
+        (Data::Decimal { .. } | Data::Wide { .. }, _) => return push_decimal(column, value.to_string().as_bytes()),
+        (Data::Date(_), Logical::Date) => i32::try_from(value).ok().map(i64::from),
+        (Data::Time(unit, _), Logical::Time(from)) => {
+            let day = per_second(from) * 86_400;
+            if (0..day).contains(&value) { between_units(value, from, *unit) } else { None }
+        }
+        (Data::Timestamp(unit, _), Logical::Timestamp(from)) => between_units(value, from, *unit),
+        // As in JSON: a plain number is milliseconds.
+        (Data::Timestamp(unit, _), Logical::None) => millis_to_unit(value, *unit),
+        _ => None,
+    };
+    match ticks {
+        Some(ticks) => {
+            column.push_i64(ticks);
+            Ok(())
+        }
+        None => Err(Bad::expected(column, format!("the Avro {} {value}", node.avro.name()))),
+    }
+}
+
+fn between_units(value: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
+    let (from, to) = (per_second(from), per_second(to));
+    if to >= from { value.checked_mul(to / from) } else { Some(value.div_euclid(from / to)) }
+}
+
+/// `bytes` or `fixed` into a column.
+fn bytes(node: &Node, column: &mut Column, value: &[u8]) -> Taken {
+    match (&column.data, node.logical) {
+        (Data::Bytes(_), _) => column.push_bytes(value),
+        (Data::Decimal { .. } | Data::Wide { .. }, Logical::Decimal { scale }) => return decimal(column, value, scale),
+        (Data::Text(_), Logical::Uuid) if value.len() == 16 => {
+            let hex: String = value.iter().map(|b| format!("{b:02x}")).collect();
+            let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+            column.push_bytes(parts.join("-").as_bytes());
+        }
+        (Data::Text(_), Logical::None) if std::str::from_utf8(value).is_ok() => column.push_bytes(value),
+        _ => return Err(Bad::expected(column, format!("Avro {}", node.avro.name()))),
+    }
+    Ok(())
+}
+
+/// A big-endian two's complement number of that scale into a decimal column.
+fn decimal(column: &mut Column, value: &[u8], scale: i64) -> Taken {
+    let negative = value.first().is_some_and(|b| b & 0x80 != 0);
+    let fill = if negative { 0xff } else { 0 };
+    let extra = value.len().saturating_sub(32);
+    let sign_only = value[..extra].iter().all(|b| *b == fill);
+    let kept = &value[extra..];
+    if !sign_only || (extra > 0 && (kept[0] & 0x80 != 0) != negative) {
+        return Err(Bad::expected(column, format!("a decimal of {} bytes", value.len())));
+    }
+    let mut wide = [fill; 32];
+    wide[32 - kept.len()..].copy_from_slice(kept);
+    let unscaled = i256::from_be_bytes(wide);
+    match &column.data {
+        Data::Decimal { precision, scale: own, .. } if i64::from(*own) == scale => {
+            let limit = 10i128.pow((*precision).min(38).into());
+            match unscaled.to_i128() {
+                Some(value) if value > -limit && value < limit => {
+                    column.push_decimal(value);
+                    Ok(())
+                }
+                _ => Err(Bad::expected(column, format!("{unscaled} (too large)"))),
+            }
+        }
+        _ => push_decimal(column, format!("{unscaled}e-{scale}").as_bytes()),
+    }
+}
+
+/// Resolves a writer's types to columns. Steps are counted, because a schema can name a type many times.
+struct Resolver<'n> {
+    nodes: &'n [Node],
+    steps_left: usize,
+}
+
+impl Resolver<'_> {
+    fn record(&mut self, fields: &[(String, usize)], columns: &StructData) -> Result<Step, String> {
+        let mut steps = Vec::with_capacity(fields.len());
+        for (name, node) in fields {
+            steps.push(match columns.keys.slot(name.as_bytes()) {
+                Slot::Column { child, exact } => (Some((child, exact)), self.step(*node, &columns.children[child])?),
+                Slot::Skip => (None, Step::Skip(*node)),
+            });
+        }
+        Ok(Step::Record(steps))
+    }
+
+    fn step(&mut self, node: usize, column: &Column) -> Result<Step, String> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or("it is too large when spread out")?;
+        let nodes = self.nodes;
+        Ok(match (&nodes[node].avro, &column.data) {
+            (AvroType::Union(branches), _) => {
+                Step::Union(branches.iter().map(|b| self.step(*b, column)).collect::<Result<_, _>>()?)
+            }
+            (AvroType::Record(fields), Data::Struct(children)) => self.record(fields, children)?,
+            (AvroType::Array(item), Data::List { child, .. }) => Step::Array(Box::new(self.step(*item, child)?)),
+            (AvroType::Record(_) | AvroType::Array(_) | AvroType::Map(_), Data::Text(_)) => Step::Json(node),
+            _ => Step::Value(node),
+        })
+    }
+}
