@@ -46,7 +46,7 @@ impl LogOptions {
 }
 
 /// Who gives the records of a topic their timestamp (Kafka's `message.timestamp.type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum TimestampType {
     /// The producer.
     #[default]
@@ -56,7 +56,8 @@ pub enum TimestampType {
 }
 
 /// What can be set for a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct TopicConfig {
     /// How long data stays after it was appended, in milliseconds; `None` is for ever. It counts from the append, not
     /// from the record's own timestamp: a backfill of old events must not vanish.

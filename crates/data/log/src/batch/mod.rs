@@ -16,6 +16,7 @@ mod tests;
 pub use builder::{BatchBuilder, NewRecord, ProducerSequence};
 pub use compress::Compression;
 pub use header::{Batch, BatchHeader, Batches, HEADER_BYTES, NO_PRODUCER_ID, NO_TIMESTAMP};
+pub(crate) use header::{CRC_FROM, crc32c, patch, patch_append_time};
 pub use records::{Record, Records};
 
 /// Why bytes are not a readable batch.

@@ -14,10 +14,6 @@ impl<'a> Cursor<'a> {
         Self { bytes, at }
     }
 
-    pub(super) fn position(&self) -> usize {
-        self.at
-    }
-
     pub(super) fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }

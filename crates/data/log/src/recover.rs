@@ -1,0 +1,221 @@
+//! Opening a log: lock, manifest, replay, and the threads.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, watch};
+
+use crate::image::{Extents, Image, PartitionImage};
+use crate::log::Running;
+use crate::mover::{Inbox, Mover};
+use crate::partition::{PartitionState, Topic};
+use crate::segment::{self, OpenSegments};
+use crate::shared::{Marks, Queue, Shared};
+use crate::tail::TailCache;
+use crate::wal::{self, Tail, WalFile};
+use crate::writer::Writer;
+use crate::{LogOptions, disk, limits};
+
+/// Opens the log and starts its threads.
+pub(crate) fn open(options: LogOptions, clock: Arc<dyn Clock>) -> Result<Running> {
+    check_options(&options)?;
+    let (wal_dir, segments_dir) = (options.dir.join("wal"), options.dir.join("segments"));
+    for dir in [&wal_dir, &segments_dir] {
+        fs::create_dir_all(dir).map_err(disk::error("cannot create", dir))?;
+    }
+    let lock = lock(&options.dir)?;
+    let mut image = load_or_new(&options.dir, &wal_dir)?;
+    let named = named_segments(&image, &segments_dir);
+    let replayed = replay(&mut image, &wal_dir)?;
+    remove_leftovers(&segments_dir, &named)?;
+    let topics = live_topics(&image, &replayed.extents, &segments_dir)?;
+
+    let closed: Vec<u32> = replayed.files.keys().copied().filter(|seq| *seq != replayed.last.seq).collect();
+    let shared = Arc::new(Shared {
+        clock,
+        topics: RwLock::new(topics),
+        marks: RwLock::new(Marks::new(std::mem::take(&mut image.marks))),
+        wal_files: RwLock::new(replayed.files),
+        tail: TailCache::new(options.tail_cache_bytes),
+        open_segments: OpenSegments::new(segments_dir),
+        queue: Queue::default(),
+        permits: Arc::new(Semaphore::new(options.queue_bytes)),
+        mover: Inbox::default(),
+        changed: watch::channel(0).0,
+        failed: OnceLock::new(),
+        options,
+    });
+    closed.into_iter().for_each(|seq| shared.mover.closed(seq));
+    let secret = image.secret;
+    let writer = Writer::new(shared.clone(), secret, image.next_generation, image.topics, replayed.last, replayed.end);
+    let mover = Mover::new(shared.clone());
+    let spawn_failed = |e| Error::io("cannot start a thread of the log", e);
+    let writer = thread::Builder::new().name("log-writer".into()).spawn(move || writer.run()).map_err(spawn_failed)?;
+    let mover = thread::Builder::new().name("log-mover".into()).spawn(move || mover.run()).map_err(spawn_failed)?;
+    Ok(Running {
+        shared,
+        threads: Mutex::new(vec![writer, mover]),
+        lock: Mutex::new(Some(lock)),
+        producer_ids: Default::default(),
+    })
+}
+
+fn check_options(o: &LogOptions) -> Result<()> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::Config, what));
+    if o.segment_bytes < limits::FILE_BYTES_MIN || o.wal_bytes < limits::FILE_BYTES_MIN {
+        return wrong(format!("segment_bytes and wal_bytes must be at least {} bytes", limits::FILE_BYTES_MIN));
+    }
+    if o.max_batch_bytes < limits::FILE_BYTES_MIN as usize || o.max_batch_bytes > limits::APPEND_BYTES {
+        let (min, max) = (limits::FILE_BYTES_MIN, limits::APPEND_BYTES);
+        return wrong(format!("max_batch_bytes must be between {min} and {max}"));
+    }
+    if o.queue_bytes < o.max_batch_bytes || o.queue_bytes > u32::MAX as usize / 2 {
+        return wrong(format!("queue_bytes must be between max_batch_bytes and {}", u32::MAX / 2));
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("LOCK");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(disk::error("cannot open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let what = format!("the log in {} is in use by another process", dir.display());
+            Err(Error::new(ErrorKind::Config, what).hint("stop the other server or choose another data folder"))
+        }
+        Err(TryLockError::Error(e)) => Err(disk::error("cannot lock", &path)(e)),
+    }
+}
+
+fn load_or_new(dir: &Path, wal_dir: &Path) -> Result<Image> {
+    if let Some(image) = Image::load(dir)? {
+        return Ok(image);
+    }
+    if !wal::list(wal_dir)?.is_empty() {
+        let what = format!("{} holds a log, but its manifest is missing", dir.display());
+        return Err(Error::new(ErrorKind::Io, what).hint("restore MANIFEST from a backup"));
+    }
+    let image = Image { secret: uuid::Uuid::new_v4().as_u64_pair().0, wal_from: 1, ..Image::default() };
+    image.save(dir)?;
+    Ok(image)
+}
+
+struct Replayed {
+    files: BTreeMap<u32, Arc<WalFile>>,
+    last: Arc<WalFile>,
+    end: u64,
+    extents: Extents,
+}
+
+/// Applies the write-ahead files to the image; cuts off a torn tail.
+fn replay(image: &mut Image, wal_dir: &Path) -> Result<Replayed> {
+    let mut seqs = wal::list(wal_dir)?;
+    // A crash may have left files whose contents the manifest already names as segments.
+    for seq in seqs.extract_if(.., |seq| *seq < image.wal_from) {
+        let path = wal::path(wal_dir, seq);
+        fs::remove_file(&path).map_err(disk::error("cannot remove", &path))?;
+    }
+    let is_pristine = image.wal_from == 1 && image.topics.is_empty() && image.marks.is_empty();
+    if seqs.is_empty() && is_pristine {
+        WalFile::create(wal_dir, 1).map_err(disk::error("cannot create a write-ahead file in", wal_dir))?;
+        seqs.push(1);
+    }
+    let mut expected = image.wal_from;
+    for seq in seqs.iter().copied().chain(seqs.is_empty().then_some(0)) {
+        if seq != expected {
+            let path = wal::path(wal_dir, expected);
+            return Err(Error::io(path.display(), "a write-ahead file is missing").hint("restore it from a backup"));
+        }
+        expected += 1;
+    }
+    let mut replayed: Option<Replayed> = None;
+    let mut files = BTreeMap::new();
+    let mut extents = Extents::default();
+    let mut dropped = Vec::new();
+    for (i, seq) in seqs.iter().copied().enumerate() {
+        let file = Arc::new(WalFile::open(wal_dir, seq)?);
+        files.insert(seq, file.clone());
+        let is_closed = i + 1 < seqs.len();
+        let tail = file.replay(image.secret, is_closed, |record, body_at, body| {
+            image.apply(record, body, seq, body_at, &mut extents, &mut dropped)
+        })?;
+        let end = match tail {
+            Tail::Clean { end } => end,
+            Tail::Torn { end } => {
+                tracing::warn!("{} ends in a write that was cut short; cutting it off at {end}", file.path.display());
+                file.truncate(end)?;
+                end
+            }
+        };
+        if !is_closed {
+            let extents = std::mem::take(&mut extents);
+            replayed = Some(Replayed { files: std::mem::take(&mut files), last: file, end, extents });
+        }
+    }
+    replayed.ok_or_else(|| Error::bug("a log without a write-ahead file"))
+}
+
+fn named_segments(image: &Image, dir: &Path) -> BTreeSet<std::path::PathBuf> {
+    let mut named = BTreeSet::new();
+    for (id, topic) in &image.topics {
+        for (i, p) in topic.partitions.iter().enumerate() {
+            named.extend(p.segments.iter().map(|s| segment::path(dir, *id, i as i32, s)));
+        }
+    }
+    named
+}
+
+/// Removes segment files that the manifest does not name: a crash came before the manifest, or before their removal.
+fn remove_leftovers(dir: &Path, named: &BTreeSet<std::path::PathBuf>) -> Result<()> {
+    for topic in fs::read_dir(dir).map_err(disk::error("cannot list", dir))? {
+        let topic = topic.map_err(disk::error("cannot list", dir))?.path();
+        for file in fs::read_dir(&topic).map_err(disk::error("cannot list", &topic))? {
+            let path = file.map_err(disk::error("cannot list", &topic))?.path();
+            if !named.contains(&path) && path.extension().is_some_and(|e| e == "seg") {
+                fs::remove_file(&path).map_err(disk::error("cannot remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What readers see, from the image after replay.
+fn live_topics(image: &Image, extents: &Extents, segments_dir: &Path) -> Result<HashMap<ObjectId, Arc<Topic>>> {
+    let mut topics = HashMap::new();
+    for (id, t) in &image.topics {
+        let mut states = Vec::with_capacity(t.partitions.len());
+        for (i, p) in t.partitions.iter().enumerate() {
+            let key = (*id, i as i32);
+            let mut state = partition_state(p);
+            if let Some((_, extents)) = extents.by_partition.get(&key) {
+                state.extents = extents.iter().filter(|e| e.last_offset >= p.start).copied().collect();
+            }
+            for s in &state.segments {
+                let path = segment::path(segments_dir, *id, i as i32, s);
+                let size = fs::metadata(&path).map_err(disk::error("a segment is missing:", &path))?.len();
+                if size < s.data_bytes {
+                    return Err(Error::io(path.display(), format!("{size} bytes instead of {}", s.data_bytes)));
+                }
+            }
+            states.push(state);
+        }
+        topics.insert(*id, Arc::new(Topic::new(*id, t.generation, t.config.clone(), states)));
+    }
+    Ok(topics)
+}
+
+fn partition_state(p: &PartitionImage) -> PartitionState {
+    PartitionState {
+        start: p.start,
+        end: p.next_offset,
+        segments: p.segments.iter().filter(|s| s.last_offset >= p.start).map(|s| Arc::new(*s)).collect(),
+        extents: std::collections::VecDeque::new(),
+    }
+}
