@@ -1,1 +1,15 @@
-fn main(){}
+//! `fleuve`: the whole platform and its command line in one program.
+//!
+//! This crate wires the rooms together and knows them all; nothing knows it. `platform` is the running server, `config` its
+//! settings, `cli` the commands. The commands other than `serve` are ordinary clients: they reach a server over HTTP or the Kafka
+//! protocol and never open its data.
+
+mod cli;
+mod config;
+mod data_folder;
+mod doors;
+mod platform;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,457 @@
+//! What each command takes. The texts here are the program's manual.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{ConfigFormat, HostPort};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+A first minute:
+  fleuve serve                                   start everything, in this folder
+  echo '{\"page\":\"/\",\"ms\":12}' | fleuve produce clicks
+  fleuve sql -c \"CREATE STREAM clicks (page TEXT, ms BIGINT) WITH (format = 'json')\"
+  fleuve sql -c \"CREATE MATERIALIZED VIEW pages AS
+                 SELECT page, count(*) AS n, avg(ms) AS ms FROM clicks GROUP BY page\"
+  fleuve watch pages                             see it change while events come in
+
+Any Kafka client, psql and a browser do as well: 127.0.0.1:9092, :5433 and http://127.0.0.1:8080.";
+
+/// Live SQL over an event log, in one program: a Kafka-protocol log, SQL views that stay up to date, and the doors to read them.
+#[derive(Debug, Parser)]
+#[command(name = "fleuve", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the server
+    Serve(ServeArgs),
+    /// Print every setting: its value, where that came from, its default, unit and meaning
+    Config(ConfigArgs),
+    /// Make the server hold what a folder of .sql files declares
+    Apply(ApplyArgs),
+    /// Ask in SQL: a prompt, or one command, file or standard input
+    Sql(SqlArgs),
+    /// Show views changing live
+    Watch(WatchArgs),
+    /// Compare views with the batch answer of their query
+    Verify(VerifyArgs),
+    /// Write lines as records of a topic
+    Produce(ProduceArgs),
+    /// Print the records of a topic
+    Consume(ConsumeArgs),
+    /// List, describe, create and delete topics
+    Topics(TopicsArgs),
+    /// What the server holds and how it is doing
+    Status(StatusArgs),
+}
+
+/// The settings that have a flag of their own, and `--set` for the rest.
+#[derive(Args, Debug, Default)]
+pub struct SettingArgs {
+    /// Read settings from FILE instead of ./fleuve.toml
+    #[arg(long, value_name = "FILE", env = "FLEUVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder that holds everything [default: ./fleuve-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Where Kafka clients connect, or off [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+    /// Where PostgreSQL clients connect, or off [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub postgres: Option<String>,
+    /// The HTTP API and status page, or off [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// The schema registry, or off [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub registry: Option<String>,
+    /// Let doors listen on other than loopback, although nobody has to log in yet
+    #[arg(long)]
+    pub insecure: bool,
+    /// Any other setting; may be given more than once (`fleuve config` lists them)
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fleuve serve
+  fleuve serve --data /var/lib/fleuve --http off
+  fleuve serve --kafka 127.0.0.1:0                      any free port; see DIR/doors.json
+  fleuve serve --set checkpoint_interval_ms=1000 --set 'memory_budget_bytes=4 GiB'
+
+Ctrl-C or SIGTERM makes a checkpoint and stops.")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub settings: SettingArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fleuve config
+  fleuve config --format toml > fleuve.toml             a file to start from
+  FLEUVE_HTTP=off fleuve config --format json")]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ConfigFormat,
+}
+
+/// Which server a command that speaks HTTP goes to.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// The server's HTTP address [default: that of the server in ./fleuve-data, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "FLEUVE_SERVER", value_parser = server_url)]
+    pub server: Option<HostPort>,
+}
+
+/// Which server a command that speaks the Kafka protocol goes to.
+#[derive(Args, Debug)]
+pub struct BrokerArgs {
+    /// The Kafka address [default: that of the server in ./fleuve-data, else 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT", env = "FLEUVE_KAFKA")]
+    pub kafka: Option<HostPort>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The files *.sql of DIR and the folders in it are read in the order of their names. What they declare is created or replaced; what
+is there already and the same is left alone. All of it happens, or none.
+
+Examples:
+  fleuve apply examples/access-log --dry-run
+  fleuve apply examples/access-log")]
+pub struct ApplyArgs {
+    /// The project folder, or a single .sql file
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RowFormat {
+    /// For reading
+    Table,
+    /// With a header line
+    Csv,
+    /// An array of objects, one row per line
+    Json,
+    /// An Arrow IPC stream of the last result
+    Arrow,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without -c or -f and with a terminal, a prompt opens; \\? lists its commands. Otherwise standard input is read.
+
+Examples:
+  fleuve sql
+  fleuve sql -c 'SELECT * FROM pages ORDER BY n DESC LIMIT 5'
+  fleuve sql -f report.sql --format csv > report.csv
+  fleuve sql -c 'SELECT * FROM pages' --format arrow > pages.arrows
+  fleuve sql -c 'SUBSCRIBE TO pages' --format json       changes, one per line, until Ctrl-C")]
+pub struct SqlArgs {
+    /// Run this and stop
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    pub command: Option<String>,
+    /// Run this file and stop; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How rows are written
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: RowFormat,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+On a terminal the rows are drawn in place, changed ones marked, until Ctrl-C; several views share the screen. Otherwise every change is
+a line: its epoch, + or -, and the row.
+
+Examples:
+  fleuve watch pages
+  fleuve watch pages top_talkers --sort n:desc --limit 10
+  fleuve watch pages | head")]
+pub struct WatchArgs {
+    /// The views (or streams)
+    #[arg(value_name = "VIEW", required = true)]
+    pub views: Vec<String>,
+    /// Order rows by this column, or VIEW.COLUMN for one of several views; append :desc for the largest first
+    #[arg(long, value_name = "COLUMN[:desc]", value_parser = sort_column)]
+    pub sort: Vec<SortColumn>,
+    /// Show at most so many rows of each view
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// How changes are written when there is no terminal
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ChangeFormat,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `--sort`: `[VIEW.]COLUMN[:desc]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortColumn {
+    pub view: Option<String>,
+    pub column: String,
+    pub descending: bool,
+}
+
+/// How changes are written as lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChangeFormat {
+    /// Epoch, sign and row
+    Text,
+    /// An object per line
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs. Exits
+with 1 if one differs.
+
+Examples:
+  fleuve verify
+  fleuve verify hits_per_minute top_talkers")]
+pub struct VerifyArgs {
+    /// The views; all of them if none is named
+    #[arg(value_name = "VIEW")]
+    pub views: Vec<String>,
+    /// How many differing rows to print of each view
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub show: usize,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Compression of record batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each line of standard input (or of --file) becomes a record. Records are acknowledged only when they are on disk.
+
+Examples:
+  fleuve produce clicks < clicks.jsonl
+  fleuve produce clicks --file access.log.gz --rate 400     400 records a second
+  echo 'alice:{\"n\":1}' | fleuve produce orders --key-separator :
+  echo '{\"n\":1}' | fleuve produce orders --key alice --header source=shell")]
+pub struct ProduceArgs {
+    /// The topic or stream
+    #[arg(value_name = "TOPIC")]
+    pub topic: String,
+    /// Read lines from FILE instead of standard input; a name ending in .gz is unpacked
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What stands between key and value in a line
+    #[arg(long, value_name = "TEXT", conflicts_with = "key")]
+    pub key_separator: Option<String>,
+    /// The key of every record
+    #[arg(long, value_name = "TEXT")]
+    pub key: Option<String>,
+    /// A header of every record; may be given more than once
+    #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = pair)]
+    pub headers: Vec<(String, String)>,
+    /// Write to this partition instead of one chosen by the key, or in turn
+    #[arg(long, short, value_name = "N")]
+    pub partition: Option<i32>,
+    /// Compress batches
+    #[arg(long, value_enum, default_value = "none")]
+    pub compression: Codec,
+    /// At most so many records a second
+    #[arg(long, value_name = "N")]
+    pub rate: Option<u32>,
+    /// Write no summary
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// Where a consumer without a group begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Beginning,
+    End,
+    Offset(i64),
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordFormat {
+    /// The value and a newline
+    Raw,
+    /// An object per line with everything about the record
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without --follow it prints what is there and stops.
+
+Examples:
+  fleuve consume clicks -n 10
+  fleuve consume clicks --from end --follow
+  fleuve consume clicks --key --offset
+  fleuve consume clicks --format json | jq .
+  fleuve consume orders --group billing --follow         goes on where the group stopped, until Ctrl-C")]
+pub struct ConsumeArgs {
+    /// The topic or stream
+    #[arg(value_name = "TOPIC")]
+    pub topic: String,
+    /// Where to start: beginning, end, or an offset
+    #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start)]
+    pub from: Start,
+    /// Stop after so many records
+    #[arg(long, short = 'n', value_name = "N")]
+    pub count: Option<u64>,
+    /// Wait for more at the end
+    #[arg(long, short = 'F')]
+    pub follow: bool,
+    /// Read as a member of this consumer group: its members share the partitions and go on where they stopped
+    #[arg(long, short, value_name = "NAME", conflicts_with = "partition")]
+    pub group: Option<String>,
+    /// Only this partition
+    #[arg(long, short, value_name = "N")]
+    pub partition: Option<i32>,
+    /// How records are written
+    #[arg(long, value_enum, default_value = "raw")]
+    pub format: RecordFormat,
+    /// Print the key and a tab before the value
+    #[arg(long)]
+    pub key: bool,
+    /// Print partition, offset and a tab before the value
+    #[arg(long)]
+    pub offset: bool,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fleuve topics
+  fleuve topics create clicks --partitions 8 --config retention.ms=604800000
+  fleuve topics describe clicks
+  fleuve topics delete clicks")]
+pub struct TopicsArgs {
+    #[command(subcommand)]
+    pub action: Option<TopicsAction>,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TopicsAction {
+    /// List topics and how many records they hold (the default)
+    List,
+    /// Show partitions and settings of topics
+    Describe {
+        /// The topics
+        #[arg(required = true)]
+        topics: Vec<String>,
+    },
+    /// Create topics
+    Create {
+        /// The topics
+        #[arg(required = true)]
+        topics: Vec<String>,
+        /// Number of partitions [default: the server's]
+        #[arg(long, short)]
+        partitions: Option<i32>,
+        /// A setting of the topic (retention.ms, retention.bytes, …)
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+        config: Vec<(String, String)>,
+    },
+    /// Delete topics and all they hold
+    Delete {
+        /// The topics
+        #[arg(required = true)]
+        topics: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
+        _ => Err("NAME=VALUE is wanted".into()),
+    }
+}
+
+fn server_url(text: &str) -> Result<HostPort, String> {
+    if text.starts_with("https://") {
+        return Err("the server speaks plain HTTP: write http://HOST:PORT".into());
+    }
+    let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    rest.parse().map_err(|_| "http://HOST:PORT is wanted, for example http://127.0.0.1:8080".into())
+}
+
+fn sort_column(text: &str) -> Result<SortColumn, String> {
+    let (name, descending) = match text.rsplit_once(':') {
+        Some((name, order)) if order.eq_ignore_ascii_case("desc") => (name, true),
+        Some((name, order)) if order.eq_ignore_ascii_case("asc") => (name, false),
+        Some(_) => return Err("after the colon, asc or desc is wanted".into()),
+        None => (text, false),
+    };
+    let (view, column) = match name.rsplit_once('.') {
+        Some((view, column)) => (Some(view.to_string()), column),
+        None => (None, name),
+    };
+    match column.is_empty() {
+        true => Err("a column's name is wanted".into()),
+        false => Ok(SortColumn { view, column: column.to_string(), descending }),
+    }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "beginning" | "start" | "earliest" => Ok(Start::Beginning),
+        "end" | "latest" => Ok(Start::End),
+        offset => match offset.parse() {
+            Ok(offset) if offset >= 0 => Ok(Start::Offset(offset)),
+            _ => Err("beginning, end or an offset is wanted".into()),
+        },
+    }
+}

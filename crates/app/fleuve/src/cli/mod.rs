@@ -1,0 +1,68 @@
+//! The commands. One file each; `args` says what they take, `term` how they write.
+
+mod apply;
+mod args;
+mod config;
+mod consume;
+mod http;
+mod kafka;
+mod produce;
+mod render;
+mod serve;
+mod sql;
+mod status;
+mod subscription;
+mod term;
+mod topics;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use fleuve_types::{Error, Result};
+
+use args::{Cli, Command};
+
+/// It went wrong; the reason is on standard error. (2 is a wrong command line, and clap's.)
+const FAILED: u8 = 1;
+
+/// Reads the command line, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    term::quiet_broken_pipe();
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            term::print_error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Apply(args) => client(apply::run(args)),
+        Command::Sql(args) => client(sql::run(args)),
+        Command::Watch(args) => client(watch::run(args)),
+        Command::Verify(args) => client(verify::run(args)),
+        Command::Produce(args) => client(produce::run(args)),
+        Command::Consume(args) => client(consume::run(args)),
+        Command::Topics(args) => client(topics::run(args)),
+        Command::Status(args) => client(status::run(args)),
+    }
+}
+
+/// Runs a client command on one thread: it mostly waits.
+fn client(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("cannot start the command", e))?;
+    let result = runtime.block_on(command);
+    // A prompt that still reads from the terminal must not keep the process.
+    runtime.shutdown_background();
+    result
+}
