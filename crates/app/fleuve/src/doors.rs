@@ -3,14 +3,14 @@
 //! `doors.json` is derived state: written at each start, removed at a clean stop, and a stale one does no harm because
 //! whoever reads it finds nobody there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use fleuve_types::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, Door};
+use crate::config::{Config, Door, HostPort};
 
 /// Where a running server listens; `None` is a door that is off. What `doors.json` holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,16 @@ impl OpenDoors {
     /// What a running server wrote; `None` if there is none or it is not readable.
     pub fn read(data: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(Self::path(data)).ok()?).ok()
+    }
+
+    /// Where a client on this machine reaches a door: one that listens on every address is at home too.
+    pub fn from_here(address: SocketAddr) -> HostPort {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        HostPort { host: ip.to_string(), port: address.port() }
     }
 
     /// Takes `doors.json` away at a clean stop.

@@ -86,7 +86,7 @@ pub struct SettingArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(args_override_self = true, after_help = "\
 Examples:
   fleuve serve
   fleuve serve --data /var/lib/fleuve --http off
@@ -100,7 +100,7 @@ pub struct ServeArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(args_override_self = true, after_help = "\
 Examples:
   fleuve config
   fleuve config --format toml > fleuve.toml             a file to start from
@@ -198,12 +198,15 @@ pub struct WatchArgs {
     /// The views (or streams)
     #[arg(value_name = "VIEW", required = true)]
     pub views: Vec<String>,
-    /// Order rows by this column, or VIEW.COLUMN for one of several views; append :desc for the largest first
+    /// Order rows by this column, or VIEW.COLUMN for one of several views; append :desc for the largest first; may be given more than once
     #[arg(long, value_name = "COLUMN[:desc]", value_parser = sort_column)]
     pub sort: Vec<SortColumn>,
     /// Show at most so many rows of each view
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// A line to show above the views; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub note: Vec<String>,
     /// How changes are written when there is no terminal
     #[arg(long, value_enum, default_value = "text")]
     pub format: ChangeFormat,
@@ -291,7 +294,7 @@ pub struct ProduceArgs {
     /// Compress batches
     #[arg(long, value_enum, default_value = "none")]
     pub compression: Codec,
-    /// At most so many records a second
+    /// At most so many records a second; 0 is no limit
     #[arg(long, value_name = "N")]
     pub rate: Option<u32>,
     /// Write no summary

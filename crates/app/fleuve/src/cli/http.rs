@@ -46,10 +46,7 @@ impl Drop for AbortOnDrop {
 impl Server {
     /// The server that was named, else the one that wrote its doors into the data folder, else the default address.
     pub fn find(args: &ServerArgs) -> Self {
-        let written = || {
-            let address = OpenDoors::read(&server_data_folder())?.http?;
-            Some(HostPort { host: address.ip().to_string(), port: address.port() })
-        };
+        let written = || OpenDoors::read(&server_data_folder())?.http.map(OpenDoors::from_here);
         let default = || HostPort { host: "127.0.0.1".into(), port: DEFAULT_PORT };
         Self { address: args.server.clone().or_else(written).unwrap_or_else(default) }
     }

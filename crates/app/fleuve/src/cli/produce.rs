@@ -55,7 +55,7 @@ pub async fn run(args: ProduceArgs) -> Result<ExitCode> {
     };
     let mut producer = Producer::new(connection, &args.topic, compression).await?;
     let begun = Instant::now();
-    let sent = pump(&mut producer, &mut lines, &shape, args.rate).await?;
+    let sent = pump(&mut producer, &mut lines, &shape, args.rate.filter(|rate| *rate > 0)).await?;
     if !args.quiet {
         let seconds = begun.elapsed().as_secs_f64();
         let records = if sent == 1 { "record" } else { "records" };

@@ -26,10 +26,7 @@ const DEFAULT_PORT: u16 = 9092;
 
 /// The broker that was named, else the one that wrote its doors into the data folder, else the default address.
 pub fn find(args: &BrokerArgs) -> HostPort {
-    let written = || {
-        let address = OpenDoors::read(&server_data_folder())?.kafka?;
-        Some(HostPort { host: address.ip().to_string(), port: address.port() })
-    };
+    let written = || OpenDoors::read(&server_data_folder())?.kafka.map(OpenDoors::from_here);
     let default = || HostPort { host: "127.0.0.1".into(), port: DEFAULT_PORT };
     args.kafka.clone().or_else(written).unwrap_or_else(default)
 }

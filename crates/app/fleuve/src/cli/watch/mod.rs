@@ -110,6 +110,8 @@ async fn draw(
         let order = sort_of(&args.sort, view, &columns)?;
         panes.push(Pane::new(view, columns, order, args.limit));
     }
+    let mut heading = vec![format!("{}   Ctrl-C leaves", server.url())];
+    heading.extend(args.note.iter().cloned());
     let mut screen = Screen::enter()?;
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -123,7 +125,7 @@ async fn draw(
                 },
                 None => return Ok(ExitCode::SUCCESS),
             },
-            _ = frames.tick() => screen.draw(&server.url(), &mut panes)?,
+            _ = frames.tick() => screen.draw(&heading, &panes)?,
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
             () = reached(until) => return Ok(ExitCode::SUCCESS),
         }
@@ -134,18 +136,22 @@ fn ended(view: &str) -> Error {
     Error::new(fleuve_types::ErrorKind::Retry, format!("the server ended the subscription to {view}"))
 }
 
-/// The column to order a view's rows by, if `--sort` says one for it.
-fn sort_of(sorts: &[SortColumn], view: &str, columns: &[Column]) -> Result<Option<(usize, bool)>> {
-    let mine = |s: &&SortColumn| s.view.as_deref().is_none_or(|v| v.eq_ignore_ascii_case(view));
-    let specific = sorts.iter().filter(|s| s.view.is_some()).find(mine);
-    let Some(sort) = specific.or_else(|| sorts.iter().find(mine)) else { return Ok(None) };
-    match columns.iter().position(|c| c.name.eq_ignore_ascii_case(&sort.column)) {
-        Some(at) => Ok(Some((at, sort.descending))),
-        // A plain --sort is for the views that have the column.
-        None if sort.view.is_none() && sorts.len() > 1 => Ok(None),
-        None => {
-            let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-            Err(Error::input(format!("{view} has no column {}; it has {}", sort.column, names.join(", "))))
+/// The columns to order a view's rows by, the first one first: those named for it, else those named for all.
+fn sort_of(sorts: &[SortColumn], view: &str, columns: &[Column]) -> Result<Vec<(usize, bool)>> {
+    let specific: Vec<&SortColumn> =
+        sorts.iter().filter(|s| s.view.as_deref().is_some_and(|v| v.eq_ignore_ascii_case(view))).collect();
+    let general: Vec<&SortColumn> = sorts.iter().filter(|s| s.view.is_none()).collect();
+    let mut order = Vec::new();
+    for sort in if specific.is_empty() { &general } else { &specific } {
+        match columns.iter().position(|c| c.name.eq_ignore_ascii_case(&sort.column)) {
+            Some(at) => order.push((at, sort.descending)),
+            // A plain --sort is for the views that have the column.
+            None if sort.view.is_none() && general.len() > 1 => {}
+            None => {
+                let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+                return Err(Error::input(format!("{view} has no column {}; it has {}", sort.column, names.join(", "))));
+            }
         }
     }
+    Ok(order)
 }

@@ -25,7 +25,7 @@ struct Row {
 pub(super) struct Pane {
     pub(super) name: String,
     columns: Vec<Column>,
-    order: Option<(usize, bool)>,
+    order: Vec<(usize, bool)>,
     limit: Option<usize>,
     rows: HashMap<String, Row>,
     epoch: u64,
@@ -36,15 +36,15 @@ pub(super) struct Pane {
 }
 
 impl Pane {
-    /// A pane without rows. `order` is a column and whether the largest come first.
-    pub(super) fn new(name: &str, columns: Vec<Column>, order: Option<(usize, bool)>, limit: Option<usize>) -> Self {
+    /// A pane without rows. `order` are columns and whether their largest come first.
+    pub(super) fn new(name: &str, columns: Vec<Column>, mut order: Vec<(usize, bool)>, limit: Option<usize>) -> Self {
         let rows = HashMap::new();
         let name = name.to_string();
         // Without an order, the newest time first, else the first column upwards.
-        let order = order.or_else(|| {
+        if order.is_empty() {
             let time = columns.iter().position(|c| c.sql_type.to_ascii_uppercase().starts_with("TIMESTAMP"));
-            time.map(|at| (at, true))
-        });
+            order.extend(time.map(|at| (at, true)));
+        }
         Self { name, columns, order, limit, rows, epoch: 0, changes: 0, complete: false, overflow: false }
     }
 
@@ -97,9 +97,9 @@ impl Pane {
     }
 
     fn compare(&self, a: &Row, b: &Row) -> Ordering {
-        if let Some((at, descending)) = self.order {
-            let order = compare_values(&a.values[at], &b.values[at]);
-            let order = if descending { order.reverse() } else { order };
+        for (at, descending) in &self.order {
+            let order = compare_values(&a.values[*at], &b.values[*at]);
+            let order = if *descending { order.reverse() } else { order };
             if order != Ordering::Equal {
                 return order;
             }

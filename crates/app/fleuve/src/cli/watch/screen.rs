@@ -14,8 +14,8 @@ use crate::cli::term::{self, Paint};
 
 /// A pane's lines besides its rows: title, three lines of frame, the header.
 const FRAME_LINES: usize = 5;
-/// The heading and the last line.
-const OUTER_LINES: usize = 2;
+/// The last line stays empty, so that nothing scrolls.
+const OUTER_LINES: usize = 1;
 
 /// The alternate screen; given back when this is dropped.
 pub(super) struct Screen {
@@ -31,12 +31,12 @@ impl Screen {
     }
 
     /// Draws all panes, if anything has changed.
-    pub(super) fn draw(&mut self, url: &str, panes: &mut [Pane]) -> Result<()> {
+    pub(super) fn draw(&mut self, heading: &[String], panes: &[Pane]) -> Result<()> {
         let (columns, lines) = term::size();
         let paint = Paint::stdout();
         let wanted: Vec<usize> = panes.iter().map(|p| p.wanted_lines()).collect();
-        let shares = share_lines(&wanted, lines.saturating_sub(OUTER_LINES));
-        let mut text = paint.dim(&fit(&format!("{url}   Ctrl-C leaves"), columns, false)) + "\n";
+        let shares = share_lines(&wanted, lines.saturating_sub(OUTER_LINES + heading.len()));
+        let mut text: String = heading.iter().map(|line| paint.dim(&fit(line, columns, false)) + "\n").collect();
         for (pane, share) in panes.iter().zip(shares) {
             text.push_str(&paint.bold(&fit(&pane.title(), columns, false)));
             text.push('\n');
