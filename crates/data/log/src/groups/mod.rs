@@ -7,9 +7,14 @@
 //! `step(state, now, event) -> effects`: time and fresh member ids come in, answers go out as effects with the ticket
 //! that the request came with. The driver owns sockets, timers and durability.
 
+mod group;
+mod join;
 mod offsets;
 mod table;
 mod types;
+
+#[cfg(test)]
+mod tests;
 
 pub use offsets::{
     CommittedOffset, OFFSET_MARKS_PREFIX, OFFSET_METADATA_BYTES, group_prefix, offset_key, parse_offset_key,

@@ -133,6 +133,22 @@ pub struct JoinReply {
     pub skip_assignment: bool,
 }
 
+impl JoinReply {
+    /// A refusal.
+    pub(super) fn refused(member_id: &str, error: GroupError) -> Self {
+        Self {
+            error: Some(error),
+            generation: -1,
+            protocol_type: None,
+            protocol: None,
+            leader: String::new(),
+            member_id: member_id.to_owned(),
+            members: Vec::new(),
+            skip_assignment: false,
+        }
+    }
+}
+
 /// SyncGroup, without its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncRequest {
@@ -161,6 +177,13 @@ pub struct SyncReply {
     pub protocol: Option<String>,
     /// What the member is to read.
     pub assignment: Bytes,
+}
+
+impl SyncReply {
+    /// A refusal.
+    pub(super) fn refused(error: GroupError) -> Self {
+        Self { error: Some(error), protocol_type: None, protocol: None, assignment: Bytes::new() }
+    }
 }
 
 /// One member of LeaveGroup.
