@@ -27,7 +27,11 @@ pub(crate) fn decode_record(
     let mut rest = Some(bytes);
     let mut found = 0;
     while let Some(text) = rest {
-        let (raw, quoted, after) = split_field(text, options, field)?;
+        let split = split_field(text, options, field);
+        let (raw, quoted, after) = split.map_err(|bad| match columns.children.get(found) {
+            Some(column) => bad.within(&column.name),
+            None => bad,
+        })?;
         if let Some(column) = columns.children.get_mut(found) {
             let text_column = matches!(column.data, Data::Text(_));
             let null = !quoted && (raw == options.null.as_bytes() || (raw.is_empty() && !text_column));

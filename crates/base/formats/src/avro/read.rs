@@ -453,6 +453,15 @@ fn between_units(value: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
 fn bytes(node: &Node, column: &mut Column, value: &[u8]) -> Taken {
     match (&column.data, node.logical) {
         (Data::Bytes(_), _) => column.push_bytes(value),
+        // How an unsigned BIGINT is written: Avro's long is too small for it.
+        (Data::UInt64(_), Logical::Decimal { scale: 0 }) if value.len() <= 9 => {
+            let negative = value.first().is_some_and(|b| b & 0x80 != 0);
+            let unsigned = value.iter().fold(0u128, |n, b| n << 8 | u128::from(*b));
+            match u64::try_from(unsigned) {
+                Ok(unsigned) if !negative => column.push_u64(unsigned),
+                _ => return Err(Bad::expected(column, "another decimal")),
+            }
+        }
         (Data::Decimal { .. } | Data::Wide { .. }, Logical::Decimal { scale }) => return decimal(column, value, scale),
         (Data::Text(_), Logical::Uuid) if value.len() == 16 => {
             let hex: String = value.iter().map(|b| format!("{b:02x}")).collect();
