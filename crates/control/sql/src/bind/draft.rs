@@ -1,0 +1,443 @@
+//! A list of changes in the making: the objects as they will be, and how to get there. Decides only; [`crate::Backend::apply`]
+//! carries out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fleuve_catalog::{Object, ObjectKind};
+use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
+use crate::errors::Where;
+use crate::parse::{CommentTarget, CreateStream, Name, ObjectWord, Parsed, Statement};
+use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
+
+/// See the module.
+pub(crate) struct Draft {
+    /// The objects as they will be.
+    pub(crate) objects: ObjectSet,
+    /// The way there, in an order that can be carried out.
+    pub(crate) changes: Vec<Change>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What declaring an object came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declared {
+    Created,
+    Replaced,
+    Unchanged,
+}
+
+/// The name and canonical text of a `CREATE`.
+pub(crate) fn declaration(statement: &Statement) -> Option<(&Name, ObjectKind, String)> {
+    Some(match statement {
+        Statement::CreateStream(c) => (&c.name, ObjectKind::Stream, c.to_string()),
+        Statement::CreateSource(c) => (&c.name, ObjectKind::Source, c.to_string()),
+        Statement::CreateView(c) => (&c.name, ObjectKind::View, c.to_string()),
+        Statement::CreateSink(c) => (&c.name, ObjectKind::Sink, c.to_string()),
+        _ => return None,
+    })
+}
+
+impl Draft {
+    pub(crate) fn new(objects: &ObjectSet, clock: Arc<dyn Clock>) -> Self {
+        Self { objects: objects.clone(), changes: Vec::new(), clock }
+    }
+
+    fn new_id(&self) -> ObjectId {
+        let us = self.clock.now_us().max(0).unsigned_abs();
+        let time = Timestamp::from_unix(NoContext, us / 1_000_000, (us % 1_000_000) as u32 * 1000);
+        ObjectId(Uuid::new_v7(time).as_u128())
+    }
+
+    fn put(&mut self, bound: BoundObject) -> Arc<BoundObject> {
+        let bound = Arc::new(bound);
+        let key = (bound.object.namespace.clone(), bound.object.name.clone());
+        self.objects.by_name.insert(key, bound.clone());
+        bound
+    }
+
+    /// Adds an object that does not exist yet, with what comes along (dead letters, a sink's stream).
+    pub(crate) fn create(&mut self, parsed: &Parsed) -> Result<()> {
+        let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE creates"))?;
+        self.check_new_name(name)?;
+        if let Statement::CreateSink(create) = &parsed.statement
+            && let Some(target) = sink::target(&self.objects, create)?
+        {
+            self.create_stream(target)?;
+        }
+        let spec = bind_spec(&self.objects, parsed)?;
+        self.add(name, kind, sql, spec, None);
+        if kind == ObjectKind::Stream {
+            self.add_dead_letters(name)?;
+        }
+        Ok(())
+    }
+
+    fn create_stream(&mut self, create: CreateStream) -> Result<()> {
+        self.check_new_name(&create.name)?;
+        let spec = Spec::Stream(stream::bind_stream(&create)?);
+        let name = create.name.clone();
+        self.add(&name, ObjectKind::Stream, create.to_string(), spec, None);
+        self.add_dead_letters(&name)
+    }
+
+    fn add_dead_letters(&mut self, of: &Name) -> Result<()> {
+        let owner = self.objects.get(of.namespace(), &of.name).map(|o| o.object.id);
+        let create = stream::dead_letters(of);
+        if self.objects.get(create.name.namespace(), &create.name.name).is_some() {
+            return Err(exists(&create.name).hint("its dead-letter stream needs that name"));
+        }
+        let spec = Spec::Stream(stream::bind_stream(&create)?);
+        self.add(&create.name, ObjectKind::Stream, create.to_string(), spec, owner);
+        Ok(())
+    }
+
+    fn add(&mut self, name: &Name, kind: ObjectKind, sql: String, spec: Spec, owner: Option<ObjectId>) {
+        let mut needs = depends_on(&spec);
+        needs.extend(owner);
+        let object = Object {
+            id: self.new_id(),
+            kind,
+            namespace: name.namespace().to_string(),
+            name: name.name.clone(),
+            sql,
+            comment: None,
+            column_comments: vec![],
+            depends_on: needs,
+            version: 1,
+            created_ms: self.clock.now_ms(),
+        };
+        let bound = self.put(BoundObject { object, spec });
+        self.changes.push(Change::Create(bound.as_ref().clone()));
+    }
+
+    fn check_new_name(&self, name: &Name) -> Result<()> {
+        if matches!(name.namespace(), SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
+            return Err(
+                Error::input(format!("namespace \"{}\" is the system's own", name.namespace())).at(name.at.clone())
+            );
+        }
+        if self.objects.get(name.namespace(), &name.name).is_some() {
+            return Err(exists(name));
+        }
+        // A stream is a topic of its name.
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if !name.name.chars().all(fits) || !name.namespace().chars().all(fits) {
+            return Err(Error::input(format!(
+                "\"{}\" holds a character other than letters, digits, _ and -",
+                name.name.escape_debug()
+            ))
+            .at(name.at.clone()));
+        }
+        Ok(())
+    }
+
+    /// Makes an object what a statement declares, whether it exists or not.
+    pub(crate) fn declare(&mut self, parsed: &Parsed) -> Result<Declared> {
+        let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE declares"))?;
+        let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
+            self.create(parsed)?;
+            return Ok(Declared::Created);
+        };
+        if old.object.kind != kind {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("\"{}\" is a {} already", name.name, old.object.kind),
+            )
+            .at(name.at.clone()));
+        }
+        if old.object.sql == sql {
+            return Ok(Declared::Unchanged);
+        }
+        let spec = bind_spec(&self.objects, parsed)?;
+        if let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) {
+            if same_stream(before, after)? {
+                return Ok(Declared::Unchanged);
+            }
+            check_stream_change(before, after, name)?;
+        }
+        if let Spec::Sink(after) = &spec {
+            let before = old.object.depends_on.contains(&after.into);
+            if !before && self.objects.by_id(after.into).is_none() {
+                return Err(Error::bug("a sink's stream vanished while it was bound"));
+            }
+        }
+        self.replace(&old, sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
+        Ok(Declared::Replaced)
+    }
+
+    fn replace(&mut self, old: &BoundObject, sql: String, spec: Spec, name: &Name, place: Where<'_>) -> Result<()> {
+        let id = old.object.id;
+        if depends_on(&spec).iter().any(|d| *d == id || self.reaches(*d, id)) {
+            return Err(Error::input(format!("\"{}\" would read itself", name.name)).at(name.at.clone()));
+        }
+        let schema_before = columns(&old.spec);
+        let columns_now = columns(&spec);
+        let kept = |(column, _): &(String, String)| {
+            columns_now.as_ref().is_none_or(|schema| schema.column_with_name(column).is_some())
+        };
+        let object = Object {
+            sql,
+            depends_on: depends_on(&spec),
+            version: old.object.version + 1,
+            column_comments: old.object.column_comments.iter().filter(|c| kept(c)).cloned().collect(),
+            ..old.object.clone()
+        };
+        let bound = self.put(BoundObject { object, spec });
+        self.changes.push(Change::Replace(bound.as_ref().clone()));
+        if bound.object.kind == ObjectKind::View {
+            let same = schema_before.as_deref() == columns(&bound.spec).as_deref();
+            self.rebind_dependents(id, same, name, place)?;
+        }
+        Ok(())
+    }
+
+    /// Binds again what reads a replaced view. It must come out with the columns it had.
+    fn rebind_dependents(&mut self, id: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
+        let mut broken = Vec::new();
+        for dependent in self.dependents_in_order(id) {
+            let again = crate::parse::parse_one(&dependent.object.sql).and_then(|p| bind_spec(&self.objects, &p));
+            match again {
+                Ok(spec) if columns(&spec).as_deref() == columns(&dependent.spec).as_deref() => {
+                    // A sink over the same columns goes on; a view's plan is made anew, over the new input.
+                    if dependent.object.kind == ObjectKind::Sink && same_columns {
+                        continue;
+                    }
+                    let object = Object { version: dependent.object.version + 1, ..dependent.object.clone() };
+                    let bound = self.put(BoundObject { object, spec });
+                    self.changes.push(Change::Replace(bound.as_ref().clone()));
+                }
+                Ok(_) => broken
+                    .push(format!("{} {} (its columns would change)", dependent.object.kind, dependent.object.name)),
+                Err(e) => broken.push(format!("{} {} ({})", dependent.object.kind, dependent.object.name, e.message)),
+            }
+        }
+        if broken.is_empty() {
+            return Ok(());
+        }
+        Err(Error::input(format!("\"{}\" cannot change like this, because of {}", name.name, broken.join("; ")))
+            .at(place.at.clone())
+            .hint("change those in the same step, or drop them first"))
+    }
+
+    /// Everything that depends on an object, directly or not, each after what it depends on. Dead letters do not count.
+    fn dependents_in_order(&self, id: ObjectId) -> Vec<Arc<BoundObject>> {
+        let mut found: BTreeSet<ObjectId> = BTreeSet::from([id]);
+        let mut out: Vec<Arc<BoundObject>> = Vec::new();
+        loop {
+            let next: Vec<Arc<BoundObject>> = self
+                .objects
+                .by_name
+                .values()
+                .filter(|o| !found.contains(&o.object.id) && !is_dead_letters(&self.objects, &o.object))
+                .filter(|o| o.object.depends_on.iter().any(|d| found.contains(d)))
+                .cloned()
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            found.extend(next.iter().map(|o| o.object.id));
+            out.extend(next);
+        }
+        // By depth: an object comes after everything found that it depends on.
+        let mut sorted: Vec<Arc<BoundObject>> = Vec::with_capacity(out.len());
+        while !out.is_empty() {
+            let is_free = |o: &Arc<BoundObject>| {
+                !o.object.depends_on.iter().any(|d| out.iter().any(|other| other.object.id == *d))
+            };
+            let (free, rest): (Vec<_>, Vec<_>) = out.iter().cloned().partition(is_free);
+            if free.is_empty() {
+                sorted.extend(rest);
+                break;
+            }
+            sorted.extend(free);
+            out = rest;
+        }
+        sorted
+    }
+
+    fn reaches(&self, from: ObjectId, to: ObjectId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![from];
+        while let Some(id) = todo.pop() {
+            if id == to {
+                return true;
+            }
+            if seen.insert(id)
+                && let Some(object) = self.objects.by_id(id)
+            {
+                todo.extend(&object.object.depends_on);
+            }
+        }
+        false
+    }
+
+    /// Takes an object away, with its dead letters, and with what depends on it if `cascade`. Gives the names of those.
+    pub(crate) fn drop(&mut self, word: ObjectWord, name: &Name, cascade: bool) -> Result<Vec<String>> {
+        let object = self.find(word, name)?;
+        if let Some(owner) = owner_of_dead_letters(&self.objects, &object.object) {
+            return Err(Error::input(format!(
+                "\"{}\" holds the dead letters of stream \"{}\"",
+                name.name, owner.object.name
+            ))
+            .at(name.at.clone())
+            .hint(format!("it goes with DROP STREAM {}", owner.object.name)));
+        }
+        let mut targets = vec![object.object.id];
+        let dead = self.dead_letters_of(&object.object);
+        targets.extend(dead.iter().map(|d| d.object.id));
+        let mut dependents: Vec<Arc<BoundObject>> = Vec::new();
+        for target in targets.clone() {
+            for d in self.dependents_in_order(target) {
+                if !targets.contains(&d.object.id) && !dependents.iter().any(|o| o.object.id == d.object.id) {
+                    dependents.push(d);
+                }
+            }
+        }
+        if !dependents.is_empty() && !cascade {
+            let list: Vec<String> = dependents.iter().map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
+            return Err(Error::input(format!(
+                "{} \"{}\" is used by {}",
+                object.object.kind,
+                name.name,
+                list.join(", ")
+            ))
+            .at(name.at.clone())
+            .hint("drop those first, or say CASCADE"));
+        }
+        let names = dependents.iter().map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
+        let gone: Vec<Arc<BoundObject>> = dependents.into_iter().rev().chain(dead).chain([object]).collect();
+        for o in gone {
+            self.objects.by_name.remove(&(o.object.namespace.clone(), o.object.name.clone()));
+            self.changes.push(Change::Drop(o.object.id));
+        }
+        Ok(names)
+    }
+
+    fn dead_letters_of(&self, stream: &Object) -> Option<Arc<BoundObject>> {
+        let dead = self.objects.get(&stream.namespace, &format!("{}{}", stream.name, super::DEAD_SUFFIX))?;
+        dead.object.depends_on.contains(&stream.id).then(|| dead.clone())
+    }
+
+    /// The object that a statement names, of the kind it says.
+    pub(crate) fn find(&self, word: ObjectWord, name: &Name) -> Result<Arc<BoundObject>> {
+        let (kind, shown) = match word {
+            ObjectWord::Stream => (Some(ObjectKind::Stream), "stream"),
+            ObjectWord::Source => (Some(ObjectKind::Source), "source"),
+            ObjectWord::View => (Some(ObjectKind::View), "view"),
+            ObjectWord::Sink => (Some(ObjectKind::Sink), "sink"),
+            ObjectWord::Table => (None, "object"),
+        };
+        match self.objects.get(name.namespace(), &name.name) {
+            Some(object) if kind.is_none_or(|k| k == object.object.kind) => Ok(object.clone()),
+            Some(object) => Err(Error::input(format!("\"{}\" is a {}, not a {shown}", name.name, object.object.kind))
+                .at(name.at.clone())),
+            None => Err(super::missing(&self.objects, name, shown, |s| kind.is_none_or(|k| k == s.kind()))),
+        }
+    }
+
+    /// Sets a comment. False if it was that already.
+    pub(crate) fn comment(&mut self, target: &CommentTarget, text: Option<&String>) -> Result<bool> {
+        let (bound, mut object) = match target {
+            CommentTarget::Object(word, name) => {
+                let bound = self.find(*word, name)?;
+                let object = Object { comment: text.cloned(), ..bound.object.clone() };
+                (bound, object)
+            }
+            CommentTarget::Column(name, column) => {
+                let bound = self.find(ObjectWord::Table, name)?;
+                let has = columns(&bound.spec).is_some_and(|s| s.column_with_name(column).is_some());
+                if !has {
+                    return Err(
+                        Error::not_found(format!("\"{}\" has no column \"{column}\"", name.name)).at(name.at.clone())
+                    );
+                }
+                let mut object = bound.object.clone();
+                object.column_comments.retain(|(c, _)| c != column);
+                object.column_comments.extend(text.map(|t| (column.clone(), t.clone())));
+                (bound, object)
+            }
+        };
+        object.column_comments.sort();
+        let mut before = bound.object.clone();
+        before.column_comments.sort();
+        if object == before {
+            return Ok(false);
+        }
+        self.put(BoundObject { object: object.clone(), spec: bound.spec.clone() });
+        // An object that this list makes gets its comment at once.
+        for change in &mut self.changes {
+            match change {
+                Change::Create(b) | Change::Replace(b) if b.object.id == object.id => {
+                    b.object = object;
+                    return Ok(true);
+                }
+                Change::Comment(o) if o.id == object.id => {
+                    *o = object;
+                    return Ok(true);
+                }
+                _ => {}
+            }
+        }
+        self.changes.push(Change::Comment(object));
+        Ok(true)
+    }
+}
+
+/// The columns of what can be read.
+pub(crate) fn columns(spec: &Spec) -> Option<arrow::datatypes::SchemaRef> {
+    match spec {
+        Spec::Stream(stream) => Some(stream.schema.clone()),
+        Spec::View(view) => Some(view.schema.clone()),
+        Spec::Source(_) | Spec::Sink(_) => None,
+    }
+}
+
+fn exists(name: &Name) -> Error {
+    let shown = if name.namespace() == DEFAULT_NAMESPACE {
+        name.name.clone()
+    } else {
+        format!("{}.{}", name.namespace(), name.name)
+    };
+    Error::new(ErrorKind::AlreadyExists, format!("\"{shown}\" exists already")).at(name.at.clone())
+}
+
+/// Whether two statements declare the same stream in other words (`'7 days'`, `'168 hours'`).
+fn same_stream(before: &StreamSpec, after: &StreamSpec) -> Result<bool> {
+    Ok(same_but_limits(before, after)
+        && before.partitions == after.partitions
+        && before.retention_ms == after.retention_ms
+        && before.retention_bytes == after.retention_bytes)
+}
+
+fn same_but_limits(before: &StreamSpec, after: &StreamSpec) -> bool {
+    before.schema == after.schema
+        && before.watermark == after.watermark
+        && before.format == after.format
+        && before.format_options == after.format_options
+        && before.checks == after.checks
+}
+
+fn check_stream_change(before: &StreamSpec, after: &StreamSpec, name: &Name) -> Result<()> {
+    let refuse = |what: String| {
+        Err(Error::unsupported(format!("stream \"{}\" exists, and {what}", name.name)).at(name.at.clone()).hint(
+            "only its retention can change and its partitions grow; for anything else make a stream of another name",
+        ))
+    };
+    let parts = [
+        (before.schema == after.schema, "its columns"),
+        (before.watermark == after.watermark, "its watermark"),
+        (before.format == after.format && before.format_options == after.format_options, "its format"),
+        (before.checks == after.checks, "its checks"),
+    ];
+    if let Some((_, part)) = parts.iter().find(|(same, _)| !same) {
+        return refuse(format!("{part} cannot change"));
+    }
+    if after.partitions < before.partitions {
+        return refuse(format!("its {} partitions cannot become {}", before.partitions, after.partitions));
+    }
+    Ok(())
+}

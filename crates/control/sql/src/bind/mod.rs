@@ -1,0 +1,114 @@
+//! From a statement to what it means, given the objects there are. Binding decides; it changes nothing.
+
+mod draft;
+mod key;
+mod sink;
+mod stream;
+mod types;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fleuve_catalog::Object;
+use fleuve_types::{Error, ObjectId, Result};
+
+pub(crate) use draft::{Declared, Draft, columns, declaration};
+pub use key::view_key;
+pub(crate) use sink::missing;
+pub use stream::{DEAD_SUFFIX, check_expressions};
+pub use view::plan_view;
+pub(crate) use view::to_plan;
+
+use crate::errors::Where;
+use crate::parse::{self, Parsed, Statement};
+use crate::{BoundObject, ObjectSet, Spec};
+
+/// Binds one `CREATE` against the objects it may refer to.
+///
+/// # Errors
+/// Everything that can be wrong with it, with its place; not whether its name is free.
+pub(crate) fn bind_spec(objects: &ObjectSet, parsed: &Parsed) -> Result<Spec> {
+    match &parsed.statement {
+        Statement::CreateStream(create) => stream::bind_stream(create).map(Spec::Stream),
+        Statement::CreateSource(create) => sink::bind_source(objects, create).map(Spec::Source),
+        Statement::CreateSink(create) => sink::bind_sink(objects, create).map(Spec::Sink),
+        Statement::CreateView(create) => {
+            view::bind_view(objects, create, Where { text: &parsed.text, at: &parsed.at }).map(Spec::View)
+        }
+        _ => Err(Error::bug("only CREATE is bound to an object")),
+    }
+}
+
+/// The objects that a bound object reads or writes.
+pub(crate) fn depends_on(spec: &Spec) -> Vec<ObjectId> {
+    let mut ids: Vec<ObjectId> = match spec {
+        Spec::Stream(_) => vec![],
+        Spec::Source(source) => vec![source.into],
+        Spec::View(view) => view.inputs.values().copied().collect(),
+        Spec::Sink(sink) => vec![sink.from, sink.into],
+    };
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// True for the dead-letter stream of another stream.
+pub(crate) fn is_dead_letters(objects: &ObjectSet, object: &Object) -> bool {
+    owner_of_dead_letters(objects, object).is_some()
+}
+
+/// The stream whose dead letters a stream holds.
+pub(crate) fn owner_of_dead_letters<'a>(objects: &'a ObjectSet, object: &Object) -> Option<&'a Arc<BoundObject>> {
+    let owner = objects.get(&object.namespace, object.name.strip_suffix(DEAD_SUFFIX)?)?;
+    object.depends_on.contains(&owner.object.id).then_some(owner)
+}
+
+/// Binds what the catalog keeps, at start. An object that cannot be bound (any more) does not stop the others: it comes back
+/// beside the set with its error, and so does what depends on it.
+///
+/// # Errors
+/// Two objects of one name.
+pub fn bind_all(objects: Vec<Object>) -> Result<(ObjectSet, Vec<(Object, Error)>)> {
+    let mut names = BTreeSet::new();
+    for object in &objects {
+        if !names.insert((object.namespace.clone(), object.name.clone())) {
+            return Err(Error::bug(format!("the catalog has two objects {}.{}", object.namespace, object.name)));
+        }
+    }
+    let mut set = ObjectSet::default();
+    let mut failed = Vec::new();
+    let mut waiting: BTreeMap<ObjectId, Object> = objects.into_iter().map(|o| (o.id, o)).collect();
+    while !waiting.is_empty() {
+        let ready: Vec<ObjectId> = waiting
+            .values()
+            .filter(|o| !o.depends_on.iter().any(|d| *d != o.id && waiting.contains_key(d)))
+            .map(|o| o.id)
+            .collect();
+        // What only waits for itself in a circle is bound anyway, so that it gets its error.
+        let ready = if ready.is_empty() { waiting.keys().copied().collect() } else { ready };
+        for id in ready {
+            let Some(object) = waiting.remove(&id) else { continue };
+            match rebind(&set, &object) {
+                Ok(spec) => {
+                    let key = (object.namespace.clone(), object.name.clone());
+                    set.by_name.insert(key, Arc::new(BoundObject { object, spec }));
+                }
+                Err(e) => failed.push((object, e)),
+            }
+        }
+    }
+    Ok((set, failed))
+}
+
+fn rebind(set: &ObjectSet, object: &Object) -> Result<Spec> {
+    let parsed = parse::parse_one(&object.sql)?;
+    let spec = bind_spec(set, &parsed)?;
+    if spec.kind() != object.kind {
+        return Err(Error::bug(format!("the statement of {} {} makes a {}", object.kind, object.name, spec.kind())));
+    }
+    Ok(spec)
+}

@@ -1,0 +1,208 @@
+//! Binding `CREATE SOURCE` and `CREATE SINK`.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use fleuve_types::{Error, Result, sql_type_name};
+
+use super::key::view_key;
+use super::stream::{columns_as_sql, format_options};
+use crate::options::{OptionOf, check};
+use crate::parse::{CreateSink, CreateSource, CreateStream, Name, option};
+use crate::suggest::nearest;
+use crate::{ObjectSet, SinkMode, SinkSpec, SourceSpec, Spec, StreamSpec, ViewSpec};
+
+/// Binds `CREATE SOURCE`.
+pub(crate) fn bind_source(objects: &ObjectSet, create: &CreateSource) -> Result<SourceSpec> {
+    let Some(connector) = option(&create.options, "connector") else {
+        return Err(Error::input("a source needs a connector")
+            .at(create.name.at.clone())
+            .hint("write WITH (connector = 'file', path = '...')"));
+    };
+    let connector = connector.value.text();
+    let checked = check(OptionOf::Source, Some(&connector), &create.options)?;
+    if connector == "file" && checked.specific.get("path").is_none_or(String::is_empty) {
+        return Err(Error::input("a file source needs option \"path\"").at(create.name.at.clone()));
+    }
+    let (id, _) = stream(objects, &create.into)?;
+    Ok(SourceSpec { into: id, connector, options: checked.specific })
+}
+
+/// A stream by its name.
+pub(crate) fn stream<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId, &'a StreamSpec)> {
+    match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
+        Some((id, Spec::Stream(stream))) => Ok((id, stream)),
+        Some((_, other)) => {
+            Err(Error::input(format!("\"{}\" is a {}, not a stream", name.name, other.kind())).at(name.at.clone()))
+        }
+        None => Err(missing(objects, name, "stream", |s| matches!(s, Spec::Stream(_)))),
+    }
+}
+
+/// A view by its name.
+pub(crate) fn view<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId, &'a ViewSpec)> {
+    match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
+        Some((id, Spec::View(view))) => Ok((id, view)),
+        Some((_, other)) => {
+            Err(Error::input(format!("\"{}\" is a {}, not a view", name.name, other.kind())).at(name.at.clone()))
+        }
+        None => Err(missing(objects, name, "view", |s| matches!(s, Spec::View(_)))),
+    }
+}
+
+/// "There is no such thing", with the near name.
+pub(crate) fn missing(objects: &ObjectSet, name: &Name, kind: &str, fits: impl Fn(&Spec) -> bool) -> Error {
+    let namespace = name.namespace();
+    let near = nearest(
+        &name.name,
+        objects
+            .by_name
+            .iter()
+            .filter(|((n, _), o)| n == namespace && fits(&o.spec))
+            .map(|((_, name), _)| name.as_str()),
+    );
+    let error = Error::not_found(format!("there is no {kind} \"{}\"", name.name)).at(name.at.clone());
+    match near {
+        Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+        None => error,
+    }
+}
+
+/// How a sink writes, apart from where: mode, key, format.
+struct Writing {
+    format: String,
+    mode: SinkMode,
+    key: Vec<String>,
+}
+
+fn writing(create: &CreateSink, view: &ViewSpec) -> Result<Writing> {
+    let format = option(&create.options, "format").map_or_else(|| "json".to_string(), |o| o.value.text());
+    let checked = check(OptionOf::Sink, Some(&format), &create.options)?;
+    let given: Option<Vec<String>> =
+        checked.text("key").map(|k| k.split(',').map(|c| c.trim().to_string()).filter(|c| !c.is_empty()).collect());
+    let inferred = view_key(&view.plan);
+    let mode = match checked.text("mode").as_deref() {
+        Some("upsert") => SinkMode::Upsert,
+        Some(_) => SinkMode::Changes,
+        None if given.is_some() || inferred.is_some() => SinkMode::Upsert,
+        None => SinkMode::Changes,
+    };
+    let key_at = option(&create.options, "key").map_or(&create.name.at, |o| &o.at);
+    if mode == SinkMode::Changes {
+        if given.is_some() {
+            return Err(Error::input("a sink in mode changes has no key").at(key_at.clone()));
+        }
+        return Ok(Writing { format, mode, key: vec![] });
+    }
+    let Some(key) = given.filter(|k| !k.is_empty()).or(inferred) else {
+        return Err(Error::input(format!("mode upsert needs a key, and view \"{}\" proves none", create.from.name))
+            .at(create.name.at.clone())
+            .hint("say WITH (key = 'a,b') if these columns are unique, or use mode = changes"));
+    };
+    let names: Vec<&str> = view.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    for column in &key {
+        if !names.contains(&column.as_str()) {
+            let error = Error::not_found(format!("the key's column \"{column}\" is not a column of the view"));
+            let hint = match nearest(column, names.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("there are {}", names.join(", ")),
+            };
+            return Err(error.at(key_at.clone()).hint(hint));
+        }
+    }
+    Ok(Writing { format, mode, key })
+}
+
+/// The columns that a sink writes.
+fn written(mode: SinkMode, view: &ViewSpec, at: &Name) -> Result<Schema> {
+    let mut fields: Vec<Field> = Vec::with_capacity(view.schema.fields().len() + 2);
+    for field in view.schema.fields() {
+        if fleuve_types::is_pseudo_column(field.name()) {
+            return Err(Error::input(format!(
+                "column \"{}\" has the name of a pseudo-column of streams",
+                field.name()
+            ))
+            .at(at.at.clone())
+            .hint("give it another name in the view"));
+        }
+        fields.push(field.as_ref().clone());
+    }
+    if mode == SinkMode::Changes {
+        for name in ["weight", "epoch"] {
+            if fields.iter().any(|f| f.name() == name) {
+                return Err(Error::input(format!(
+                    "mode changes adds a column \"{name}\", and the view has one already"
+                ))
+                .at(at.at.clone())
+                .hint("give it another name in the view"));
+            }
+            fields.push(Field::new(name, DataType::Int64, false));
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
+/// The stream that a sink makes when it is not there: the statement for it, `None` if it is there.
+pub(crate) fn target(objects: &ObjectSet, create: &CreateSink) -> Result<Option<CreateStream>> {
+    if objects.get(create.into.namespace(), &create.into.name).is_some() {
+        return Ok(None);
+    }
+    let (_, view) = view(objects, &create.from)?;
+    let writing = writing(create, view)?;
+    let schema = written(writing.mode, view, &create.name)?;
+    Ok(Some(CreateStream {
+        if_not_exists: false,
+        name: create.into.clone(),
+        columns: Some(columns_as_sql(&schema).map_err(|e| e.at(create.name.at.clone()))?),
+        watermark: None,
+        checks: vec![],
+        options: format_options(&writing.format, &Default::default()),
+    }))
+}
+
+/// Binds `CREATE SINK`; its stream is there.
+pub(crate) fn bind_sink(objects: &ObjectSet, create: &CreateSink) -> Result<SinkSpec> {
+    let (from, view) = view(objects, &create.from)?;
+    let (into, stream) = stream(objects, &create.into)?;
+    let writing = writing(create, view)?;
+    let schema = written(writing.mode, view, &create.name)?;
+    if stream.format != writing.format {
+        return Err(Error::input(format!(
+            "stream \"{}\" has format {}, and the sink writes {}",
+            create.into.name, stream.format, writing.format
+        ))
+        .at(create.into.at.clone())
+        .hint(format!("say WITH (format = '{}')", stream.format)));
+    }
+    fits(&schema, &stream.schema).map_err(|what| {
+        Error::input(format!("stream \"{}\" does not take what the sink writes: {what}", create.into.name))
+            .at(create.into.at.clone())
+            .hint("write into a stream that does not exist yet, and the sink makes it")
+    })?;
+    let options = create.options.iter().map(|o| (o.key.clone(), o.value.text())).collect();
+    Ok(SinkSpec { from, into, format: writing.format, mode: writing.mode, key: writing.key, options })
+}
+
+/// Whether rows of `from` are rows of `into`: the same columns by name, with the same types.
+fn fits(from: &Schema, into: &Schema) -> Result<(), String> {
+    for field in from.fields() {
+        match into.column_with_name(field.name()) {
+            None => return Err(format!("it has no column \"{}\"", field.name())),
+            Some((_, other)) if other.data_type() != field.data_type() => {
+                return Err(format!(
+                    "column \"{}\" is {}, not {}",
+                    field.name(),
+                    sql_type_name(other.data_type()),
+                    sql_type_name(field.data_type())
+                ));
+            }
+            Some((_, other)) if field.is_nullable() && !other.is_nullable() => {
+                return Err(format!("column \"{}\" is NOT NULL", field.name()));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = into.fields().iter().find(|f| !f.is_nullable() && from.column_with_name(f.name()).is_none());
+    match extra {
+        Some(field) => Err(format!("column \"{}\" is NOT NULL and the sink does not write it", field.name())),
+        None => Ok(()),
+    }
+}

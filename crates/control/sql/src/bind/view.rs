@@ -1,0 +1,241 @@
+//! Binding queries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, col};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
+use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
+use futures::FutureExt;
+
+use crate::context::{ObjectCatalog, binding_state, single};
+use crate::errors::{Where, at_statement, find_word};
+use crate::parse::{self, CreateView, Name, Statement};
+use crate::rewrite::{Relations, rewrite};
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
+
+/// Most columns of a view.
+const MAX_COLUMNS: usize = 1000;
+
+/// The streams and views of a set, as `FROM` sees them.
+impl Relations for ObjectSet {
+    fn find(&self, namespace: &str, name: &str) -> Option<bool> {
+        match self.get(namespace, name)?.spec {
+            Spec::Stream(_) => Some(true),
+            Spec::View(_) => Some(false),
+            Spec::Source(_) | Spec::Sink(_) => None,
+        }
+    }
+
+    fn names(&self) -> Vec<(String, String)> {
+        let readable = |spec: &Spec| matches!(spec, Spec::Stream(_) | Spec::View(_));
+        self.by_name.iter().filter(|(_, o)| readable(&o.spec)).map(|(k, _)| k.clone()).collect()
+    }
+
+    fn refusal(&self, name: &Name) -> Option<Error> {
+        let namespace = name.namespace();
+        if matches!(namespace, SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
+            return Some(
+                Error::unsupported(format!("a view cannot read the system table {namespace}.{}", name.name))
+                    .hint("views read streams and views; system tables are for queries"),
+            );
+        }
+        let object = self.get(namespace, &name.name)?;
+        Some(Error::input(format!("\"{}\" is a {}, which cannot be read", name.name, object.object.kind)))
+    }
+}
+
+/// Binds a query as a view would be: resolved, analysed, deterministic, with unique column names.
+///
+/// # Errors
+/// Syntax, names, types, functions that are not deterministic; with their place in `query`.
+pub fn plan_view(objects: &ObjectSet, query: &str) -> Result<ViewSpec> {
+    let parsed = parse::parse_one(query)?;
+    match parsed.statement {
+        Statement::Query(q) => plan_query(objects, &q, query, &[], Where { text: &parsed.text, at: &parsed.at }),
+        Statement::CreateView(view) => bind_view(objects, &view, Where { text: &parsed.text, at: &parsed.at }),
+        _ => Err(Error::input("a view is a SELECT").at(parsed.at)),
+    }
+}
+
+/// Binds `CREATE MATERIALIZED VIEW`.
+pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>) -> Result<ViewSpec> {
+    plan_query(objects, &view.query, &view.query_text, &view.columns, place)
+}
+
+fn plan_query(
+    objects: &ObjectSet,
+    query: &Query,
+    text: &str,
+    columns: &[(String, Location)],
+    place: Where<'_>,
+) -> Result<ViewSpec> {
+    let located = |e: Error| if e.location.is_some() { e } else { e.at(place.at.clone()) };
+    let mut state = binding_state();
+    state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
+    let mut query = query.clone();
+    rewrite(&mut query, objects).map_err(located)?;
+    let plan = to_plan(&state, query)
+        .now_or_never()
+        .expect("the tables of a binding are there at once")
+        .map_err(|e| at_statement(&e, place))?;
+    refuse_parameters(&plan).map_err(located)?;
+    refuse_volatile(&plan, place)?;
+    let plan = output(plan, columns, place)?;
+    let plan = state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .map_err(|e| at_statement(&e, place))?;
+    let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
+    let inputs = inputs(&plan, objects)?;
+    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs })
+}
+
+/// Plans a query that was rewritten.
+pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
+    state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await
+}
+
+fn plain_field(field: &Arc<Field>) -> Field {
+    Field::new(field.name(), field.data_type().clone(), field.is_nullable())
+}
+
+fn refuse_parameters(plan: &LogicalPlan) -> Result<()> {
+    let parameters = plan.get_parameter_names().map_err(|e| crate::errors::of_datafusion(&e))?;
+    match parameters.into_iter().next() {
+        Some(first) => Err(Error::input(format!("a view has no parameters, and {first} is one"))),
+        None => Ok(()),
+    }
+}
+
+/// Functions that give something else each time make a view that nobody could compute again.
+fn refuse_volatile(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
+    const CLOCKS: &[&str] = &["now", "current_timestamp", "current_date", "current_time", "today", "localtimestamp"];
+    let mut found: Option<String> = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(f) = e {
+                    let name = f.func.name();
+                    if f.func.signature().volatility == Volatility::Volatile || CLOCKS.contains(&name) {
+                        found = Some(name.to_string());
+                        return Ok(TreeNodeRecursion::Stop);
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(|e| at_statement(&e, place))?;
+    let Some(name) = found else { return Ok(()) };
+    let is_clock = CLOCKS.contains(&name.as_str());
+    let spellings: &[&str] = if is_clock { CLOCKS } else { &[] };
+    let at = std::iter::once(name.as_str())
+        .chain(spellings.iter().copied())
+        .find_map(|word| find_word(word, place))
+        .unwrap_or_else(|| place.at.clone());
+    let hint = if is_clock {
+        "use the event time of a stream; filter by now() when you query the view"
+    } else {
+        "a view's answer depends on its input alone, so that it can be computed again; use it when you query the view"
+    };
+    Err(Error::unsupported(format!("{name}() gives another value each time, so a view cannot use it"))
+        .at(at)
+        .hint(hint))
+}
+
+/// The output columns: renamed as the statement says, unique, and of types that can be kept.
+fn output(plan: LogicalPlan, columns: &[(String, Location)], place: Where<'_>) -> Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    if schema.fields().is_empty() {
+        return Err(Error::input("a view has at least one column").at(place.at.clone()));
+    }
+    if schema.fields().len() > MAX_COLUMNS {
+        let message = format!("the view would have {} columns; at most {MAX_COLUMNS}", schema.fields().len());
+        return Err(Error::new(ErrorKind::Limit, message).at(place.at.clone()));
+    }
+    if !columns.is_empty() && columns.len() != schema.fields().len() {
+        let at = columns[0].1.clone();
+        return Err(Error::input(format!(
+            "{} column names are given, and the query has {} columns",
+            columns.len(),
+            schema.fields().len()
+        ))
+        .at(at));
+    }
+    let mut names: Vec<String> = Vec::with_capacity(schema.fields().len());
+    for (i, field) in schema.fields().iter().enumerate() {
+        let name = columns.get(i).map_or_else(|| field.name().clone(), |(name, _)| name.clone());
+        if names.contains(&name) {
+            let at = columns
+                .get(i)
+                .map_or_else(|| find_word(&name, place).unwrap_or_else(|| place.at.clone()), |(_, at)| at.clone());
+            return Err(Error::input(format!("the view would have two columns \"{name}\""))
+                .at(at)
+                .hint("give one of them another name with AS"));
+        }
+        names.push(name);
+    }
+    let mut changed = false;
+    let exprs: Vec<Expr> = schema
+        .columns()
+        .into_iter()
+        .zip(schema.fields())
+        .zip(&names)
+        .map(|((column, field), name)| {
+            let mut expr = Expr::Column(column);
+            if let Some(kept) = kept_type(field.data_type()) {
+                changed = true;
+                expr = cast(expr, kept);
+            } else if name == field.name() {
+                return expr;
+            }
+            changed = true;
+            expr.alias(name)
+        })
+        .collect();
+    if !changed {
+        return Ok(plan);
+    }
+    LogicalPlanBuilder::from(plan)
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| at_statement(&e, place))
+}
+
+/// The type that a view keeps instead of one that has more than one layout in memory, or none.
+fn kept_type(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => Some(DataType::Utf8),
+        DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
+        DataType::Dictionary(_, value) => Some(kept_type(value).unwrap_or_else(|| value.as_ref().clone())),
+        _ => None,
+    }
+}
+
+/// The objects behind the scans of a plan, subqueries included.
+fn inputs(plan: &LogicalPlan, objects: &ObjectSet) -> Result<BTreeMap<(String, String), ObjectId>> {
+    let mut out = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.catalog() == Some(ENVIRONMENT)
+        {
+            let namespace = scan.table_name.schema().unwrap_or(DEFAULT_NAMESPACE);
+            if let Some(object) = objects.get(namespace, scan.table_name.table()) {
+                out.insert((namespace.to_string(), scan.table_name.table().to_string()), object.object.id);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|e| crate::errors::of_datafusion(&e))?;
+    Ok(out)
+}
+
+/// A column by its exact name.
+pub(crate) fn exact(name: &str) -> Expr {
+    col(datafusion::common::Column::new_unqualified(name))
+}

@@ -1,0 +1,88 @@
+//! DataFusion's context, as all statements are planned and run in it. It holds no state of its own: the catalog is a snapshot or
+//! the set of objects, both given.
+
+mod catalog;
+mod functions;
+
+use std::sync::{Arc, OnceLock};
+
+use datafusion::config::Dialect;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use fleuve_types::{Error, Result};
+
+pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, single};
+
+use crate::window::{ScanPlanner, WindowPlanner, window_functions};
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};
+
+/// Memory that all queries of a process share when nobody says otherwise.
+const QUERY_MEMORY_BYTES: usize = 1 << 30;
+/// Temporary files that all queries of a process share.
+const QUERY_SPILL_BYTES: u64 = 4 << 30;
+/// Threads that one query uses at most.
+const QUERY_PARALLELISM: usize = 2;
+
+/// The memory and temporary files that queries share. Give the same one to all sessions.
+///
+/// # Errors
+/// The folder for temporary files cannot be made.
+pub fn query_runtime(memory_bytes: usize) -> Result<Arc<RuntimeEnv>> {
+    let consumers = std::num::NonZeroUsize::new(5).expect("five is not zero");
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_bytes), consumers)))
+        .with_max_temp_directory_size(QUERY_SPILL_BYTES)
+        .build_arc()
+        .map_err(|e| Error::io("preparing temporary files for queries", e))
+}
+
+/// The runtime of sessions that are given none.
+pub(crate) fn default_runtime() -> Arc<RuntimeEnv> {
+    static RUNTIME: OnceLock<Arc<RuntimeEnv>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| query_runtime(QUERY_MEMORY_BYTES).unwrap_or_else(|_| Arc::new(RuntimeEnv::default())))
+        .clone()
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(QUERY_PARALLELISM)
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(ENVIRONMENT, DEFAULT_NAMESPACE)
+        .with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.recursion_limit = crate::parse::MAX_NESTING;
+    options.execution.time_zone = Some("+00:00".into());
+    // Text that a query shows is read by people: the names of columns as they wrote them.
+    options.explain.show_schema = false;
+    config
+}
+
+/// A state with all functions and planners, without tables.
+pub(crate) fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
+    let mut state = SessionStateBuilder::new()
+        .with_config(config())
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .build();
+    let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
+    for function in window_functions().into_iter().chain(functions::scalar()) {
+        registry.register_udf(function).expect("a name of our own can be registered");
+    }
+    for function in functions::aggregate() {
+        registry.register_udaf(function).expect("a name of our own can be registered");
+    }
+    state
+}
+
+/// The state for binding: made once, cloned for each statement.
+pub(crate) fn binding_state() -> SessionState {
+    static STATE: OnceLock<SessionState> = OnceLock::new();
+    STATE.get_or_init(|| state(default_runtime())).clone()
+}

@@ -1,0 +1,186 @@
+//! DataFusion's errors as ours: what is wrong in plain words, where in the user's text, what to do.
+
+use arrow::error::ArrowError;
+use datafusion::common::{Column, SchemaError};
+use datafusion::error::DataFusionError;
+use fleuve_types::{Error, ErrorKind, Location};
+
+use crate::suggest::nearest;
+
+/// A statement's text and where it begins, to find places in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Where<'a> {
+    /// The statement's own text.
+    pub(crate) text: &'a str,
+    /// Where it begins in the whole text.
+    pub(crate) at: &'a Location,
+}
+
+/// An error of the planner or of a run, with the place of what it speaks about where that can be found, else of the
+/// statement.
+pub(crate) fn at_statement(error: &DataFusionError, place: Where<'_>) -> Error {
+    let span = error.diagnostic().and_then(|d| d.span).map(|s| s.start).filter(|s| s.line > 0);
+    let mut out = of_datafusion(error);
+    out.location = out.location.or_else(|| span.map(|s| Location { file: None, line: s.line, column: s.column }));
+    if out.location.is_none() {
+        out.location = Some(search(&out.message, place).unwrap_or_else(|| place.at.clone()));
+    }
+    out
+}
+
+/// An error without its place.
+pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => of_datafusion(inner),
+        DataFusionError::Shared(inner) => of_datafusion(inner),
+        DataFusionError::Collection(all) => match all.first() {
+            Some(first) => of_datafusion(first),
+            None => Error::bug("an empty list of errors"),
+        },
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => match inner.downcast_ref::<DataFusionError>() {
+                Some(deeper) => of_datafusion(deeper),
+                None => Error::new(ErrorKind::Io, inner.to_string()),
+            },
+        },
+        DataFusionError::SchemaError(inner, _) => of_schema(inner),
+        DataFusionError::ArrowError(inner, _) => of_arrow(inner),
+        DataFusionError::SQL(inner, _) => {
+            let (message, at) = crate::parse::split_place(&inner.to_string());
+            Error { location: at, ..Error::input(message) }
+        }
+        DataFusionError::NotImplemented(m) => Error::unsupported(tidy(m)),
+        DataFusionError::ResourcesExhausted(m) => {
+            Error::new(ErrorKind::Limit, format!("the query needs too much memory: {}", tidy(m)))
+                .hint("ask for fewer rows or columns, or raise the memory for queries")
+        }
+        DataFusionError::IoError(e) => Error::io("reading or writing temporary files", e),
+        DataFusionError::Internal(m) => Error::bug(tidy(m)),
+        DataFusionError::Plan(m) => plan(tidy(m)),
+        DataFusionError::Execution(m) | DataFusionError::Configuration(m) => Error::input(tidy(m)),
+        other => Error::input(tidy(&other.strip_backtrace())),
+    }
+}
+
+fn plan(message: String) -> Error {
+    if let Some(name) = message.strip_prefix("Invalid function '") {
+        let (name, rest) = name.split_once('\'').unwrap_or((&name[..], ""));
+        let near = rest.split_once("Did you mean '").and_then(|(_, n)| n.split_once('\'')).map(|(n, _)| n.to_string());
+        let error = Error::not_found(format!("there is no function \"{name}\""));
+        return match near.filter(|n| nearest(name, [n.as_str()]).is_some()) {
+            Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+            None => error,
+        };
+    }
+    Error::input(message)
+}
+
+fn of_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => missing_column(field, valid_fields),
+        SchemaError::AmbiguousReference { field } => {
+            Error::input(format!("column \"{}\" is in more than one table", field.name))
+                .hint(format!("write table.{}", field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::input(format!("column \"{name}\" is there twice")).hint("give one of them another name with AS")
+        }
+    }
+}
+
+fn missing_column(field: &Column, valid: &[Column]) -> Error {
+    let shown = match &field.relation {
+        Some(table) => format!("{}.{}", table.table(), field.name),
+        None => field.name.clone(),
+    };
+    let error = Error::not_found(format!("there is no column \"{shown}\""));
+    let names = || {
+        valid
+            .iter()
+            .map(|c| c.name.as_str())
+            .filter(|n| !fleuve_types::is_pseudo_column(n) || field.name.starts_with('_'))
+    };
+    if let Some(table) = &field.relation
+        && !valid.iter().any(|c| c.relation.as_ref().is_some_and(|r| table.resolved_eq(r)))
+    {
+        let mut tables: Vec<&str> = valid.iter().filter_map(|c| c.relation.as_ref().map(|r| r.table())).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        if !tables.is_empty() {
+            return error.hint(format!("FROM has {}", tables.join(", ")));
+        }
+    }
+    if let Some(near) = nearest(&field.name, names()) {
+        return error.hint(format!("did you mean \"{near}\"?"));
+    }
+    let mut all: Vec<&str> = names().collect();
+    all.dedup();
+    match all.len() {
+        0 => error,
+        1..=20 => error.hint(format!("there are {}", all.join(", "))),
+        n => error.hint(format!("there are {} and {} more", all[..20].join(", "), n - 20)),
+    }
+}
+
+fn of_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
+            Some(deeper) => of_datafusion(deeper),
+            None => Error::input(inner.to_string()),
+        },
+        ArrowError::DivideByZero => Error::input("division by zero"),
+        ArrowError::MemoryError(m) => Error::new(ErrorKind::Limit, m.clone()),
+        ArrowError::NotYetImplemented(m) => Error::unsupported(m.clone()),
+        ArrowError::CastError(m) | ArrowError::ComputeError(m) | ArrowError::ParseError(m) => Error::input(tidy(m)),
+        ArrowError::ArithmeticOverflow(m) | ArrowError::InvalidArgumentError(m) => Error::input(tidy(m)),
+        other => Error::input(tidy(&other.to_string())),
+    }
+}
+
+/// One line without DataFusion's own prefixes and stack.
+fn tidy(message: &str) -> String {
+    let mut text = message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().trim();
+    for prefix in ["Error during planning: ", "Execution error: ", "This feature is not implemented: ", "Arrow error: "]
+    {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The place of the first word of the message that stands in quotes and in the text.
+fn search(message: &str, place: Where<'_>) -> Option<Location> {
+    let quoted = |quote: char| message.split(quote).skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
+    let mut words: Vec<String> = ['"', '\'', '`'].into_iter().flat_map(quoted).collect();
+    // `main.public.orders.amount` in a message is `amount` in the text.
+    words.extend(
+        message
+            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+            .filter_map(|w| w.rsplit_once('.').map(|(_, last)| last.to_string())),
+    );
+    words.iter().filter(|w| !w.is_empty()).find_map(|word| find_word(word, place))
+}
+
+/// The place of a whole word in a statement, in any case.
+pub(crate) fn find_word(word: &str, place: Where<'_>) -> Option<Location> {
+    let (text, word) = (place.text.to_lowercase(), word.to_lowercase());
+    if word.is_empty() || text.len() != place.text.len() {
+        return None;
+    }
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    let (i, _) = text.match_indices(&word).find(|(i, _)| {
+        !text[..*i].chars().next_back().is_some_and(part_of_name)
+            && !text[i + word.len()..].chars().next().is_some_and(part_of_name)
+    })?;
+    Some(advance(place.at, &place.text[..i]))
+}
+
+/// The place behind `passed`, which begins at `from`.
+fn advance(from: &Location, passed: &str) -> Location {
+    let lines = passed.matches('\n').count() as u64;
+    let column = match passed.rfind('\n') {
+        Some(i) => passed[i + 1..].chars().count() as u64 + 1,
+        None => from.column.max(1) + passed.chars().count() as u64,
+    };
+    Location { file: from.file.clone(), line: from.line.max(1) + lines, column }
+}

@@ -1,0 +1,305 @@
+//! Text to statements. Nothing here looks at what exists.
+//!
+//! The whole text is cut into tokens once, so that every place in an error is a place in the user's text, also when it
+//! holds many statements. Statements of Fleuve's own are read here; queries by sqlparser.
+
+mod ast;
+mod create;
+mod dialect;
+mod limits;
+mod literal;
+mod other;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location as At, Token, TokenWithSpan, Tokenizer};
+use fleuve_types::{Error, ErrorKind, Location, Result};
+
+pub use ast::*;
+pub(crate) use dialect::select_all_from;
+pub(crate) use limits::{MAX_NESTING, MAX_TEXT_BYTES};
+pub use literal::{duration_us, size_bytes};
+pub(crate) use text::{TextPlaces, place, split_place};
+
+use dialect::FleuveDialect;
+
+/// One statement and where it stands in the text.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// What it says.
+    pub statement: Statement,
+    /// Its own text, without the semicolon.
+    pub text: String,
+    /// Where it begins.
+    pub at: Location,
+    /// The highest `$n` in it.
+    pub parameters: usize,
+}
+
+/// Reads the statements of `sql`.
+///
+/// # Errors
+/// [`ErrorKind::Input`] with the place of what cannot be read, [`ErrorKind::Limit`] for text that is too long or too
+/// deeply nested, [`ErrorKind::Unsupported`] for what is understood but not offered.
+pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
+    if sql.len() > MAX_TEXT_BYTES {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!("the text has {} bytes; at most {MAX_TEXT_BYTES} are read at once", sql.len()),
+        )
+        .hint("send fewer statements at a time"));
+    }
+    let places = TextPlaces::new(sql);
+    let tokens = Tokenizer::new(&FleuveDialect::new(0), sql)
+        .tokenize_with_location()
+        .map_err(|e| Error::input(e.message.clone()).at(place(e.location)))?;
+    limits::check_nesting(&tokens)?;
+    let mut out = Vec::new();
+    for run in tokens.split(|t| t.token == Token::SemiColon) {
+        let mut solid = run.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+        let Some(first) = solid.next() else { continue };
+        let last = solid.next_back().unwrap_or(first);
+        let text = places.slice(first.span.start, last.span.end).to_string();
+        let dialect = FleuveDialect::new(run.len());
+        let statement = StatementParser::new(run, &dialect, &places, last.span.end).statement()?;
+        out.push(Parsed { statement, text, at: place(first.span.start), parameters: highest_parameter(run) });
+    }
+    Ok(out)
+}
+
+/// Reads exactly one statement.
+///
+/// # Errors
+/// Those of [`parse`], and when there is none or more than one.
+pub fn parse_one(sql: &str) -> Result<Parsed> {
+    let mut all = parse(sql)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => Err(Error::input("there is no statement")),
+        (Some(second), false) => Err(Error::input("one statement is wanted, there are more").at(second.at)),
+    }
+}
+
+fn highest_parameter(tokens: &[TokenWithSpan]) -> usize {
+    tokens
+        .iter()
+        .filter_map(|t| match &t.token {
+            Token::Placeholder(p) => p.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()),
+            _ => None,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// The place of `EMIT ON WINDOW CLOSE` in a statement.
+fn emit_clause(run: &[TokenWithSpan]) -> Option<Location> {
+    let words: Vec<(String, At)> = run
+        .iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
+        .map(|t| match &t.token {
+            Token::Word(w) if w.quote_style.is_none() => (w.value.to_ascii_lowercase(), t.span.start),
+            _ => (String::new(), t.span.start),
+        })
+        .collect();
+    let clause = ["emit", "on", "window", "close"];
+    let hit = words.windows(4).find(|four| four.iter().zip(clause).all(|((word, _), wanted)| word == wanted))?;
+    Some(place(hit[0].1))
+}
+
+/// Reads one statement out of its tokens.
+pub(crate) struct StatementParser<'a> {
+    parser: Parser<'a>,
+    dialect: &'a FleuveDialect,
+    places: &'a TextPlaces<'a>,
+    end: At,
+    /// Where `EMIT ON WINDOW CLOSE` stands. sqlparser would take EMIT for a table's alias.
+    emit_at: Option<Location>,
+}
+
+impl<'a> StatementParser<'a> {
+    fn new(run: &[TokenWithSpan], dialect: &'a FleuveDialect, places: &'a TextPlaces<'a>, end: At) -> Self {
+        let parser = Parser::new(dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(run.to_vec());
+        Self { parser, dialect, places, end, emit_at: emit_clause(run) }
+    }
+
+    fn statement(mut self) -> Result<Statement> {
+        let statement = self.any_statement()?;
+        let next = self.parser.peek_token();
+        if next.token != Token::EOF {
+            return Err(self.expected("the end of the statement"));
+        }
+        Ok(statement)
+    }
+
+    /// Runs a piece of sqlparser and gives its error a place.
+    fn sql<T>(&mut self, piece: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
+        let before = self.here();
+        piece(&mut self.parser).map_err(|e| self.error_of(e, &before))
+    }
+
+    fn error_of(&self, error: ParserError, before: &Location) -> Error {
+        match error {
+            ParserError::RecursionLimitExceeded => {
+                let what = if self.dialect.chain_too_long() {
+                    format!("an expression chains more than {} operators", dialect::MAX_CHAIN)
+                } else {
+                    format!("the statement is nested more than {MAX_NESTING} levels deep, or too tangled to read")
+                };
+                Error::new(ErrorKind::Limit, what).at(before.clone()).hint("split it, for instance with WITH")
+            }
+            ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
+                let (message, at) = split_place(&message);
+                let at = at.unwrap_or_else(|| place(self.end));
+                Error::input(text::polish(&message)).at(at)
+            }
+        }
+    }
+
+    /// The place of the next token, or of the end.
+    fn here(&self) -> Location {
+        self.at_token(&self.parser.peek_token())
+    }
+
+    fn at_token(&self, token: &TokenWithSpan) -> Location {
+        if token.token == Token::EOF || token.span.start.line == 0 { place(self.end) } else { place(token.span.start) }
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        let found = self.parser.peek_token();
+        let at = self.at_token(&found);
+        let found = match found.token {
+            Token::EOF => "the end of the statement".to_string(),
+            other => format!("{other}"),
+        };
+        Error::input(format!("expected {what}, found {found}")).at(at)
+    }
+
+    /// Takes the next word if it is this one, whether sqlparser knows it as a keyword or not.
+    fn word(&mut self, word: &str) -> bool {
+        let hit = self.peek_word(0, word);
+        if hit {
+            self.parser.next_token();
+        }
+        hit
+    }
+
+    fn peek_word(&self, n: usize, word: &str) -> bool {
+        matches!(&self.parser.peek_nth_token_ref(n).token,
+            Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+    }
+
+    fn words(&mut self, words: &[&str]) -> bool {
+        let hit = words.iter().enumerate().all(|(i, w)| self.peek_word(i, w));
+        if hit {
+            words.iter().for_each(|_| {
+                self.parser.next_token();
+            });
+        }
+        hit
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<()> {
+        if self.word(word) { Ok(()) } else { Err(self.expected(word)) }
+    }
+
+    fn token(&mut self, token: &Token) -> bool {
+        self.parser.consume_token(token)
+    }
+
+    fn expect(&mut self, token: &Token, what: &str) -> Result<()> {
+        if self.token(token) { Ok(()) } else { Err(self.expected(what)) }
+    }
+
+    /// An identifier in PostgreSQL's spelling: lower case unless quoted.
+    fn identifier(&mut self, what: &str) -> Result<(String, Location)> {
+        let next = self.parser.peek_token();
+        match next.token {
+            Token::Word(w) => {
+                self.parser.next_token();
+                let name = if w.quote_style.is_some() { w.value } else { w.value.to_lowercase() };
+                Ok((limits::check_name(name, place(next.span.start))?, place(next.span.start)))
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    fn name(&mut self, what: &str) -> Result<Name> {
+        let at = self.here();
+        let (first, _) = self.identifier(what)?;
+        let mut parts = vec![first];
+        while self.token(&Token::Period) {
+            parts.push(self.identifier(what)?.0);
+        }
+        name_of_parts(parts, at)
+    }
+
+    fn if_not_exists(&mut self) -> bool {
+        self.words(&["if", "not", "exists"])
+    }
+
+    fn string(&mut self, what: &str) -> Result<String> {
+        match self.parser.peek_token().token {
+            Token::SingleQuotedString(s) | Token::EscapedStringLiteral(s) => {
+                self.parser.next_token();
+                Ok(s)
+            }
+            Token::DollarQuotedString(s) => {
+                self.parser.next_token();
+                Ok(s.value)
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    fn query(&mut self) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
+        if self.parser.peek_keyword(Keyword::TABLE) {
+            self.parser.next_token();
+            let name = self.sql(|p| p.parse_object_name(false))?;
+            return Ok(Box::new(select_all_from(name)));
+        }
+        self.sql(|p| p.parse_query())
+    }
+}
+
+/// The name of `[environment.][namespace.]name`.
+fn name_of_parts(mut parts: Vec<String>, at: Location) -> Result<Name> {
+    let name = parts.pop().unwrap_or_default();
+    let namespace = parts.pop();
+    match (parts.pop(), parts.is_empty()) {
+        (None, _) => {}
+        (Some(environment), true) if environment == crate::ENVIRONMENT => {}
+        (Some(environment), true) => {
+            return Err(Error::not_found(format!("environment \"{environment}\" does not exist"))
+                .at(at)
+                .hint(format!("the only environment is \"{}\"", crate::ENVIRONMENT)));
+        }
+        (Some(_), false) => {
+            return Err(Error::input("a name has at most three parts: environment.namespace.name").at(at));
+        }
+    }
+    Ok(Name { namespace, name, at })
+}
+
+/// The name that sqlparser read.
+///
+/// # Errors
+/// Too many parts, another environment.
+pub(crate) fn name_of(object: &ObjectName) -> Result<Name> {
+    let mut at = Location::default();
+    let mut parts = Vec::new();
+    for (i, part) in object.0.iter().enumerate() {
+        let ObjectNamePart::Identifier(ident) = part else {
+            return Err(Error::input(format!("\"{object}\" is not a name")));
+        };
+        if i == 0 {
+            at = place(ident.span.start);
+        }
+        parts.push(if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() });
+    }
+    name_of_parts(parts, at)
+}

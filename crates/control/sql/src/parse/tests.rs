@@ -1,0 +1,235 @@
+use fleuve_types::ErrorKind;
+
+use super::*;
+
+/// The canonical text of each statement.
+fn canonical(sql: &str) -> Vec<String> {
+    parse(sql)
+        .unwrap()
+        .into_iter()
+        .map(|p| match p.statement {
+            Statement::CreateStream(s) => s.to_string(),
+            Statement::CreateSource(s) => s.to_string(),
+            Statement::CreateView(s) => s.to_string(),
+            Statement::CreateSink(s) => s.to_string(),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+/// The error as `line:column message (hint)`.
+fn error(sql: &str) -> String {
+    match parse(sql) {
+        Ok(parsed) => panic!("{sql} was to fail, and gave {parsed:?}"),
+        Err(e) => {
+            let at = e.location.as_ref().map_or("?".to_string(), |l| format!("{}:{}", l.line, l.column));
+            let hint = e.hint.as_ref().map_or(String::new(), |h| format!(" ({h})"));
+            format!("{at} {}{hint}", e.message)
+        }
+    }
+}
+
+#[test]
+fn a_stream_with_everything() {
+    let sql = "create stream if not exists Orders (
+          id bigint not null, -- the number
+          \"Who\" varchar(20) check (length(\"Who\") > 0), amount decimal(12, 2),
+          ts timestamp, tags text[], at timestamptz,
+          watermark for ts as ts - interval '1' minute,
+          check (amount >= 0)
+        ) with (partitions = 8, format = avro, retention = '7 days', retention_bytes = 1000)";
+    assert_eq!(
+        canonical(sql),
+        [concat!(
+            "CREATE STREAM public.orders (id BIGINT NOT NULL, \"Who\" VARCHAR(20), amount DECIMAL(12,2), ts TIMESTAMP, ",
+            "tags TEXT[], at TIMESTAMPTZ, WATERMARK FOR ts AS ts - INTERVAL '60000000 microseconds', ",
+            "CHECK (length(\"Who\") > 0), CHECK (amount >= 0)) ",
+            "WITH (format = 'avro', partitions = 8, retention = '7 days', retention_bytes = 1000)"
+        )]
+    );
+}
+
+#[test]
+fn canonical_text_reads_back_as_itself() {
+    for sql in [
+        "CREATE STREAM a (x INT, y STRUCT<p INT, q TEXT[]>, WATERMARK FOR t AS t, t TIMESTAMP(3))",
+        "CREATE STREAM log WITH (format = combined_log)",
+        "CREATE STREAM s (\"from\" TEXT, \"Select\" INT, \"a\"\"b\" INT, watermark INT)",
+        "CREATE SOURCE src INTO app.s WITH (connector = 'file', path = 'a''b.log', follow = true)",
+        "CREATE MATERIALIZED VIEW v (a, \"B\") AS WITH c AS (SELECT 1 x) SELECT x, count(*) FILTER (WHERE x > 1) FROM c GROUP BY 1 /* no */",
+        "CREATE MATERIALIZED VIEW w AS SELECT * FROM HOP(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '1 hour') AS h",
+        "CREATE SINK k FROM v INTO t WITH (format = json, mode = upsert, key = 'a,b')",
+    ] {
+        let once = canonical(sql);
+        assert_eq!(canonical(&once[0]), once, "{sql}");
+    }
+}
+
+#[test]
+fn formatting_and_comments_are_not_part_of_the_canonical_text() {
+    let a = canonical("CREATE MATERIALIZED VIEW v AS select  a, -- first\n sum(b)\nfrom s /* all */ group by a");
+    let b = canonical("create materialized view public.v as SELECT a, sum(b) FROM s GROUP BY a;");
+    assert_eq!(a, b);
+}
+
+#[test]
+fn many_statements_with_their_places() {
+    let parsed = parse("SELECT 1;\n\n-- a comment; with semicolon\n  SELECT ';' AS x ;;\nSHOW streams").unwrap();
+    let places: Vec<_> = parsed.iter().map(|p| (p.at.line, p.at.column, p.text.as_str())).collect();
+    assert_eq!(places, [(1, 1, "SELECT 1"), (4, 3, "SELECT ';' AS x"), (5, 1, "SHOW streams")]);
+    assert!(parse(" ; -- nothing\n;").unwrap().is_empty());
+}
+
+#[test]
+fn parameters_are_counted() {
+    assert_eq!(parse_one("SELECT $2 + $1, '$9'").unwrap().parameters, 2);
+    assert_eq!(parse_one("SELECT 1").unwrap().parameters, 0);
+}
+
+#[test]
+fn other_statements() {
+    let cases = [
+        ("SHOW VIEWS", "Show(Views)"),
+        ("show materialized views", "Show(Views)"),
+        ("SHOW TRANSACTION ISOLATION LEVEL", "Show(Setting(\"transaction_isolation\"))"),
+        ("SHOW Server_Version", "Show(Setting(\"server_version\"))"),
+        ("SET search_path TO a, b", "Set { name: \"search_path\", value: Some(\"a, b\") }"),
+        ("SET SESSION x.y = -1", "Set { name: \"x.y\", value: Some(\"-1\") }"),
+        ("SET TIME ZONE 'UTC'", "Set { name: \"timezone\", value: Some(\"UTC\") }"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "Acknowledge(\"SET\")"),
+        ("RESET ALL", "Reset(None)"),
+        ("BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE", "Acknowledge(\"BEGIN\")"),
+        ("start transaction", "Acknowledge(\"START TRANSACTION\")"),
+        ("END", "Acknowledge(\"COMMIT\")"),
+        ("DISCARD ALL", "Acknowledge(\"DISCARD ALL\")"),
+        ("DEALLOCATE ALL", "Acknowledge(\"DEALLOCATE ALL\")"),
+        ("DEALLOCATE s1", "Acknowledge(\"DEALLOCATE\")"),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(format!("{:?}", parse_one(sql).unwrap().statement), wanted, "{sql}");
+    }
+    assert!(matches!(
+        parse_one("EXPLAIN (ANALYZE, VERBOSE off) SELECT 1").unwrap().statement,
+        Statement::Explain(ExplainMode { analyze: true, verbose: false }, ExplainTarget::Query(_))
+    ));
+    assert!(matches!(
+        parse_one("EXPLAIN MATERIALIZED VIEW app.v").unwrap().statement,
+        Statement::Explain(_, ExplainTarget::View(Name { namespace: Some(_), .. }))
+    ));
+    assert!(matches!(parse_one("TABLE t").unwrap().statement, Statement::Query(_)));
+    assert!(matches!(parse_one("((SELECT 1) UNION SELECT 2) ORDER BY 1").unwrap().statement, Statement::Query(_)));
+    assert!(matches!(
+        parse_one("DROP VIEW IF EXISTS a, main.x.b CASCADE").unwrap().statement,
+        Statement::Drop { word: ObjectWord::View, if_exists: true, cascade: true, names } if names.len() == 2
+    ));
+    assert!(matches!(
+        parse_one("COMMENT ON COLUMN a.b.c IS 'it''s'").unwrap().statement,
+        Statement::Comment { target: CommentTarget::Column(_, column), text: Some(text) } if column == "c" && text == "it's"
+    ));
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    let cases = [
+        ("SELEC 1", "1:1 \"selec\" does not begin a statement (did you mean SELECT?)"),
+        ("SELECT 1;\n  SELECT 1 FROM", "2:16 expected identifier, found the end of the statement"),
+        ("SELECT 1;\nCREATE STREAM s (a INT,, b INT)", "2:24 expected a column, WATERMARK FOR or CHECK, found ,"),
+        ("CREATE STREAM s (a INT, a TEXT)", "1:25 column \"a\" is declared twice"),
+        ("CREATE STREAM s (a INT) WITH (x 1)", "1:33 expected '=', found 1"),
+        ("CREATE STREAM s (a INT) WITH (x = 1, X = 2)", "1:38 option \"x\" is given twice"),
+        ("SELECT 'abc", "1:8 Unterminated string literal"),
+        ("CREATE TABLE t (a INT)", "1:8 tables come in a later version (use CREATE STREAM for data that arrives)"),
+        ("CREATE STREAM x.main.y.s (a INT)", "1:15 a name has at most three parts: environment.namespace.name"),
+        ("DESCRIBE dev.public.s", "1:10 environment \"dev\" does not exist (the only environment is \"main\")"),
+        (
+            "CREATE STREAM s (t TIMESTAMP, WATERMARK FOR t AS t + INTERVAL '1 s')",
+            "1:50 a watermark is t or t - INTERVAL '...' (for instance WATERMARK FOR t AS t - INTERVAL '5 seconds')",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS\nSELECT a FROM s\nEMIT ON WINDOW CLOSE",
+            "3:1 EMIT ON WINDOW CLOSE comes in a later version (without it the view shows running answers)",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT a FROM s GROUP BY a EMIT ON WINDOW CLOSE",
+            "1:58 EMIT ON WINDOW CLOSE comes in a later version (without it the view shows running answers)",
+        ),
+        ("SELECT 1 SELECT 2", "1:10 expected the end of the statement, found SELECT"),
+        (
+            "DELETE FROM s",
+            "1:1 DELETE is not offered: a stream keeps what was written (a materialized view can leave rows out or keep only the newest)",
+        ),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(error(sql), wanted, "{sql}");
+    }
+}
+
+#[test]
+fn places_count_characters_not_bytes() {
+    assert_eq!(error("SELECT 'äöü', ß FROM s;\nSELECT 'ä' 1"), "2:12 expected the end of the statement, found 1");
+}
+
+#[test]
+fn depth_and_size_are_bounded() {
+    let deep = |open: &str, close: &str, n: usize| format!("SELECT {}1{}", open.repeat(n), close.repeat(n));
+    let cases = [
+        deep("(", ")", 100_000),
+        deep("f(", ")", 40),
+        deep("CASE WHEN ", " THEN 1 END", 5_000),
+        deep("NOT ", "", 100_000),
+        deep("- ", "", 100_000),
+        deep("", "::int", 100_000),
+        deep("", " + 1", 100_000),
+        deep("", " IS NULL", 100_000),
+        deep("", " UNION ALL SELECT 1", 100_000),
+        deep("cast(", "", 45),
+        format!("SELECT * FROM {}", "(".repeat(47)),
+        format!("SELECT 1 FROM {}", "(((SELECT FROM ".repeat(15)),
+        format!("SELECT {}", "[".repeat(50_000)),
+        format!("CREATE STREAM s (a {}", "STRUCT<a ".repeat(10_000)),
+        format!("CREATE STREAM s (a INT{})", "[]".repeat(10_000)),
+    ];
+    for sql in cases {
+        let shown: String = sql.chars().take(40).collect();
+        assert!(parse(&sql).is_err(), "{shown}");
+    }
+    let e = parse(&" ".repeat(MAX_TEXT_BYTES + 1)).unwrap_err();
+    assert_eq!(e.kind, ErrorKind::Limit);
+    // What people write is far from the limits.
+    parse(&deep("(", ")", 20)).unwrap();
+    parse(&deep("coalesce(", ", 1)", 20)).unwrap();
+    parse(&deep("", " + 1", 500)).unwrap();
+    parse("SELECT * FROM (((a JOIN b ON x) JOIN c ON y) JOIN d ON z)").unwrap();
+}
+
+#[test]
+fn durations_and_sizes() {
+    let cases = [
+        ("7 days", Some(604_800_000_000)),
+        ("24h", Some(86_400_000_000)),
+        ("1 hour 30 minutes", Some(5_400_000_000)),
+        ("1h30m", Some(5_400_000_000)),
+        ("250ms", Some(250_000)),
+        ("10 us", Some(10)),
+        ("1.5 seconds", Some(1_500_000)),
+        ("1 week", Some(604_800_000_000)),
+        ("1 month", None),
+        ("soon", None),
+        ("", None),
+    ];
+    for (text, us) in cases {
+        assert_eq!(duration_us(text), us, "{text}");
+    }
+    let cases = [
+        ("1048576", Some(1 << 20)),
+        ("1 GB", Some(1_000_000_000)),
+        ("1.5 MiB", Some(1_572_864)),
+        ("10kb", Some(10_000)),
+        ("9223372036854775807 TB", None),
+        ("many", None),
+        ("1 day", None),
+    ];
+    for (text, bytes) in cases {
+        assert_eq!(size_bytes(text), bytes, "{text}");
+    }
+}

@@ -1,0 +1,288 @@
+//! What is done to a query's tree before DataFusion plans it:
+//!
+//! - every table that is not a CTE gets its full name, `main.namespace.name`; one that does not exist is an error with its place;
+//! - a stream's pseudo-columns are hidden where nothing names them, and `*` leaves them out where something does;
+//! - window table functions get one shape: `tumble((subquery), time, size)`.
+//!
+//! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
+//! dialect cannot write.
+
+mod mentions;
+mod wildcard;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use windows::simple_input;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
+    VisitorMut, With,
+};
+use fleuve_types::{Error, Result};
+
+use crate::parse::{Name, name_of, place, select_all_from};
+use crate::suggest::nearest;
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};
+
+/// What a name in `FROM` can mean.
+pub(crate) trait Relations {
+    /// The thing of that name: `Some(true)` if it has pseudo-columns.
+    fn find(&self, namespace: &str, name: &str) -> Option<bool>;
+    /// All names, for suggestions: `(namespace, name)`.
+    fn names(&self) -> Vec<(String, String)>;
+    /// A reason why something that is not found cannot be used here, if there is one.
+    fn refusal(&self, _name: &Name) -> Option<Error> {
+        None
+    }
+}
+
+/// Rewrites a query in place. See the module.
+///
+/// # Errors
+/// Tables that do not exist; window functions with wrong arguments; `*` where it cannot be told what it means.
+pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations) -> Result<()> {
+    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new() };
+    flow(VisitMut::visit(query, &mut rewriter))
+}
+
+fn flow(flow: ControlFlow<Error>) -> Result<()> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(e) => Err(e),
+    }
+}
+
+struct Rewriter<'a> {
+    relations: &'a dyn Relations,
+    /// The CTEs in scope, one set per query around.
+    ctes: Vec<HashSet<String>>,
+    /// The `WITH` of each query around: visited on its own, put back when the query is left.
+    taken: Vec<Option<With>>,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Err(e) = self.enter(query) {
+            return ControlFlow::Break(e);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        query.with = self.taken.pop().flatten();
+        self.ctes.pop();
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter<'_> {
+    fn enter(&mut self, query: &mut Query) -> Result<()> {
+        let mut with = query.with.take();
+        let mut names = HashSet::new();
+        if let Some(with) = &mut with {
+            let recursive = with.recursive;
+            for cte in &mut with.cte_tables {
+                let name = spelled(&cte.alias.name);
+                if recursive {
+                    names.insert(name.clone());
+                }
+                // A CTE sees those before it, and itself only when recursive.
+                let mut inner = Rewriter { relations: self.relations, ctes: self.ctes.clone(), taken: Vec::new() };
+                inner.ctes.push(names.clone());
+                flow(VisitMut::visit(&mut cte.query, &mut inner))?;
+                names.insert(name);
+            }
+        }
+        self.taken.push(with);
+        self.ctes.push(names);
+        if windows::simple_input(query).is_some_and(|f| is_resolved(f)) {
+            // The inside of a window table function: it was done with the SELECT around it.
+            return Ok(());
+        }
+        let order_by = query.order_by.clone();
+        let mentioned = order_by.as_ref().map(mentions::in_node).unwrap_or_default();
+        self.set_expr(&mut query.body, &mentioned)
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr, order_by: &HashSet<String>) -> Result<()> {
+        match body {
+            SetExpr::Select(select) => self.select(select, order_by),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.set_expr(left, &HashSet::new())?;
+                self.set_expr(right, &HashSet::new())
+            }
+            SetExpr::Table(table) => {
+                let mut parts = Vec::new();
+                parts.extend(table.schema_name.iter().map(|s| Ident::new(s.to_lowercase())));
+                parts.extend(table.table_name.iter().map(|s| Ident::new(s.to_lowercase())));
+                let query = select_all_from(ObjectName::from(parts));
+                *body = *query.body;
+                self.set_expr(body, order_by)
+            }
+            // A query in brackets is visited as a query.
+            _ => Ok(()),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select, order_by: &HashSet<String>) -> Result<()> {
+        let mut mentioned = mentions::in_select(select);
+        mentioned.extend(order_by.iter().cloned());
+        for from in &mut select.from {
+            self.table_with_joins(from, &mentioned)?;
+        }
+        wildcard::expand(select)
+    }
+
+    fn table_with_joins(&mut self, from: &mut TableWithJoins, mentioned: &HashSet<String>) -> Result<()> {
+        self.factor(&mut from.relation, mentioned)?;
+        from.joins.iter_mut().try_for_each(|join| self.factor(&mut join.relation, mentioned))
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor, mentioned: &HashSet<String>) -> Result<()> {
+        if let Some(window) = windows::normal_form(factor)? {
+            *factor = window;
+            // The table inside belongs to this SELECT's scope, not to the subquery around it.
+            return match windows::input(factor) {
+                Some(inner) => self.factor(inner, mentioned),
+                None => Ok(()),
+            };
+        }
+        match factor {
+            TableFactor::Table { name, args: None, partitions, .. } => {
+                if let Some(kept) = self.resolve(name, mentioned)? {
+                    *partitions = kept;
+                }
+                Ok(())
+            }
+            TableFactor::NestedJoin { table_with_joins, .. } => self.table_with_joins(table_with_joins, mentioned),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a table its full name. For a stream, the mark with the pseudo-columns that stay visible.
+    fn resolve(&self, object: &mut ObjectName, mentioned: &HashSet<String>) -> Result<Option<Vec<Ident>>> {
+        if is_marked(object) {
+            return Ok(None);
+        }
+        if let [ObjectNamePart::Identifier(only)] = object.0.as_slice()
+            && self.ctes.iter().any(|scope| scope.contains(&spelled(only)))
+        {
+            return Ok(None);
+        }
+        let mut name = name_of(object)?;
+        let mut found = self.relations.find(name.namespace(), &name.name);
+        if found.is_none() && name.namespace.is_none() {
+            // As PostgreSQL's search path has it.
+            found = self.relations.find("pg_catalog", &name.name);
+            if found.is_some() {
+                name.namespace = Some("pg_catalog".into());
+            }
+        }
+        let Some(has_pseudo) = found else { return Err(self.missing(name)) };
+        let last = object.0.last().and_then(|p| p.as_ident()).map(|i| i.span);
+        let part = |text: &str| {
+            let mut ident = Ident::with_quote('"', text);
+            ident.span = last.unwrap_or(ident.span);
+            ident
+        };
+        *object = ObjectName::from(vec![part(ENVIRONMENT), part(name.namespace()), part(&name.name)]);
+        if !has_pseudo {
+            return Ok(None);
+        }
+        Ok(Some(mark(mentioned)))
+    }
+
+    fn missing(&self, name: Name) -> Error {
+        if let Some(refusal) = self.relations.refusal(&name) {
+            return refusal.at(name.at);
+        }
+        let shown = match &name.namespace {
+            Some(namespace) if namespace != DEFAULT_NAMESPACE => format!("{namespace}.{}", name.name),
+            _ => name.name.clone(),
+        };
+        let names = self.relations.names();
+        let same: Vec<&str> =
+            names.iter().filter(|(n, _)| n == name.namespace()).map(|(_, name)| name.as_str()).collect();
+        let elsewhere = names.iter().find(|(_, n)| *n == name.name);
+        let error = Error::not_found(format!("there is no stream or view \"{shown}\"")).at(name.at);
+        match (elsewhere, nearest(&name.name, same)) {
+            (Some((namespace, name)), _) => error.hint(format!("there is {namespace}.{name}")),
+            (None, Some(near)) => error.hint(format!("did you mean \"{near}\"?")),
+            (None, None) => error,
+        }
+    }
+}
+
+/// The mark of a stream's scan: a first word, then the pseudo-columns that stay.
+const MARK: &str = "fleuve scan";
+
+fn mark(mentioned: &HashSet<String>) -> Vec<Ident> {
+    let kept = fleuve_types::PSEUDO_COLUMNS.iter().filter(|c| mentioned.contains(**c)).map(|c| Ident::new(*c));
+    std::iter::once(Ident::new(MARK)).chain(kept).collect()
+}
+
+/// The pseudo-columns that a marked scan keeps.
+pub(crate) fn marked(partitions: &[Ident]) -> Option<Vec<String>> {
+    let (first, kept) = partitions.split_first()?;
+    (first.value == MARK).then(|| kept.iter().map(|i| i.value.clone()).collect())
+}
+
+/// A name that was resolved before: three quoted parts with one span.
+fn is_marked(object: &ObjectName) -> bool {
+    let idents: Vec<&Ident> = object.0.iter().filter_map(|p| p.as_ident()).collect();
+    match idents.as_slice() {
+        [first, rest @ ..] if rest.len() == 2 => {
+            first.value == ENVIRONMENT && idents.iter().all(|i| i.quote_style == Some('"') && i.span == first.span)
+        }
+        _ => false,
+    }
+}
+
+fn is_resolved(factor: &mut TableFactor) -> bool {
+    match factor {
+        TableFactor::Table { name, args: None, .. } => is_marked(name),
+        window => windows::input(window).is_some_and(is_resolved),
+    }
+}
+
+/// An identifier as PostgreSQL reads it.
+pub(crate) fn spelled(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
+    match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => alias.as_ref(),
+        _ => None,
+    }
+}
+
+fn set_alias(factor: &mut TableFactor, name: &str) {
+    let new = TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: vec![], at: None };
+    match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => *alias = Some(new),
+        _ => {}
+    }
+}
+
+/// The place of an identifier, for errors.
+pub(crate) fn place_of(ident: &Ident) -> fleuve_types::Location {
+    place(ident.span.start)
+}

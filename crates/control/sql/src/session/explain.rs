@@ -1,0 +1,102 @@
+//! `EXPLAIN`: the plans, and the circuit that keeps a view current.
+
+use datafusion::common::ParamValues;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::Query;
+use fleuve_types::{Error, Result};
+use futures::StreamExt;
+
+use super::show::text_rows;
+use super::{Outcome, Session};
+use crate::bind::missing;
+use crate::errors::{Where, at_statement};
+use crate::parse::{ExplainMode, Name};
+use crate::{Spec, ViewSpec, plan_view};
+
+/// PostgreSQL's name for the one column.
+pub(super) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];
+
+fn section(out: &mut Vec<String>, title: &str, lines: impl IntoIterator<Item = String>) {
+    if !out.is_empty() {
+        out.push(String::new());
+    }
+    out.push(title.to_string());
+    out.extend(lines.into_iter().map(|l| format!("  {l}")));
+}
+
+fn plan_lines(plan: &LogicalPlan) -> Vec<String> {
+    plan.display_indent().to_string().lines().map(str::to_string).collect()
+}
+
+fn answer(lines: Vec<String>) -> Result<Outcome> {
+    text_rows(&EXPLAIN_COLUMNS, lines.into_iter().map(|l| vec![Some(l)]).collect())
+}
+
+impl Session {
+    pub(super) async fn explain_query(
+        &self,
+        mode: ExplainMode,
+        query: &Query,
+        parameters: Option<ParamValues>,
+        place: Where<'_>,
+    ) -> Result<Outcome> {
+        let planned = self.plan(query, place).await?.with_parameters(parameters, place)?;
+        let mut lines = Vec::new();
+        if mode.analyze || mode.verbose {
+            let explained = LogicalPlanBuilder::from(planned.plan.clone())
+                .explain(mode.verbose, mode.analyze)
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(|e| at_statement(&e, place))?;
+            let planned = super::query::Planned { context: planned.context, plan: explained };
+            let Outcome::Rows { mut rows, .. } = planned.rows(place).await? else {
+                return Err(Error::bug("EXPLAIN gave no rows"));
+            };
+            while let Some(batch) = rows.next().await {
+                let batch = batch?;
+                for row in 0..batch.num_rows() {
+                    let cell = |i: usize| {
+                        arrow::util::display::array_value_to_string(batch.column(i), row).unwrap_or_default()
+                    };
+                    section(&mut lines, &cell(0), cell(1).lines().map(str::to_string));
+                }
+            }
+            return answer(lines);
+        }
+        section(&mut lines, "Logical plan", plan_lines(&planned.plan));
+        let optimised = planned.context.state().optimize(&planned.plan).map_err(|e| at_statement(&e, place))?;
+        section(&mut lines, "Optimised plan", plan_lines(&optimised));
+        match plan_view(&self.backend.objects(), &query.to_string()) {
+            Ok(view) => section(&mut lines, "Circuit", self.circuit(&view)),
+            Err(e) => section(&mut lines, "Circuit", [format!("none, as it cannot be a view: {}", e.message)]),
+        }
+        answer(lines)
+    }
+
+    fn circuit(&self, view: &ViewSpec) -> Vec<String> {
+        match self.backend.explain_circuit(view) {
+            Ok(lines) => lines,
+            Err(e) => vec![format!("none: {}", e.message)],
+        }
+    }
+
+    pub(super) async fn explain_view(&self, name: &Name, place: Where<'_>) -> Result<Outcome> {
+        let objects = self.backend.objects();
+        let Some(object) = objects.get(name.namespace(), &name.name) else {
+            return Err(missing(&objects, name, "view", |s| matches!(s, Spec::View(_))));
+        };
+        let Spec::View(view) = &object.spec else {
+            return Err(Error::input(format!(
+                "\"{}\" is a {}; EXPLAIN shows views and queries",
+                name.name, object.object.kind
+            ))
+            .at(name.at.clone()));
+        };
+        let mut lines = Vec::new();
+        section(&mut lines, "Logical plan", plan_lines(&view.plan));
+        let optimised = self.base().optimize(&view.plan).map_err(|e| at_statement(&e, place))?;
+        section(&mut lines, "Optimised plan", plan_lines(&optimised));
+        section(&mut lines, "Circuit", self.circuit(view));
+        section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
+        answer(lines)
+    }
+}

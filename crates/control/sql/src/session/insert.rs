@@ -1,0 +1,221 @@
+//! `INSERT INTO stream`.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
+use futures::StreamExt;
+
+use super::{Outcome, Session};
+use crate::bind::missing;
+use crate::errors::Where;
+use crate::parse::Name;
+use crate::rewrite::{place_of, spelled};
+use crate::suggest::nearest;
+use crate::{Spec, StreamSpec};
+
+/// Most bytes of rows that one `INSERT` takes.
+const MAX_INSERT_BYTES: usize = 256 << 20;
+
+/// Where the columns of an `INSERT` go.
+struct Target {
+    id: ObjectId,
+    schema: SchemaRef,
+    /// For each column of the stream, the column of the source that fills it.
+    from: Vec<Option<usize>>,
+    /// How many columns the source has.
+    given: usize,
+}
+
+impl Session {
+    pub(super) async fn insert(
+        &self,
+        into: &Name,
+        columns: &[Ident],
+        source: &Query,
+        parameters: Option<ParamValues>,
+        place: Where<'_>,
+    ) -> Result<Outcome> {
+        let target = self.target(into, columns, source, place)?;
+        let planned = self.plan(source, place).await?.with_parameters(parameters, place)?;
+        target.check(&planned.schema(), place)?;
+        let Outcome::Rows { mut rows, .. } = planned.rows(place).await? else {
+            return Err(Error::bug("a query gave no rows"));
+        };
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while let Some(batch) = rows.next().await {
+            let batch = target.shape(&batch?).map_err(|e| e.at(place.at.clone()))?;
+            bytes += batch.get_array_memory_size();
+            if bytes > MAX_INSERT_BYTES {
+                let message = format!("the rows have more than {} MB", MAX_INSERT_BYTES >> 20);
+                return Err(Error::new(ErrorKind::Limit, message).at(place.at.clone()).hint("insert them in parts"));
+            }
+            if batch.num_rows() > 0 {
+                batches.push(batch);
+            }
+        }
+        let count = if batches.is_empty() { 0 } else { self.backend.insert(target.id, batches).await? };
+        Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices: vec![] })
+    }
+
+    /// The types of parameters that stand alone as a value: those of the columns they go to.
+    pub(super) fn insert_parameter_types(
+        &self,
+        into: &Name,
+        columns: &[Ident],
+        source: &Query,
+        place: Where<'_>,
+        count: usize,
+    ) -> Result<Vec<Option<DataType>>> {
+        let target = self.target(into, columns, source, place)?;
+        let mut types = vec![None; count];
+        let SetExpr::Values(values) = source.body.as_ref() else { return Ok(types) };
+        for row in &values.rows {
+            for (i, expr) in row.iter().enumerate() {
+                let Some(number) = parameter(expr) else { continue };
+                let column = target.from.iter().position(|f| *f == Some(i));
+                if let (Some(slot), Some(column)) = (types.get_mut(number - 1), column) {
+                    *slot = Some(target.schema.field(column).data_type().clone());
+                }
+            }
+        }
+        Ok(types)
+    }
+
+    fn target(&self, into: &Name, columns: &[Ident], source: &Query, place: Where<'_>) -> Result<Target> {
+        let objects = self.backend.objects();
+        let Some(object) = objects.get(into.namespace(), &into.name) else {
+            return Err(missing(&objects, into, "stream", |s| matches!(s, Spec::Stream(_))));
+        };
+        let Spec::Stream(StreamSpec { schema, .. }) = &object.spec else {
+            return Err(Error::input(format!(
+                "\"{}\" is a {}, and only streams take rows",
+                into.name, object.object.kind
+            ))
+            .at(into.at.clone()));
+        };
+        let width = schema.fields().len();
+        if columns.is_empty() {
+            // As PostgreSQL has it: fewer values than columns leave the last ones NULL.
+            let given = match source.body.as_ref() {
+                SetExpr::Values(v) => v.rows.first().map_or(width, |row| row.len()),
+                _ => width,
+            };
+            if given > width {
+                return Err(Error::input(format!(
+                    "there are {given} values for the {width} columns of \"{}\"",
+                    into.name
+                ))
+                .at(place.at.clone()));
+            }
+            let from = (0..width).map(|i| (i < given).then_some(i)).collect();
+            return Ok(Target { id: object.object.id, schema: schema.clone(), from, given });
+        }
+        let mut from = vec![None; width];
+        for (i, ident) in columns.iter().enumerate() {
+            let name = spelled(ident);
+            let Some((at, _)) = schema.column_with_name(&name) else {
+                let error = if is_pseudo_column(&name) {
+                    Error::input(format!("\"{name}\" is made by the log; it cannot be given"))
+                } else {
+                    Error::not_found(format!("stream \"{}\" has no column \"{name}\"", into.name))
+                };
+                let names = schema.fields().iter().map(|f| f.name().as_str());
+                let error = error.at(place_of(ident));
+                return Err(match nearest(&name, names) {
+                    Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+                    None => error,
+                });
+            };
+            if from[at].replace(i).is_some() {
+                return Err(Error::input(format!("column \"{name}\" is named twice")).at(place_of(ident)));
+            }
+        }
+        Ok(Target { id: object.object.id, schema: schema.clone(), from, given: columns.len() })
+    }
+}
+
+impl Target {
+    /// Whether the source's columns can go where they should.
+    fn check(&self, source: &SchemaRef, place: Where<'_>) -> Result<()> {
+        let fail = |message: String| Err(Error::input(message).at(place.at.clone()));
+        if source.fields().len() != self.given {
+            return fail(format!("there are {} values for {} columns", source.fields().len(), self.given));
+        }
+        for (field, from) in self.schema.fields().iter().zip(&self.from) {
+            match from {
+                None if !field.is_nullable() => {
+                    return fail(format!("column \"{}\" is NOT NULL and gets no value", field.name()));
+                }
+                None => {}
+                Some(i) => {
+                    let given = source.field(*i).data_type();
+                    if !assignable(given, field.data_type()) {
+                        return fail(format!(
+                            "column \"{}\" is {}, and its value is {}",
+                            field.name(),
+                            sql_type_name(field.data_type()),
+                            sql_type_name(given)
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The source's rows as the stream's.
+    fn shape(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.from.len());
+        for (field, from) in self.schema.fields().iter().zip(&self.from) {
+            let column = match from {
+                None => new_null_array(field.data_type(), batch.num_rows()),
+                Some(i) => cast_with_options(batch.column(*i), field.data_type(), &options).map_err(|e| {
+                    let e = crate::errors::of_datafusion(&e.into());
+                    Error::input(format!("column \"{}\": {}", field.name(), e.message))
+                })?,
+            };
+            if !field.is_nullable() && column.null_count() > 0 {
+                return Err(Error::input(format!("column \"{}\" is NOT NULL and gets NULL", field.name())));
+            }
+            columns.push(column);
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| Error::bug(e.to_string()))
+    }
+}
+
+fn parameter(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else { return None };
+    let Value::Placeholder(text) = &value.value else { return None };
+    text.strip_prefix('$').and_then(|n| n.parse().ok()).filter(|n| *n > 0)
+}
+
+/// What may be stored where, as PostgreSQL's assignment casts have it; a text literal is anything.
+fn assignable(from: &DataType, to: &DataType) -> bool {
+    let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let is_bytes = |t: &DataType| matches!(t, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+    let is_time = |t: &DataType| matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+    match (from, to) {
+        (DataType::Null, _) => true,
+        (a, b) if a == b => true,
+        (a, b) if a.is_numeric() && b.is_numeric() => true,
+        (a, b) if is_text(a) || is_text(b) => can_cast_types(a, b),
+        (a, b) if is_time(a) && is_time(b) => true,
+        (a, b) if is_bytes(a) && is_bytes(b) => true,
+        (DataType::Time32(_) | DataType::Time64(_), DataType::Time32(_) | DataType::Time64(_)) => true,
+        (
+            DataType::List(a) | DataType::LargeList(a) | DataType::FixedSizeList(a, _),
+            DataType::List(b) | DataType::LargeList(b),
+        ) => assignable(a.data_type(), b.data_type()),
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| assignable(a.data_type(), b.data_type()))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,125 @@
+//! Queries: planned over one snapshot, run as a stream.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::Query;
+use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
+use futures::StreamExt;
+
+use super::{Outcome, Session};
+use crate::bind::to_plan;
+use crate::context::ExtraSchemas;
+use crate::errors::{Where, at_statement, of_datafusion};
+use crate::rewrite::{Relations, rewrite};
+use crate::{ObjectSet, Snapshot, Spec};
+
+/// The tables of `information_schema`, which DataFusion makes.
+const INFORMATION_SCHEMA: &[&str] =
+    &["tables", "views", "columns", "df_settings", "schemata", "routines", "parameters"];
+
+/// What a query can read: a snapshot, and what extensions registered.
+struct Readable {
+    snapshot: Arc<dyn Snapshot>,
+    objects: Arc<ObjectSet>,
+    extra: ExtraSchemas,
+}
+
+impl Relations for Readable {
+    fn find(&self, namespace: &str, name: &str) -> Option<bool> {
+        if namespace == "information_schema" {
+            return INFORMATION_SCHEMA.contains(&name).then_some(false);
+        }
+        if let Some(schema) = self.extra.read().get(namespace) {
+            return schema.table_exist(name).then_some(false);
+        }
+        let table = self.snapshot.table(namespace, name)?;
+        let is_view = self.objects.get(namespace, name).is_some_and(|o| matches!(o.spec, Spec::View(_)));
+        Some(!is_view && ends_with_pseudo_columns(&table.schema()))
+    }
+
+    fn names(&self) -> Vec<(String, String)> {
+        let of = |namespace: &String| -> Vec<(String, String)> {
+            self.snapshot.names(namespace).into_iter().map(|n| (namespace.clone(), n)).collect()
+        };
+        self.snapshot.namespaces().iter().flat_map(of).collect()
+    }
+
+    fn refusal(&self, name: &crate::parse::Name) -> Option<Error> {
+        let object = self.objects.get(name.namespace(), &name.name)?;
+        match object.spec {
+            Spec::Source(_) | Spec::Sink(_) => {
+                Some(Error::input(format!("\"{}\" is a {}, which cannot be read", name.name, object.object.kind)))
+            }
+            Spec::Stream(_) | Spec::View(_) => {
+                Some(Error::new(fleuve_types::ErrorKind::Retry, format!("\"{}\" is not ready yet", name.name)))
+            }
+        }
+    }
+}
+
+fn ends_with_pseudo_columns(schema: &Schema) -> bool {
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    names.ends_with(&PSEUDO_COLUMNS)
+}
+
+/// A query planned over a snapshot.
+pub(super) struct Planned {
+    pub(super) context: SessionContext,
+    pub(super) plan: LogicalPlan,
+}
+
+impl Planned {
+    /// The columns of the answer.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::new(self.plan.schema().as_arrow().clone())
+    }
+
+    /// The types of `$1`, `$2`, ... as far as the plan says.
+    pub(super) fn parameter_types(&self, count: usize) -> Result<Vec<Option<DataType>>> {
+        let types = self.plan.get_parameter_types().map_err(|e| of_datafusion(&e))?;
+        Ok((1..=count).map(|i| types.get(&format!("${i}")).cloned().flatten()).collect())
+    }
+
+    pub(super) fn with_parameters(self, parameters: Option<ParamValues>, place: Where<'_>) -> Result<Self> {
+        let Some(parameters) = parameters else { return Ok(self) };
+        let plan = self.plan.with_param_values(parameters).map_err(|e| at_statement(&e, place))?;
+        Ok(Self { context: self.context, plan })
+    }
+
+    /// Starts it. Nothing is computed before the rows are asked for.
+    pub(super) async fn rows(self, place: Where<'_>) -> Result<Outcome> {
+        let frame = self.context.execute_logical_plan(self.plan).await.map_err(|e| at_statement(&e, place))?;
+        let stream = frame.execute_stream().await.map_err(|e| at_statement(&e, place))?;
+        let schema = stream.schema();
+        let rows = stream.map(|batch| batch.map_err(|e| of_datafusion(&e)));
+        Ok(Outcome::Rows { schema, rows: Box::pin(rows) })
+    }
+}
+
+impl Session {
+    /// Plans a query over the newest snapshot.
+    pub(super) async fn plan(&self, query: &Query, place: Where<'_>) -> Result<Planned> {
+        let snapshot = self.backend.snapshot();
+        let context = self.context_at(snapshot.clone());
+        let readable = Readable { snapshot, objects: self.backend.objects(), extra: self.extra.clone() };
+        let mut query = query.clone();
+        rewrite(&mut query, &readable).map_err(|e| match e.location {
+            Some(_) => e,
+            None => e.at(place.at.clone()),
+        })?;
+        let state = context.state();
+        let plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|e| at_statement(&e, place))?;
+        Ok(Planned { context, plan })
+    }
+}

@@ -1,0 +1,202 @@
+//! One statement, from what it says to its outcome.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::ParamValues;
+use fleuve_types::{Error, ErrorKind, Result};
+
+use super::explain::EXPLAIN_COLUMNS;
+use super::show::{DESCRIBE_COLUMNS, show_columns, text_schema};
+use super::{Outcome, Session, place_of};
+use crate::bind::{Draft, columns, declaration, missing};
+use crate::parse::{ExplainTarget, Name, ObjectWord, Parsed, Statement};
+use crate::{ObjectSet, Spec};
+
+/// Adds the statement's place to an error that has none.
+fn located(parsed: &Parsed) -> impl Fn(Error) -> Error {
+    |e| if e.location.is_some() { e } else { e.at(parsed.at.clone()) }
+}
+
+fn done(tag: impl Into<String>) -> Outcome {
+    Outcome::Done { tag: tag.into(), notices: vec![] }
+}
+
+impl Session {
+    /// The columns of a statement's answer, and what is known of its parameters' types.
+    pub(super) async fn describe(&self, parsed: &Parsed) -> Result<(Option<SchemaRef>, Vec<Option<DataType>>)> {
+        let place = place_of(parsed);
+        let count = parsed.parameters;
+        let none = vec![None; count];
+        Ok(match &parsed.statement {
+            Statement::Query(query) => {
+                let planned = self.plan(query, place).await?;
+                (Some(planned.schema()), planned.parameter_types(count)?)
+            }
+            Statement::Insert { into, columns, source } => {
+                let of_columns = self.insert_parameter_types(into, columns, source, place, count)?;
+                let planned = self.plan(source, place).await?;
+                let of_plan = planned.parameter_types(count)?;
+                (None, of_columns.into_iter().zip(of_plan).map(|(a, b)| a.or(b)).collect())
+            }
+            Statement::Explain(_, target) => {
+                let types = match target {
+                    ExplainTarget::Query(query) => self.plan(query, place).await?.parameter_types(count)?,
+                    ExplainTarget::View(_) => none,
+                };
+                (Some(text_schema(&EXPLAIN_COLUMNS)), types)
+            }
+            Statement::Show(show) => (Some(text_schema(&show_columns(show))), none),
+            Statement::Describe(_) => (Some(text_schema(&DESCRIBE_COLUMNS)), none),
+            Statement::Subscribe(name) => {
+                let objects = self.backend.objects();
+                (Some(subscription_schema(&readable(&objects, name)?.1)), none)
+            }
+            _ => (None, none),
+        })
+    }
+
+    pub(super) async fn run_parsed(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
+        let given = match &parameters {
+            Some(ParamValues::List(list)) => list.len(),
+            Some(ParamValues::Map(map)) => map.len(),
+            None => 0,
+        };
+        if given < parsed.parameters {
+            let message = format!("the statement has {} parameters and {given} values", parsed.parameters);
+            return Err(Error::input(message).at(parsed.at.clone()));
+        }
+        let parameters = parameters.filter(|_| parsed.parameters > 0);
+        let place = place_of(parsed);
+        match &parsed.statement {
+            Statement::Query(query) => {
+                self.plan(query, place).await?.with_parameters(parameters, place)?.rows(place).await
+            }
+            Statement::Insert { into, columns, source } => self.insert(into, columns, source, parameters, place).await,
+            Statement::CreateStream(_)
+            | Statement::CreateSource(_)
+            | Statement::CreateView(_)
+            | Statement::CreateSink(_) => self.create(parsed).await,
+            Statement::Drop { word, if_exists, names, cascade } => {
+                self.drop_objects(*word, *if_exists, names, *cascade).await.map_err(located(parsed))
+            }
+            Statement::Comment { target, text } => {
+                let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+                draft.comment(target, text.as_ref())?;
+                self.carry_out(draft).await.map_err(located(parsed))?;
+                Ok(done("COMMENT"))
+            }
+            Statement::Show(show) => self.show(show).map_err(located(parsed)),
+            Statement::Describe(name) => self.describe_object(name),
+            Statement::Explain(mode, ExplainTarget::Query(query)) => {
+                self.explain_query(*mode, query, parameters, place).await
+            }
+            Statement::Explain(_, ExplainTarget::View(name)) => self.explain_view(name, place).await,
+            Statement::Subscribe(name) => {
+                let objects = self.backend.objects();
+                let (id, _) = readable(&objects, name)?;
+                self.backend.subscribe(id).await.map(Outcome::Changes).map_err(located(parsed))
+            }
+            Statement::Set { name, value } => {
+                match value {
+                    Some(value) if !self.settings.set(name, value) => {
+                        return Err(Error::new(ErrorKind::Limit, "too many or too long settings").at(parsed.at.clone()));
+                    }
+                    Some(_) => {}
+                    None => self.settings.reset(Some(name)),
+                }
+                Ok(done("SET"))
+            }
+            Statement::Reset(name) => {
+                self.settings.reset(name.as_deref());
+                Ok(done("RESET"))
+            }
+            Statement::Acknowledge(tag) => {
+                if tag.starts_with("DISCARD ALL") {
+                    self.settings.reset(None);
+                }
+                Ok(done(tag.clone()))
+            }
+        }
+    }
+
+    async fn carry_out(&self, draft: Draft) -> Result<()> {
+        if draft.changes.is_empty() { Ok(()) } else { self.backend.apply(draft.changes).await }
+    }
+
+    async fn create(&self, parsed: &Parsed) -> Result<Outcome> {
+        let (name, kind, _) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE creates"))?;
+        let (tag, if_not_exists, or_replace) = match &parsed.statement {
+            Statement::CreateStream(c) => ("CREATE STREAM", c.if_not_exists, false),
+            Statement::CreateSource(c) => ("CREATE SOURCE", c.if_not_exists, false),
+            Statement::CreateSink(c) => ("CREATE SINK", c.if_not_exists, false),
+            Statement::CreateView(c) => ("CREATE MATERIALIZED VIEW", c.if_not_exists, c.or_replace),
+            _ => return Err(Error::bug("only CREATE creates")),
+        };
+        let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+        let exists = draft.objects.get(name.namespace(), &name.name).cloned();
+        if let Some(old) = exists.filter(|_| if_not_exists) {
+            let notice = format!("{} \"{}\" exists already, skipping", old.object.kind, name.name);
+            return Ok(Outcome::Done { tag: tag.into(), notices: vec![notice] });
+        }
+        let before = draft.objects.by_name.len();
+        if or_replace {
+            draft.declare(parsed).map_err(located(parsed))?;
+        } else {
+            draft.create(parsed).map_err(located(parsed))?;
+        }
+        let mut notices = Vec::new();
+        if let Statement::CreateSink(sink) = &parsed.statement
+            && draft.objects.by_name.len() > before + 1
+        {
+            notices.push(format!("stream \"{}\" was made for the {kind}", sink.into.name));
+        }
+        self.carry_out(draft).await.map_err(located(parsed))?;
+        Ok(Outcome::Done { tag: tag.into(), notices })
+    }
+
+    async fn drop_objects(&self, word: ObjectWord, if_exists: bool, names: &[Name], cascade: bool) -> Result<Outcome> {
+        let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+        let mut notices = Vec::new();
+        for name in names {
+            match draft.drop(word, name, cascade) {
+                Ok(others) => notices.extend(others.into_iter().map(|o| format!("drop cascades to {o}"))),
+                Err(e) if if_exists && e.kind == ErrorKind::NotFound => {
+                    notices.push(format!("\"{}\" does not exist, skipping", name.name));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        self.carry_out(draft).await?;
+        let tag = match word {
+            ObjectWord::Stream => "DROP STREAM",
+            ObjectWord::Source => "DROP SOURCE",
+            ObjectWord::View => "DROP MATERIALIZED VIEW",
+            ObjectWord::Sink => "DROP SINK",
+            ObjectWord::Table => "DROP TABLE",
+        };
+        Ok(Outcome::Done { tag: tag.into(), notices })
+    }
+}
+
+/// The id and columns of a view or stream.
+fn readable(objects: &ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId, SchemaRef)> {
+    let is_readable = |s: &Spec| matches!(s, Spec::Stream(_) | Spec::View(_));
+    let Some(object) = objects.get(name.namespace(), &name.name) else {
+        return Err(missing(objects, name, "view or stream", is_readable));
+    };
+    match columns(&object.spec) {
+        Some(schema) => Ok((object.object.id, schema)),
+        None => {
+            let message = format!("\"{}\" is a {}, which has no changes to follow", name.name, object.object.kind);
+            Err(Error::input(message).at(name.at.clone()))
+        }
+    }
+}
+
+/// `_epoch`, `_weight`, then the view's columns.
+fn subscription_schema(of: &SchemaRef) -> SchemaRef {
+    let own = [Field::new("_epoch", DataType::Int64, false), Field::new("_weight", DataType::Int64, false)];
+    let fields: Vec<FieldRef> = own.into_iter().map(Arc::new).chain(of.fields().iter().cloned()).collect();
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,471 @@
+use datafusion::common::ScalarValue;
+use fleuve_types::ErrorKind;
+use futures::StreamExt;
+
+use super::*;
+use crate::fake::{fails, project, run, session};
+
+const ORDERS: &str = "
+    CREATE STREAM orders (id BIGINT NOT NULL, who TEXT, amount DECIMAL(12,2), ts TIMESTAMP);
+    INSERT INTO orders VALUES (1, 'ann', 10.5, '2024-01-01 10:00:00'), (2, 'bob', 20, '2024-01-01 10:00:30'),
+        (3, 'ann', 5.25, '2024-01-01 10:01:00');";
+const TOTALS: &str = "CREATE MATERIALIZED VIEW totals AS SELECT who, sum(amount) AS total FROM orders GROUP BY who;";
+
+#[tokio::test]
+async fn create_insert_select() {
+    let (_, session) = session();
+    assert_eq!(run(&session, ORDERS).await.unwrap(), ["INSERT 0 3"]);
+    assert_eq!(run(&session, TOTALS).await.unwrap(), ["CREATE MATERIALIZED VIEW"]);
+    assert_eq!(run(&session, "SELECT * FROM totals ORDER BY who").await.unwrap(), ["ann|15.75", "bob|20.00"]);
+    run(&session, "INSERT INTO orders (who, id) SELECT who, id + 10 FROM orders WHERE id < 3").await.unwrap();
+    let query = "SELECT o.who, count(*), t.total FROM orders o JOIN totals t ON o.who = t.who GROUP BY 1, 3 ORDER BY 1";
+    assert_eq!(run(&session, query).await.unwrap(), ["ann|3|15.75", "bob|2|20.00"]);
+    assert_eq!(run(&session, "VALUES (1, 'a'), (2, NULL)").await.unwrap(), ["1|a", "2|NULL"]);
+    assert_eq!(run(&session, "SELECT now() > '2020-01-01', random() < 2").await.unwrap(), ["true|true"]);
+}
+
+#[tokio::test]
+async fn a_statement_reads_one_snapshot() {
+    let (fake, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    let before = *fake.snapshots.lock();
+    run(&session, "SELECT (SELECT count(*) FROM orders), * FROM totals, orders o, TUMBLE(orders, ts, INTERVAL '1 s')")
+        .await
+        .unwrap();
+    assert_eq!(*fake.snapshots.lock() - before, 1);
+}
+
+#[tokio::test]
+async fn inserts_are_checked() {
+    let (_, session) = session();
+    run(&session, "CREATE STREAM s (a INT NOT NULL, b TEXT, c TIMESTAMP, d BOOLEAN, e INT[], f BYTEA)").await.unwrap();
+    let good = [
+        ("INSERT INTO s VALUES (1, 'x', '2024-01-01', true, [1, 2], '\\x01')", "INSERT 0 1"),
+        ("INSERT INTO s (a) VALUES (1), (2)", "INSERT 0 2"),
+        ("INSERT INTO s VALUES (7)", "INSERT 0 1"),
+        ("INSERT INTO s (b, a) VALUES (NULL, '12')", "INSERT 0 1"),
+        ("INSERT INTO s (a, b) SELECT 1, 2.5 WHERE false", "INSERT 0 0"),
+        ("INSERT INTO s (a, b) VALUES (1, 2)", "INSERT 0 1"),
+    ];
+    for (sql, wanted) in good {
+        assert_eq!(run(&session, sql).await.unwrap(), [wanted], "{sql}");
+    }
+    let bad = [
+        ("INSERT INTO s (b) VALUES ('x')", "line 1, column 1: column \"a\" is NOT NULL and gets no value"),
+        ("INSERT INTO s (a) VALUES (NULL)", "line 1, column 1: column \"a\" is NOT NULL and gets NULL"),
+        ("INSERT INTO s (a, d) VALUES (1, 2)", "line 1, column 1: column \"d\" is BOOLEAN, and its value is BIGINT"),
+        (
+            "INSERT INTO s (a, x) VALUES (1, 2)",
+            "line 1, column 19: stream \"s\" has no column \"x\" (did you mean \"a\"?)",
+        ),
+        ("INSERT INTO s (a, a) VALUES (1, 2)", "line 1, column 19: column \"a\" is named twice"),
+        (
+            "INSERT INTO s (a, _offset) VALUES (1, 2)",
+            "line 1, column 19: \"_offset\" is made by the log; it cannot be given",
+        ),
+        ("INSERT INTO s (a, b) VALUES (1)", "line 1, column 1: there are 1 values for 2 columns"),
+        ("INSERT INTO s VALUES (1,2,3,4,5,6,7)", "line 1, column 1: there are 7 values for the 6 columns of \"s\""),
+        ("INSERT INTO t VALUES (1)", "line 1, column 13: there is no stream \"t\" (did you mean \"s\"?)"),
+    ];
+    for (sql, wanted) in bad {
+        assert_eq!(fails(&session, sql).await.to_string(), wanted, "{sql}");
+    }
+    let e = fails(&session, "INSERT INTO s (a) VALUES (3000000000)").await;
+    assert!(
+        e.kind == ErrorKind::Input && e.message.contains("column \"a\"") && e.message.contains("3000000000"),
+        "{e}"
+    );
+    let e = fails(&session, "INSERT INTO s (a) VALUES ('many')").await;
+    assert!(e.message.contains("column \"a\"") && e.message.contains("many"), "{e}");
+}
+
+#[tokio::test]
+async fn query_errors_have_their_place() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    let cases = [
+        ("SELECT 1;\nSELECT wo FROM orders", "line 2, column 8: there is no column \"wo\" (did you mean \"who\"?)"),
+        (
+            "SELECT who\nFROM order_s",
+            "line 2, column 6: there is no stream or view \"order_s\" (did you mean \"orders\"?)",
+        ),
+        ("SELECT o.id FROM orders", "line 1, column 8: there is no column \"o.id\" (FROM has orders)"),
+        (
+            "SELECT id FROM orders a, orders b",
+            "line 1, column 8: column \"id\" is in more than one table (write table.id)",
+        ),
+        (
+            "SELECT lenght(who) FROM orders",
+            "line 1, column 8: there is no function \"lenght\" (did you mean \"length\"?)",
+        ),
+        ("SHOW stream", "line 1, column 1: there is no setting \"stream\" (did you mean SHOW STREAMS?)"),
+        ("DESCRIBE oders", "line 1, column 10: there is no object \"oders\" (did you mean \"orders\"?)"),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(fails(&session, sql).await.to_string(), wanted, "{sql}");
+    }
+    let e = fails(&session, "SELECT id / 0 FROM orders").await;
+    assert_eq!((e.kind, e.message.as_str()), (ErrorKind::Input, "division by zero"));
+    assert!(fails(&session, "SELECT who FROM orders GROUP BY id").await.location.is_some());
+}
+
+#[tokio::test]
+async fn objects_exist_once_and_go_in_order() {
+    let (fake, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    let e = fails(&session, TOTALS).await;
+    assert_eq!((e.kind, e.message.as_str()), (ErrorKind::AlreadyExists, "\"totals\" exists already"));
+    let notice = run(&session, "CREATE STREAM IF NOT EXISTS orders (x INT)").await.unwrap();
+    assert_eq!(notice, ["CREATE STREAM", "stream \"orders\" exists already, skipping"]);
+    let e = fails(&session, "DROP STREAM orders").await;
+    assert_eq!(
+        e.to_string(),
+        "line 1, column 13: stream \"orders\" is used by view totals (drop those first, or say CASCADE)"
+    );
+    let e = fails(&session, "DROP VIEW orders").await;
+    assert_eq!(e.to_string(), "line 1, column 11: \"orders\" is a stream, not a view");
+    assert_eq!(run(&session, "DROP SINK IF EXISTS nothing").await.unwrap()[1], "\"nothing\" does not exist, skipping");
+    run(
+        &session,
+        "CREATE MATERIALIZED VIEW big AS SELECT * FROM totals WHERE total > 10; CREATE SINK k FROM big INTO o",
+    )
+    .await
+    .unwrap();
+    let done = run(&session, "DROP STREAM orders CASCADE").await.unwrap();
+    assert_eq!(done[0], "DROP STREAM");
+    assert_eq!(
+        fake.last_applied(),
+        ["drop sink k", "drop view big", "drop view totals", "drop stream orders__dead", "drop stream orders"]
+    );
+}
+
+#[tokio::test]
+async fn a_view_is_replaced_with_what_reads_it() {
+    let (fake, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    run(&session, "CREATE MATERIALIZED VIEW big AS SELECT who FROM totals WHERE total > 10").await.unwrap();
+    let id = fake.objects().get("public", "totals").unwrap().object.id;
+    run(&session, "CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT who, sum(amount) * 2 AS total, 1 AS one FROM orders GROUP BY who").await.unwrap();
+    assert_eq!(fake.last_applied(), ["replace view totals v2", "replace view big v2"]);
+    assert_eq!(fake.objects().get("public", "totals").unwrap().object.id, id);
+    assert_eq!(run(&session, "SELECT * FROM totals ORDER BY who").await.unwrap(), ["ann|31.50|1", "bob|40.00|1"]);
+    let e = fails(&session, "CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT who FROM orders").await;
+    assert!(
+        e.message.starts_with("\"totals\" cannot change like this, because of view big (there is no column \"total\""),
+        "{e}"
+    );
+    let e = fails(&session, "CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT b.who, 1 AS total FROM big b").await;
+    assert_eq!(e.message, "\"totals\" would read itself");
+}
+
+#[tokio::test]
+async fn show_and_describe() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    run(&session, "COMMENT ON COLUMN orders.who IS 'who pays'; COMMENT ON STREAM orders IS 'what was bought'")
+        .await
+        .unwrap();
+    run(
+        &session,
+        "CREATE SINK k FROM totals INTO out; CREATE SOURCE src INTO orders WITH (connector = file, path = 'a.json')",
+    )
+    .await
+    .unwrap();
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "SHOW STREAMS",
+            &[
+                "orders|json|1|for ever|NULL|id, who, amount, ts|what was bought",
+                "orders__dead|json|1|for ever|NULL|reason, partition, offset, timestamp, key, value|NULL",
+                "out|json|1|for ever|NULL|who, total|NULL",
+                "out__dead|json|1|for ever|NULL|reason, partition, offset, timestamp, key, value|NULL",
+            ],
+        ),
+        ("SHOW VIEWS", &["totals|orders|who|who, total|NULL"]),
+        ("SHOW SINKS", &["k|totals|out|json|upsert|who|NULL"]),
+        ("SHOW SOURCES", &["src|file|orders|path = a.json|NULL"]),
+        ("SHOW server_encoding", &["UTF8"]),
+        ("SET application_name = 'me'; SHOW application_name", &["me"]),
+        ("RESET application_name; SHOW application_name", &[""]),
+        (
+            "DESCRIBE orders",
+            &["id|BIGINT|no|NULL", "who|TEXT|yes|who pays", "amount|DECIMAL(12,2)|yes|NULL", "ts|TIMESTAMP|yes|NULL"],
+        ),
+        ("DESCRIBE fleuve.things", &["name|TEXT|no|NULL"]),
+        (
+            "SHOW CREATE VIEW totals",
+            &[
+                "totals|CREATE MATERIALIZED VIEW public.totals AS SELECT who, sum(amount) AS total FROM orders GROUP BY who",
+            ],
+        ),
+        ("SELECT * FROM fleuve.things", &["one"]),
+        ("BEGIN", &["BEGIN"]),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(run(&session, sql).await.unwrap(), *wanted, "{sql}");
+    }
+    let tables = run(&session, "SHOW TABLES").await.unwrap();
+    assert!(
+        tables.contains(&"orders__dead|dead letters|NULL".into())
+            && tables.contains(&"fleuve.things|system table|NULL".into())
+    );
+    let listed =
+        run(&session, "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name = 'totals'")
+            .await
+            .unwrap();
+    assert_eq!(listed, ["public|totals"]);
+}
+
+#[tokio::test]
+async fn explain_shows_plans_and_circuits() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    let lines = run(&session, "EXPLAIN SELECT who FROM orders WHERE id = 1").await.unwrap().join("\n");
+    for part in
+        ["Logical plan\n", "Optimised plan\n", "TableScan: main.public.orders", "Circuit\n  circuit of 1 inputs"]
+    {
+        assert!(lines.contains(part), "{part}\n{lines}");
+    }
+    let lines = run(&session, "EXPLAIN SELECT now()").await.unwrap().join("\n");
+    assert!(lines.contains("none, as it cannot be a view: now() gives another value"), "{lines}");
+    let lines = run(&session, "EXPLAIN totals").await.unwrap().join("\n");
+    assert!(lines.contains("Running\n  running circuit") && lines.contains("Aggregate"), "{lines}");
+    let lines = run(&session, "EXPLAIN ANALYZE SELECT count(*) FROM orders").await.unwrap().join("\n");
+    assert!(lines.contains("output_rows"), "{lines}");
+}
+
+#[tokio::test]
+async fn subscriptions_come_from_the_platform() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    run(&session, TOTALS).await.unwrap();
+    assert_eq!(run(&session, "SUBSCRIBE TO totals").await.unwrap().len(), 2);
+    let e = fails(&session, "SUBSCRIBE total").await;
+    assert_eq!(e.to_string(), "line 1, column 11: there is no view or stream \"total\" (did you mean \"totals\"?)");
+}
+
+fn names(schema: &SchemaRef) -> Vec<String> {
+    schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect()
+}
+
+#[tokio::test]
+async fn statements_are_prepared_with_parameters() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    let prepare = async |sql: &str| {
+        let parsed = session.parse(sql).unwrap().remove(0);
+        session.prepare(parsed, &[]).await.unwrap()
+    };
+    let p = prepare("SELECT id, who FROM orders WHERE id > $1 AND who = $2 ORDER BY id").await;
+    assert_eq!(p.parameter_types(), [DataType::Int64, DataType::Utf8]);
+    assert_eq!(names(&p.schema().unwrap()), ["id:Int64", "who:Utf8"]);
+    let values = || ParamValues::from(vec![ScalarValue::Int64(Some(0)), ScalarValue::from("ann")]);
+    let count = async |p: &Prepared| {
+        let Outcome::Rows { rows, .. } = session.run(p, values()).await.unwrap() else { panic!() };
+        rows.map(|b| b.unwrap().num_rows()).fold(0, async |a, b| a + b).await
+    };
+    assert_eq!(count(&p).await, 2);
+    // A prepared statement reads what is there when it runs.
+    run(&session, "INSERT INTO orders VALUES (9, 'ann')").await.unwrap();
+    assert_eq!(count(&p).await, 3);
+
+    let p = prepare("INSERT INTO orders (ts, id, who) VALUES ($1, $2, upper($3))").await;
+    assert!(p.schema().is_none());
+    assert_eq!(
+        p.parameter_types()[..2],
+        [DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None), DataType::Int64]
+    );
+    let values =
+        vec![ScalarValue::TimestampMicrosecond(Some(0), None), ScalarValue::Int64(Some(77)), ScalarValue::from("x")];
+    session.run(&p, ParamValues::from(values)).await.unwrap();
+    assert_eq!(run(&session, "SELECT who, ts FROM orders WHERE id = 77").await.unwrap(), ["X|1970-01-01T00:00:00"]);
+
+    let p = prepare("SHOW VIEWS").await;
+    assert_eq!(p.schema().unwrap().fields().len(), 5);
+    let p = prepare("SUBSCRIBE TO orders").await;
+    assert_eq!(names(&p.schema().unwrap())[..3], ["_epoch:Int64", "_weight:Int64", "id:Int64"]);
+    assert!(prepare("BEGIN").await.schema().is_none());
+    let p = prepare("SELECT $1::int + 1 AS x LIMIT $2").await;
+    assert_eq!(p.parameter_types().len(), 2);
+    let e = session.run(&p, ParamValues::List(vec![])).await.err().unwrap();
+    assert_eq!(e.to_string(), "line 1, column 1: the statement has 2 parameters and 0 values");
+}
+
+#[tokio::test]
+async fn extensions_add_schemas_and_functions_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (fake, _) = session();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = runs.clone();
+    let extension: Extension = Arc::new(move |context| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let schema = Arc::new(datafusion::catalog::MemorySchemaProvider::new());
+        let batch = arrow::array::record_batch!(("relname", Utf8, ["t"])).unwrap();
+        let table = datafusion::datasource::MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
+        datafusion::catalog::SchemaProvider::register_table(schema.as_ref(), "pg_class".into(), Arc::new(table))
+            .unwrap();
+        context.catalog("main").unwrap().register_schema("pg_catalog", schema).unwrap();
+        let abs = datafusion::functions::math::abs().as_ref().clone().with_aliases(["my_abs"]);
+        context.register_udf(abs);
+    });
+    let session = Session::new(fake).with_extension(extension);
+    assert_eq!(run(&session, "SELECT relname, my_abs(-1) FROM pg_class").await.unwrap(), ["t|1"]);
+    assert_eq!(run(&session, "SELECT relname FROM pg_catalog.pg_class").await.unwrap(), ["t"]);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    assert!(session.session_context().catalog("main").unwrap().schema("pg_catalog").is_some());
+}
+
+fn lines(applied: Vec<Applied>) -> Vec<String> {
+    applied.into_iter().map(|a| format!("{} {} {}", a.action, a.kind, a.name)).collect()
+}
+
+const PROJECT: &[(&str, &str)] = &[
+    ("1.sql", "CREATE SINK k FROM busy INTO out;\nCREATE MATERIALIZED VIEW busy AS SELECT who, n FROM counts WHERE n > 1;"),
+    (
+        "2.sql",
+        "-- counts per minute\nCREATE MATERIALIZED VIEW counts AS\n  SELECT who, count(*) AS n FROM TUMBLE(s, ts, INTERVAL '1 minute') GROUP BY who, window_start;\n
+         COMMENT ON VIEW counts IS 'per minute';",
+    ),
+    ("3.sql", "CREATE STREAM s (who TEXT, ts TIMESTAMP) WITH (retention = '1 day');
+               CREATE SOURCE src INTO s WITH (connector = file, path = 'x')"),
+];
+
+#[tokio::test]
+async fn apply_makes_what_the_files_say_and_then_nothing() {
+    let (fake, session) = session();
+    let files = project(PROJECT);
+    let wanted = [
+        "create stream public.s",
+        "create view public.counts",
+        "create source public.src",
+        "create view public.busy",
+        "create stream public.out",
+        "create sink public.k",
+    ];
+    assert_eq!(lines(session.apply(&files, true).await.unwrap()), wanted);
+    assert!(fake.applied.lock().is_empty(), "a dry run changes nothing");
+    assert_eq!(lines(session.apply(&files, false).await.unwrap()), wanted);
+    assert_eq!(fake.applied.lock().len(), 1, "one step");
+    let counts = fake.objects().get("public", "counts").unwrap().object.clone();
+    assert_eq!(counts.comment.as_deref(), Some("per minute"));
+
+    let again = lines(session.apply(&files, false).await.unwrap());
+    assert!(again.iter().all(|l| l.starts_with("unchanged ")), "{again:?}");
+    assert_eq!(fake.applied.lock().len(), 1, "the second time does nothing");
+
+    // Spelling is not a change.
+    let respelled: Vec<(&str, String)> = PROJECT
+        .iter()
+        .map(|(p, t)| {
+            (*p, t.replace("\n", " \n /* x */ ").replace("-- counts per minute", "").replace("'1 day'", "'24h'"))
+        })
+        .collect();
+    let respelled: Vec<(&str, &str)> = respelled.iter().map(|(p, t)| (*p, t.as_str())).collect();
+    let again = lines(session.apply(&project(&respelled), false).await.unwrap());
+    assert!(again.iter().all(|l| l.starts_with("unchanged ")), "{again:?}");
+}
+
+#[tokio::test]
+async fn apply_replaces_what_changed() {
+    let (fake, session) = session();
+    session.apply(&project(PROJECT), false).await.unwrap();
+    let changed: Vec<(&str, String)> = PROJECT
+        .iter()
+        .map(|(p, t)| {
+            (
+                *p,
+                t.replace("'1 day'", "'2 days', partitions = 4")
+                    .replace("n > 1", "n > 2")
+                    .replace("per minute'", "each minute'"),
+            )
+        })
+        .collect();
+    let changed: Vec<(&str, &str)> = changed.iter().map(|(p, t)| (*p, t.as_str())).collect();
+    let did = lines(session.apply(&project(&changed), false).await.unwrap());
+    assert_eq!(
+        did,
+        [
+            "replace stream public.s",
+            "comment view public.counts",
+            "unchanged source public.src",
+            "replace view public.busy",
+            "unchanged sink public.k",
+        ]
+    );
+    let Spec::Stream(s) = &fake.objects().get("public", "s").unwrap().spec.clone() else { panic!() };
+    assert_eq!((s.partitions, s.retention_ms), (4, Some(172_800_000)));
+}
+
+#[tokio::test]
+async fn apply_says_where_and_changes_nothing_on_an_error() {
+    let (fake, session) = session();
+    session.apply(&project(PROJECT), false).await.unwrap();
+    let with = |path: &str, text: &str| {
+        let mut files = project(PROJECT);
+        files.push(ProjectFile { path: path.into(), text: text.into() });
+        files
+    };
+    let cases = [
+        (
+            "CREATE MATERIALIZED VIEW z AS\n SELECT wo FROM s",
+            "views/z.sql:2:9: there is no column \"wo\" (did you mean \"who\"?)",
+        ),
+        (
+            "CREATE STREAM z (a INT);\nCREATE STREM y",
+            "views/z.sql:2:8: expected STREAM, SOURCE, MATERIALIZED VIEW or SINK after CREATE, found STREM",
+        ),
+        (
+            "SELECT 1",
+            "views/z.sql:1:1: a project file holds CREATE and COMMENT ON statements only (run other statements with `fleuve sql -f file`)",
+        ),
+        ("CREATE STREAM s (a INT)", "views/z.sql:1:15: \"s\" is declared already at 3.sql:1"),
+        (
+            "CREATE MATERIALIZED VIEW a AS SELECT 1 AS x FROM b; CREATE MATERIALIZED VIEW b AS SELECT 1 AS x FROM a",
+            "views/z.sql:1:1: these need each other: a, b",
+        ),
+        ("COMMENT ON COLUMN s.whom IS 'x'", "views/z.sql:1:19: \"s\" has no column \"whom\""),
+    ];
+    for (text, wanted) in cases {
+        let e = session.apply(&with("views/z.sql", text), false).await.unwrap_err();
+        assert_eq!(e.to_string(), wanted);
+    }
+    let swap = |from: &str, to: &str| {
+        let texts: Vec<(&str, String)> = PROJECT.iter().map(|(p, t)| (*p, t.replace(from, to))).collect();
+        project(&texts.iter().map(|(p, t)| (*p, t.as_str())).collect::<Vec<_>>())
+    };
+    let e = session.apply(&swap("who TEXT, ts", "who TEXT, x INT, ts"), false).await.unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "3.sql:1:15: stream \"s\" exists, and its columns cannot change (only its retention can change and its partitions grow; for anything else make a stream of another name)"
+    );
+    // The sink writes what `busy` had; another column breaks it, and the message names it.
+    let e = session.apply(&swap("SELECT who, n FROM", "SELECT n FROM"), false).await.unwrap_err();
+    assert!(e.message.contains("\"busy\" cannot change like this, because of sink k ("), "{e}");
+    assert_eq!(fake.applied.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn views_named_like_columns_are_no_circle() {
+    let (_, session) = session();
+    let files = project(&[(
+        "a.sql",
+        "CREATE MATERIALIZED VIEW total AS SELECT hits AS total FROM hits;
+         CREATE MATERIALIZED VIEW hits AS SELECT total AS hits FROM s;
+         CREATE STREAM s (total INT)",
+    )]);
+    assert_eq!(session.apply(&files, false).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn dropping_the_rows_stops_the_query() {
+    let (_, session) = session();
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000000) a, generate_series(1, 1000000000) b";
+    let Outcome::Rows { rows, .. } = session.execute(endless).await.unwrap().remove(0) else { panic!() };
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(50), rows.into_future()).await;
+    assert!(waited.is_err(), "the query was to be cut off");
+}
