@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use crate::KafkaOptions;
 use crate::broker::{Broker, Session};
 use crate::codec::{Header, Malformed, Request, decode_header, decode_request_body};
+use crate::counters::OpenConnection;
 use crate::handlers::{self, Answer};
 
 /// What a read asks the system for at least.
@@ -82,8 +83,7 @@ pub(crate) async fn serve(
     budget: Budget,
     mut stopping: watch::Receiver<bool>,
 ) {
-    broker.counters.opened();
-    let counters = broker.counters.clone();
+    let _open = OpenConnection::new(&broker.counters);
     let end = match stream.local_addr() {
         Ok(local) => {
             let _ = stream.set_nodelay(true);
@@ -110,7 +110,6 @@ pub(crate) async fn serve(
         }
         Err(e) => End::Io(e),
     };
-    counters.closed();
     report(&end, peer, &broker);
 }
 

@@ -1,5 +1,6 @@
 //! What the door counts. Derived state: it starts at zero with the process.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Running totals. All may be read at any time; they are not read at one instant together.
@@ -63,16 +64,24 @@ counting! {
     add_fetched_bytes => fetched_bytes;
 }
 
+/// Counts a connection as open until it is dropped, however the connection ends.
+pub(crate) struct OpenConnection(Arc<Counters>);
+
+impl OpenConnection {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        counters.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self(counters.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Counters {
-    pub(crate) fn opened(&self) {
-        self.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        self.connections_open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn closed(&self) {
-        self.connections_open.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// The totals now.
     pub fn snapshot(&self) -> CountersSnapshot {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);

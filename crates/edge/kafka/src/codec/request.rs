@@ -40,7 +40,7 @@ macro_rules! apis {
             },)*
         ];
 
-        fn decode_body(api_key: i16, version: i16, body: &mut Bytes) -> Result<Request, Malformed> {
+        pub(super) fn decode_body(api_key: i16, version: i16, body: &mut Bytes) -> Result<Request, Malformed> {
             match api_key {
                 $($key => m::$request::decode(body, version).map(Request::$name).map_err(|_| Malformed::Content),)*
                 _ => Err(Malformed::UnknownApi),

@@ -45,7 +45,9 @@ fn one_topic(cx: &Session, version: i16, asked: &ListOffsetsTopic) -> ListOffset
             .with_leader_epoch(-1);
         match one(&cx.broker.log, version, topic.as_ref(), part) {
             Ok(Some((offset, timestamp))) => {
-                answer.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(LEADER_EPOCH)
+                // The epoch is told from version 4 on.
+                let epoch = if version >= 4 { LEADER_EPOCH } else { -1 };
+                answer.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)
             }
             Ok(None) => answer,
             Err(code) => answer.with_error_code(code),
