@@ -148,7 +148,7 @@ impl Log {
         Ok(Log { running: Arc::new(recover::open(options, clock)?) })
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.running.shared
     }
 

@@ -48,6 +48,8 @@ pub(crate) fn open(options: LogOptions, clock: Arc<dyn Clock>) -> Result<Running
         mover: Inbox::default(),
         changed: watch::channel(0).0,
         failed: OnceLock::new(),
+        #[cfg(test)]
+        fail_sync: Default::default(),
         options,
     });
     closed.into_iter().for_each(|seq| shared.mover.closed(seq));
@@ -127,13 +129,10 @@ fn replay(image: &mut Image, wal_dir: &Path) -> Result<Replayed> {
         WalFile::create(wal_dir, 1).map_err(disk::error("cannot create a write-ahead file in", wal_dir))?;
         seqs.push(1);
     }
-    let mut expected = image.wal_from;
-    for seq in seqs.iter().copied().chain(seqs.is_empty().then_some(0)) {
-        if seq != expected {
-            let path = wal::path(wal_dir, expected);
-            return Err(Error::io(path.display(), "a write-ahead file is missing").hint("restore it from a backup"));
-        }
-        expected += 1;
+    let gap = (image.wal_from..).zip(&seqs).find(|(expected, seq)| expected != *seq).map(|(expected, _)| expected);
+    if let Some(missing) = gap.or(seqs.is_empty().then_some(image.wal_from)) {
+        let path = wal::path(wal_dir, missing);
+        return Err(Error::io(path.display(), "a write-ahead file is missing").hint("restore it from a backup"));
     }
     let mut replayed: Option<Replayed> = None;
     let mut files = BTreeMap::new();

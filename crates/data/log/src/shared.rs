@@ -164,6 +164,9 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<u64>,
     /// Why nothing can be appended any more.
     pub(crate) failed: OnceLock<String>,
+    /// A test wants the next fdatasync to fail.
+    #[cfg(test)]
+    pub(crate) fail_sync: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {

@@ -176,8 +176,8 @@ impl Writer {
         let mut written = self.file.file.write_all_at(&bytes, self.position);
         if written.is_ok() {
             group.early.into_iter().for_each(|a| a.give(Ok(())));
-            if !is_empty && self.shared.options.sync {
-                written = self.file.file.sync_data();
+            if !is_empty {
+                written = self.sync();
             }
         } else {
             group.early.into_iter().for_each(|a| a.give(Err("the write failed")));
@@ -194,6 +194,14 @@ impl Writer {
             publish(&self.shared, group.publications);
         }
         group.durable.into_iter().for_each(|a| a.give(Ok(())));
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        #[cfg(test)]
+        if self.shared.fail_sync.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(std::io::Error::other("injected"));
+        }
+        if self.shared.options.sync { self.file.file.sync_data() } else { Ok(()) }
     }
 
     fn append(&mut self, append: AppendRequest, group: &mut Group) {

@@ -17,7 +17,7 @@ pub use builder::{BatchBuilder, NewRecord, ProducerSequence};
 pub use compress::Compression;
 pub use header::{Batch, BatchHeader, Batches, HEADER_BYTES, NO_PRODUCER_ID, NO_TIMESTAMP};
 pub(crate) use header::{CRC_FROM, crc32c, patch, patch_append_time};
-pub use records::{Record, Records};
+pub use records::{Record, RecordRef, RecordRefs, Records};
 
 /// Why bytes are not a readable batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

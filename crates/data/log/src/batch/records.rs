@@ -62,8 +62,15 @@ impl Records {
         self.left as usize
     }
 
-    fn read(&mut self) -> Result<Record, BatchError> {
-        let mut outer = Cursor::new(&self.body, self.at);
+    /// The records that are left as slices of this iterator's memory: nothing is counted or copied. Ends after the first
+    /// error.
+    pub fn refs(&self) -> RecordRefs<'_> {
+        RecordRefs { records: self, at: self.at, left: self.left }
+    }
+
+    /// The places of the fields of the record at `at`, and where the next one begins.
+    fn fields(&self, at: usize) -> Result<(Fields, usize), BatchError> {
+        let mut outer = Cursor::new(&self.body, at);
         let len = outer.varint()?;
         let len = usize::try_from(len).map_err(|_| invalid(format!("a record has length {len}")))?;
         let place = outer.skip(len)?;
@@ -78,23 +85,47 @@ impl Records {
                 self.last_offset_delta
             )));
         }
-        let key = c.nullable()?;
-        let value = c.nullable()?;
-        let headers = read_headers(&mut c)?;
+        let fields = Fields {
+            offset: self.base_offset + i64::from(offset_delta),
+            timestamp_ms: self.append_time_ms.unwrap_or_else(|| self.base_timestamp_ms.saturating_add(timestamp_delta)),
+            key: c.nullable()?,
+            value: c.nullable()?,
+            headers: read_headers(&mut c)?,
+        };
         if c.remaining() != 0 {
             return Err(invalid(format!("a record has {} bytes too many", c.remaining())));
         }
-        let slice = |r: Range<usize>| self.body.slice(r);
-        let record = Record {
-            offset: self.base_offset + i64::from(offset_delta),
-            timestamp_ms: self.append_time_ms.unwrap_or_else(|| self.base_timestamp_ms.saturating_add(timestamp_delta)),
-            key: key.map(slice),
-            value: value.map(slice),
-            headers: headers.into_iter().map(|(k, v)| (slice(k), v.map(slice))).collect(),
-        };
-        self.at = end;
-        Ok(record)
+        Ok((fields, end))
     }
+
+    /// The record at `at`, with `left` still to come: moves both. Bytes behind the last record mean that the count is
+    /// wrong: that is said once.
+    fn step(&self, at: &mut usize, left: &mut i32) -> Option<Result<Fields, BatchError>> {
+        if *left == 0 {
+            let rest = self.body.len() - *at;
+            *at = self.body.len();
+            return (rest != 0).then(|| Err(invalid(format!("{rest} bytes follow the last record of a batch"))));
+        }
+        match self.fields(*at) {
+            Ok((fields, end)) => {
+                (*at, *left) = (end, *left - 1);
+                Some(Ok(fields))
+            }
+            Err(e) => {
+                (*at, *left) = (self.body.len(), 0);
+                Some(Err(e))
+            }
+        }
+    }
+}
+
+/// A record's fields as places in the body.
+struct Fields {
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: HeaderPlaces,
 }
 
 type HeaderPlaces = Vec<(Range<usize>, Option<Range<usize>>)>;
@@ -118,26 +149,59 @@ impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            // Bytes behind the last record mean that the count is wrong: say so once.
-            let rest = self.body.len() - self.at;
-            if rest != 0 {
-                self.at = self.body.len();
-                return Some(Err(invalid(format!("{rest} bytes follow the last record of a batch"))));
-            }
-            return None;
-        }
-        let record = self.read();
-        if record.is_ok() {
-            self.left -= 1;
-        } else {
-            self.left = 0;
-            self.at = self.body.len();
-        }
-        Some(record)
+        let (mut at, mut left) = (self.at, self.left);
+        let fields = self.step(&mut at, &mut left)?;
+        (self.at, self.left) = (at, left);
+        let slice = |r: Range<usize>| self.body.slice(r);
+        Some(fields.map(|f| Record {
+            offset: f.offset,
+            timestamp_ms: f.timestamp_ms,
+            key: f.key.map(slice),
+            value: f.value.map(slice),
+            headers: f.headers.into_iter().map(|(k, v)| (slice(k), v.map(slice))).collect(),
+        }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.left as usize + 1))
+    }
+}
+
+/// A record whose fields are borrowed from its batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds; see [`Record::timestamp_ms`].
+    pub timestamp_ms: i64,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; none is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers in the order they came in, duplicates and all.
+    pub headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+}
+
+/// Goes over records without taking shares of their memory; see [`Records::refs`].
+#[derive(Clone, Debug)]
+pub struct RecordRefs<'a> {
+    records: &'a Records,
+    at: usize,
+    left: i32,
+}
+
+impl<'a> Iterator for RecordRefs<'a> {
+    type Item = Result<RecordRef<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let fields = self.records.step(&mut self.at, &mut self.left)?;
+        let body: &'a [u8] = &self.records.body;
+        Some(fields.map(|f| RecordRef {
+            offset: f.offset,
+            timestamp_ms: f.timestamp_ms,
+            key: f.key.map(|r| &body[r]),
+            value: f.value.map(|r| &body[r]),
+            headers: f.headers.into_iter().map(|(k, v)| (&body[k], v.map(|r| &body[r]))).collect(),
+        }))
     }
 }

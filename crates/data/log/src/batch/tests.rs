@@ -63,6 +63,13 @@ proptest! {
         prop_assert_eq!(batch.header().max_timestamp_ms, records.iter().map(|r| r.timestamp_ms).max().unwrap().max(-1));
         let read: Vec<_> = batch.records().unwrap().collect::<Result<_, _>>().unwrap();
         prop_assert_eq!(read.len(), records.len());
+        let all = batch.records().unwrap();
+        for (borrowed, owned) in all.refs().map(Result::unwrap).zip(&read) {
+            prop_assert_eq!((borrowed.offset, borrowed.timestamp_ms), (owned.offset, owned.timestamp_ms));
+            prop_assert_eq!((borrowed.key, borrowed.value), (owned.key.as_deref(), owned.value.as_deref()));
+            let headers: Vec<_> = owned.headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect();
+            prop_assert_eq!(borrowed.headers, headers);
+        }
         for (i, (r, o)) in read.iter().zip(&records).enumerate() {
             prop_assert_eq!(r.offset, base + i as i64);
             prop_assert!(same(r, o), "{:?} is not {:?}", r, o);

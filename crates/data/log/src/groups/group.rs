@@ -290,7 +290,7 @@ impl Group {
     /// Begins the next generation when all have joined.
     pub(super) fn maybe_complete_join(&mut self, now_ms: i64) {
         let all_joined = self.pending.is_empty() && self.members.values().all(|m| m.joining.is_some());
-        let is_over = all_joined && !(self.is_gathering && !self.members.is_empty());
+        let is_over = all_joined && (!self.is_gathering || self.members.is_empty());
         if self.state == GroupState::PreparingRebalance && is_over {
             self.complete_join(now_ms);
         }

@@ -124,6 +124,10 @@ impl Inbox {
     pub(crate) fn done(&self, work: Work, result: Result<()>) {
         let mut s = self.state.lock();
         s.error = result.as_ref().err().cloned();
+        if result.is_err() {
+            // Nobody waits for something that does not get done.
+            std::mem::take(&mut s.waiting).into_iter().for_each(|w| drop(w.send(result.clone())));
+        }
         match work {
             Work::Move(_) if result.is_ok() => drop(s.closed.pop_front()),
             Work::CleanUp(waiting) => {

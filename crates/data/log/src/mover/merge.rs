@@ -51,11 +51,9 @@ impl Mover {
         let mut replaced = Vec::new();
         let mut changed = BTreeSet::new();
         for (id, partition) in partitions {
-            loop {
-                let Some(topic) = image.topics.get(id) else { break };
-                let retention_ms = topic.config.retention_ms;
+            while let Some(topic) = image.topics.get(id) {
                 let Some(p) = topic.partitions.get(*partition as usize) else { break };
-                let Some(range) = decide(&p.segments, segment_bytes, retention_ms) else { break };
+                let Some(range) = decide(&p.segments, segment_bytes, topic.config.retention_ms) else { break };
                 let old = p.segments[range.clone()].to_vec();
                 image.next_file_no += 1;
                 let merged = self.write_merged(*id, *partition, image.next_file_no, &old)?;

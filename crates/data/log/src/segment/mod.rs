@@ -6,9 +6,6 @@
 mod read;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 
 use fleuve_types::ObjectId;

@@ -258,3 +258,50 @@ async fn a_closed_log_says_so_and_can_still_be_read() {
     log.close().await.unwrap();
     assert_eq!(values(&open(dir.path()), T, 0), ["a"]);
 }
+
+#[tokio::test]
+async fn after_a_failed_fdatasync_nothing_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(LogOptions { sync: true, ..options(dir.path()) }, clock()).unwrap();
+    log.create_topic(spec(T, 1)).await.unwrap();
+    log.append(T, 0, batch(&["kept"]), true).await.unwrap();
+    log.shared().fail_sync.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mark = vec![("m".to_owned(), Some(Bytes::new()))];
+    let failed = log.append_atomic(vec![(T, 0, batch(&["maybe"]))], mark).await.unwrap_err();
+    assert!(matches!(&failed, AppendError::Io(why) if why.contains("injected")), "{failed}");
+    assert_eq!((log.offsets(T, 0), log.mark("m")), (Some((0, 1)), None), "what is not durable is not seen");
+    // The disk works again, but what the operating system did with the data is not known.
+    log.shared().fail_sync.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(log.append(T, 0, batch(&["no"]), true).await, Err(AppendError::Io(_))));
+    assert!(matches!(log.append_atomic_nowait(vec![], vec![("m".into(), None)]), Err(AppendError::Io(_))));
+    assert_eq!(log.create_topic(spec(U, 1)).await.unwrap_err().kind, ErrorKind::Io);
+    assert!(log.stats().has_failed);
+    assert_eq!(values(&log, T, 0), ["kept"]);
+    assert!(log.close().await.is_err());
+    let log = open(dir.path());
+    assert!(values(&log, T, 0).starts_with(&["kept".to_owned()]));
+    log.append(T, 0, batch(&["again"]), true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_what_does_not_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let log =
+        Log::open(LogOptions { queue_bytes: 8192, max_batch_bytes: 8192, ..options(dir.path()) }, clock()).unwrap();
+    log.create_topic(spec(T, 1)).await.unwrap();
+    let value = "x".repeat(4000);
+    let mut pending = Vec::new();
+    // The writer may be quick; but a queue of a few batches fills up at some time.
+    let refused = loop {
+        match log.append_atomic_nowait(vec![(T, 0, batch(&[&value]))], vec![]) {
+            Ok(p) => pending.push(p),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(refused, AppendError::Limit(_)));
+    let count = pending.len() as i64;
+    for p in pending {
+        p.await.unwrap();
+    }
+    assert_eq!(log.offsets(T, 0), Some((0, count)));
+}

@@ -11,7 +11,7 @@ async fn fill(log: &Log, partition: i32, from: usize, count: usize) -> Vec<Strin
         let n = (i % 3 + 1).min(from + count - i);
         let values: Vec<_> = (i..i + n).map(|i| format!("{i:-<100}")).collect();
         let refs: Vec<_> = values.iter().map(String::as_str).collect();
-        let compression = if i % 2 == 0 { Compression::None } else { Compression::Lz4 };
+        let compression = if i.is_multiple_of(2) { Compression::None } else { Compression::Lz4 };
         log.append(T, partition, batch_with(&refs, NOW_MS + i as i64, None, compression), true).await.unwrap();
         all.extend(values);
         i += n;

@@ -7,8 +7,5 @@
 mod file;
 mod record;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use file::{FILE_HEADER_BYTES, Tail, WalFile, list, path};
 pub(crate) use record::{RecordWriter, TopicEvent, Trim, WalPart, WalRecord, append_record_bytes};
