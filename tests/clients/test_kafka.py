@@ -469,4 +469,4 @@ def test_kcat(topic):
     assert kcat("-C", "-t", topic, "-p", "1", "-e", "-q", "-f", "%o %k %s\n") == b"0 k1 one\n1 k2 two\n"
     assert topic.encode() in kcat("-L")
     group = name("g")
-    assert sorted(kcat("-G", group, "-q", "-e", topic).split()) == [b"one", b"two"]
+    assert sorted(kcat("-G", group, "-q", "-e", "-X", "auto.offset.reset=earliest", topic).split()) == [b"one", b"two"]

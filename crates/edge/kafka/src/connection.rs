@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use crate::KafkaOptions;
@@ -24,23 +24,33 @@ use crate::handlers::{self, Answer};
 
 /// What a read asks the system for at least.
 const READ_BYTES: usize = 16 << 10;
-/// A large frame gets its memory in steps of this size, as its bytes come.
-const STEP_BYTES: usize = 1 << 20;
+/// A larger frame draws on the half of the budget that is for large ones, and gets its memory in steps of this size, as its
+/// bytes come.
+const SMALL_BYTES: usize = 1 << 20;
+/// A frame that comes more slowly than this for longer than the stall timeout closes its connection.
+const SLOWEST_BYTES_PER_S: u64 = 256 << 10;
 /// The unit in which request memory is counted.
 const BUDGET_UNIT_BYTES: usize = 1 << 10;
 
-/// The memory that the requests of all connections share.
+/// The memory that the requests of all connections share. Small and large frames have a half each, so that those who send
+/// (or only announce) large ones cannot hold up the others.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / BUDGET_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS))))
+        let half = (bytes / 2 / BUDGET_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        Self { small: Arc::new(Semaphore::new(half)), large: Arc::new(Semaphore::new(half)) }
     }
 
+    /// Waits until there is memory for a frame. `None` if there can never be.
     async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let half = if bytes <= SMALL_BYTES { &self.small } else { &self.large };
         let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).ok()?;
-        self.0.clone().acquire_many_owned(units).await.ok()
+        half.clone().acquire_many_owned(units).await.ok()
     }
 }
 
@@ -177,23 +187,14 @@ impl Reader {
         }
         let size = self.frame_size()?;
         self.buffer.advance(4);
-        let mut memory: Option<OwnedSemaphorePermit> = None;
-        let mut granted = 0;
-        loop {
-            let wanted = size.min(granted + STEP_BYTES);
-            let more = timeout(stall, self.budget.take(wanted - granted)).await.map_err(|_| End::Stalled)?;
-            match (&mut memory, more) {
-                (Some(memory), Some(more)) => memory.merge(more),
-                (memory, more) => *memory = more,
-            }
-            granted = wanted;
-            while self.buffer.len() < granted {
-                timeout(stall, self.more(granted - self.buffer.len())).await.map_err(|_| End::Stalled)??;
-            }
-            if granted == size {
-                return Ok(Frame { bytes: self.buffer.split_to(size).freeze(), memory });
-            }
+        let memory = self.budget.take(size).await;
+        let latest = Instant::now() + stall + Duration::from_secs(size as u64 / SLOWEST_BYTES_PER_S);
+        while self.buffer.len() < size {
+            let wait = stall.min(latest.saturating_duration_since(Instant::now()));
+            let missing = (size - self.buffer.len()).min(SMALL_BYTES);
+            timeout(wait, self.more(missing)).await.map_err(|_| End::Stalled)??;
         }
+        Ok(Frame { bytes: self.buffer.split_to(size).freeze(), memory })
     }
 
     /// The size that the next frame announces, once it is one that may be.
@@ -219,9 +220,9 @@ impl Reader {
     }
 }
 
-/// A frame over the whole budget could never be granted.
+/// A frame over its half of the budget could never be granted.
 fn frame_limit(options: &KafkaOptions) -> usize {
-    options.max_request_bytes.min(options.request_memory_bytes)
+    options.max_request_bytes.min(options.request_memory_bytes / 2)
 }
 
 struct Worker {

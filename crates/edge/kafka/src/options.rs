@@ -63,7 +63,7 @@ pub struct KafkaOptions {
     pub max_connections: usize,
     /// Bytes of one request.
     pub max_request_bytes: usize,
-    /// Bytes of the requests of all connections that are read or worked on at a time.
+    /// Bytes of the requests of all connections that are read or worked on at a time; one request may have half of it.
     pub request_memory_bytes: usize,
     /// Requests of one connection that are taken before the first is answered.
     pub max_in_flight: usize,

@@ -70,6 +70,9 @@ fn describe(topic: &TopicEntry, page: &[i32]) -> DescribeTopicPartitionsResponse
             .with_leader_epoch(LEADER_EPOCH)
             .with_replica_nodes(vec![NODE_ID])
             .with_isr_nodes(vec![NODE_ID])
+            // The Java client breaks on null here.
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
     });
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(topic_name(&topic.name)))

@@ -185,6 +185,26 @@ fn large_frames_come_through_a_small_budget() {
 }
 
 #[test]
+fn announcing_large_frames_holds_up_nobody() {
+    run(async {
+        let options = KafkaOptions { request_memory_bytes: 4 << 20, ..KafkaOptions::default() };
+        let server = Server::with(options).await;
+        let mut hogs = Vec::new();
+        for _ in 0..5 {
+            let mut hog = server.client().await;
+            hog.stream.write_all(&(2_u32 << 20).to_be_bytes()).await.unwrap();
+            hog.stream.write_all(&[0; 1000]).await.unwrap();
+            hogs.push(hog);
+        }
+        let mut good = server.client().await;
+        for _ in 0..100 {
+            alive(&mut good).await;
+        }
+        drop(hogs);
+    });
+}
+
+#[test]
 fn stopping_answers_those_who_wait() {
     run(async {
         let mut server = Server::start().await;

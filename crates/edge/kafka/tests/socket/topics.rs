@@ -249,6 +249,10 @@ fn the_cluster_and_its_topics_in_pages() {
         loop {
             let answer = client.ask(0, &request).await;
             for t in &answer.topics {
+                // The Java client breaks on null.
+                assert!(
+                    t.partitions.iter().all(|p| p.eligible_leader_replicas.is_some() && p.last_known_elr.is_some())
+                );
                 let parts = t.partitions.iter().map(|p| p.partition_index);
                 pages.push((t.name.as_ref().unwrap().to_string(), t.error_code, parts.collect::<Vec<_>>()));
             }
