@@ -29,15 +29,12 @@ pub(crate) async fn answer(cx: &Session, header: &Header, request: ProduceReques
         let TopicProduceData { name, topic_id, partition_data, .. } = topic;
         partition_data.into_iter().map(move |part| ((name.clone(), topic_id), entry.clone(), part))
     });
-    let appends = parts.map(|(key, entry, part)| {
-        let refusal = refusal.clone();
-        async move {
-            let answer = match refusal {
-                Some((code, text)) => refused(part.index, code, text),
-                None => append(cx, entry.as_ref(), part, by_id, acks != 0).await,
-            };
-            (key, answer)
-        }
+    let appends = parts.map(|(key, entry, part)| async move {
+        let answer = match refusal {
+            Some((code, text)) => refused(part.index, code, text),
+            None => append(cx, entry.as_ref(), part, by_id, acks != 0).await,
+        };
+        (key, answer)
     });
     let mut topics: BTreeMap<_, Vec<PartitionProduceResponse>> = BTreeMap::new();
     for (key, answer) in join_all(appends).await {

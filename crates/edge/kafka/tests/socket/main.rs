@@ -1,5 +1,7 @@
 //! The door at its socket, with hand-made requests.
 
+#![allow(clippy::unwrap_used)] // tests
+
 mod client;
 mod connections;
 mod groups;
