@@ -10,8 +10,8 @@ use super::group_result_code;
 use crate::broker::Session;
 use crate::codec::{Header, string};
 
-/// Bytes of a client's name in a member id that is made for it.
-const CLIENT_ID_CHARS: usize = 128;
+/// Characters of a client's name that are kept, and go into a member id that is made for it (which has a limit too).
+const CLIENT_ID_CHARS: usize = 100;
 
 pub(crate) async fn handle(cx: &Session, header: &Header, request: JoinGroupRequest) -> JoinGroupResponse {
     let version = header.version;
