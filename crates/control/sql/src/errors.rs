@@ -73,7 +73,16 @@ fn plan(message: String) -> Error {
             None => error,
         };
     }
+    if let Some(rest) = message.strip_prefix("Projections require unique expression names but the expression \"") {
+        let name = rest.split('"').next().unwrap_or_default();
+        return twice(name.rsplit('.').next().unwrap_or(name));
+    }
     Error::input(message)
+}
+
+/// Two columns of one name.
+pub(crate) fn twice(name: &str) -> Error {
+    Error::input(format!("there are two columns \"{name}\"")).hint("give one of them another name with AS")
 }
 
 fn of_schema(error: &SchemaError) -> Error {
@@ -84,7 +93,7 @@ fn of_schema(error: &SchemaError) -> Error {
                 .hint(format!("write table.{}", field.name))
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::input(format!("column \"{name}\" is there twice")).hint("give one of them another name with AS")
+            twice(name)
         }
     }
 }

@@ -225,13 +225,9 @@ pub(crate) fn columns_as_sql(schema: &Schema) -> Result<Vec<ColumnSpec>> {
                 DataType::Timestamp(unit, zone) => timestamp_name(*unit, zone.is_some()),
                 _ => name,
             };
-            let dialect = datafusion::sql::sqlparser::dialect::PostgreSqlDialect {};
-            let data_type = datafusion::sql::sqlparser::parser::Parser::new(&dialect)
-                .try_with_sql(&text)
-                .and_then(|mut p| p.parse_data_type())
-                .map_err(|_| {
-                    Error::unsupported(format!("column \"{}\" is {text}, which a stream cannot hold", f.name()))
-                })?;
+            let data_type = crate::parse::parse_type(&text).map_err(|_| {
+                Error::unsupported(format!("column \"{}\" is {text}, which a stream cannot hold", f.name()))
+            })?;
             let fits = arrow_type(&data_type).is_ok_and(|t| t == *f.data_type());
             if !fits {
                 return Err(Error::unsupported(format!(

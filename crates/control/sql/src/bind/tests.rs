@@ -156,7 +156,7 @@ async fn wrong_streams_are_refused_with_their_place() {
         ("CREATE STREAM s (a INT, CHECK (b > 1))", "line 1, column 32: there is no column \"b\" (did you mean \"a\"?)"),
         (
             "CREATE STREAM s (a INT, CHECK (sum(a) > 1))",
-            "line 1, column 32: a CHECK has no aggregates or window functions",
+            "line 1, column 32: a CHECK has no aggregates, subqueries or window functions",
         ),
         ("CREATE STREAM s (a INT, CHECK (a > (SELECT 1)))", "line 1, column 32: a CHECK has no subqueries"),
         (
@@ -252,9 +252,12 @@ async fn wrong_views_are_refused_with_their_place() {
         ),
         (
             "SELECT who, who FROM orders",
-            "line 2, column 8: the view would have two columns \"who\" (give one of them another name with AS)",
+            "line 2, column 8: there are two columns \"who\" (give one of them another name with AS)",
         ),
-        ("SELECT cout(*) FROM orders", "line 2, column 8: there is no function \"cout\" (did you mean \"count\"?)"),
+        (
+            "SELECT lenght(who) FROM orders",
+            "line 2, column 8: there is no function \"lenght\" (did you mean \"length\"?)",
+        ),
         ("SELECT id FROM oders", "line 2, column 16: there is no stream or view \"oders\" (did you mean \"orders\"?)"),
         ("SELECT id FROM src", "line 2, column 16: \"src\" is a source, which cannot be read"),
         (
@@ -287,7 +290,10 @@ async fn wrong_views_are_refused_with_their_place() {
 
 #[tokio::test]
 async fn keys_are_inferred() {
-    let (fake, _) = after(ORDERS).await;
+    let (fake, session) = after(ORDERS).await;
+    run(&session, "CREATE MATERIALIZED VIEW counts AS SELECT count(*) AS n, who AS name FROM orders GROUP BY who")
+        .await
+        .unwrap();
     let objects = fake.objects();
     let cases: &[(&str, Option<&[&str]>)] = &[
         ("SELECT who, count(*) FROM orders GROUP BY who", Some(&["who"])),
@@ -304,6 +310,18 @@ async fn keys_are_inferred() {
         ("SELECT who AS x FROM (SELECT DISTINCT who FROM orders) AS d", Some(&["x"])),
         ("SELECT id, who FROM orders", None),
         ("SELECT count(*) AS n FROM orders", None),
+        (
+            "SELECT a.n, b.m, a.who FROM (SELECT who, count(*) AS n FROM orders GROUP BY who) a
+             JOIN (SELECT who, max(id) AS m FROM orders GROUP BY who) b ON a.who = b.who",
+            Some(&["who"]),
+        ),
+        (
+            "SELECT a.who, b.d, n, m FROM (SELECT who, count(*) AS n FROM orders GROUP BY who) a
+             JOIN (SELECT ts AS d, max(id) AS m FROM orders GROUP BY ts) b ON n = m",
+            Some(&["who", "d"]),
+        ),
+        ("SELECT n, name FROM (SELECT name, n FROM counts) WHERE n > 1", Some(&["name"])),
+        ("SELECT who, sum(id) AS s FROM orders GROUP BY ROLLUP (who)", None),
         ("SELECT who, 1 AS one FROM orders UNION ALL SELECT who, 2 FROM orders", None),
         (
             "SELECT o.who, a.n FROM orders o JOIN (SELECT who, count(*) AS n FROM orders GROUP BY who) a ON o.who = a.who",

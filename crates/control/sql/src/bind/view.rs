@@ -13,7 +13,7 @@ use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 use futures::FutureExt;
 
 use crate::context::{ObjectCatalog, binding_state, single};
-use crate::errors::{Where, at_statement, find_word};
+use crate::errors::{Where, at_statement, find_word, twice};
 use crate::parse::{self, CreateView, Name, Statement};
 use crate::rewrite::{Relations, rewrite};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
@@ -174,9 +174,7 @@ fn output(plan: LogicalPlan, columns: &[(String, Location)], place: Where<'_>) -
             let at = columns
                 .get(i)
                 .map_or_else(|| find_word(&name, place).unwrap_or_else(|| place.at.clone()), |(_, at)| at.clone());
-            return Err(Error::input(format!("the view would have two columns \"{name}\""))
-                .at(at)
-                .hint("give one of them another name with AS"));
+            return Err(twice(&name).at(at));
         }
         names.push(name);
     }

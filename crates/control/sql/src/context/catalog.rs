@@ -137,7 +137,11 @@ impl ObjectCatalog {
         for ((namespace, name), object) in &objects.by_name {
             if let Some(schema) = columns_of(&object.spec) {
                 let tables = &mut schemas.entry(namespace.clone()).or_default().tables;
-                tables.insert(name.clone(), Arc::new(ColumnsOnly(schema)));
+                let key = match &object.spec {
+                    Spec::View(view) => crate::view_key(&view.plan),
+                    _ => None,
+                };
+                tables.insert(name.clone(), Arc::new(ColumnsOnly { schema, key }));
             }
         }
         Self { schemas: schemas.into_iter().map(|(k, v)| (k, Arc::new(v))).collect() }
@@ -145,7 +149,7 @@ impl ObjectCatalog {
 
     /// A catalog of one table.
     pub(crate) fn of_table(namespace: &str, name: &str, schema: SchemaRef) -> Self {
-        let table: Arc<dyn TableProvider> = Arc::new(ColumnsOnly(schema));
+        let table: Arc<dyn TableProvider> = Arc::new(ColumnsOnly { schema, key: None });
         let schema = ObjectSchema { tables: BTreeMap::from([(name.to_string(), table)]) };
         Self { schemas: BTreeMap::from([(namespace.to_string(), Arc::new(schema))]) }
     }
@@ -188,14 +192,23 @@ impl SchemaProvider for ObjectSchema {
     }
 }
 
+/// The key of a table that stands for a view in a plan of binding.
+pub(crate) fn key_of_columns(table: &dyn TableProvider) -> Option<&[String]> {
+    (table as &dyn std::any::Any).downcast_ref::<ColumnsOnly>()?.key.as_deref()
+}
+
 /// A table that has columns and cannot be read.
 #[derive(Debug)]
-struct ColumnsOnly(SchemaRef);
+struct ColumnsOnly {
+    schema: SchemaRef,
+    /// The key of the view that it stands for.
+    key: Option<Vec<String>>,
+}
 
 #[async_trait]
 impl TableProvider for ColumnsOnly {
     fn schema(&self) -> SchemaRef {
-        self.0.clone()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {

@@ -13,7 +13,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, Result};
 
-pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, single};
+pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
 use crate::window::{ScanPlanner, WindowPlanner, window_functions};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};

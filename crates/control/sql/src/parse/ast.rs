@@ -105,13 +105,19 @@ pub fn option<'a>(options: &'a Options, key: &str) -> Option<&'a OptionEntry> {
     options.iter().find(|o| o.key == key)
 }
 
+/// An option's key is read as a bare word even where that word is reserved elsewhere.
+fn option_key(key: &str) -> String {
+    let plain = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.');
+    if plain { key.to_string() } else { format!("'{key}'") }
+}
+
 fn write_options(f: &mut fmt::Formatter<'_>, options: &Options) -> fmt::Result {
     if options.is_empty() {
         return Ok(());
     }
     let mut sorted: Vec<_> = options.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    let list: Vec<_> = sorted.iter().map(|o| format!("{} = {}", quoted(&o.key), o.value)).collect();
+    let list: Vec<_> = sorted.iter().map(|o| format!("{} = {}", option_key(&o.key), o.value)).collect();
     write!(f, " WITH ({})", list.join(", "))
 }
 

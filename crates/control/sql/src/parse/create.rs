@@ -107,7 +107,7 @@ impl StatementParser<'_> {
 
     fn column(&mut self, stream: &mut CreateStream) -> Result<ColumnSpec> {
         let (name, at) = self.identifier("a column, WATERMARK FOR or CHECK")?;
-        let data_type = self.sql(|p| p.parse_data_type())?;
+        let data_type = self.data_type(0)?;
         let mut nullable = true;
         loop {
             let here = self.here();

@@ -19,39 +19,58 @@ const MAX_COMBINED: usize = 500;
 /// Brackets before a `SELECT` inside `FROM` are tried as a query and as a join, so nested ones multiply.
 const MAX_ATTEMPTS: u64 = 4096;
 
+/// Most `[..][..]` and `a.b.c` after each other.
+const MAX_ACCESS: usize = 64;
+
+/// What the tokens so far add up to.
+#[derive(Default)]
+struct Nesting {
+    /// The open brackets, each with the factor by which it multiplies attempts.
+    open: Vec<u64>,
+    /// Opening brackets directly before this token.
+    run: u64,
+    combined: usize,
+    prefixes: usize,
+    access: usize,
+    after_bracket: bool,
+}
+
 /// Checks nesting and repetition that sqlparser or the planner would answer with recursion or exponential time.
 pub(super) fn check_nesting(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut open: Vec<u64> = Vec::new();
-    let mut attempts: u64 = 1;
-    let mut run: u64 = 0;
-    let (mut combined, mut prefixes) = (0usize, 0usize);
-    for t in tokens {
-        match &t.token {
-            Token::Whitespace(_) => continue,
-            Token::SemiColon => (open, attempts, combined) = (Vec::new(), 1, 0),
+    let mut nesting = Nesting::default();
+    for token in tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))) {
+        nesting.take(&token.token).map_err(|what| too_deep(what, token))?;
+    }
+    Ok(())
+}
+
+impl Nesting {
+    fn take(&mut self, token: &Token) -> Result<(), String> {
+        self.count_signs(token)?;
+        self.count_access(token)?;
+        match token {
+            Token::SemiColon => *self = Self::default(),
             Token::LParen | Token::LBracket | Token::LBrace => {
-                run += 1;
-                prefixes = 0;
-                open.push(1);
-                if open.len() > MAX_BRACKETS {
-                    return Err(too_deep(format!("brackets are nested more than {MAX_BRACKETS} levels deep"), t));
+                self.run += 1;
+                self.open.push(1);
+                if self.open.len() > MAX_BRACKETS {
+                    return Err(format!("brackets are nested more than {MAX_BRACKETS} levels deep"));
                 }
-                continue;
+                return Ok(());
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
-                if let Some(factor) = open.pop() {
-                    attempts /= factor;
-                }
+                self.open.pop();
             }
             Token::Word(w)
                 if matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::FROM) =>
             {
-                if run > 1 {
-                    let innermost = open.last_mut().expect("a run of brackets is open");
-                    *innermost = run;
-                    attempts = attempts.saturating_mul(run);
+                if self.run > 1
+                    && let Some(innermost) = self.open.last_mut()
+                {
+                    *innermost = self.run;
+                    let attempts = self.open.iter().fold(1u64, |all, factor| all.saturating_mul(*factor));
                     if attempts > MAX_ATTEMPTS {
-                        return Err(too_deep("subqueries in FROM stand in too many brackets".into(), t));
+                        return Err("subqueries stand in too many brackets".into());
                     }
                 }
             }
@@ -60,22 +79,44 @@ pub(super) fn check_nesting(tokens: &[TokenWithSpan]) -> Result<()> {
                     w.keyword,
                     Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN | Keyword::WHEN
                 );
-                combined += usize::from(combines);
-                if combined > MAX_COMBINED {
-                    return Err(too_deep(format!("a statement combines more than {MAX_COMBINED} parts"), t));
+                self.combined += usize::from(combines);
+                if self.combined > MAX_COMBINED {
+                    return Err(format!("a statement combines more than {MAX_COMBINED} parts"));
                 }
             }
             _ => {}
         }
-        run = 0;
-        let is_prefix = matches!(&t.token, Token::Minus | Token::Plus | Token::Tilde)
-            || matches!(&t.token, Token::Word(w) if w.keyword == Keyword::NOT);
-        prefixes = if is_prefix { prefixes + 1 } else { 0 };
-        if prefixes > MAX_NESTING {
-            return Err(too_deep(format!("more than {MAX_NESTING} signs stand before one value"), t));
+        self.run = 0;
+        Ok(())
+    }
+
+    fn count_signs(&mut self, token: &Token) -> Result<(), String> {
+        let is_sign = match token {
+            Token::Minus | Token::Plus | Token::Tilde => true,
+            Token::Word(w) => w.keyword == Keyword::NOT,
+            _ => false,
+        };
+        self.prefixes = if is_sign { self.prefixes + 1 } else { 0 };
+        if self.prefixes > MAX_NESTING {
+            return Err(format!("more than {MAX_NESTING} signs stand before one value"));
+        }
+        Ok(())
+    }
+
+    fn count_access(&mut self, token: &Token) -> Result<(), String> {
+        match token {
+            Token::LBracket if self.after_bracket => self.access += 1,
+            Token::Period => self.access += 1,
+            Token::Comma | Token::LParen | Token::RParen | Token::Eq => self.access = 0,
+            _ => {}
+        }
+        self.after_bracket = matches!(token, Token::RBracket);
+        if self.access > MAX_ACCESS {
+            Err(format!("more than {MAX_ACCESS} accesses to parts in a row"))
+        } else {
+            Ok(())
         }
     }
-    Ok(())
 }
 
 fn too_deep(what: String, token: &TokenWithSpan) -> Error {

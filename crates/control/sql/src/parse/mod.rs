@@ -10,6 +10,7 @@ mod limits;
 mod literal;
 mod other;
 mod text;
+mod types;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub(crate) use dialect::select_all_from;
 pub(crate) use limits::{MAX_NESTING, MAX_TEXT_BYTES};
 pub use literal::{duration_us, size_bytes};
 pub(crate) use text::{TextPlaces, place, split_place};
+pub(crate) use types::parse_type;
 
 use dialect::FleuveDialect;
 
@@ -119,12 +121,14 @@ pub(crate) struct StatementParser<'a> {
     end: At,
     /// Where `EMIT ON WINDOW CLOSE` stands. sqlparser would take EMIT for a table's alias.
     emit_at: Option<Location>,
+    /// Closing angle brackets that were read but not used yet: `>>` is one token.
+    open_angles: usize,
 }
 
 impl<'a> StatementParser<'a> {
     fn new(run: &[TokenWithSpan], dialect: &'a FleuveDialect, places: &'a TextPlaces<'a>, end: At) -> Self {
         let parser = Parser::new(dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(run.to_vec());
-        Self { parser, dialect, places, end, emit_at: emit_clause(run) }
+        Self { parser, dialect, places, end, emit_at: emit_clause(run), open_angles: 0 }
     }
 
     fn statement(mut self) -> Result<Statement> {

@@ -1,5 +1,7 @@
 use fleuve_types::ErrorKind;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// The canonical text of each statement.
@@ -174,7 +176,7 @@ fn depth_and_size_are_bounded() {
     let deep = |open: &str, close: &str, n: usize| format!("SELECT {}1{}", open.repeat(n), close.repeat(n));
     let cases = [
         deep("(", ")", 100_000),
-        deep("f(", ")", 40),
+        deep("f(", ")", 60),
         deep("CASE WHEN ", " THEN 1 END", 5_000),
         deep("NOT ", "", 100_000),
         deep("- ", "", 100_000),
@@ -231,5 +233,157 @@ fn durations_and_sizes() {
     ];
     for (text, bytes) in cases {
         assert_eq!(size_bytes(text), bytes, "{text}");
+    }
+}
+
+const WORDS: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "WITH",
+    "AS",
+    "(",
+    ")",
+    "(",
+    ")",
+    ",",
+    ";",
+    "*",
+    ".",
+    "a",
+    "b",
+    "\"Q\"",
+    "'x'",
+    "1",
+    "2.5",
+    "$1",
+    "+",
+    "-",
+    "=",
+    "<",
+    ">",
+    ">>",
+    "::",
+    "[",
+    "]",
+    "NOT",
+    "NULL",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "END",
+    "CAST(",
+    "INTERVAL",
+    "'1 day'",
+    "CREATE",
+    "STREAM",
+    "SOURCE",
+    "SINK",
+    "MATERIALIZED",
+    "VIEW",
+    "OR",
+    "REPLACE",
+    "IF",
+    "EXISTS",
+    "INTO",
+    "WATERMARK",
+    "FOR",
+    "CHECK",
+    "INT",
+    "TEXT",
+    "STRUCT<",
+    "TIMESTAMP",
+    "TUMBLE(",
+    "HOP(",
+    "TABLE",
+    "DESCRIPTOR(",
+    "=>",
+    "EXTRACT(",
+    "UNION",
+    "ALL",
+    "JOIN",
+    "LATERAL",
+    "USING",
+    "ON",
+    "IN",
+    "BETWEEN",
+    "VALUES",
+    "INSERT",
+    "SHOW",
+    "SET",
+    "EXPLAIN",
+    "ANALYZE",
+    "COMMENT",
+    "IS",
+    "DROP",
+    "CASCADE",
+    "ARRAY[",
+    "{",
+    "}",
+    "--",
+    "/*",
+    "*/",
+    "E'\\n'",
+    "$$",
+    "@",
+    "#",
+    "\u{e9}",
+    "OVER",
+    "ROW",
+    "ORDER",
+    "LIMIT",
+    "EMIT",
+    "WINDOW",
+    "CLOSE",
+    "f(",
+    "SUBSTRING(",
+    "EXISTS(",
+    "POSITION(",
+    "\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever the words, reading ends, in statements or in an error with a place in the text.
+    #[test]
+    fn any_words_end_in_statements_or_an_error(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..80)) {
+        let sql = words.join(" ");
+        if let Err(e) = parse(&sql) {
+            let at = e.location.expect("an error has a place");
+            let lines: Vec<&str> = sql.split('\n').collect();
+            let line = lines.get(at.line as usize - 1).expect("the line is in the text");
+            prop_assert!(at.column as usize <= line.chars().count() + 1, "{sql:?} {at}");
+        }
+    }
+
+    /// A statement with a piece cut out or doubled is read or refused; what is read has a canonical text that reads again.
+    #[test]
+    fn damaged_statements_are_read_or_refused(which in 0usize..6, from in 0usize..200, length in 0usize..40, doubled: bool) {
+        let whole = [
+            "CREATE STREAM s (id BIGINT NOT NULL, x STRUCT<p INT, q TEXT[]>, WATERMARK FOR t AS t - INTERVAL '1 s', CHECK (a > (1 + 2))) WITH (format = csv, delimiter = ';', retention = '7 days')",
+            "CREATE MATERIALIZED VIEW v (a, b) AS WITH c AS (SELECT CASE WHEN x THEN 1 ELSE 2 END FROM s) SELECT a, count(*) FILTER (WHERE a > 1) OVER (PARTITION BY b) FROM HOP(TABLE s, DESCRIPTOR(ts), size => INTERVAL '1' HOUR) JOIN ((c)) USING (a) UNION ALL SELECT 1, 2",
+            "CREATE SINK k FROM a.v INTO main.b.o WITH (mode = upsert, key = 'a, b'); DROP SINK IF EXISTS k CASCADE",
+            "INSERT INTO s (a, b) VALUES (1, 'x'), (-2.5e3, NULL), (DATE '2024-01-01', ARRAY[1, 2])",
+            "SELECT extract(year FROM cast(ts AS date)), substring(a FROM 1 FOR 2), position('x' IN a), a::int[], a[1]['k'], x -> 'y' ->> 'z' FROM t AS u (c, d) WHERE a IN (1, 2) AND b NOT BETWEEN 1 AND 2 OR EXISTS (SELECT 1)",
+            "EXPLAIN (ANALYZE) SELECT * FROM (((a JOIN b ON true) LEFT JOIN LATERAL (SELECT 1) c ON true)) ORDER BY 1 LIMIT $1",
+        ][which];
+        let chars: Vec<char> = whole.chars().collect();
+        let from = from % chars.len();
+        let to = (from + length).min(chars.len());
+        let middle: String = if doubled { chars[from..to].iter().chain(&chars[from..to]).collect() } else { String::new() };
+        let sql = format!("{}{middle}{}", chars[..from].iter().collect::<String>(), chars[to..].iter().collect::<String>());
+        for parsed in parse(&sql).unwrap_or_default() {
+            let text = match &parsed.statement {
+                Statement::CreateStream(s) => s.to_string(),
+                Statement::CreateView(s) => s.to_string(),
+                Statement::CreateSink(s) => s.to_string(),
+                _ => continue,
+            };
+            let again = parse_one(&text);
+            prop_assert!(again.is_ok(), "{text}\n{again:?}");
+        }
     }
 }

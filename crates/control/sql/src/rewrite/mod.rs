@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
     VisitorMut, With,
 };
-use fleuve_types::{Error, Result};
+use fleuve_types::{Error, ErrorKind, Result};
 
 use crate::parse::{Name, name_of, place, select_all_from};
 use crate::suggest::nearest;
@@ -57,6 +57,14 @@ fn flow(flow: ControlFlow<Error>) -> Result<()> {
     }
 }
 
+/// Most queries in one `WITH`, and tables in one `FROM`: each is a level of the plan.
+const MAX_CTES: usize = 200;
+const MAX_TABLES: usize = 200;
+
+fn too_many(what: &str, most: usize, things: &str) -> Error {
+    Error::new(ErrorKind::Limit, format!("{what} more than {most} {things}"))
+}
+
 struct Rewriter<'a> {
     relations: &'a dyn Relations,
     /// The CTEs in scope, one set per query around.
@@ -87,6 +95,9 @@ impl Rewriter<'_> {
         let mut with = query.with.take();
         let mut names = HashSet::new();
         if let Some(with) = &mut with {
+            if with.cte_tables.len() > MAX_CTES {
+                return Err(too_many("WITH names", MAX_CTES, "queries"));
+            }
             let recursive = with.recursive;
             for cte in &mut with.cte_tables {
                 let name = spelled(&cte.alias.name);
@@ -132,6 +143,9 @@ impl Rewriter<'_> {
     }
 
     fn select(&mut self, select: &mut Select, order_by: &HashSet<String>) -> Result<()> {
+        if select.from.len() > MAX_TABLES {
+            return Err(too_many("FROM lists", MAX_TABLES, "tables"));
+        }
         let mut mentioned = mentions::in_select(select);
         mentioned.extend(order_by.iter().cloned());
         for from in &mut select.from {

@@ -62,7 +62,11 @@ impl Session {
             Some(ParamValues::Map(map)) => map.len(),
             None => 0,
         };
-        if given < parsed.parameters {
+        let takes_parameters = matches!(
+            parsed.statement,
+            Statement::Query(_) | Statement::Insert { .. } | Statement::Explain(_, ExplainTarget::Query(_))
+        );
+        if takes_parameters && given < parsed.parameters {
             let message = format!("the statement has {} parameters and {given} values", parsed.parameters);
             return Err(Error::input(message).at(parsed.at.clone()));
         }

@@ -305,7 +305,8 @@ async fn extensions_add_schemas_and_functions_once() {
     let extension: Extension = Arc::new(move |context| {
         counted.fetch_add(1, Ordering::SeqCst);
         let schema = Arc::new(datafusion::catalog::MemorySchemaProvider::new());
-        let batch = arrow::array::record_batch!(("relname", Utf8, ["t"])).unwrap();
+        let names: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["t"]));
+        let batch = RecordBatch::try_from_iter([("relname", names)]).unwrap();
         let table = datafusion::datasource::MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
         datafusion::catalog::SchemaProvider::register_table(schema.as_ref(), "pg_class".into(), Arc::new(table))
             .unwrap();
@@ -444,7 +445,7 @@ async fn apply_says_where_and_changes_nothing_on_an_error() {
         "3.sql:1:15: stream \"s\" exists, and its columns cannot change (only its retention can change and its partitions grow; for anything else make a stream of another name)"
     );
     // The sink writes what `busy` had; another column breaks it, and the message names it.
-    let e = session.apply(&swap("SELECT who, n FROM", "SELECT n FROM"), false).await.unwrap_err();
+    let e = session.apply(&swap("SELECT who, n FROM", "SELECT who AS whom, n FROM"), false).await.unwrap_err();
     assert!(e.message.contains("\"busy\" cannot change like this, because of sink k ("), "{e}");
     assert_eq!(fake.applied.lock().len(), 1);
 }

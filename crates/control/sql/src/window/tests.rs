@@ -155,6 +155,35 @@ async fn windows_join_and_aggregate() {
 }
 
 #[tokio::test]
+async fn a_view_over_windows_holds_what_the_query_gives() {
+    let (_, session) = session();
+    run(&session, "CREATE STREAM clicks (who TEXT, ts TIMESTAMP)").await.unwrap();
+    let queries = [
+        "SELECT window_start, window_end, count(*) AS n FROM HOP(clicks, ts, INTERVAL '30 s', INTERVAL '50 s') GROUP BY 1, 2",
+        "SELECT who, window_start, max(window_end) AS last FROM CUMULATE(clicks, ts, INTERVAL '20 s', INTERVAL '1 minute') GROUP BY 1, 2",
+        "SELECT *, _offset FROM TUMBLE(clicks, ts, INTERVAL '1 month')",
+        "SELECT * FROM TUMBLE(TABLE v0, DESCRIPTOR(ws), INTERVAL '1 minute')",
+    ];
+    for (i, query) in queries.iter().enumerate() {
+        let query = if i == 3 { query.replace("v0", "plain") } else { (*query).to_string() };
+        if i == 3 {
+            run(&session, "CREATE MATERIALIZED VIEW plain AS SELECT window_start AS ws, n FROM v0").await.unwrap();
+        }
+        run(&session, &format!("CREATE MATERIALIZED VIEW v{i} AS {query}")).await.unwrap();
+    }
+    run(&session, CLICKS.split_once(';').unwrap().1).await.unwrap();
+    for (i, query) in queries.iter().enumerate() {
+        let query = if i == 3 { query.replace("v0", "plain") } else { (*query).to_string() };
+        let mut view = run(&session, &format!("SELECT * FROM v{i}")).await.unwrap();
+        let mut direct = run(&session, &query).await.unwrap();
+        view.sort();
+        direct.sort();
+        assert!(!direct.is_empty());
+        assert_eq!(view, direct, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_windows_are_refused_in_plain_words() {
     let cases = [
         ("SELECT 1 FROM TUMBLE(clicks, ts)", "line 1, column 15: TUMBLE has too few arguments"),
