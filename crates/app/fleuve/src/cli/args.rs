@@ -86,25 +86,31 @@ pub struct SettingArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(args_override_self = true, after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Examples:
   fleuve serve
   fleuve serve --data /var/lib/fleuve --http off
   fleuve serve --kafka 127.0.0.1:0                      any free port; see DIR/doors.json
   fleuve serve --set checkpoint_interval_ms=1000 --set 'memory_budget_bytes=4 GiB'
 
-Ctrl-C or SIGTERM makes a checkpoint and stops.")]
+Ctrl-C or SIGTERM makes a checkpoint and stops."
+)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub settings: SettingArgs,
 }
 
 #[derive(Args, Debug)]
-#[command(args_override_self = true, after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Examples:
   fleuve config
   fleuve config --format toml > fleuve.toml             a file to start from
-  FLEUVE_HTTP=off fleuve config --format json")]
+  FLEUVE_HTTP=off fleuve config --format json"
+)]
 pub struct ConfigArgs {
     #[command(flatten)]
     pub settings: SettingArgs,

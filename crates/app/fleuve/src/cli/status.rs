@@ -25,6 +25,9 @@ pub async fn run(args: StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Long and for programs; `--json` has them.
+const LEFT_OUT: [&str; 2] = ["id", "sql"];
+
 fn print(server: &Server, status: &Value, out: &mut Out) -> Result<()> {
     let paint = Paint::stdout();
     let Some(fields) = status.as_object() else { return out.line(&status.to_string()) };
@@ -34,18 +37,18 @@ fn print(server: &Server, status: &Value, out: &mut Out) -> Result<()> {
     for (name, value) in scalars {
         flatten(name, value, &mut flat);
     }
+    let flat: Vec<(&str, &Value)> = flat.iter().map(|(n, v)| (n.strip_prefix("server.").unwrap_or(n), v)).collect();
     let width = flat.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in flat {
-        out.line(&format!("  {name:<width$}  {}", shown(&name, &value)))?;
+        out.line(&format!("  {name:<width$}  {}", shown(name, value)))?;
     }
     for (name, value) in tables {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        out.line("")?;
         if items.is_empty() {
-            out.line(&format!("{}: {}", paint.bold(name), paint.dim("none")))?;
+            out.line(&format!("\n{}: {}", paint.bold(name), paint.dim("none")))?;
             continue;
         }
-        out.line(&paint.bold(name))?;
+        out.line(&format!("\n{}", paint.bold(name)))?;
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
         let style = TableStyle { paint, max_width: terminal.then(|| term::size().0) };
         out.bytes(table(&rows(items), &[], style).as_bytes())?;
@@ -53,11 +56,16 @@ fn print(server: &Server, status: &Value, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-/// Objects within objects as `outer.inner`.
+/// Objects within objects as `outer.inner`, lists of named addresses as their names.
 fn flatten(name: &str, value: &Value, into: &mut Vec<(String, Value)>) {
-    match value.as_object() {
-        Some(inner) => inner.iter().for_each(|(key, v)| flatten(&format!("{name}.{key}"), v, into)),
-        None => into.push((name.to_string(), value.clone())),
+    match value {
+        Value::Object(inner) => inner.iter().for_each(|(key, v)| flatten(&format!("{name}.{key}"), v, into)),
+        Value::Array(items) if items.iter().all(|i| i["name"].is_string() && i["address"].is_string()) => {
+            for item in items {
+                flatten(&format!("{name}.{}", item["name"].as_str().unwrap_or_default()), &item["address"], into);
+            }
+        }
+        _ => into.push((name.to_string(), value.clone())),
     }
 }
 
@@ -66,7 +74,9 @@ fn shown(name: &str, value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
-        Value::Number(n) if name.ends_with("_bytes") => n.as_u64().map_or_else(|| n.to_string(), bytes),
+        Value::Number(n) if name.ends_with("_bytes") || name == "bytes" => {
+            n.as_u64().map_or_else(|| n.to_string(), bytes)
+        }
         Value::Number(n) if n.is_f64() => format!("{:.2}", n.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
@@ -138,7 +148,7 @@ mod tests {
         let rows = rows(&items);
         let names: Vec<&str> = rows.columns.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names[0], "name");
-        assert!(names.contains(&"lag.records"));
+        assert!(names.contains(&"lag.records") && !names.contains(&"id"));
         let size = names.iter().position(|n| *n == "state_bytes").unwrap();
         assert_eq!(rows.rows[0][size], json!("2.0 KiB"));
         assert_eq!(rows.rows[1][size], Value::Null);

@@ -43,7 +43,7 @@ impl Subscription {
     /// The server's: no such view, or nobody there.
     pub async fn open(server: &Server, name: &str) -> Result<Self> {
         let columns = ask_rows(server, &format!("SELECT * FROM {name} LIMIT 0")).await?.columns;
-        let answer = server.get(&format!("/v1/subscribe?name={}", query_value(name)), EVENTS).await?;
+        let answer = server.get(&format!("/v1/subscribe?name={}", query_value(&bare_name(name))), EVENTS).await?;
         Ok(Self { columns, events: Events::new(answer) })
     }
 
@@ -83,6 +83,20 @@ impl Subscription {
         };
         Ok(Change { epoch, weight, row })
     }
+}
+
+/// `"My View"` as `My View`, `Public.V` as `public.v`: the server's HTTP door takes names as they are, not as SQL writes them.
+fn bare_name(sql: &str) -> String {
+    let mut bare = String::new();
+    let mut quoted = false;
+    for c in sql.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if quoted => bare.push(c),
+            c => bare.extend(c.to_lowercase()),
+        }
+    }
+    bare
 }
 
 fn epoch_of(data: &Value) -> u64 {
@@ -222,6 +236,12 @@ mod tests {
         for cut in 1..whole.len() {
             assert_eq!(parse(&[&whole[..cut], &whole[cut..]]), wanted, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn names_are_sent_as_they_are() {
+        assert_eq!(bare_name("Public.Hits"), "public.hits");
+        assert_eq!(bare_name("\"My View\""), "My View");
     }
 
     #[test]

@@ -67,22 +67,24 @@ pub async fn run(args: VerifyArgs) -> Result<ExitCode> {
 
 async fn all_views(server: &Server) -> Result<Vec<String>> {
     let rows = ask_rows(server, "SHOW VIEWS").await?;
-    let column = |wanted: &[&str]| rows.columns.iter().position(|c| wanted.contains(&c.name.as_str()));
-    let name = column(&["name", "view", "view_name"]).ok_or_else(|| Error::bug("SHOW VIEWS has no column of names"))?;
-    let namespace = column(&["namespace", "schema"]);
-    let quote = |text: String| format!("\"{}\"", text.replace('"', "\"\""));
-    let text = |row: &[Value], at: usize| row.get(at).and_then(plain).unwrap_or_default();
-    Ok(rows
-        .rows
+    let at = rows
+        .columns
         .iter()
-        .map(|row| match namespace.map(|at| text(row, at)).filter(|n| n != "public" && !n.is_empty()) {
-            Some(namespace) => format!("{}.{}", quote(namespace), quote(text(row, name))),
-            None if text(row, name).chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') => {
-                text(row, name)
-            }
-            None => quote(text(row, name)),
-        })
-        .collect())
+        .position(|c| c.name == "name")
+        .ok_or_else(|| Error::bug("SHOW VIEWS has no column of names"))?;
+    Ok(rows.rows.iter().filter_map(|row| plain(row.get(at)?)).map(|name| in_sql(&name)).collect())
+}
+
+/// `name` or `namespace.name` as SQL writes it.
+fn in_sql(name: &str) -> String {
+    let part = |part: &str| match part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+        true => part.to_string(),
+        false => format!("\"{}\"", part.replace('"', "\"\"")),
+    };
+    match name.split_once('.') {
+        Some((namespace, name)) => format!("{}.{}", part(namespace), part(name)),
+        None => part(name),
+    }
 }
 
 async fn compare(server: &Server, view: &str) -> Result<Difference> {

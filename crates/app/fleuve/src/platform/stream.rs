@@ -1,0 +1,327 @@
+//! Streams as rows: the log's records decoded by the stream's format, for the engine and for queries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_engine::StreamReader;
+use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseudo_columns};
+use fleuve_log::batch::{Batches, Record};
+use fleuve_log::{Log, ReadError};
+use fleuve_sql::{BoundObject, StreamSpec};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result, pseudo_fields};
+use parking_lot::Mutex;
+
+use super::dead::{BadRecord, DeadLetters};
+
+/// Records below this number are decoded on the calling thread.
+const PARALLEL_RECORDS: usize = 8_192;
+/// Remembered ranges with bad records that the epoch loop has not passed yet.
+const REMEMBERED: usize = 64;
+
+/// A stream's log and format together.
+pub struct StreamRelation {
+    id: ObjectId,
+    name: String,
+    log: Log,
+    format: FormatSpec,
+    own: SchemaRef,
+    schema: SchemaRef,
+    checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    lookup: Arc<dyn SchemaLookup>,
+    dead: Option<DeadLetters>,
+    /// `(partition, from) -> (next, bad records)` of ranges read but not passed.
+    bad: Mutex<HashMap<(i32, i64), (i64, Vec<BadRecord>)>>,
+}
+
+/// One range of a partition, decoded.
+pub struct DecodedRange {
+    pub rows: Vec<RecordBatch>,
+    pub bad: Vec<BadRecord>,
+    /// The offset after the last record looked at.
+    pub next: i64,
+}
+
+impl StreamRelation {
+    /// The relation of a bound stream. `dead` is where its bad records go.
+    pub fn new(
+        bound: &BoundObject,
+        spec: &StreamSpec,
+        log: Log,
+        lookup: Arc<dyn SchemaLookup>,
+        dead: Option<ObjectId>,
+    ) -> Result<Self> {
+        let format = FormatSpec::new(&spec.format, &spec.format_options, Some(spec.schema.clone()))?;
+        let checks = fleuve_sql::check_expressions(spec)?;
+        let checks = spec.checks.iter().cloned().zip(checks).collect();
+        // Rows are not refused for NULL here (the decoder does that): queries and state see every column as nullable.
+        let own: Vec<Field> =
+            spec.schema.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect();
+        let mut all = own.clone();
+        all.extend(pseudo_fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true)));
+        Ok(Self {
+            id: bound.object.id,
+            name: format!("{}.{}", bound.object.namespace, bound.object.name),
+            dead: dead.map(|dead| DeadLetters::new(log.clone(), bound.object.id, dead)),
+            log,
+            format,
+            own: Arc::new(Schema::new(own)),
+            schema: Arc::new(Schema::new(all)),
+            checks,
+            lookup,
+            bad: Mutex::default(),
+        })
+    }
+
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// All columns, pseudo-columns last.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn dead_letters(&self) -> Option<ObjectId> {
+        self.dead.as_ref().map(DeadLetters::stream)
+    }
+
+    pub fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
+        self.log
+            .offsets(self.id, partition)
+            .ok_or_else(|| Error::not_found(format!("stream {} has no partition {partition}", self.name)))
+    }
+
+    pub fn partitions(&self) -> i32 {
+        self.log.topic(self.id).map_or(0, |t| t.partitions)
+    }
+
+    fn records(&self, partition: i32, from: i64, to: i64, max_bytes: usize) -> Result<(Vec<Record>, i64)> {
+        let slice = match self.log.read(self.id, partition, from, max_bytes) {
+            Ok(slice) => slice,
+            Err(ReadError::OffsetOutOfRange { .. }) => {
+                // Retention took the beginning away since the range was made.
+                let (start, _) = self.bounds(partition)?;
+                if start >= to {
+                    return Ok((vec![], to));
+                }
+                let again = start.max(from);
+                self.log.read(self.id, partition, again, max_bytes).map_err(|e| self.unreadable(partition, again, &e))?
+            }
+            Err(e) => return Err(self.unreadable(partition, from, &e)),
+        };
+        let mut records = vec![];
+        let mut next = from;
+        for bytes in slice.batches {
+            for batch in Batches::new(bytes) {
+                let batch = batch.map_err(|e| self.unreadable(partition, next, &e))?;
+                let last = batch.header().last_offset();
+                for record in batch.records().map_err(|e| self.unreadable(partition, next, &e))? {
+                    let record = record.map_err(|e| self.unreadable(partition, next, &e))?;
+                    if record.offset >= from && record.offset < to {
+                        records.push(record);
+                    }
+                }
+                next = (last + 1).min(to);
+                if next >= to {
+                    return Ok((records, next));
+                }
+            }
+        }
+        // Nothing readable although the range is not at its end: it was deleted meanwhile.
+        Ok((records, if next == from { to } else { next }))
+    }
+
+    fn unreadable(&self, partition: i32, offset: i64, e: &dyn std::fmt::Display) -> Error {
+        Error::io(format!("read stream {} partition {partition} at offset {offset}", self.name), e)
+    }
+
+    /// Decodes records `from..to` of a partition (or fewer, at about `max_bytes`); `columns` are positions in the schema.
+    pub fn decode(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[usize],
+    ) -> Result<DecodedRange> {
+        use rayon::prelude::*;
+        let (records, next) = self.records(partition, from, to, max_bytes)?;
+        let threads = rayon::current_num_threads();
+        let piece = if records.len() < PARALLEL_RECORDS || threads == 1 {
+            records.len().max(1)
+        } else {
+            records.len().div_ceil(threads)
+        };
+        let pieces = records
+            .par_chunks(piece)
+            .map(|records| self.decode_piece(partition, records, columns))
+            .collect::<Result<Vec<_>>>()?;
+        let mut range = DecodedRange { rows: vec![], bad: vec![], next };
+        for (rows, bad) in pieces {
+            range.rows.push(rows);
+            range.bad.extend(bad);
+        }
+        Ok(range)
+    }
+
+    fn decode_piece(
+        &self,
+        partition: i32,
+        records: &[Record],
+        columns: &[usize],
+    ) -> Result<(RecordBatch, Vec<BadRecord>)> {
+        let own = self.own.fields().len();
+        let headers_at = own + 4;
+        let wants_headers = columns.contains(&headers_at);
+        let headers: Vec<Vec<(&[u8], Option<&[u8]>)>> = if wants_headers {
+            records.iter().map(|r| r.headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect()).collect()
+        } else {
+            vec![]
+        };
+        let refs: Vec<RecordRef<'_>> = records
+            .iter()
+            .enumerate()
+            .map(|(i, r)| RecordRef {
+                offset: r.offset,
+                timestamp_ms: r.timestamp_ms,
+                key: r.key.as_deref(),
+                value: r.value.as_deref(),
+                headers: headers.get(i).map_or(Headers::None, |h| Headers::Pairs(h)),
+            })
+            .collect();
+        // Checks look at any column, so with them all are built.
+        let built: Vec<usize> = if self.checks.is_empty() {
+            columns.iter().copied().filter(|c| *c < own).collect()
+        } else {
+            (0..own).collect()
+        };
+        let mut decoder = Decoder::new(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
+        let decoded = decoder.decode(&refs)?;
+        let mut bad: Vec<BadRecord> =
+            decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &records[i as usize], reason)).collect();
+        let (mut batch, mut rows) = (decoded.batch, decoded.rows);
+        if !self.checks.is_empty() {
+            (batch, rows) = self.check(partition, records, batch, rows, &mut bad)?;
+            bad.sort_by_key(|b| b.offset);
+        }
+        let pseudo: Vec<usize> = columns.iter().filter(|c| **c >= own).map(|c| c - own).collect();
+        let mut pseudo_arrays = pseudo_columns(&refs, &rows, partition, &pseudo)?.into_iter();
+        let mut arrays: Vec<ArrayRef> = vec![];
+        for c in columns {
+            if *c >= own {
+                arrays.extend(pseudo_arrays.next());
+            } else if let Some(at) = built.iter().position(|b| b == c) {
+                arrays.push(batch.column(at).clone());
+            }
+        }
+        let schema = self.schema.project(columns).map_err(|e| Error::bug(e.to_string()))?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch = RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)
+            .map_err(|e| Error::bug(format!("decoded rows of {}: {e}", self.name)))?;
+        Ok((batch, bad))
+    }
+
+    fn own_declared(&self) -> SchemaRef {
+        self.format.schema().clone()
+    }
+
+    /// Takes out the rows for which a CHECK is false (NULL passes, as in SQL).
+    fn check(
+        &self,
+        partition: i32,
+        records: &[Record],
+        batch: RecordBatch,
+        rows: Vec<u32>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<(RecordBatch, Vec<u32>)> {
+        let mut keep = vec![true; batch.num_rows()];
+        for (text, expr) in &self.checks {
+            let value = expr
+                .evaluate(&batch)
+                .and_then(|v| v.into_array(batch.num_rows()))
+                .map_err(|e| Error::input(format!("CHECK ({text}) of {}: {}", self.name, e.strip_backtrace())))?;
+            let Some(value) = value.as_any().downcast_ref::<BooleanArray>() else {
+                return Err(Error::input(format!("CHECK ({text}) of {} is not a condition", self.name)));
+            };
+            for (i, holds) in value.iter().enumerate() {
+                if holds == Some(false) && keep[i] {
+                    keep[i] = false;
+                    bad.push(bad_record(partition, &records[rows[i] as usize], format!("CHECK ({text}) is false")));
+                }
+            }
+        }
+        let kept = rows.into_iter().zip(&keep).filter(|(_, k)| **k).map(|(r, _)| r).collect();
+        let batch = arrow::compute::filter_record_batch(&batch, &BooleanArray::from(keep))
+            .map_err(|e| Error::bug(e.to_string()))?;
+        Ok((batch, kept))
+    }
+}
+
+fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {
+    BadRecord {
+        reason,
+        partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        key: record.key.clone(),
+        value: record.value.clone().unwrap_or_else(Bytes::new),
+    }
+}
+
+impl StreamReader for StreamRelation {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn partitions(&self) -> i32 {
+        self.partitions()
+    }
+
+    fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
+        self.bounds(partition)
+    }
+
+    fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[usize],
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let range = self.decode(partition, from, to, max_bytes, columns)?;
+        let mut bad = self.bad.lock();
+        // A range that does not fit is decoded once more when it is passed.
+        if bad.len() < REMEMBERED {
+            bad.insert((partition, from), (range.next, range.bad));
+        } else {
+            bad.clear();
+        }
+        Ok((range.rows, range.next))
+    }
+
+    fn passed(&self, partition: i32, from: i64, to: i64) -> Result<()> {
+        let Some(dead) = &self.dead else { return Ok(()) };
+        let mut at = from;
+        while at < to {
+            let remembered = self.bad.lock().remove(&(partition, at)).filter(|(next, _)| *next <= to);
+            let (next, bad) = match remembered {
+                Some(known) => known,
+                None => {
+                    let range = self.decode(partition, at, to, super::READ_BYTES, &[])?;
+                    (range.next, range.bad)
+                }
+            };
+            dead.write(partition, next, &bad)?;
+            if next <= at {
+                return Err(Error::new(ErrorKind::Bug, "a range of the log did not move on"));
+            }
+            at = next;
+        }
+        Ok(())
+    }
+}
