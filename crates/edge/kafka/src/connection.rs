@@ -234,8 +234,8 @@ struct Worker {
 type Running = BoxFuture<'static, Answer>;
 
 impl Worker {
-    /// Answers frames in their order. Produce requests overlap, so that they share a group commit; any other request
-    /// waits for all before it, and those after wait for it. `None` once all frames are answered.
+    /// Answers frames in their order. Some requests overlap with each other; any other request waits for all before it, and
+    /// those after wait for it. `None` once all frames are answered.
     async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Option<End> {
         let mut running: FuturesOrdered<Running> = FuturesOrdered::new();
         let mut held: Option<Running> = None;
@@ -290,7 +290,7 @@ impl Worker {
             Err(e) => return Err(e.into()),
         };
         self.session.broker.counters.add_requests(1);
-        let overlaps = matches!(request, Request::Produce(_));
+        let overlaps = overlaps(&request);
         let session = self.session.clone();
         let answer = async move {
             let answer = handlers::answer(&session, header, request).await;
@@ -345,6 +345,19 @@ async fn send(to: &mut OwnedWriteHalf, mut chunk: Bytes, stall: Duration, broker
 fn join_small(answers: Vec<Bytes>) -> Vec<Bytes> {
     let total: usize = answers.iter().map(Bytes::len).sum();
     if answers.len() < 2 || total > READ_BYTES * 4 { answers } else { vec![answers.concat().into()] }
+}
+
+/// Appends overlap, so that they share a group commit. So do the calls of group members, or a member that leaves while it
+/// waits to join would hold up its group. Both take effect in their first poll, so their order stays.
+fn overlaps(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Produce(_)
+            | Request::JoinGroup(_)
+            | Request::SyncGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+    )
 }
 
 /// Polls a future once, so that what it queues first is queued in the order of the requests.

@@ -1,7 +1,7 @@
 //! JoinGroup: a member asks to take part; answered when the group begins its next generation.
 
 use bytes::Bytes;
-use fleuve_log::groups::{Effect, Event, JoinReply, JoinRequest};
+use fleuve_log::groups::{Effect, Event, JoinReply, JoinRequest, LeaveMember};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
@@ -16,11 +16,17 @@ const CLIENT_ID_CHARS: usize = 100;
 pub(crate) async fn handle(cx: &Session, header: &Header, request: JoinGroupRequest) -> JoinGroupResponse {
     let version = header.version;
     let join = to_join(cx, header, &request);
+    let member_id = if join.member_id.is_empty() { join.fresh_member_id.clone() } else { join.member_id.clone() };
     let answer = cx.broker.groups.ask(&request.group_id, |ticket| Event::Join(ticket, join));
     let reply = tokio::select! {
         answer = answer => answer.ok(),
         () = cx.until_gone() => None,
     };
+    if reply.is_none() && request.group_instance_id.is_none() {
+        // The client is gone: the others need not wait for it. (A static member keeps its place until it times out.)
+        let leaving = vec![LeaveMember { member_id, instance_id: None }];
+        drop(cx.broker.groups.ask(&request.group_id, |ticket| Event::Leave(ticket, leaving)));
+    }
     match reply {
         Some(Effect::Join(_, reply)) => to_response(version, reply),
         // The server stops, or nobody waits for this.

@@ -254,8 +254,33 @@ fn a_member_that_leaves_while_it_waits_holds_up_nobody() {
         let asked = two.ask(5, &join("")).await;
         two.send(5, &join(&asked.member_id)).await;
         drop(two);
-        // All is well, or the group rebalances already.
-        let code = one.ask(3, &heartbeat(&first)).await.error_code;
-        assert!(matches!(code, 0 | 27), "{code}");
+        let describe = DescribeGroupsRequest::default().with_groups(vec![group("g")]);
+        // One member again, and the group prepares for that.
+        loop {
+            let described = one.ask(5, &describe).await;
+            let group = &described.groups[0];
+            if group.members.len() == 1 && &*group.group_state == "PreparingRebalance" {
+                break;
+            }
+        }
+        let first = one.ask(5, &join(&first.member_id)).await;
+        assert_eq!((first.error_code, first.members.len()), (0, 1));
+    });
+}
+
+#[test]
+fn leaving_behind_a_waiting_join_is_answered_at_once() {
+    run(async {
+        let server = Server::start().await;
+        let (mut one, mut two) = (server.client().await, server.client().await);
+        let first = join_alone(&mut one, 5).await;
+        one.ask(3, &sync(&first, &[(&first.member_id, b"all")])).await;
+        let asked = two.ask(5, &join("")).await;
+        let joining = two.send(5, &join(&asked.member_id)).await;
+        let member = MemberIdentity::default().with_member_id(asked.member_id.clone());
+        let leave = LeaveGroupRequest::default().with_group_id(group("g")).with_members(vec![member]);
+        let leaving = two.send(4, &leave).await;
+        assert_eq!(two.take::<JoinGroupRequest>(5, joining).await.error_code, 25);
+        assert_eq!(two.take::<LeaveGroupRequest>(4, leaving).await.members[0].error_code, 0);
     });
 }
