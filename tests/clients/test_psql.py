@@ -1,0 +1,144 @@
+"""psql against the PostgreSQL door.
+
+    FLEUVE_POSTGRES=localhost:5433 pytest test_psql.py
+
+Needs psql (Debian and Ubuntu: postgresql-client).
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+
+HOST, _, PORT = os.environ.get("FLEUVE_POSTGRES", "localhost:5433").rpartition(":")
+PATIENCE_S = 60
+BASE = ["psql", "-X", "-h", HOST, "-p", PORT, "-U", "ann", "-d", "main"]
+ENVIRONMENT = {**os.environ, "PGCONNECT_TIMEOUT": "30", "LC_ALL": "C.UTF-8"}
+
+
+def psql(*commands, flags=("-At",), ok=True):
+    arguments = [a for c in commands for a in ("-c", c)]
+    done = subprocess.run(BASE + list(flags) + arguments, capture_output=True, text=True, timeout=PATIENCE_S, env=ENVIRONMENT)
+    if ok:
+        assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
+        return done.stdout
+    return done
+
+
+@pytest.fixture(scope="module")
+def names():
+    stream, view = f"hits_{uuid.uuid4().hex[:8]}", f"per_path_{uuid.uuid4().hex[:8]}"
+    psql(
+        f"CREATE STREAM {stream} (path TEXT, status INT NOT NULL, ts TIMESTAMP, size DECIMAL(8,1)) WITH (format = 'json')",
+        f"COMMENT ON COLUMN {stream}.path IS 'what was asked for'",
+        f"CREATE MATERIALIZED VIEW {view} AS SELECT path, count(*) AS n FROM {stream} GROUP BY path",
+        f"INSERT INTO {stream} (path, status) VALUES ('/', 200), ('/', 404), ('/x', 200)",
+    )
+    yield stream, view
+    psql(f"DROP MATERIALIZED VIEW {view}", f"DROP STREAM {stream}")
+
+
+def test_listings(names):
+    stream, view = names
+    tables = psql("\\dt")
+    assert f"public|{stream}|table|" in tables and view not in tables
+    views = psql("\\dv")
+    assert f"public|{view}|view|" in views and stream not in views
+    both = psql("\\d")
+    assert f"public|{stream}|table|" in both and f"public|{view}|view|" in both
+    assert psql(f"\\dt {stream[:8]}*").count("\n") >= 1
+    assert "main|" in psql("\\l")
+    assert "public|" in psql("\\dn")
+    assert stream not in psql("\\di")
+    for command in ("\\du", "\\df", "\\dT", "\\dp", "\\ds", "\\dt+", "\\dv+", "\\d+", "\\dn+", "\\conninfo", "\\encoding"):
+        psql(command)
+
+
+def test_describe(names):
+    stream, view = names
+    shown = psql(f"\\d {stream}", flags=())
+    assert f'Table "public.{stream}"' in shown
+    assert re.search(r"path\s+\| text\s+\|", shown)
+    assert re.search(r"status\s+\| integer\s+\|\s+\| not null", shown)
+    assert re.search(r"ts\s+\| timestamp without time zone", shown)
+    assert re.search(r"size\s+\| numeric\(8,1\)", shown)
+    assert "_offset" not in shown
+    assert "what was asked for" in psql(f"\\d+ {stream}", flags=())
+    shown = psql(f"\\d {view}", flags=())
+    assert f'View "public.{view}"' in shown and re.search(r"n\s+\| bigint", shown)
+    assert "count(*)" in psql(f"\\d+ {view}", flags=())
+    nothing = psql("\\d no_such_thing", ok=False)
+    assert 'Did not find any relation named "no_such_thing"' in nothing.stderr
+
+
+def test_queries(names):
+    stream, view = names
+    assert psql(f"SELECT path, n FROM {view} ORDER BY path") == "/|2\n/x|1\n"
+    assert psql("SELECT 1; SELECT 'a;b' AS x;") == "1\na;b\n"
+    assert psql("SELECT NULL, true, 1.50, ARRAY[1,NULL], TIMESTAMP '2024-01-02 03:04:05'") == "|t|1.50|{1,NULL}|2024-01-02 03:04:05\n"
+    assert psql("BEGIN", "SELECT 1", "COMMIT") == "BEGIN\n1\nCOMMIT\n"
+    assert psql("\\x on", "SELECT 1 AS one", flags=("-t",)).strip().splitlines()[-1] == "one | 1"
+    assert psql("SHOW server_version") == "16.6\n"
+    assert psql("EXPLAIN SELECT 1").strip()
+    assert psql(f"SELECT count(*) FROM {stream} \\g (format=csv)") in ("count\n3\n", "count(*)\n3\n", "3\n")
+    assert psql("\\set FETCH_COUNT 10", "SELECT value FROM generate_series(1, 35)").split() == [str(i) for i in range(1, 36)]
+
+
+def test_an_error_has_a_caret(names):
+    stream, _ = names
+    failed = psql(f"SELECT status,\n  nowhere_at_all FROM {stream}", ok=False)
+    lines = failed.stderr.splitlines()
+    assert lines[0].startswith("ERROR:")
+    at = next(i for i, line in enumerate(lines) if line.startswith("LINE 2:"))
+    assert lines[at][lines[at + 1].index("^") :].startswith("nowhere_at_all")
+    failed = psql("SELEC 1", ok=False)
+    assert "LINE 1: SELEC 1" in failed.stderr and "^" in failed.stderr
+
+
+def interrupt_after(started, send, tries=200):
+    for _ in range(tries):
+        if started():
+            break
+        time.sleep(0.05)
+    send()
+
+
+def test_ctrl_c_cancels_the_query():
+    slow = "SELECT count(*) FROM generate_series(1, 200000) a JOIN generate_series(1, 200000) b ON a.value + b.value < 0"
+    process = subprocess.Popen(
+        BASE + ["-At", "-c", "SELECT 'on'", "-c", slow, "-c", "SELECT 'still here'"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )
+    assert process.stdout.readline() == "on\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert "canceling statement due to user request" in err
+    assert "still here" in out
+
+
+def test_subscribe_flows_until_ctrl_c(names):
+    stream, view = names
+    # FETCH_COUNT lets psql show rows before the query ends.
+    process = subprocess.Popen(
+        BASE + ["-At", "-c", f"INSERT INTO {stream} (path, status) VALUES ('/first', 200)", "-c", f"SUBSCRIBE TO {view}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )
+    assert process.stdout.readline().startswith("INSERT 0 1")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert "canceling statement due to user request" in err
+
+
+def test_ssl_is_declined_and_required_ssl_fails():
+    assert psql("SELECT 1") == "1\n"
+    required = subprocess.run(
+        ["psql", "-X", f"host={HOST} port={PORT} user=ann dbname=main sslmode=require", "-c", "SELECT 1"],
+        capture_output=True, text=True, timeout=PATIENCE_S, env=ENVIRONMENT,
+    )
+    assert required.returncode != 0 and "does not support SSL" in required.stderr
