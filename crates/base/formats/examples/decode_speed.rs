@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use fleuve_formats::{Decoder, Encoder, FormatSpec, RecordRef, SchemaLookup, avro_schema_for};
@@ -119,13 +118,19 @@ fn log_lines() -> Vec<String> {
         .collect()
 }
 
+/// The time that this thread was running, so that other work on the machine counts little.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says how long a thread ran");
+    text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).expect("nanoseconds") / 1e9
+}
+
 fn measure(what: &str, bytes: usize, mut run: impl FnMut() -> usize) {
     let mut best = f64::INFINITY;
     let mut rows = 0;
     for _ in 0..5 {
-        let start = Instant::now();
+        let start = cpu_seconds();
         rows = run();
-        best = best.min(start.elapsed().as_secs_f64());
+        best = best.min(cpu_seconds() - start);
     }
     let (megabytes, millions) = (bytes as f64 / 1e6, rows as f64 / 1e6);
     println!("{what:<40} {:>7.0} MB/s {:>7.2} M rows/s", megabytes / best, millions / best);

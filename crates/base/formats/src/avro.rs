@@ -3,8 +3,10 @@
 //! A writer's schema is resolved to the stream's columns once, by name; what the stream does not have is walked over, what
 //! the writer does not have is NULL. Specification: Apache Avro 1.12.
 
+mod datum;
 mod describe;
 mod read;
+mod resolve;
 mod schema;
 mod write;
 
@@ -21,7 +23,8 @@ use crate::{RecordRef, SchemaLookup};
 pub use describe::avro_schema_for;
 pub(crate) use write::write_row;
 
-use read::{Datum, Plan};
+use datum::Datum;
+use read::Plan;
 
 /// Length of the framing.
 const FRAME_BYTES: usize = 5;

@@ -165,6 +165,15 @@ impl StructData {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.children.iter_mut().for_each(|child| child.truncate(len));
     }
+
+    fn catch_up(&mut self, len: usize) {
+        // All have the same length.
+        if self.children.first().is_some_and(|child| child.len() < len) {
+            for child in &mut self.children {
+                child.push_nulls(len - child.len());
+            }
+        }
+    }
 }
 
 /// The values of a column that is being built. What has no length of its own (a date, an `INT`) is kept as `i64` and
@@ -291,23 +300,39 @@ impl Column {
 
     /// NULL, also where a column does not take it: below a NULL struct.
     pub(crate) fn push_null_unchecked(&mut self) {
-        if !self.keep {
-            return;
+        if self.keep {
+            self.push_nulls(1);
         }
-        self.nulls.append_null();
+    }
+
+    /// Many NULLs. Below a struct they are not pushed until something else is: where a record is one of many kinds, most structs
+    /// are NULL most of the time.
+    fn push_nulls(&mut self, count: usize) {
+        self.nulls.append_n_nulls(count);
+        let len = self.nulls.len();
         match &mut self.data {
-            Data::Bool(values) => values.append(false),
+            Data::Bool(values) => values.append_n(count, false),
             Data::Int { values, .. } | Data::Date(values) | Data::Time(_, values) | Data::Timestamp(_, values) => {
-                values.push(0);
+                values.resize(len, 0);
             }
-            Data::UInt64(values) => values.push(0),
-            Data::Float { values, .. } => values.push(0.0),
-            Data::Decimal { values, .. } => values.push(0),
-            Data::Wide { values, .. } => values.push(i256::ZERO),
-            Data::Text(values) | Data::Bytes(values) => values.end(),
-            Data::List { offsets, .. } => offsets.push(offsets[offsets.len() - 1]),
-            Data::Struct(s) => s.children.iter_mut().for_each(Column::push_null_unchecked),
+            Data::UInt64(values) => values.resize(len, 0),
+            Data::Float { values, .. } => values.resize(len, 0.0),
+            Data::Decimal { values, .. } => values.resize(len, 0),
+            Data::Wide { values, .. } => values.resize(len, i256::ZERO),
+            Data::Text(VarLen { offsets, .. }) | Data::Bytes(VarLen { offsets, .. }) | Data::List { offsets, .. } => {
+                offsets.resize(len + 1, offsets[offsets.len() - 1]);
+            }
+            Data::Struct(_) => {}
         }
+    }
+
+    /// The length that the fields of a struct have before the next value of it; they get the NULLs that they lack.
+    pub(crate) fn begin_struct(&mut self) -> usize {
+        let len = self.len();
+        if let (true, Data::Struct(s)) = (self.keep, &mut self.data) {
+            s.catch_up(len);
+        }
+        len
     }
 
     pub(crate) fn push_bool(&mut self, value: bool) {
@@ -391,6 +416,7 @@ impl Column {
     /// # Errors
     /// A bug: Arrow refused what was built.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
+        self.begin_struct();
         let nulls = self.nulls.finish();
         let built: ArrayRef = match &mut self.data {
             Data::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),

@@ -67,7 +67,7 @@ fn parse(line: &[u8]) -> Taken<(i64, Parts<'_>)> {
     let Request { method, path, protocol } = request(in_quotes(&mut rest, "request")?);
     space(&mut rest, "status")?;
     let status = digits(word(&mut rest, "status")?, "status")?;
-    let end = rest.iter().position(|b| *b == b' ').unwrap_or(rest.len());
+    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
     let bytes = digits(dash(&rest[..end]), "bytes")?;
     rest = &rest[end..];
     let (mut referer, mut agent) = (None, None);
@@ -107,7 +107,7 @@ fn space(rest: &mut &[u8], before: &str) -> Taken {
 
 /// The text up to the next blank, and over it.
 fn word<'a>(rest: &mut &'a [u8], what: &str) -> Taken<Option<&'a [u8]>> {
-    match rest.iter().position(|b| *b == b' ') {
+    match memchr::memchr(b' ', rest) {
         Some(end) if end > 0 => {
             let text = &rest[..end];
             *rest = &rest[end + 1..];
@@ -168,15 +168,15 @@ fn in_quotes<'a>(rest: &mut &'a [u8], what: &str) -> Taken<Cow<'a, [u8]>> {
     let mut escapes = false;
     let mut at = 0;
     loop {
-        match text.get(at) {
-            Some(b'"') => break,
-            Some(b'\\') => {
-                escapes |= matches!(text.get(at + 1), Some(b'"' | b'\\'));
-                at += 2;
-            }
-            Some(_) => at += 1,
-            None => return Err(Bad::new(format!("not a log line: the {what} has no closing quote"))),
+        let Some(found) = text.get(at..).and_then(|text| memchr::memchr2(b'"', b'\\', text)) else {
+            return Err(Bad::new(format!("not a log line: the {what} has no closing quote")));
+        };
+        at += found;
+        if text[at] == b'"' {
+            break;
         }
+        escapes |= matches!(text.get(at + 1), Some(b'"' | b'\\'));
+        at += 2;
     }
     *rest = &text[at + 1..];
     let text = &text[..at];

@@ -59,7 +59,7 @@ fn split_field<'a: 's, 's>(
     let quote = match options.quote {
         Some(quote) if text.first() == Some(&quote) => quote,
         _ => {
-            return Ok(match text.iter().position(|b| *b == options.delimiter) {
+            return Ok(match memchr::memchr(options.delimiter, text) {
                 Some(end) => (&text[..end], false, Some(&text[end + 1..])),
                 None => (text, false, None),
             });
@@ -68,7 +68,7 @@ fn split_field<'a: 's, 's>(
     scratch.clear();
     let mut at = 1;
     loop {
-        let Some(run) = text[at..].iter().position(|b| *b == quote) else {
+        let Some(run) = memchr::memchr(quote, &text[at..]) else {
             return Err(Bad::new("a quoted field has no end"));
         };
         scratch.extend_from_slice(&text[at..at + run]);

@@ -112,86 +112,24 @@ fn decode_object(
 /// Takes in one value; the cursor stands at its first byte.
 pub(crate) fn decode_value(column: &mut Column, cursor: &mut Cursor<'_>, depth: usize, budget: &mut Budget) -> Taken {
     let Some(first) = cursor.peek() else { return Err(cursor.syntax("a value")) };
-    if first == b'n' && cursor.literal(b"null") {
-        return column.push_null();
-    }
     match (&mut column.data, first) {
-        (Data::Bool(_), b't') if cursor.literal(b"true") => column.push_bool(true),
-        (Data::Bool(_), b'f') if cursor.literal(b"false") => column.push_bool(false),
-        (Data::Int { min, max, .. }, b'-' | b'0'..=b'9') => {
-            let (min, max) = (*min, *max);
-            let start = cursor.position();
-            let value = match cursor.small_integer()? {
-                Some(value) => Some(value),
-                None => parse_integer(cursor.number()?).ok().and_then(|v| i64::try_from(v).ok()),
-            };
-            match value {
-                Some(value) if (min..=max).contains(&value) => column.push_i64(value),
-                _ => return Err(Bad::expected(column, quoted(cursor.since(start)))),
-            }
-        }
-        (Data::UInt64(_), b'-' | b'0'..=b'9') => {
-            let number = cursor.number()?;
-            match parse_integer(number).ok().and_then(|v| u64::try_from(v).ok()) {
-                Some(value) => column.push_u64(value),
-                None => return Err(Bad::expected(column, quoted(number))),
-            }
-        }
-        (Data::Float { single, .. }, b'-' | b'0'..=b'9') => {
-            let single = *single;
-            let number = cursor.number()?;
-            match parse_float(number, single) {
-                Some(value) => column.push_f64(value),
-                None => return Err(Bad::expected(column, quoted(number))),
-            }
-        }
-        (Data::Decimal { .. } | Data::Wide { .. }, b'-' | b'0'..=b'9') => {
-            let number = cursor.number()?;
-            push_decimal(column, number)?;
-        }
-        (Data::Timestamp(unit, _), b'-' | b'0'..=b'9') => {
-            let unit = *unit;
-            let start = cursor.position();
-            let millis = match cursor.small_integer()? {
-                Some(value) => Some(value),
-                None => parse_integer(cursor.number()?).ok().and_then(|v| i64::try_from(v).ok()),
-            };
-            match millis.and_then(|m| millis_to_unit(m, unit)) {
-                Some(ticks) => column.push_i64(ticks),
-                None => return Err(Bad::expected(column, quoted(cursor.since(start)))),
-            }
-        }
+        (_, b'n') if cursor.literal(b"null") => return column.push_null(),
+        (_, b'-' | b'0'..=b'9') => return decode_number(column, cursor),
         (Data::Text(_), b'"') => {
             let text = cursor.string(&mut budget.scratch)?;
             column.push_bytes(text);
         }
+        (_, b'"') => return decode_string(column, cursor, budget),
         (Data::Text(_), b'{' | b'[') => {
             let start = cursor.position();
             cursor.skip_value(depth)?;
             column.push_bytes(cursor.since(start));
         }
-        (Data::Float { .. }, b'"') => {
-            let text = cursor.string(&mut budget.scratch)?;
-            match named_float(text) {
-                Some(value) => column.push_f64(value),
-                None => return Err(Bad::expected(column, format!("\"{}\"", quoted(text)))),
-            }
-        }
-        (
-            Data::Bytes(_)
-            | Data::Date(_)
-            | Data::Time(..)
-            | Data::Timestamp(..)
-            | Data::Decimal { .. }
-            | Data::Wide { .. },
-            b'"',
-        ) => {
-            let text = cursor.string(&mut budget.scratch)?;
-            push_text(column, text)?;
-        }
+        (Data::Bool(_), b't') if cursor.literal(b"true") => column.push_bool(true),
+        (Data::Bool(_), b'f') if cursor.literal(b"false") => column.push_bool(false),
         (Data::List { .. }, b'[') => return decode_array(column, cursor, depth, budget),
         (Data::Struct(_), b'{') => {
-            let base = column.len();
+            let base = column.begin_struct();
             if let Data::Struct(fields) = &mut column.data {
                 decode_object(fields, base, cursor, depth, budget)?;
             }
@@ -200,6 +138,67 @@ pub(crate) fn decode_value(column: &mut Column, cursor: &mut Cursor<'_>, depth: 
         _ => return Err(Bad::expected(column, cursor.describe())),
     }
     Ok(())
+}
+
+/// The cursor stands at a number.
+fn decode_number(column: &mut Column, cursor: &mut Cursor<'_>) -> Taken {
+    match &column.data {
+        Data::Int { min, max, .. } => {
+            let (min, max) = (*min, *max);
+            let start = cursor.position();
+            match cursor.integer()? {
+                Some(value) if (min..=max).contains(&value) => column.push_i64(value),
+                _ => return Err(Bad::expected(column, quoted(cursor.since(start)))),
+            }
+        }
+        Data::Timestamp(unit, _) => {
+            let unit = *unit;
+            let start = cursor.position();
+            match cursor.integer()?.and_then(|millis| millis_to_unit(millis, unit)) {
+                Some(ticks) => column.push_i64(ticks),
+                None => return Err(Bad::expected(column, quoted(cursor.since(start)))),
+            }
+        }
+        Data::UInt64(_) => {
+            let number = cursor.number()?;
+            match parse_integer(number).ok().and_then(|v| u64::try_from(v).ok()) {
+                Some(value) => column.push_u64(value),
+                None => return Err(Bad::expected(column, quoted(number))),
+            }
+        }
+        Data::Float { single, .. } => {
+            let single = *single;
+            let number = cursor.number()?;
+            match parse_float(number, single) {
+                Some(value) => column.push_f64(value),
+                None => return Err(Bad::expected(column, quoted(number))),
+            }
+        }
+        Data::Decimal { .. } | Data::Wide { .. } => return push_decimal(column, cursor.number()?),
+        _ => return Err(Bad::expected(column, cursor.describe())),
+    }
+    Ok(())
+}
+
+/// The cursor stands at a string, and the column is no text.
+fn decode_string(column: &mut Column, cursor: &mut Cursor<'_>, budget: &mut Budget) -> Taken {
+    match &column.data {
+        Data::Bytes(_)
+        | Data::Date(_)
+        | Data::Time(..)
+        | Data::Timestamp(..)
+        | Data::Decimal { .. }
+        | Data::Wide { .. } => push_text(column, cursor.string(&mut budget.scratch)?),
+        Data::Float { .. } => {
+            let text = cursor.string(&mut budget.scratch)?;
+            match named_float(text) {
+                Some(value) => column.push_f64(value),
+                None => return Err(Bad::expected(column, format!("\"{}\"", quoted(text)))),
+            }
+            Ok(())
+        }
+        _ => Err(Bad::expected(column, cursor.describe())),
+    }
 }
 
 /// The cursor stands at `[`.

@@ -37,7 +37,7 @@ mod tests;
 pub use avro::avro_schema_for;
 pub use decoder::{Decoded, Decoder};
 pub use encode::Encoder;
-pub use record::{Headers, RecordRef, pseudo_columns};
+pub use record::{Header, Headers, RecordRef, pseudo_columns};
 pub use spec::{Format, FormatSpec, format_columns};
 
 use fleuve_types::Result;

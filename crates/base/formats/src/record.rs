@@ -27,6 +27,9 @@ impl<'a> RecordRef<'a> {
     }
 }
 
+/// A header's name and value.
+pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// A record's headers: names (UTF-8 by convention only) and values, in order; names can repeat.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Headers<'a> {
@@ -34,7 +37,7 @@ pub enum Headers<'a> {
     #[default]
     None,
     /// As pairs.
-    Pairs(&'a [(&'a [u8], Option<&'a [u8]>)]),
+    Pairs(&'a [Header<'a>]),
     /// As they stand in a Kafka record (format v2): a count, then length and bytes of each name and value, all lengths
     /// zigzag varints, -1 for a null value. What is cut off or malformed ends the list.
     Wire(&'a [u8]),
@@ -42,8 +45,8 @@ pub enum Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// The headers in order.
-    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
-        let (pairs, mut wire): (&[(&[u8], Option<&[u8]>)], &[u8]) = match self {
+    pub fn iter(self) -> impl Iterator<Item = Header<'a>> {
+        let (pairs, mut wire): (&[Header<'a>], &[u8]) = match self {
             Headers::None => (&[], &[]),
             Headers::Pairs(pairs) => (pairs, &[]),
             Headers::Wire(bytes) => (&[], bytes),

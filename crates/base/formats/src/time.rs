@@ -103,10 +103,8 @@ fn time_prefix(text: &[u8]) -> Option<(i64, i64, usize)> {
     if digits == 0 {
         return None;
     }
-    let mut nanos = 0;
-    for place in 0..9 {
-        nanos = nanos * 10 + if place < digits { i64::from(fraction[place] - b'0') } else { 0 };
-    }
+    let padded = fraction[..digits].iter().chain(std::iter::repeat(&b'0'));
+    let nanos = padded.take(9).fold(0, |nanos, digit| nanos * 10 + i64::from(digit - b'0'));
     Some((seconds, nanos, 9 + digits))
 }
 

@@ -1,96 +1,18 @@
 use arrow::datatypes::{Field, TimeUnit, i256};
 use base64::Engine as _;
 
+use super::datum::Datum;
+use super::resolve::Resolver;
 use super::schema::{AvroType, Logical, Node, parse_schema};
-use crate::column::{Bad, Column, Data, StructData, Taken, quoted};
-use crate::json::{Budget, Slot, push_decimal};
-use crate::limits::{MAX_DEPTH, MAX_SCHEMA_NODES};
+use crate::column::{Bad, Column, Data, StructData, Taken};
+use crate::json::{Budget, push_decimal};
+use crate::limits::MAX_DEPTH;
 use crate::text_value::{BASE64, push_text};
 use crate::time::{millis_to_unit, per_second};
 
-/// Where a pass over a datum stands.
-pub(crate) struct Datum<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Datum<'a> {
-    pub(crate) fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
-    /// Bytes not yet read.
-    pub(crate) fn left(&self) -> usize {
-        self.rest.len()
-    }
-
-    fn take(&mut self, bytes: usize) -> Taken<&'a [u8]> {
-        match self.rest.split_at_checked(bytes) {
-            Some((taken, rest)) => {
-                self.rest = rest;
-                Ok(taken)
-            }
-            None => Err(Bad::new(format!("the datum ends early: {bytes} bytes needed, {} left", self.rest.len()))),
-        }
-    }
-
-    /// A zigzag varint, which `int` and `long` are.
-    #[inline]
-    fn long(&mut self) -> Taken<i64> {
-        let mut value = 0u64;
-        for (at, byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                self.rest = &self.rest[at + 1..];
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
-            }
-        }
-        Err(Bad::new("the datum has a broken integer, or ends within one"))
-    }
-
-    /// A length and that many bytes.
-    fn sized(&mut self) -> Taken<&'a [u8]> {
-        let length = self.long()?;
-        match usize::try_from(length) {
-            Ok(length) => self.take(length),
-            Err(_) => Err(Bad::new(format!("the datum has a length of {length}"))),
-        }
-    }
-
-    fn text(&mut self) -> Taken<&'a [u8]> {
-        let bytes = self.sized()?;
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(bytes),
-            Err(_) => Err(Bad::new(format!("a string is not UTF-8: \"{}\"", quoted(bytes)))),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Taken<[u8; N]> {
-        let bytes = self.take(N)?;
-        Ok(bytes.try_into().expect("as many bytes as were asked for"))
-    }
-
-    fn boolean(&mut self) -> Taken<bool> {
-        match self.array::<1>()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [other] => Err(Bad::new(format!("the datum has {other} for a boolean"))),
-        }
-    }
-
-    /// Items of the block of an array or map that comes; 0 at the end.
-    fn block(&mut self) -> Taken<u64> {
-        let count = self.long()?;
-        if count < 0 {
-            // The block's size in bytes, for readers that skip.
-            self.long()?;
-        }
-        Ok(count.unsigned_abs())
-    }
-}
-
 /// How a value of the writer's gets to a column.
 #[derive(Debug)]
-enum Step {
+pub(crate) enum Step {
     /// No column: walk over the type at that position.
     Skip(usize),
     /// One value, of the type at that position.
@@ -120,7 +42,7 @@ impl Plan {
         let AvroType::Record(fields) = &nodes[0].avro else {
             return Err(format!("it is of type {}, not a record", nodes[0].avro.name()));
         };
-        let root = Resolver { nodes: &nodes, steps_left: MAX_SCHEMA_NODES }.record(fields, columns)?;
+        let root = Resolver::new(&nodes).record(fields, columns)?;
         Ok(Plan { nodes, root })
     }
 
@@ -182,7 +104,7 @@ impl Plan {
                 }
             }
             Step::Record(fields) => {
-                let base = column.len();
+                let base = column.begin_struct();
                 if let Data::Struct(children) = &mut column.data {
                     self.record(fields, children, base, datum, budget, depth)?;
                 }
@@ -348,44 +270,49 @@ impl Plan {
             }
             AvroType::Array(item) => {
                 out.push(b'[');
-                loop {
-                    let count = datum.block()?;
-                    if count == 0 {
-                        break;
-                    }
-                    for _ in 0..count {
-                        budget.spend_cells(1)?;
-                        if out.len() > before + 1 {
-                            out.push(b',');
-                        }
-                        self.json(*item, datum, budget, depth, out)?;
-                    }
-                }
+                self.json_items(*item, false, datum, budget, depth, out)?;
                 out.push(b']');
                 return Ok(());
             }
             AvroType::Map(value) => {
                 out.push(b'{');
-                loop {
-                    let count = datum.block()?;
-                    if count == 0 {
-                        break;
-                    }
-                    for _ in 0..count {
-                        if out.len() > before + 1 {
-                            out.push(b',');
-                        }
-                        let key = datum.text()?;
-                        json_value(out, &String::from_utf8_lossy(key))?;
-                        out.push(b':');
-                        self.json(*value, datum, budget, depth, out)?;
-                    }
-                }
+                self.json_items(*value, true, datum, budget, depth, out)?;
                 out.push(b'}');
                 return Ok(());
             }
         }
         budget.spend_text(out.len() - before)
+    }
+
+    /// Writes the items of an array or map, without what stands around them.
+    fn json_items(
+        &self,
+        item: usize,
+        keys: bool,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Taken {
+        let start = out.len();
+        loop {
+            let count = datum.block()?;
+            if count == 0 {
+                return Ok(());
+            }
+            for _ in 0..count {
+                budget.spend_cells(1)?;
+                if out.len() > start {
+                    out.push(b',');
+                }
+                if keys {
+                    let key = datum.text()?;
+                    json_value(out, &String::from_utf8_lossy(key))?;
+                    out.push(b':');
+                }
+                self.json(item, datum, budget, depth, out)?;
+            }
+        }
     }
 }
 
@@ -499,38 +426,5 @@ fn decimal(column: &mut Column, value: &[u8], scale: i64) -> Taken {
             }
         }
         _ => push_decimal(column, format!("{unscaled}e-{scale}").as_bytes()),
-    }
-}
-
-/// Resolves a writer's types to columns. Steps are counted, because a schema can name a type many times.
-struct Resolver<'n> {
-    nodes: &'n [Node],
-    steps_left: usize,
-}
-
-impl Resolver<'_> {
-    fn record(&mut self, fields: &[(String, usize)], columns: &StructData) -> Result<Step, String> {
-        let mut steps = Vec::with_capacity(fields.len());
-        for (name, node) in fields {
-            steps.push(match columns.keys.slot(name.as_bytes()) {
-                Slot::Column { child, exact } => (Some((child, exact)), self.step(*node, &columns.children[child])?),
-                Slot::Skip => (None, Step::Skip(*node)),
-            });
-        }
-        Ok(Step::Record(steps))
-    }
-
-    fn step(&mut self, node: usize, column: &Column) -> Result<Step, String> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or("it is too large when spread out")?;
-        let nodes = self.nodes;
-        Ok(match (&nodes[node].avro, &column.data) {
-            (AvroType::Union(branches), _) => {
-                Step::Union(branches.iter().map(|b| self.step(*b, column)).collect::<Result<_, _>>()?)
-            }
-            (AvroType::Record(fields), Data::Struct(children)) => self.record(fields, children)?,
-            (AvroType::Array(item), Data::List { child, .. }) => Step::Array(Box::new(self.step(*item, child)?)),
-            (AvroType::Record(_) | AvroType::Array(_) | AvroType::Map(_), Data::Text(_)) => Step::Json(node),
-            _ => Step::Value(node),
-        })
     }
 }

@@ -1,4 +1,5 @@
 use crate::column::{Bad, Taken, quoted};
+use crate::number::parse_integer;
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -97,9 +98,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A number that is an integer, however it is written; `None`, after it, when it is none or a very large one.
+    #[inline]
+    pub(crate) fn integer(&mut self) -> Taken<Option<i64>> {
+        if let Some(value) = self.small_integer() {
+            return Ok(Some(value));
+        }
+        let number = self.number()?;
+        Ok(parse_integer(number).ok().and_then(|value| i64::try_from(value).ok()))
+    }
+
     /// An integer of at most 18 digits; `None`, without moving, for any other number.
     #[inline]
-    pub(crate) fn small_integer(&mut self) -> Taken<Option<i64>> {
+    fn small_integer(&mut self) -> Option<i64> {
         let rest = self.rest();
         let negative = usize::from(rest.first() == Some(&b'-'));
         let digits = &rest[negative..];
@@ -107,17 +118,17 @@ impl<'a> Cursor<'a> {
         let mut count = 0;
         while let Some(digit @ b'0'..=b'9') = digits.get(count) {
             if count == 18 {
-                return Ok(None);
+                return None;
             }
             value = value * 10 + i64::from(digit - b'0');
             count += 1;
         }
         let zero_first = count > 1 && digits[0] == b'0';
         if count == 0 || zero_first || matches!(digits.get(count), Some(b'.' | b'e' | b'E')) {
-            return Ok(None);
+            return None;
         }
         self.at += negative + count;
-        Ok(Some(if negative == 1 { -value } else { value }))
+        Some(if negative == 1 { -value } else { value })
     }
 
     /// A number as JSON writes it.

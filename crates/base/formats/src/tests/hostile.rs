@@ -106,8 +106,6 @@ fn hostile_schemas() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
     #[test]
     fn any_bytes(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6)) {
         decode_everywhere(&values.iter().map(Vec::as_slice).collect::<Vec<_>>());

@@ -63,6 +63,7 @@ fn fill(column: &mut Column, seed: &mut Seed) {
     if column.nullable && seed.below(5) == 0 {
         return column.push_null_unchecked();
     }
+    column.begin_struct();
     match &mut column.data {
         Data::Bool(_) => column.push_bool(seed.below(2) == 0),
         Data::Int { min, max, .. } => {
@@ -202,8 +203,6 @@ fn check_round_trip(format: &str, options: &[(&str, &str)], batch: &RecordBatch)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     #[test]
     fn json(schema in columns(), rows in 0usize..12, seed: u64) {
         check_round_trip("json", &[], &batch(&schema, rows, seed));

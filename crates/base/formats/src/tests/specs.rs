@@ -68,3 +68,11 @@ fn formats_bring_columns() {
     );
     assert!(spec.unwrap().header());
 }
+
+#[test]
+fn decoders_and_encoders_move_between_threads() {
+    fn moves<T: Send>() {}
+    moves::<Decoder>();
+    moves::<crate::Encoder>();
+    moves::<FormatSpec>();
+}

@@ -226,10 +226,10 @@ fn read_lines(t: &mut Tracked, options: &FileOptions, out: &mut Collected) -> st
     let fingerprint = *t.fingerprint();
     let Some(reader) = &mut t.reader else { return Ok(Read::Later) };
     // It may have been truncated since the scan, or moved away and truncated.
-    if let Some(head) = reader.plain_head(fingerprint.bytes)? {
-        if !fingerprint.matches(&head) || reader.stored_bytes()? < t.known.offset {
-            return Ok(Read::Later);
-        }
+    if let Some(head) = reader.plain_head(fingerprint.bytes)?
+        && (!fingerprint.matches(&head) || reader.stored_bytes()? < t.known.offset)
+    {
+        return Ok(Read::Later);
     }
     let file: Arc<str> = t.known.path.as_str().into();
     loop {

@@ -1,0 +1,44 @@
+use super::read::Step;
+use super::schema::{AvroType, Node};
+use crate::column::{Column, Data, StructData};
+use crate::json::Slot;
+use crate::limits::MAX_SCHEMA_NODES;
+
+/// Resolves a writer's types to columns. Steps are counted, because a schema can name a type many times.
+pub(crate) struct Resolver<'n> {
+    nodes: &'n [Node],
+    steps_left: usize,
+}
+
+impl<'n> Resolver<'n> {
+    pub(crate) fn new(nodes: &'n [Node]) -> Self {
+        Self { nodes, steps_left: MAX_SCHEMA_NODES }
+    }
+
+    /// # Errors
+    /// Why the schema cannot be used.
+    pub(crate) fn record(&mut self, fields: &[(String, usize)], columns: &StructData) -> Result<Step, String> {
+        let mut steps = Vec::with_capacity(fields.len());
+        for (name, node) in fields {
+            steps.push(match columns.keys.slot(name.as_bytes()) {
+                Slot::Column { child, exact } => (Some((child, exact)), self.step(*node, &columns.children[child])?),
+                Slot::Skip => (None, Step::Skip(*node)),
+            });
+        }
+        Ok(Step::Record(steps))
+    }
+
+    fn step(&mut self, node: usize, column: &Column) -> Result<Step, String> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or("it is too large when spread out")?;
+        let nodes = self.nodes;
+        Ok(match (&nodes[node].avro, &column.data) {
+            (AvroType::Union(branches), _) => {
+                Step::Union(branches.iter().map(|b| self.step(*b, column)).collect::<Result<_, _>>()?)
+            }
+            (AvroType::Record(fields), Data::Struct(children)) => self.record(fields, children)?,
+            (AvroType::Array(item), Data::List { child, .. }) => Step::Array(Box::new(self.step(*item, child)?)),
+            (AvroType::Record(_) | AvroType::Array(_) | AvroType::Map(_), Data::Text(_)) => Step::Json(node),
+            _ => Step::Value(node),
+        })
+    }
+}
