@@ -87,7 +87,7 @@ impl Records {
         }
         let fields = Fields {
             offset: self.base_offset + i64::from(offset_delta),
-            timestamp_ms: self.append_time_ms.unwrap_or_else(|| self.base_timestamp_ms.saturating_add(timestamp_delta)),
+            timestamp_ms: self.append_time_ms.unwrap_or_else(|| self.base_timestamp_ms.wrapping_add(timestamp_delta)),
             key: c.nullable()?,
             value: c.nullable()?,
             headers: read_headers(&mut c)?,

@@ -22,8 +22,8 @@ fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
 
 fn record() -> impl Strategy<Value = Owned> {
     let headers = proptest::collection::vec((bytes(8), proptest::option::of(bytes(20))), 0..4);
-    let fields = (any::<i32>(), proptest::option::of(bytes(30)), proptest::option::of(bytes(300)), headers);
-    fields.prop_map(|(ts, key, value, headers)| Owned { timestamp_ms: i64::from(ts), key, value, headers })
+    let fields = (any::<i64>(), proptest::option::of(bytes(30)), proptest::option::of(bytes(300)), headers);
+    fields.prop_map(|(ts, key, value, headers)| Owned { timestamp_ms: ts, key, value, headers })
 }
 
 fn build(records: &[Owned], builder: BatchBuilder) -> Bytes {
