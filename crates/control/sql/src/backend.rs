@@ -24,6 +24,7 @@ pub struct BoundObject {
 
 /// The meaning of a `CREATE` statement.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // few, and held behind an `Arc`
 pub enum Spec {
     /// `CREATE STREAM`
     Stream(StreamSpec),

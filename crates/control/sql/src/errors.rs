@@ -65,7 +65,7 @@ pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
 
 fn plan(message: String) -> Error {
     if let Some(name) = message.strip_prefix("Invalid function '") {
-        let (name, rest) = name.split_once('\'').unwrap_or((&name[..], ""));
+        let (name, rest) = name.split_once('\'').unwrap_or((name, ""));
         let near = rest.split_once("Did you mean '").and_then(|(_, n)| n.split_once('\'')).map(|(n, _)| n.to_string());
         let error = Error::not_found(format!("there is no function \"{name}\""));
         return match near.filter(|n| nearest(name, [n.as_str()]).is_some()) {
@@ -108,6 +108,7 @@ fn missing_column(field: &Column, valid: &[Column]) -> Error {
         valid
             .iter()
             .map(|c| c.name.as_str())
+            .filter(|n| !n.contains('('))
             .filter(|n| !fleuve_types::is_pseudo_column(n) || field.name.starts_with('_'))
     };
     if let Some(table) = &field.relation
@@ -147,14 +148,43 @@ fn of_arrow(error: &ArrowError) -> Error {
     }
 }
 
-/// One line without DataFusion's own prefixes and stack.
+/// One line without DataFusion's own prefixes, stack and full names.
 fn tidy(message: &str) -> String {
     let mut text = message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().trim();
-    for prefix in ["Error during planning: ", "Execution error: ", "This feature is not implemented: ", "Arrow error: "]
-    {
+    for prefix in [
+        "Error during planning: ",
+        "Execution error: ",
+        "This feature is not implemented: ",
+        "Arrow error: ",
+        "Internal error: ",
+        "Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, ",
+    ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
-    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+    let line = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+    plain_words(&line.replace("main.public.", "").replace("main.", ""))
+}
+
+/// The planner's longer messages, told in a sentence.
+fn plain_words(message: &str) -> String {
+    if let Some(i) = message.find(" must appear in the GROUP BY clause or must be part of an aggregate function") {
+        return format!("{} must be in GROUP BY or inside an aggregate function", &message[..i]);
+    }
+    if let Some((function, errors)) = message.split_once(" failed to match any signature, errors: ") {
+        let first = errors.split(",Error during planning: ").next().unwrap_or_default();
+        let first = first.trim_start_matches("Error during planning: ").trim_end_matches('.');
+        let why = first.strip_prefix(function).unwrap_or(first).trim();
+        return format!("{} does not take these arguments: it {why}", function.replace("Function ", "function "));
+    }
+    if message.starts_with("Physical plan does not support logical expression ") {
+        if message.contains("AggregateFunction(") {
+            return "an aggregate function cannot stand inside another, or in this place".into();
+        }
+        if message.contains("OuterReferenceColumn(") {
+            return "this subquery cannot refer to the tables outside of it; write it as a join".into();
+        }
+    }
+    message.to_string()
 }
 
 /// The place of the first word of the message that stands in quotes and in the text.

@@ -1,7 +1,7 @@
 //! A list of changes in the making: the objects as they will be, and how to get there. Decides only; [`crate::Backend::apply`]
 //! carries out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleuve_catalog::{Object, ObjectKind};
@@ -20,6 +20,10 @@ pub(crate) struct Draft {
     /// The way there, in an order that can be carried out.
     pub(crate) changes: Vec<Change>,
     clock: Arc<dyn Clock>,
+    /// What will still be declared in this step, by namespace and name.
+    later: BTreeSet<(String, String)>,
+    /// What reads something that was replaced and waits for its own declaration, and whether the columns it reads changed.
+    stale: BTreeMap<ObjectId, bool>,
 }
 
 /// What declaring an object came to.
@@ -43,7 +47,13 @@ pub(crate) fn declaration(statement: &Statement) -> Option<(&Name, ObjectKind, S
 
 impl Draft {
     pub(crate) fn new(objects: &ObjectSet, clock: Arc<dyn Clock>) -> Self {
-        Self { objects: objects.clone(), changes: Vec::new(), clock }
+        let (later, stale) = (BTreeSet::new(), BTreeMap::new());
+        Self { objects: objects.clone(), changes: Vec::new(), clock, later, stale }
+    }
+
+    /// Says what will be declared in this step, so that a view and what reads it can change together.
+    pub(crate) fn expect(&mut self, names: impl IntoIterator<Item = (String, String)>) {
+        self.later.extend(names);
     }
 
     fn new_id(&self) -> ObjectId {
@@ -138,6 +148,7 @@ impl Draft {
     /// Makes an object what a statement declares, whether it exists or not.
     pub(crate) fn declare(&mut self, parsed: &Parsed) -> Result<Declared> {
         let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE declares"))?;
+        self.later.remove(&(name.namespace().to_string(), name.name.clone()));
         let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
             self.create(parsed)?;
             return Ok(Declared::Created);
@@ -149,24 +160,28 @@ impl Draft {
             )
             .at(name.at.clone()));
         }
-        if old.object.sql == sql {
+        let stale = self.stale.remove(&old.object.id);
+        if old.object.sql == sql && stale.is_none() {
             return Ok(Declared::Unchanged);
+        }
+        if let Statement::CreateSink(create) = &parsed.statement
+            && let Some(target) = sink::target(&self.objects, create)?
+        {
+            self.create_stream(target)?;
         }
         let spec = bind_spec(&self.objects, parsed)?;
         if let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) {
-            if same_stream(before, after)? {
+            if same_stream(before, after) {
                 return Ok(Declared::Unchanged);
             }
             check_stream_change(before, after, name)?;
         }
-        if let Spec::Sink(after) = &spec {
-            let before = old.object.depends_on.contains(&after.into);
-            if !before && self.objects.by_id(after.into).is_none() {
-                return Err(Error::bug("a sink's stream vanished while it was bound"));
-            }
+        let same_text = old.object.sql == sql;
+        if same_text && kind == ObjectKind::Sink && stale == Some(false) {
+            return Ok(Declared::Unchanged);
         }
         self.replace(&old, sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
-        Ok(Declared::Replaced)
+        Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
     }
 
     fn replace(&mut self, old: &BoundObject, sql: String, spec: Spec, name: &Name, place: Where<'_>) -> Result<()> {
@@ -198,7 +213,18 @@ impl Draft {
     /// Binds again what reads a replaced view. It must come out with the columns it had.
     fn rebind_dependents(&mut self, id: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
         let mut broken = Vec::new();
+        let mut waiting: BTreeSet<ObjectId> = BTreeSet::new();
         for dependent in self.dependents_in_order(id) {
+            let Object { id, namespace, name, depends_on, .. } = &dependent.object;
+            if depends_on.iter().any(|d| waiting.contains(d)) {
+                waiting.insert(*id);
+                continue;
+            }
+            if self.later.contains(&(namespace.clone(), name.clone())) {
+                *self.stale.entry(*id).or_default() |= !same_columns;
+                waiting.insert(*id);
+                continue;
+            }
             let again = crate::parse::parse_one(&dependent.object.sql).and_then(|p| bind_spec(&self.objects, &p));
             match again {
                 Ok(spec) if columns(&spec).as_deref() == columns(&dependent.spec).as_deref() => {
@@ -406,11 +432,11 @@ fn exists(name: &Name) -> Error {
 }
 
 /// Whether two statements declare the same stream in other words (`'7 days'`, `'168 hours'`).
-fn same_stream(before: &StreamSpec, after: &StreamSpec) -> Result<bool> {
-    Ok(same_but_limits(before, after)
+fn same_stream(before: &StreamSpec, after: &StreamSpec) -> bool {
+    same_but_limits(before, after)
         && before.partitions == after.partitions
         && before.retention_ms == after.retention_ms
-        && before.retention_bytes == after.retention_bytes)
+        && before.retention_bytes == after.retention_bytes
 }
 
 fn same_but_limits(before: &StreamSpec, after: &StreamSpec) -> bool {

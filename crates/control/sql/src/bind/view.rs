@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
 use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
-use futures::FutureExt;
+use futures::executor::block_on;
 
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
@@ -79,10 +79,8 @@ fn plan_query(
     state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
     let mut query = query.clone();
     rewrite(&mut query, objects).map_err(located)?;
-    let plan = to_plan(&state, query)
-        .now_or_never()
-        .expect("the tables of a binding are there at once")
-        .map_err(|e| at_statement(&e, place))?;
+    // Nothing here waits: the tables of a binding are in memory.
+    let plan = block_on(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
     let plan = output(plan, columns, place)?;
@@ -90,6 +88,8 @@ fn plan_query(
         .analyzer()
         .execute_and_check(plan, state.config_options(), |_, _| {})
         .map_err(|e| at_statement(&e, place))?;
+    // What cannot be run at all is refused now, not when the view starts.
+    block_on(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
     let inputs = inputs(&plan, objects)?;
     Ok(ViewSpec { query: text.to_string(), plan, schema, inputs })

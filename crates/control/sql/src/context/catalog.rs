@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session, TableProvider};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, project_schema};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use fleuve_types::pseudo_fields;
 use parking_lot::RwLock;
 
@@ -197,7 +198,7 @@ pub(crate) fn key_of_columns(table: &dyn TableProvider) -> Option<&[String]> {
     (table as &dyn std::any::Any).downcast_ref::<ColumnsOnly>()?.key.as_deref()
 }
 
-/// A table that has columns and cannot be read.
+/// A table that has columns and no rows.
 #[derive(Debug)]
 struct ColumnsOnly {
     schema: SchemaRef,
@@ -218,10 +219,11 @@ impl TableProvider for ColumnsOnly {
     async fn scan(
         &self,
         _: &dyn Session,
-        _: Option<&Vec<usize>>,
+        projection: Option<&Vec<usize>>,
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        exec_err!("a plan for binding cannot be run")
+        // Binding makes a physical plan to see that there is one; it is never run.
+        Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)))
     }
 }

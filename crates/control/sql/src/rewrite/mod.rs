@@ -8,6 +8,7 @@
 //! dialect cannot write.
 
 mod mentions;
+mod spelling;
 mod wildcard;
 mod windows;
 
@@ -20,7 +21,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
     VisitorMut, With,
 };
 use fleuve_types::{Error, ErrorKind, Result};
@@ -83,6 +84,11 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        spelling::respell(expr);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         query.with = self.taken.pop().flatten();
         self.ctes.pop();
@@ -113,10 +119,11 @@ impl Rewriter<'_> {
         }
         self.taken.push(with);
         self.ctes.push(names);
-        if windows::simple_input(query).is_some_and(|f| is_resolved(f)) {
+        if windows::simple_input(query).is_some_and(is_resolved) {
             // The inside of a window table function: it was done with the SELECT around it.
             return Ok(());
         }
+        spelling::fetch_as_limit(query)?;
         let order_by = query.order_by.clone();
         let mentioned = order_by.as_ref().map(mentions::in_node).unwrap_or_default();
         self.set_expr(&mut query.body, &mentioned)
@@ -169,6 +176,10 @@ impl Rewriter<'_> {
             };
         }
         match factor {
+            TableFactor::Table { sample: Some(_), name, .. } => {
+                let at = name.0.first().and_then(|p| p.as_ident()).map(place_of).unwrap_or_default();
+                Err(Error::unsupported("TABLESAMPLE is not offered").at(at))
+            }
             TableFactor::Table { name, args: None, partitions, .. } => {
                 if let Some(kept) = self.resolve(name, mentioned)? {
                     *partitions = kept;

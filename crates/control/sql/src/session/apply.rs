@@ -51,6 +51,7 @@ impl Session {
         }
         let (declarations, comments) = read(files)?;
         let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+        draft.expect(declarations.keys().cloned());
         let mut applied: Vec<(Key, Applied)> = Vec::new();
         for key in order(&declarations)? {
             let d = &declarations[&key];

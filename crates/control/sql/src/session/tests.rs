@@ -444,10 +444,145 @@ async fn apply_says_where_and_changes_nothing_on_an_error() {
         e.to_string(),
         "3.sql:1:15: stream \"s\" exists, and its columns cannot change (only its retention can change and its partitions grow; for anything else make a stream of another name)"
     );
-    // The sink writes what `busy` had; another column breaks it, and the message names it.
+    // The sink's stream has what `busy` had; another name breaks it.
     let e = session.apply(&swap("SELECT who, n FROM", "SELECT who AS whom, n FROM"), false).await.unwrap_err();
+    let wanted = "1.sql:1:30: stream \"out\" does not take what the sink writes: it has no column \"whom\"";
+    assert!(e.to_string().starts_with(wanted), "{e}");
+    let alone = project(&[("b.sql", "CREATE MATERIALIZED VIEW busy AS SELECT who AS whom, n FROM counts")]);
+    let e = session.apply(&alone, false).await.unwrap_err();
     assert!(e.message.contains("\"busy\" cannot change like this, because of sink k ("), "{e}");
     assert_eq!(fake.applied.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_view_and_what_reads_it_change_together() {
+    let (fake, session) = session();
+    let stream = "CREATE STREAM s (who TEXT, n INT);";
+    let before = "CREATE MATERIALIZED VIEW a AS SELECT who, n FROM s; CREATE MATERIALIZED VIEW b AS SELECT who FROM a;
+        CREATE MATERIALIZED VIEW c AS SELECT upper(who) AS who FROM b; CREATE MATERIALIZED VIEW d AS SELECT * FROM a;";
+    session.apply(&project(&[("x.sql", stream), ("y.sql", before)]), false).await.unwrap();
+    run(&session, "CREATE MATERIALIZED VIEW other AS SELECT who FROM c").await.unwrap();
+    // `b` reads the new name; `d` gets a new column though its text is the same; `c` and `other` see no difference.
+    let after = before
+        .replace("SELECT who, n FROM s", "SELECT who AS name, n FROM s")
+        .replace("SELECT who FROM a", "SELECT name AS who FROM a");
+    let did = lines(session.apply(&project(&[("x.sql", stream), ("y.sql", &after)]), false).await.unwrap());
+    assert_eq!(
+        did,
+        [
+            "unchanged stream public.s",
+            "replace view public.a",
+            "replace view public.b",
+            "unchanged view public.d",
+            "unchanged view public.c",
+        ]
+    );
+    assert_eq!(
+        fake.last_applied(),
+        ["replace view a v2", "replace view b v2", "replace view d v2", "replace view c v2", "replace view other v2",]
+    );
+    run(&session, "INSERT INTO s VALUES ('x', 1)").await.unwrap();
+    assert_eq!(run(&session, "SELECT d.*, other.* FROM d, other").await.unwrap(), ["x|1|X"]);
+    let names: Vec<String> =
+        names(&fake.objects().get("public", "d").map(|o| crate::bind::columns(&o.spec).unwrap()).unwrap());
+    assert_eq!(names, ["name:Utf8", "n:Int32"]);
+    // Without its reader in the files, the reader has to fit.
+    let e = session
+        .apply(&project(&[("y.sql", "CREATE MATERIALIZED VIEW c AS SELECT 1 AS one FROM b")]), false)
+        .await
+        .unwrap_err();
+    assert!(e.message.contains("because of view other"), "{e}");
+}
+
+#[tokio::test]
+async fn times_with_a_zone() {
+    let (_, session) = session();
+    run(&session, "CREATE STREAM s (at TIMESTAMPTZ, ts TIMESTAMP)").await.unwrap();
+    run(&session, "INSERT INTO s VALUES ('2024-01-01T02:00:00+02:00', '2024-01-01 00:00:00')").await.unwrap();
+    let cases = [
+        (
+            "SELECT at, at < now(), at = '2024-01-01T00:00:00Z', ts < now() FROM s",
+            "2024-01-01T00:00:00Z|true|true|true",
+        ),
+        (
+            "SELECT at::timestamp = ts, date_trunc('day', at), extract(year FROM at) FROM s",
+            "true|2024-01-01T00:00:00Z|2024",
+        ),
+        (
+            "SELECT window_start, window_end FROM TUMBLE(s, at, INTERVAL '1 day')",
+            "2024-01-01T00:00:00Z|2024-01-02T00:00:00Z",
+        ),
+        ("SELECT window_start FROM TUMBLE(s, at, INTERVAL '1 month')", "2024-01-01T00:00:00Z"),
+        (
+            "SELECT TIMESTAMPTZ '2024-01-01 00:00:00+01' < at, at - INTERVAL '1 hour' FROM s",
+            "true|2023-12-31T23:00:00Z",
+        ),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(run(&session, sql).await.unwrap(), [wanted], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn postgresql_spellings() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    let cases: &[(&str, &[&str])] = &[
+        ("SELECT 2 ^ 3 ^ 2, 2 * 3 ^ 2", &["64.0|18.0"]),
+        (
+            "SELECT to_char(ts, 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM orders FETCH FIRST 1 ROW ONLY",
+            &["2024-01-01T10:00:00"],
+        ),
+        ("SELECT to_char(ts, '%Y') FROM orders LIMIT 1", &["2024"]),
+        ("SELECT id FROM orders ORDER BY id OFFSET 1 ROWS FETCH NEXT 1 ROWS ONLY", &["2"]),
+        (
+            "SELECT every(id > 0), pg_typeof(min(ts)), quote_literal(min(who) || '''') FROM orders",
+            &["true|timestamp|'ann'''"],
+        ),
+        (
+            "SELECT who ~ '^a', who ILIKE 'A%', id::text || 'x', 7 / 2, 7 % 2 FROM orders WHERE id = 1",
+            &["true|true|1x|3|1"],
+        ),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(run(&session, sql).await.unwrap(), *wanted, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn the_planners_errors_are_told_in_plain_words() {
+    let (_, session) = session();
+    run(&session, ORDERS).await.unwrap();
+    let cases = [
+        (
+            "SELECT who, id FROM orders GROUP BY who",
+            "line 1, column 13: column \"orders.id\" must be in GROUP BY or inside an aggregate function",
+        ),
+        (
+            "SELECT sum(who) FROM orders",
+            "line 1, column 8: function 'sum' does not take these arguments: it requires Decimal, but received String (DataType: Utf8)",
+        ),
+        (
+            "SELECT max(count(*)) FROM orders",
+            "line 1, column 1: an aggregate function cannot stand inside another, or in this place",
+        ),
+        ("SELECT * FROM orders TABLESAMPLE BERNOULLI (10)", "line 1, column 15: TABLESAMPLE is not offered"),
+        ("SELECT * FROM generate_serie(1, 2)", "line 1, column 15: table function 'generate_serie' not found"),
+        ("SELECT cast('abc' AS int)", "line 1, column 14: Cannot cast string 'abc' to value of Int32 type"),
+        (
+            "SELECT 1 FROM orders JOIN orders ON true",
+            "line 1, column 1: there are two columns \"id\" (give one of them another name with AS)",
+        ),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(fails(&session, sql).await.to_string(), wanted, "{sql}");
+    }
+    // What cannot be run is no view either.
+    for query in
+        ["SELECT max(count(*)) AS m FROM orders", "SELECT o.id, x.n FROM orders o, LATERAL (SELECT o.id + 1 AS n) x"]
+    {
+        assert!(fails(&session, &format!("CREATE MATERIALIZED VIEW v AS {query}")).await.location.is_some(), "{query}");
+    }
 }
 
 #[tokio::test]

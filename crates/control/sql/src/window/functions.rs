@@ -44,22 +44,22 @@ impl Kind {
 }
 
 /// `fleuve_tumble(ts, size)`: the start of the window that holds `ts`.
-pub fn tumble() -> Arc<ScalarUDF> {
+pub(super) fn tumble() -> Arc<ScalarUDF> {
     function(Kind::Tumble)
 }
 
 /// `fleuve_shift(ts, length)`: `ts + length`, NULL where that does not fit.
-pub fn shift() -> Arc<ScalarUDF> {
+pub(super) fn shift() -> Arc<ScalarUDF> {
     function(Kind::Shift)
 }
 
 /// `fleuve_hop(ts, slide, size)`: the starts of the windows that hold `ts`.
-pub fn hop() -> Arc<ScalarUDF> {
+pub(super) fn hop() -> Arc<ScalarUDF> {
     function(Kind::Hop)
 }
 
 /// `fleuve_cumulate(ts, step, size)`: the ends of the windows that hold `ts`.
-pub fn cumulate() -> Arc<ScalarUDF> {
+pub(super) fn cumulate() -> Arc<ScalarUDF> {
     function(Kind::Cumulate)
 }
 

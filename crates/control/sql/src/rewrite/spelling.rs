@@ -1,0 +1,112 @@
+//! PostgreSQL's spellings of what DataFusion spells otherwise.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, ObjectName, Query, Value,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use fleuve_types::{Error, Result};
+
+/// `a ^ b`, and PostgreSQL's patterns in `to_char`.
+pub(super) fn respell(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
+            let arguments = [left, right].map(|side| {
+                let hole = Expr::Identifier(Ident::new(""));
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(std::mem::replace(side.as_mut(), hole)))
+            });
+            let mut power = Parser::new(&PostgreSqlDialect {})
+                .try_with_sql("power(1, 1)")
+                .and_then(|mut p| p.parse_expr())
+                .expect("an expression of our own is well formed");
+            if let Expr::Function(f) = &mut power
+                && let FunctionArguments::List(list) = &mut f.args
+            {
+                list.args = arguments.into();
+            }
+            *expr = power;
+        }
+        Expr::Function(f) if is_named(&f.name, "to_char") => {
+            if let FunctionArguments::List(list) = &mut f.args
+                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) = list.args.get_mut(1)
+                && let Value::SingleQuotedString(pattern) = &mut value.value
+                && !pattern.contains('%')
+            {
+                *pattern = chrono_pattern(pattern);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_named(name: &ObjectName, wanted: &str) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case(wanted)))
+}
+
+/// The pieces of a `to_char` pattern, longer ones first, and what `strftime` calls them.
+const PATTERNS: &[(&str, &str)] = &[
+    ("HH24", "%H"),
+    ("HH12", "%I"),
+    ("YYYY", "%Y"),
+    ("IYYY", "%G"),
+    ("Month", "%B"),
+    ("DDD", "%j"),
+    ("Mon", "%b"),
+    ("Day", "%A"),
+    ("HH", "%I"),
+    ("MI", "%M"),
+    ("SS", "%S"),
+    ("MS", "%3f"),
+    ("US", "%6f"),
+    ("AM", "%p"),
+    ("PM", "%p"),
+    ("YY", "%y"),
+    ("MM", "%m"),
+    ("DD", "%d"),
+    ("Dy", "%a"),
+    ("IW", "%V"),
+    ("ID", "%u"),
+];
+
+fn chrono_pattern(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() * 2);
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        // Text in double quotes stands for itself.
+        if first == '"'
+            && let Some((text, tail)) = rest[1..].split_once('"')
+        {
+            out.push_str(text);
+            rest = tail;
+            continue;
+        }
+        let hit = PATTERNS.iter().find(|(from, _)| rest.starts_with(from) || rest.starts_with(&from.to_lowercase()));
+        match hit {
+            Some((from, to)) => {
+                out.push_str(to);
+                rest = &rest[from.len()..];
+            }
+            None => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    out
+}
+
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+pub(super) fn fetch_as_limit(query: &mut Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        return Err(Error::unsupported("FETCH ... WITH TIES and PERCENT are not offered"));
+    }
+    let one = || Expr::value(Value::Number("1".into(), false));
+    let limit = Some(fetch.quantity.unwrap_or_else(one));
+    match &mut query.limit_clause {
+        None => query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: vec![] }),
+        Some(LimitClause::LimitOffset { limit: free @ None, .. }) => *free = limit,
+        Some(_) => return Err(Error::input("a query has LIMIT or FETCH, not both")),
+    }
+    Ok(())
+}
