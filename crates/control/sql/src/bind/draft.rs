@@ -72,7 +72,7 @@ impl Draft {
     /// Adds an object that does not exist yet, with what comes along (dead letters, a sink's stream).
     pub(crate) fn create(&mut self, parsed: &Parsed) -> Result<()> {
         let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE creates"))?;
-        self.check_new_name(name)?;
+        self.check_new_name(name, kind)?;
         if let Statement::CreateSink(create) = &parsed.statement
             && let Some(target) = sink::target(&self.objects, create)?
         {
@@ -87,7 +87,7 @@ impl Draft {
     }
 
     fn create_stream(&mut self, create: CreateStream) -> Result<()> {
-        self.check_new_name(&create.name)?;
+        self.check_new_name(&create.name, ObjectKind::Stream)?;
         let spec = Spec::Stream(stream::bind_stream(&create)?);
         let name = create.name.clone();
         self.add(&name, ObjectKind::Stream, create.to_string(), spec, None);
@@ -124,7 +124,7 @@ impl Draft {
         self.changes.push(Change::Create(bound.as_ref().clone()));
     }
 
-    fn check_new_name(&self, name: &Name) -> Result<()> {
+    fn check_new_name(&self, name: &Name, kind: ObjectKind) -> Result<()> {
         if matches!(name.namespace(), SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
             return Err(
                 Error::input(format!("namespace \"{}\" is the system's own", name.namespace())).at(name.at.clone())
@@ -133,14 +133,15 @@ impl Draft {
         if self.objects.get(name.namespace(), &name.name).is_some() {
             return Err(exists(name));
         }
-        // A stream is a topic of its name.
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-        if !name.name.chars().all(fits) || !name.namespace().chars().all(fits) {
-            return Err(Error::input(format!(
-                "\"{}\" holds a character other than letters, digits, _ and -",
-                name.name.escape_debug()
-            ))
-            .at(name.at.clone()));
+        // A stream is a topic of its name, and Kafka has ASCII names.
+        let is_stream = kind == ObjectKind::Stream;
+        let letter = |c: char| if is_stream { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
+        let fits = |text: &str| text.chars().all(|c| letter(c) || matches!(c, '_' | '-'));
+        if !fits(&name.name) || !fits(name.namespace()) {
+            let shown = name.name.escape_debug();
+            let letters = if is_stream { "ASCII letters" } else { "letters" };
+            return Err(Error::input(format!("\"{shown}\" holds a character other than {letters}, digits, _ and -"))
+                .at(name.at.clone()));
         }
         Ok(())
     }
@@ -214,7 +215,7 @@ impl Draft {
     fn rebind_dependents(&mut self, id: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
         let mut broken = Vec::new();
         let mut waiting: BTreeSet<ObjectId> = BTreeSet::new();
-        for dependent in self.dependents_in_order(id) {
+        for dependent in self.dependents_in_order(&[id]) {
             let Object { id, namespace, name, depends_on, .. } = &dependent.object;
             if depends_on.iter().any(|d| waiting.contains(d)) {
                 waiting.insert(*id);
@@ -249,9 +250,9 @@ impl Draft {
             .hint("change those in the same step, or drop them first"))
     }
 
-    /// Everything that depends on an object, directly or not, each after what it depends on. Dead letters do not count.
-    fn dependents_in_order(&self, id: ObjectId) -> Vec<Arc<BoundObject>> {
-        let mut found: BTreeSet<ObjectId> = BTreeSet::from([id]);
+    /// Everything that depends on these objects, directly or not, each after what it depends on. Dead letters do not count.
+    fn dependents_in_order(&self, roots: &[ObjectId]) -> Vec<Arc<BoundObject>> {
+        let mut found: BTreeSet<ObjectId> = roots.iter().copied().collect();
         let mut out: Vec<Arc<BoundObject>> = Vec::new();
         loop {
             let next: Vec<Arc<BoundObject>> = self
@@ -315,14 +316,7 @@ impl Draft {
         let mut targets = vec![object.object.id];
         let dead = self.dead_letters_of(&object.object);
         targets.extend(dead.iter().map(|d| d.object.id));
-        let mut dependents: Vec<Arc<BoundObject>> = Vec::new();
-        for target in targets.clone() {
-            for d in self.dependents_in_order(target) {
-                if !targets.contains(&d.object.id) && !dependents.iter().any(|o| o.object.id == d.object.id) {
-                    dependents.push(d);
-                }
-            }
-        }
+        let dependents = self.dependents_in_order(&targets);
         if !dependents.is_empty() && !cascade {
             let list: Vec<String> = dependents.iter().map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
             return Err(Error::input(format!(

@@ -114,6 +114,20 @@ async fn a_stream_comes_and_goes_with_its_dead_letters() {
 }
 
 #[tokio::test]
+async fn views_over_a_stream_and_its_dead_letters_go_before_them() {
+    let (fake, session) = after("CREATE STREAM s (a INT)").await;
+    run(
+        &session,
+        "CREATE MATERIALIZED VIEW lost AS SELECT reason FROM s__dead; CREATE MATERIALIZED VIEW both AS SELECT a, reason FROM s, lost",
+    )
+    .await
+    .unwrap();
+    let done = run(&session, "DROP STREAM s CASCADE").await.unwrap();
+    assert_eq!(done[1..], ["drop cascades to view lost", "drop cascades to view both"]);
+    assert_eq!(fake.last_applied(), ["drop view both", "drop view lost", "drop stream s__dead", "drop stream s"]);
+}
+
+#[tokio::test]
 async fn wrong_streams_are_refused_with_their_place() {
     let (fake, session) = session();
     let cases = [
@@ -166,7 +180,7 @@ async fn wrong_streams_are_refused_with_their_place() {
         ("CREATE STREAM fleuve.s (a INT)", "line 1, column 15: namespace \"fleuve\" is the system's own"),
         (
             "CREATE STREAM \"a/b\" (a INT)",
-            "line 1, column 15: \"a/b\" holds a character other than letters, digits, _ and -",
+            "line 1, column 15: \"a/b\" holds a character other than ASCII letters, digits, _ and -",
         ),
     ];
     for (sql, wanted) in cases {

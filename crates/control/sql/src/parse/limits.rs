@@ -91,9 +91,10 @@ impl Nesting {
     }
 
     fn count_signs(&mut self, token: &Token) -> Result<(), String> {
+        // INTERVAL reads what follows as a value, without counting depth.
         let is_sign = match token {
             Token::Minus | Token::Plus | Token::Tilde => true,
-            Token::Word(w) => w.keyword == Keyword::NOT,
+            Token::Word(w) => matches!(w.keyword, Keyword::NOT | Keyword::INTERVAL | Keyword::PRIOR | Keyword::BINARY),
             _ => false,
         };
         self.prefixes = if is_sign { self.prefixes + 1 } else { 0 };

@@ -180,6 +180,7 @@ fn depth_and_size_are_bounded() {
         deep("CASE WHEN ", " THEN 1 END", 5_000),
         deep("NOT ", "", 100_000),
         deep("- ", "", 100_000),
+        deep("INTERVAL ", "", 100_000),
         deep("", "::int", 100_000),
         deep("", " + 1", 100_000),
         deep("", " IS NULL", 100_000),
