@@ -229,8 +229,9 @@ impl Log {
     /// Appends one or more v2 batches to a partition. With `durable` it returns after fdatasync, else once the writer
     /// has given the offsets and written (it becomes durable and readable soon after).
     ///
-    /// Appends are written in the order in which they are first polled. Dropping the future after its first poll does
-    /// not undo the append.
+    /// Appends are written in the order in which they are first polled, as long as the queue has room; when it is full
+    /// they wait for room side by side, so whoever needs an order then waits for one before polling the next. Dropping
+    /// the future does not undo an append that was queued.
     ///
     /// # Errors
     /// See [`AppendError`].
@@ -403,8 +404,8 @@ impl Log {
         self.shared().changed.subscribe()
     }
 
-    /// Lets go what retention no longer keeps at the time `now_ms`; returns the bytes freed. The log does this by itself
-    /// every [`LogOptions::retention_interval_ms`].
+    /// Lets go what retention no longer keeps at the time `now_ms`; returns by how many bytes the partitions concerned
+    /// became smaller. The log does this by itself every [`LogOptions::retention_interval_ms`].
     ///
     /// # Errors
     /// `Io`.
@@ -417,9 +418,8 @@ impl Log {
             return Ok(0);
         }
         self.trim(trims.clone()).await?;
-        let freed = before.saturating_sub(sizes(self));
         self.settle().await?;
-        Ok(freed)
+        Ok(before.saturating_sub(sizes(self)))
     }
 
     /// Waits until the background thread has done what was to do: closed write-ahead files are segments, dead files are

@@ -49,7 +49,7 @@ pub(crate) fn open(options: LogOptions, clock: Arc<dyn Clock>) -> Result<Running
         changed: watch::channel(0).0,
         failed: OnceLock::new(),
         #[cfg(test)]
-        fail_sync: Default::default(),
+        sync_fault: Default::default(),
         options,
     });
     closed.into_iter().for_each(|seq| shared.mover.closed(seq));

@@ -164,9 +164,9 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<u64>,
     /// Why nothing can be appended any more.
     pub(crate) failed: OnceLock<String>,
-    /// A test wants the next fdatasync to fail.
+    /// What a test wants of fdatasync: 1 is to fail, 2 is to panic.
     #[cfg(test)]
-    pub(crate) fail_sync: std::sync::atomic::AtomicBool,
+    pub(crate) sync_fault: std::sync::atomic::AtomicU8,
 }
 
 impl Shared {

@@ -42,6 +42,22 @@ pub(crate) struct Writer {
     position: u64,
 }
 
+/// A bug in the writer must not leave callers waiting for ever: the log fails instead.
+#[derive(Debug)]
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the writer has panicked; this is a bug");
+            self.0.permits.close();
+            self.0.queue.close();
+            // Dropping a request tells its caller.
+            while self.0.queue.take(usize::MAX).is_some() {}
+        }
+    }
+}
+
 /// What becomes visible when a group is durable, in order.
 #[derive(Debug)]
 enum Publication {
@@ -98,6 +114,7 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         let shared = self.shared.clone();
+        let _guard = PanicGuard(shared.clone());
         while let Some(requests) = shared.queue.take(limits::GROUP_BYTES) {
             match self.make_room() {
                 Ok(()) => self.commit(requests),
@@ -198,8 +215,10 @@ impl Writer {
 
     fn sync(&self) -> std::io::Result<()> {
         #[cfg(test)]
-        if self.shared.fail_sync.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(std::io::Error::other("injected"));
+        match self.shared.sync_fault.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => {}
+            1 => return Err(std::io::Error::other("injected")),
+            _ => panic!("injected"),
         }
         if self.shared.options.sync { self.file.file.sync_data() } else { Ok(()) }
     }

@@ -265,13 +265,13 @@ async fn after_a_failed_fdatasync_nothing_is_acknowledged() {
     let log = Log::open(LogOptions { sync: true, ..options(dir.path()) }, clock()).unwrap();
     log.create_topic(spec(T, 1)).await.unwrap();
     log.append(T, 0, batch(&["kept"]), true).await.unwrap();
-    log.shared().fail_sync.store(true, std::sync::atomic::Ordering::SeqCst);
+    log.shared().sync_fault.store(1, std::sync::atomic::Ordering::SeqCst);
     let mark = vec![("m".to_owned(), Some(Bytes::new()))];
     let failed = log.append_atomic(vec![(T, 0, batch(&["maybe"]))], mark).await.unwrap_err();
     assert!(matches!(&failed, AppendError::Io(why) if why.contains("injected")), "{failed}");
     assert_eq!((log.offsets(T, 0), log.mark("m")), (Some((0, 1)), None), "what is not durable is not seen");
     // The disk works again, but what the operating system did with the data is not known.
-    log.shared().fail_sync.store(false, std::sync::atomic::Ordering::SeqCst);
+    log.shared().sync_fault.store(0, std::sync::atomic::Ordering::SeqCst);
     assert!(matches!(log.append(T, 0, batch(&["no"]), true).await, Err(AppendError::Io(_))));
     assert!(matches!(log.append_atomic_nowait(vec![], vec![("m".into(), None)]), Err(AppendError::Io(_))));
     assert_eq!(log.create_topic(spec(U, 1)).await.unwrap_err().kind, ErrorKind::Io);
@@ -304,4 +304,16 @@ async fn a_full_queue_refuses_what_does_not_wait() {
         p.await.unwrap();
     }
     assert_eq!(log.offsets(T, 0), Some((0, count)));
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.create_topic(spec(T, 1)).await.unwrap();
+    log.shared().sync_fault.store(2, std::sync::atomic::Ordering::SeqCst);
+    let (a, b) = tokio::join!(log.append(T, 0, batch(&["a"]), true), log.append(T, 0, batch(&["b"]), true));
+    assert!(matches!((a, b), (Err(AppendError::Io(_)), Err(AppendError::Io(_)))));
+    assert!(matches!(log.append(T, 0, batch(&["c"]), true).await, Err(AppendError::Io(_))));
+    assert!(log.close().await.is_err());
 }
