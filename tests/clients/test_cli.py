@@ -73,7 +73,8 @@ def test_a_taken_port_is_one_clear_line(tmp_path):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         for door in harness.DOORS:
             done = fleuve(*serve_arguments(tmp_path / door, **{door: address}))
-            one_line_error(done, door, address)
+            one_line_error(done, address)
+            assert door in done.stderr.lower(), done.stderr
 
 
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):

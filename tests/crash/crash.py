@@ -114,7 +114,7 @@ class Load(threading.Thread):
 
 
 class Reader(threading.Thread):
-    """The consumer group. `acked` are the offsets whose commit the server has acknowledged, `tried` the highest that were sent."""
+    """The consumer group. `acked` are the offsets whose commit the server has acknowledged."""
 
     def __init__(self, kafka):
         super().__init__(daemon=True)
@@ -132,7 +132,6 @@ class Reader(threading.Thread):
         )
         self.lock = threading.Lock()
         self.acked = {}
-        self.tried = {}
         self.stopping = threading.Event()
 
     def run(self):
@@ -145,9 +144,6 @@ class Reader(threading.Thread):
                     at[message.partition()] = message.offset() + 1
             if not at:
                 continue
-            with self.lock:
-                for partition, offset in at.items():
-                    self.tried[partition] = max(offset, self.tried.get(partition, 0))
             try:
                 done = self.consumer.commit(
                     offsets=[TopicPartition("events", p, o) for p, o in at.items()], asynchronous=False
@@ -201,8 +197,7 @@ def check(server, load, before_kill, group_before_kill):
     if verified.returncode != 0:
         problems.append(f"views differ from the batch answer:\n{verified.stdout}{verified.stderr}")
     now = committed(server.kafka)
-    acked, _ = group_before_kill
-    for partition, offset in acked.items():
+    for partition, offset in group_before_kill.items():
         if now.get(partition, -1) < offset:
             problems.append(f"partition {partition}: the group had committed {offset}, the server says {now.get(partition)}")
     if load.failure:
@@ -235,7 +230,7 @@ def main():
             with load.lock:
                 acked = load.prefix
             with reader.lock:
-                group = dict(reader.acked), dict(reader.tried)
+                group = dict(reader.acked)
             server.kill()
             again = ""
             if chooser.random() < 0.25:
@@ -265,7 +260,7 @@ def main():
                 print(f"{said}, all there once; views equal; group at {offsets}; serving after {took:.1f} s", flush=True)
         load.finish()
         reader.finish()
-        problems, _ = check(server, load, load.next, (dict(reader.acked), {}))
+        problems, _ = check(server, load, load.next, dict(reader.acked))
         total = server.rows("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM events")[0]
         if total != [load.next, load.next, 0, load.next - 1]:
             problems.append(f"{load.next} events were sent, the stream says {total}")

@@ -10,7 +10,7 @@ use fleuve_types::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, Door, HostPort};
+use crate::config::{Door, HostPort};
 
 /// Where a running server listens; `None` is a door that is off. What `doors.json` holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,47 +27,11 @@ pub struct OpenDoors {
     pub pid: u32,
 }
 
-/// The bound sockets, not yet served.
-#[derive(Debug)]
-pub struct Listeners {
-    /// Kafka clients.
-    pub kafka: Option<TcpListener>,
-    /// PostgreSQL clients.
-    pub postgres: Option<TcpListener>,
-    /// The HTTP API.
-    pub http: Option<TcpListener>,
-    /// The schema registry.
-    pub registry: Option<TcpListener>,
-}
-
-impl Listeners {
-    /// Binds every door that is on.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] naming the door and its address when it is taken or not this machine's.
-    pub async fn bind(config: &Config) -> Result<Self> {
-        Ok(Self {
-            kafka: bind("kafka", &config.kafka).await?,
-            postgres: bind("postgres", &config.postgres).await?,
-            http: bind("http", &config.http).await?,
-            registry: bind("registry", &config.registry).await?,
-        })
-    }
-
-    /// Where they are, with the ports that the system chose.
-    pub fn open_doors(&self) -> OpenDoors {
-        let at = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
-        OpenDoors {
-            kafka: at(&self.kafka),
-            postgres: at(&self.postgres),
-            http: at(&self.http),
-            registry: at(&self.registry),
-            pid: std::process::id(),
-        }
-    }
-}
-
-async fn bind(name: &str, door: &Door) -> Result<Option<TcpListener>> {
+/// Binds a door; `None` when it is off. `name` is its setting.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming the door and its address when it is taken or not this machine's.
+pub async fn bind(name: &str, door: &Door) -> Result<Option<TcpListener>> {
     let Some(address) = door.address() else { return Ok(None) };
     let error = match TcpListener::bind((address.host.as_str(), address.port)).await {
         Ok(listener) => return Ok(Some(listener)),

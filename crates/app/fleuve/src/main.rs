@@ -4,6 +4,9 @@
 //! settings, `cli` the commands. The commands other than `serve` are ordinary clients: they reach a server over HTTP or the Kafka
 //! protocol and never open its data.
 
+// A program exports nothing, so `pub` here only means "for the other modules".
+#![allow(unreachable_pub)]
+
 mod cli;
 mod config;
 mod data_folder;

@@ -88,8 +88,6 @@ settings! {
             => "The most input that one epoch takes in from the log.";
         checkpoint_interval_ms: u64, values::millis, "ms", "5000"
             => "Time between checkpoints while something changes. A restart repeats at most this much work.";
-        checkpoint_bytes: u64, values::bytes, "bytes", "268435456"
-            => "Input after which a checkpoint is made before its time.";
     }
     "Limits" {
         max_connections: usize, values::count, "connections", "1024"
@@ -98,8 +96,6 @@ settings! {
             => "The largest request of a Kafka client.";
         fetch_max_bytes: u64, values::bytes, "bytes", "57671680"
             => "The most that one answer to a Kafka consumer carries.";
-        http_body_max_bytes: u64, values::bytes, "bytes", "67108864"
-            => "The largest body of an HTTP request.";
     }
     "Running" {
         log_level: String, values::log_level, "level or filter", "info"

@@ -51,7 +51,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 fn an_unknown_name_is_an_error_that_names_the_near_one() {
     assert!(failure("shard = 2", &[], &[]).contains("did you mean 'shards'?"));
     assert!(failure("", &[("FLEUVE_POSTGRESS", "x")], &[]).contains("did you mean 'FLEUVE_POSTGRES'?"));
-    assert!(failure("", &[], &[flag("check_point_bytes", "1")]).contains("did you mean 'checkpoint_bytes'?"));
+    assert!(failure("", &[], &[flag("segmentbytes", "1")]).contains("did you mean 'segment_bytes'?"));
     assert!(failure("zzzzqqqq = 1", &[], &[]).contains("fleuve config"));
 }
 
