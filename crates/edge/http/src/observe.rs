@@ -1,0 +1,127 @@
+//! What the platform says about itself. The app implements [`Observe`]; the status page and `fleuve status` read it.
+
+use serde::{Deserialize, Serialize};
+
+/// How the platform is doing. All calls answer from memory, at once.
+pub trait Observe: Send + Sync + 'static {
+    /// True once all doors serve and views are caught up with what was there at the start.
+    fn ready(&self) -> bool;
+    /// Everything there is to see.
+    fn status(&self) -> StatusReport;
+    /// The same and more as numbers, in Prometheus' text format (0.0.4).
+    fn metrics(&self) -> String;
+}
+
+/// Answer of `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The process.
+    pub server: ServerReport,
+    /// By name.
+    pub streams: Vec<StreamReport>,
+    /// By name.
+    pub views: Vec<ViewReport>,
+    /// By name.
+    pub sources: Vec<ConnectorReport>,
+    /// By name.
+    pub sinks: Vec<ConnectorReport>,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Version of Fleuve.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// The epoch that queries see.
+    pub epoch: u64,
+    /// Where the data is.
+    pub data_dir: String,
+    /// The doors that are open.
+    pub doors: Vec<DoorReport>,
+}
+
+/// One door.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DoorReport {
+    /// `kafka`, `postgres`, `http`, `registry`
+    pub name: String,
+    /// `host:port`
+    pub address: String,
+}
+
+/// One stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamReport {
+    /// `namespace.name`, or only the name in `public`.
+    pub name: String,
+    /// The durable id, also the Kafka topic id.
+    pub id: String,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Records that are there.
+    pub records: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Records per second, lately.
+    pub records_per_s: f64,
+    /// Records that could not be read as rows.
+    pub dead_letters: u64,
+    /// The stream that holds them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_letter_stream: Option<String>,
+    /// Records older than this go; absent keeps them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retention_ms: Option<i64>,
+    /// A partition larger than this loses its oldest records; absent is no limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retention_bytes: Option<i64>,
+}
+
+/// One view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ViewReport {
+    /// `namespace.name`, or only the name in `public`.
+    pub name: String,
+    /// `running`, `catching up`, `stopped`, `failed`
+    pub state: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Rows of the answer.
+    pub rows: u64,
+    /// Bytes of its state.
+    pub state_bytes: u64,
+    /// The epoch that it shows.
+    pub epoch: u64,
+    /// Records of its inputs that are not in it yet.
+    pub lag_records: u64,
+    /// Input rows per second, lately.
+    pub rows_per_s: f64,
+    /// Its statement.
+    pub sql: String,
+}
+
+/// One source or sink.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectorReport {
+    /// `namespace.name`, or only the name in `public`.
+    pub name: String,
+    /// For a sink: the view it reads.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<String>,
+    /// The stream that it writes.
+    pub into: String,
+    /// `file`, `stream`, ...
+    pub connector: String,
+    /// `running`, `done`, `stopped`, `failed`
+    pub state: String,
+    /// Where it stands, in its own words.
+    pub position: String,
+    /// Records that it brought or took.
+    pub records: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}

@@ -1,0 +1,41 @@
+//! What the routes ask of SQL.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleuve_sql::{Applied, Backend, Outcome, ProjectFile, Session, Subscription};
+use fleuve_types::{Error, Result};
+
+/// SQL as the routes use it: [`Sessions`] in the server, a made-up one in tests.
+#[async_trait]
+pub trait Sql: Send + Sync + 'static {
+    /// Runs the statements of a text in a session of their own.
+    async fn execute(&self, sql: &str) -> Result<Vec<Outcome>>;
+    /// Makes the platform hold what the files declare.
+    async fn apply(&self, files: &[ProjectFile], dry_run: bool) -> Result<Vec<Applied>>;
+    /// The changes of a view or stream.
+    async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription>;
+}
+
+/// A new session for each request.
+pub struct Sessions(pub Arc<dyn Backend>);
+
+#[async_trait]
+impl Sql for Sessions {
+    async fn execute(&self, sql: &str) -> Result<Vec<Outcome>> {
+        Session::new(self.0.clone()).execute(sql).await
+    }
+
+    async fn apply(&self, files: &[ProjectFile], dry_run: bool) -> Result<Vec<Applied>> {
+        Session::new(self.0.clone()).apply(files, dry_run).await
+    }
+
+    async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription> {
+        let objects = self.0.objects();
+        let object = objects.get(namespace, name).ok_or_else(|| {
+            Error::not_found(format!("there is no view or stream \"{namespace}.{name}\""))
+                .hint("SHOW VIEWS and SHOW STREAMS list them; names are lower case unless they were quoted")
+        })?;
+        self.0.subscribe(object.object.id).await
+    }
+}
