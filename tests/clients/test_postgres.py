@@ -82,7 +82,7 @@ def test_queries_over_streams_and_views(db, shop):
     assert rows == [(1, 2), (2, 1), (3, 2)]
     cursor = db.execute(f"SELECT * FROM {orders} ORDER BY id")
     assert [c.name for c in cursor.description] == ["id", "customer", "amount", "at"]
-    assert [c.type_display for c in cursor.description][:3] == ["int8", "text", "numeric(12, 2)"]
+    assert [c.type_display for c in cursor.description][:3] == ["int8", "text", "numeric(12,2)"]
     assert cursor.fetchone() == (1, "ann", decimal.Decimal("10.50"), dt.datetime(2024, 5, 1, 10, 0))
     assert cursor.statusmessage == "SELECT 3"
 
@@ -105,7 +105,7 @@ VALUES = [
     ("timestamptz", dt.datetime(2024, 2, 29, 12, 30, 45, 123456, tzinfo=dt.timezone(dt.timedelta(hours=2)))),
     ("interval", dt.timedelta(days=3, hours=4, microseconds=5)),
     ("list", [1, None, 3]),
-    ("list", ["a", 'b"\\,{}', None, "", "NULL"]),
+    ("texts", ["a", 'b"\\,{}', None, "", "NULL"]),
     ("list", [1.5, -2.0]),
     ("list", [True, False]),
     ("list", [dt.date(2020, 1, 1), None]),
@@ -116,9 +116,8 @@ VALUES = [
 @pytest.mark.parametrize("placeholder", ["%s", "%b", "%t"])
 @pytest.mark.parametrize("kind,value", VALUES, ids=[f"{k}-{i}" for i, (k, _) in enumerate(VALUES)])
 def test_every_type_comes_back(db, kind, value, placeholder, binary_out):
-    cast = "::text" if kind == "text" else ""
-    if placeholder == "%t" and kind in ("interval", "list", "time"):
-        cast = {"interval": "::interval", "time": "::time"}.get(kind, cast)
+    # Texts have no type of their own in psycopg, so a list of them has none either.
+    cast = {"text": "::text", "texts": "::text[]"}.get(kind, "")
     cursor = db.cursor(binary=binary_out)
     got = cursor.execute(f"SELECT {placeholder}{cast}", [value]).fetchone()[0]
     assert got == value
@@ -132,7 +131,7 @@ def test_parameters_in_conditions(db, shop, placeholder):
     p = placeholder
 
     def ids(where, *values):
-        return [r[0] for r in db.execute(f"SELECT id FROM {orders} WHERE {where} ORDER BY id", values).fetchall()]
+        return sorted(r[0] for r in db.execute(f"SELECT id FROM {orders} WHERE {where}", values).fetchall())
 
     assert ids(f"id = {p}", 2) == [2]
     assert ids(f"id IN ({p}, {p})", 1, 3) == [1, 3]
@@ -214,7 +213,7 @@ def test_several_statements_at_once(db):
     assert cursor.fetchall() == [(1,)]
     assert cursor.nextset() and cursor.fetchall() == [(2, "x;y")]
     assert not cursor.nextset()
-    assert db.execute("").statusmessage is None or True
+    assert db.execute("").statusmessage in (None, "")
     with pytest.raises(psycopg.errors.SyntaxError):
         db.execute("SELECT %s; SELECT 2", [1])
 
@@ -262,7 +261,7 @@ def test_cursors_move_forward():
             cursor.execute("SELECT value FROM generate_series(1, 1050)")
             assert [r[0] for r in cursor] == list(range(1, 1051))
         with c.cursor(name="steps") as cursor:
-            cursor.execute("SELECT value FROM generate_series(1, 10)")
+            cursor.execute("SELECT value FROM generate_series(1, 20) WHERE value <= %s", [10])
             assert cursor.fetchmany(3) == [(1,), (2,), (3,)]
             assert cursor.fetchone() == (4,)
             assert len(cursor.fetchall()) == 6
@@ -452,14 +451,15 @@ def test_sqlalchemy_reads_tables(engine, shop):
         assert [tuple(r) for r in c.execute(joined.order_by(table.c.id)).fetchall()] == [(1, 2), (2, 1), (3, 2)]
         assert c.execute(sa.select(sa.func.sum(table.c.amount))).scalar() is not None
         assert c.execute(sa.text("SELECT :a + 1"), {"a": 41}).scalar() == 42
-        streamed = c.execution_options(stream_results=True).execute(sa.text("SELECT value FROM generate_series(1, 2500)"))
+        many = sa.text("SELECT value FROM generate_series(1, 3000) WHERE value <= :most")
+        streamed = c.execution_options(stream_results=True).execute(many, {"most": 2500})
         assert sum(1 for _ in streamed) == 2500
         with c.begin_nested():
             c.execute(sa.text("SELECT 1"))
 
 
 def test_identifiers_are_quoted(db):
-    name = f"Order {uuid.uuid4().hex[:6]}"
+    name = f"Order-{uuid.uuid4().hex[:6]}"
     db.execute(sql.SQL("CREATE STREAM {} (\"Some Id\" BIGINT) WITH (format = 'json')").format(sql.Identifier(name)))
     try:
         cursor = db.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))

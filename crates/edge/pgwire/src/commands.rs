@@ -1,14 +1,16 @@
 //! The commands that the door answers itself.
 
+use std::sync::Arc;
+
 use datafusion::common::ParamValues;
 
 use crate::cancel::Guard;
 use crate::connection::{Answered, Connection};
-use crate::error::{PgError, PgResult, Place, code};
+use crate::error::{PgError, PgResult, code};
 use crate::extended::{MAX_PORTALS, Portal};
 use crate::settings::SetDone;
 use crate::sql::{Command, Fetch, SetValue};
-use crate::statement::{Answer, Rows, text_batch};
+use crate::statement::{Answer, Rows, Statement, text_batch};
 use crate::types;
 use crate::wire::Column;
 
@@ -75,7 +77,8 @@ impl Connection {
                 tag("DEALLOCATE ALL")
             }
             Command::Unlisten => tag("UNLISTEN"),
-            Command::Declare { name, query, hold } => return self.declare(name, &query, hold, guard).await,
+            // Planned with its query: see `Body::Cursor`.
+            Command::Declare { .. } => Err(PgError::error(code::INTERNAL, "a cursor without its query")),
             Command::Fetch { name, count, skip } => return self.fetch(&name, count, skip, guard).await,
             Command::CloseCursor(Some(name)) => match self.portals.remove(&name) {
                 Some(_) => tag("CLOSE CURSOR"),
@@ -131,34 +134,27 @@ impl Connection {
         Ok(Answer::Rows(Rows::ready(text_batch(&columns, vec![names, values, descriptions])?, "SHOW")))
     }
 
-    async fn declare(&mut self, name: String, query: &str, hold: bool, guard: &mut Guard) -> Answered<Answer> {
+    pub(crate) fn declare(
+        &mut self,
+        name: &str,
+        hold: bool,
+        of: &Arc<Statement>,
+        parameters: ParamValues,
+    ) -> PgResult<Answer> {
         if self.transaction.is_idle() && !hold {
             let message = "DECLARE CURSOR can only be used in transaction blocks";
             return Err(PgError::error(code::NO_ACTIVE_TRANSACTION, message)
-                .hint("BEGIN first, or DECLARE ... CURSOR WITH HOLD")
-                .into());
+                .hint("BEGIN first, or DECLARE ... CURSOR WITH HOLD"));
         }
-        if self.portals.contains_key(&name) {
-            return Err(PgError::error(code::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")).into());
+        if self.portals.contains_key(name) {
+            return Err(PgError::error(code::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
         }
         if self.portals.len() >= MAX_PORTALS {
             let message = format!("a session has at most {MAX_PORTALS} open cursors");
-            return Err(PgError::error(code::CONFIGURATION_LIMIT, message).into());
+            return Err(PgError::error(code::CONFIGURATION_LIMIT, message));
         }
-        let runner = self.runner.clone();
-        let settings = self.settings.clone();
-        let planned = runner.plan(query, Vec::new(), |n| settings.knows(n), Place::nowhere());
-        let statement = self.io.watch(guard, planned).await??;
-        if statement.columns.is_none() || !statement.parameter_oids().is_empty() {
-            return Err(PgError::error(
-                code::SYNTAX_ERROR,
-                "a cursor needs a query that gives rows, without parameters",
-            )
-            .into());
-        }
-        let parameters = ParamValues::List(Vec::new());
-        self.portals.insert(name, Portal::new(std::sync::Arc::new(statement), parameters, Vec::new(), hold));
-        Ok(tag("DECLARE CURSOR")?)
+        self.portals.insert(name.to_string(), Portal::new(of.clone(), parameters, Vec::new(), hold));
+        tag("DECLARE CURSOR")
     }
 
     /// The columns that `FETCH` will give.

@@ -92,8 +92,8 @@ impl Connection {
             io,
             shared,
             key,
-            settings,
-            runner: Runner { session: Arc::new(session), catalog, counters },
+            settings: settings.clone(),
+            runner: Runner { session: Arc::new(session), catalog, settings, counters },
             transaction: Transaction::default(),
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -251,12 +251,11 @@ impl Connection {
         place: Place,
         guard: &mut Guard,
     ) -> Answered<Statement> {
-        let settings = self.settings.clone();
         let runner = self.runner.clone();
         if self.transaction.is_failed() && !crate::sql::command(sql)?.is_some_and(|c| c.ends_transaction()) {
             return Err(PgError::in_failed_transaction().into());
         }
-        let planned = runner.plan(sql, declared, |name| settings.knows(name), place);
+        let planned = runner.plan(sql, declared, place);
         let mut statement = self.io.watch(guard, planned).await??;
         if let Body::Command(command) = &statement.body
             && let Some(columns) = self.cursor_columns(command)
@@ -280,6 +279,7 @@ impl Connection {
         match &statement.body {
             Body::Empty => return Ok(Answer::Empty),
             Body::Command(command) => return self.command(command.clone(), guard).await,
+            Body::Cursor { name, hold, of } => return Ok(self.declare(name, *hold, of, parameters)?),
             Body::Platform(_) | Body::Catalog(_) => {}
         }
         let changes = statement.changes;

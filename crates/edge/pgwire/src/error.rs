@@ -166,6 +166,11 @@ impl Place {
         Self { query: self.query.clone(), offset }
     }
 
+    /// A part of the statement that starts so many characters into it.
+    pub(crate) fn inside(&self, characters: u64) -> Self {
+        self.at(self.offset + characters)
+    }
+
     /// The character, from 1, of a place given relative to the statement.
     fn position(&self, at: &Location) -> Option<u64> {
         if at.file.is_some() || at.line == 0 || at.column == 0 {

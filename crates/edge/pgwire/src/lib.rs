@@ -30,6 +30,7 @@ mod encode;
 mod error;
 mod extended;
 mod io;
+mod placeholders;
 mod server;
 mod settings;
 mod sql;

@@ -39,7 +39,7 @@ impl Default for PgOptions {
             listen: "127.0.0.1:5433".to_string(),
             max_connections: 200,
             startup_timeout_ms: 10_000,
-            max_message_bytes: 64 * 1024 * 1024,
+            max_message_bytes: 16 * 1024 * 1024,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::counters::{Open, PgCounters};
 use crate::decode::Parameter;
 use crate::encode::BatchEncoder;
 use crate::error::{PgError, PgResult, Place, code};
+use crate::placeholders;
+use crate::settings::Settings;
 use crate::sql::{Command, command, tokens};
 use crate::types;
 use crate::wire::Column;
@@ -31,6 +33,12 @@ const MAX_COLUMNS: usize = 16_384;
 pub(crate) enum Body {
     Empty,
     Command(Command),
+    /// `DECLARE name CURSOR FOR` a query.
+    Cursor {
+        name: String,
+        hold: bool,
+        of: Arc<Statement>,
+    },
     Platform(Arc<Prepared>),
     Catalog(Arc<CatalogQuery>),
 }
@@ -102,27 +110,33 @@ impl Statement {
 pub(crate) struct Runner {
     pub(crate) session: Arc<Session>,
     pub(crate) catalog: PgCatalog,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) counters: Arc<PgCounters>,
 }
 
 impl Runner {
-    /// Plans the one statement in `sql`, which stands at `place`. `known_setting` tells which `SHOW` is the door's own.
-    pub(crate) async fn plan(
-        &self,
-        sql: &str,
-        declared: Vec<u32>,
-        known_setting: impl Fn(&str) -> bool,
-        place: Place,
-    ) -> PgResult<Statement> {
+    /// Plans the one statement in `sql`, which stands at `place`.
+    pub(crate) async fn plan(&self, sql: &str, declared: Vec<u32>, place: Place) -> PgResult<Statement> {
         match command(sql)? {
-            Some(Command::Show(name)) if !known_setting(&name) => {}
+            // `SHOW STREAMS` and the like are the platform's.
+            Some(Command::Show(name)) if !self.settings.knows(&name) => {}
+            Some(Command::Declare { name, query, offset, hold }) => {
+                let place = place.inside(offset);
+                let of = Arc::new(Box::pin(self.plan(&query, declared, place)).await?);
+                if of.columns.is_none() {
+                    return Err(PgError::error(code::SYNTAX_ERROR, "a cursor needs a query that gives rows"));
+                }
+                let (declared, parameter_types) = (of.declared.clone(), of.parameter_types.clone());
+                let body = Body::Cursor { name, hold, of };
+                return Ok(Statement { declared, parameter_types, ..Statement::of(body, None) });
+            }
             Some(c) => {
                 let columns = command_columns(&c);
                 return Ok(Statement { verb: "SHOW", ..Statement::of(Body::Command(c), columns) });
             }
             None => {}
         }
-        let hints: Vec<Option<DataType>> = declared.iter().map(|oid| types::parameter_type(*oid)).collect();
+        let mut hints: Vec<Option<DataType>> = declared.iter().map(|oid| types::parameter_type(*oid)).collect();
         let from_fleuve = |e: Error| PgError::from_fleuve(e, &place);
         if looks_like_catalog_query(sql)
             && let Some(found) = CatalogQuery::plan(&self.catalog, &self.session, sql, &hints).await?
@@ -133,14 +147,31 @@ impl Runner {
             return Ok(Statement { declared, parameter_types, place, ..Statement::of(body, columns) });
         }
         let mut parsed = self.session.parse(sql).map_err(from_fleuve)?;
-        let Some(first) = parsed.pop() else { return Ok(Statement::empty()) };
+        let Some(mut first) = parsed.pop() else { return Ok(Statement::empty()) };
         if !parsed.is_empty() {
             return Err(PgError::error(
                 code::SYNTAX_ERROR,
                 "cannot insert multiple commands into a prepared statement",
             ));
         }
-        let prepared = self.session.prepare(first, &hints).await.map_err(from_fleuve)?;
+        let parameters = first.parameters();
+        if parameters > placeholders::MAX_PARAMETERS {
+            let message = format!("a statement has at most {} parameters", placeholders::MAX_PARAMETERS);
+            return Err(PgError::error(code::PROGRAM_LIMIT, message));
+        }
+        if let Some(query) = first.query_mut() {
+            placeholders::take_cast_types(query, &mut hints);
+        }
+        let mut prepared = self.session.prepare(first, &hints).await.map_err(from_fleuve)?;
+        if parameters > 0 {
+            let mut typed = prepared.statement().clone();
+            let types: Vec<DataType> = prepared.parameter_types().to_vec();
+            if let Some(query) = typed.query_mut() {
+                placeholders::cast_all(query, &types);
+                let hints: Vec<Option<DataType>> = types.into_iter().map(Some).collect();
+                prepared = self.session.prepare(typed, &hints).await.map_err(from_fleuve)?;
+            }
+        }
         let columns = prepared.schema().map(|s| checked_columns(&s)).transpose()?;
         let (verb, changes) = verb(sql);
         let parameter_types = prepared.parameter_types().to_vec();
@@ -159,7 +190,7 @@ impl Runner {
                 let rows = query.run(&self.catalog, &self.session, parameters).await?;
                 Outcome::Rows { schema: query.schema(), rows }
             }
-            Body::Empty | Body::Command(_) => {
+            Body::Empty | Body::Command(_) | Body::Cursor { .. } => {
                 return Err(PgError::error(code::INTERNAL, "not a statement of the platform"));
             }
         };

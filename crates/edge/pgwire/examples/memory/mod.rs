@@ -30,7 +30,7 @@ struct State {
     watchers: Vec<(ObjectId, mpsc::Sender<Result<ChangeSet>>)>,
 }
 
-pub struct Memory {
+pub(crate) struct Memory {
     me: Weak<Memory>,
     state: Mutex<State>,
     /// Changes run one after the other.
@@ -38,7 +38,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new_cyclic(|me| Self { me: me.clone(), state: Mutex::default(), turn: tokio::sync::Mutex::default() })
     }
 

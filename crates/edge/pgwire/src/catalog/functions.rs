@@ -235,6 +235,7 @@ fn fixed() -> Vec<ScalarUDF> {
             let sizes = sizes.as_primitive::<arrow::datatypes::Int64Type>();
             Ok(Arc::new(sizes.iter().map(|s| s.map(|s| format!("{s} bytes"))).collect::<StringArray>()))
         }),
+        function("json_build_object", DataType::Utf8, json_build_object),
         constant("txid_current", ScalarValue::Int64(Some(1))),
         constant("pg_my_temp_schema", ScalarValue::Int32(Some(0))),
         constant("pg_char_to_encoding", ScalarValue::Int32(Some(6))),
@@ -287,6 +288,46 @@ fn fixed() -> Vec<ScalarUDF> {
         all.push(constant(name, ScalarValue::Int64(Some(0))));
     }
     all
+}
+
+/// `json_build_object(name, value, ...)`
+fn json_build_object(args: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let mut columns = Vec::with_capacity(args.len());
+    for (i, arg) in args.iter().enumerate() {
+        let bare = i % 2 == 1 && (arg.data_type().is_numeric() || *arg.data_type() == DataType::Boolean);
+        columns.push((texts(args, i)?, bare));
+    }
+    let objects = (0..rows).map(|row| {
+        let mut out = String::from("{");
+        for (i, (values, bare)) in columns.iter().enumerate() {
+            out.push_str(match i {
+                0 => "",
+                i if i % 2 == 1 => " : ",
+                _ => ", ",
+            });
+            match (values.is_null(row), bare) {
+                (true, _) => out.push_str("null"),
+                (false, true) => out.push_str(values.value(row)),
+                (false, false) => json_text(&mut out, values.value(row)),
+            }
+        }
+        out.push('}');
+        Some(out)
+    });
+    Ok(Arc::new(objects.collect::<StringArray>()))
+}
+
+fn json_text(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
 }
 
 /// Type ids by the names that clients look up; extension types (`hstore`, `geometry`) are not there, and that is the answer.

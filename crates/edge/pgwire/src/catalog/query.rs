@@ -1,22 +1,23 @@
 //! The queries of psql, drivers and BI tools over `pg_catalog`. They use PostgreSQL's own operators, casts and collations,
 //! so they go through the rewriter of `datafusion-pg-catalog` before DataFusion plans them.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ParamValues;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::Statement;
-use datafusion_pg_catalog::sql::parser::PostgresCompatibilityParser;
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use fleuve_sql::{RowStream, Session};
 use futures::StreamExt;
 
 use super::PgCatalog;
+use super::rewrite::{column_names, finds_nothing, rewrite};
 use crate::error::{PgError, PgResult, Place, code};
+use crate::placeholders;
 use crate::sql::{TokenKind, tokens};
 
 /// True for a query that reads `pg_catalog` or uses what only PostgreSQL's own clients write.
@@ -56,7 +57,8 @@ pub(crate) fn looks_like_catalog_query(sql: &str) -> bool {
 /// A catalog query, planned.
 #[derive(Clone, Debug)]
 pub(crate) struct CatalogQuery {
-    statement: Box<Statement>,
+    /// `None` for a query that cannot find anything and could not be planned.
+    query: Option<Box<Query>>,
     schema: SchemaRef,
     pub(crate) parameter_types: Vec<DataType>,
 }
@@ -75,30 +77,45 @@ impl CatalogQuery {
         declared: &[Option<DataType>],
     ) -> PgResult<Option<Self>> {
         let Ok(mut statements) = parser().parse(sql) else { return Ok(None) };
-        if statements.len() != 1 || !matches!(statements[0], Statement::Query(_)) {
+        if statements.len() != 1 {
             return Ok(None);
         }
-        let statement = Box::new(statements.remove(0));
+        let Statement::Query(mut query) = statements.remove(0) else { return Ok(None) };
         let context = context(catalog, session)?;
-        let plan = plan(&context, &statement, &[]).await.map_err(|e| error(&e))?;
-        let count = count_parameters(&plan).max(declared.len());
-        let parameter_types: Vec<DataType> = if count == 0 {
-            Vec::new()
-        } else {
-            let inferred = plan.get_parameter_types().unwrap_or_default();
-            (0..count)
-                .map(|i| {
-                    let inferred = inferred.get(&format!("${}", i + 1)).cloned().flatten();
-                    declared.get(i).cloned().flatten().or(inferred).unwrap_or(DataType::Utf8)
-                })
-                .collect()
-        };
-        let plan = match count {
-            0 => plan,
-            _ => self::plan(&context, &statement, &parameter_types).await.map_err(|e| error(&e))?,
-        };
-        let schema = std::sync::Arc::new(plan.schema().as_arrow().clone());
-        Ok(Some(Self { statement, schema, parameter_types }))
+        // Counted before the rewriting, which may leave some out.
+        let count = placeholders::highest(&query);
+        if count > placeholders::MAX_PARAMETERS {
+            return Ok(None);
+        }
+        let mut types = declared.to_vec();
+        placeholders::take_cast_types(&query, &mut types);
+        rewrite(&mut query);
+        if count > 0 {
+            types.resize(count, None);
+            if types.contains(&None) {
+                let open = plan(&context, &query).await;
+                let inferred = open.and_then(|p| p.get_parameter_types()).unwrap_or_default();
+                for (i, t) in types.iter_mut().enumerate().filter(|(_, t)| t.is_none()) {
+                    *t = inferred.get(&format!("${}", i + 1)).cloned().flatten();
+                }
+            }
+        }
+        let parameter_types: Vec<DataType> =
+            types.into_iter().take(count).map(|t| t.unwrap_or(DataType::Utf8)).collect();
+        placeholders::cast_all(&mut query, &parameter_types);
+        match plan(&context, &query).await {
+            Ok(planned) => {
+                let schema = Arc::new(planned.schema().as_arrow().clone());
+                Ok(Some(Self { query: Some(query), schema, parameter_types }))
+            }
+            Err(e) => match column_names(&query).filter(|_| finds_nothing(&query)) {
+                Some(names) => {
+                    let fields: Vec<Field> = names.iter().map(|n| Field::new(n, DataType::Utf8, true)).collect();
+                    Ok(Some(Self { query: None, schema: Arc::new(Schema::new(fields)), parameter_types }))
+                }
+                None => Err(error(&e)),
+            },
+        }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -112,10 +129,11 @@ impl CatalogQuery {
         session: &Session,
         parameters: ParamValues,
     ) -> PgResult<RowStream> {
+        let Some(query) = &self.query else { return Ok(Box::pin(futures::stream::empty())) };
         let context = context(catalog, session)?;
-        let mut plan = plan(&context, &self.statement, &self.parameter_types).await.map_err(|e| error(&e))?;
+        let mut plan = plan(&context, query).await.map_err(|e| error(&e))?;
         if !self.parameter_types.is_empty() {
-            plan = plan.replace_params_with_values(&parameters).map_err(|e| error(&e))?;
+            plan = plan.with_param_values(parameters).map_err(|e| error(&e))?;
         }
         let frame = context.execute_logical_plan(plan).await.map_err(|e| error(&e))?;
         let rows = frame.execute_stream().await.map_err(|e| error(&e))?;
@@ -127,59 +145,9 @@ fn context(catalog: &PgCatalog, session: &Session) -> PgResult<SessionContext> {
     catalog.prepare_context(session.session_context()).map_err(|e| error(&e))
 }
 
-async fn plan(
-    context: &SessionContext,
-    statement: &Statement,
-    parameter_types: &[DataType],
-) -> Result<LogicalPlan, DataFusionError> {
-    let state = context.state();
-    let plain = DfStatement::Statement(Box::new(statement.clone()));
-    let plan = state.statement_to_plan(plain).await;
-    if parameter_types.is_empty() {
-        return plan;
-    }
-    // Placeholders whose type nothing tells take the declared one.
-    with_types(plan?, parameter_types)
-}
-
-/// Gives placeholders their types and brings the schemas above them up to date.
-fn with_types(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan, DataFusionError> {
-    let typed = plan.transform_up(|node| {
-        let node = node.map_expressions(|expr| {
-            expr.transform_up(|e| match e {
-                Expr::Placeholder(mut p) => {
-                    let number: usize = p.id.trim_start_matches('$').parse().unwrap_or(0);
-                    match number.checked_sub(1).and_then(|i| types.get(i)) {
-                        Some(t) => {
-                            p.field = Some(std::sync::Arc::new(Field::new("", t.clone(), true)));
-                            Ok(datafusion::common::tree_node::Transformed::yes(Expr::Placeholder(p)))
-                        }
-                        None => Ok(datafusion::common::tree_node::Transformed::no(Expr::Placeholder(p))),
-                    }
-                }
-                other => Ok(datafusion::common::tree_node::Transformed::no(other)),
-            })
-        })?;
-        node.map_data(LogicalPlan::recompute_schema)
-    })?;
-    Ok(typed.data)
-}
-
-fn count_parameters(plan: &LogicalPlan) -> usize {
-    let mut highest = 0;
-    // The closures cannot fail.
-    let _ = plan.apply_with_subqueries(|node| {
-        let _ = node.apply_expressions(|expr| {
-            expr.apply(|e| {
-                if let Expr::Placeholder(p) = e {
-                    highest = highest.max(p.id.trim_start_matches('$').parse().unwrap_or(0));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        });
-        Ok(TreeNodeRecursion::Continue)
-    });
-    highest
+async fn plan(context: &SessionContext, query: &Query) -> Result<LogicalPlan, DataFusionError> {
+    let statement = Statement::Query(Box::new(query.clone()));
+    context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await
 }
 
 fn message(e: &DataFusionError) -> String {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::error::Result;
 
@@ -110,6 +112,13 @@ impl Table {
         self.texts(name, std::iter::repeat_n(None::<&str>, n))
     }
 
+    /// Lists of texts, all NULL.
+    fn no_list(mut self, name: &'static str) -> Self {
+        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+        self.columns.push((name, new_null_array(&list, self.rows)));
+        self
+    }
+
     fn real(mut self, name: &'static str, value: f32) -> Self {
         self.columns.push((name, Arc::new(Float32Array::from_value(value, self.rows))));
         self
@@ -130,7 +139,7 @@ fn pg_namespace(relations: &Relations) -> Table {
         .ints("oid", all.values().copied())
         .texts("nspname", all.keys().map(Some))
         .int("nspowner", OWNER_OID)
-        .null("nspacl")
+        .no_list("nspacl")
 }
 
 fn pg_class(relations: &Relations) -> Table {
@@ -167,8 +176,8 @@ fn pg_class(relations: &Relations) -> Table {
         .int("relrewrite", 0)
         .int("relfrozenxid", 0)
         .int("relminmxid", 0)
-        .null("relacl")
-        .null("reloptions")
+        .no_list("relacl")
+        .no_list("reloptions")
         .null("relpartbound")
 }
 
@@ -203,9 +212,9 @@ fn pg_attribute(relations: &Relations) -> Table {
         .bool("attislocal", true)
         .int("attinhcount", 0)
         .int("attcollation", 0)
-        .null("attacl")
-        .null("attoptions")
-        .null("attfdwoptions")
+        .no_list("attacl")
+        .no_list("attoptions")
+        .no_list("attfdwoptions")
         .null("attmissingval")
 }
 
@@ -227,7 +236,7 @@ fn pg_database() -> Table {
         .null("daticulocale")
         .null("daticurules")
         .null("datcollversion")
-        .null("datacl")
+        .no_list("datacl")
 }
 
 fn pg_description(relations: &Relations) -> Table {
@@ -284,7 +293,7 @@ fn pg_roles() -> Table {
         .null("rolpassword")
         .null("rolvaliduntil")
         .bool("rolbypassrls", false)
-        .null("rolconfig")
+        .no_list("rolconfig")
 }
 
 fn pg_user() -> Table {
@@ -297,7 +306,7 @@ fn pg_user() -> Table {
         .bool("usebypassrls", false)
         .null("passwd")
         .null("valuntil")
-        .null("useconfig")
+        .no_list("useconfig")
 }
 
 fn pg_settings(settings: &Settings) -> Table {

@@ -27,10 +27,11 @@ pub(crate) enum Command {
     /// `DEALLOCATE name`; `None` is `ALL`.
     Deallocate(Option<String>),
     Unlisten,
-    /// `DECLARE name CURSOR FOR query`
+    /// `DECLARE name CURSOR FOR query`; the query starts `offset` characters into the statement.
     Declare {
         name: String,
         query: String,
+        offset: u64,
         hold: bool,
     },
     Fetch {
@@ -234,7 +235,11 @@ fn declare(sql: &str, rest: &[Token<'_>]) -> PgResult<Command> {
     let after = &rest[cursor + 1..];
     let hold = matches!(after, [with, hold, ..] if with.is_word("with") && hold.is_word("hold"));
     let query = after.iter().find(|t| t.is_word("for")).ok_or_else(|| syntax("DECLARE name CURSOR FOR query"))?;
-    Ok(Command::Declare { name, query: sql[query.start + 3..].trim().to_string(), hold })
+    let before = query.start + query.text.len();
+    let rest = &sql[before..];
+    let blank = rest.len() - rest.trim_start().len();
+    let offset = sql[..before + blank].chars().count() as u64;
+    Ok(Command::Declare { name, query: rest.trim().to_string(), offset, hold })
 }
 
 fn fetch(rest: &[Token<'_>], skip: bool) -> PgResult<Command> {

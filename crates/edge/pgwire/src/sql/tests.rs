@@ -68,7 +68,7 @@ fn settings_are_read_in_all_their_spellings() {
 fn cursors_are_read() {
     assert_eq!(
         known("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR select 1"),
-        Command::Declare { name: "c".into(), query: "select 1".into(), hold: true }
+        Command::Declare { name: "c".into(), query: "select 1".into(), offset: 43, hold: true }
     );
     assert_eq!(
         known("FETCH FORWARD 10 FROM c"),
