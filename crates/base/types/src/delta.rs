@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 
@@ -78,10 +78,7 @@ impl Delta {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(indices.len()));
         let batch = RecordBatch::try_new_with_options(self.batch.schema(), columns, &options)
             .map_err(|e| Error::bug(e.to_string()))?;
-        let weights = self
-            .weights
-            .as_ref()
-            .map(|w| indices.values().iter().map(|i| w[*i as usize]).collect());
+        let weights = self.weights.as_ref().map(|w| indices.values().iter().map(|i| w[*i as usize]).collect());
         Ok(Self { batch, weights })
     }
 }

@@ -26,10 +26,7 @@ impl Frontier {
 
     /// True when every partition of `other` is at or before this frontier.
     pub fn covers(&self, other: &Frontier) -> bool {
-        other
-            .offsets
-            .iter()
-            .all(|(k, v)| *v <= self.offsets.get(k).copied().unwrap_or(0))
+        other.offsets.iter().all(|(k, v)| *v <= self.offsets.get(k).copied().unwrap_or(0))
     }
 
     /// A canonical binary form (for the epoch journal): count, then stream id, partition, offset, big endian.
@@ -56,10 +53,7 @@ impl Frontier {
             let (id, r) = rest.split_first_chunk::<16>()?;
             let (p, r) = r.split_first_chunk::<4>()?;
             let (o, r) = r.split_first_chunk::<8>()?;
-            frontier.offsets.insert(
-                (ObjectId::from_bytes(*id), i32::from_be_bytes(*p)),
-                i64::from_be_bytes(*o),
-            );
+            frontier.offsets.insert((ObjectId::from_bytes(*id), i32::from_be_bytes(*p)), i64::from_be_bytes(*o));
             rest = r;
         }
         Some(frontier)

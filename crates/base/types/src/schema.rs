@@ -50,10 +50,8 @@ pub fn sql_type_name(t: &DataType) -> String {
             format!("{}[]", sql_type_name(f.data_type()))
         }
         DataType::Struct(fields) => {
-            let inner: Vec<_> = fields
-                .iter()
-                .map(|f| format!("{} {}", f.name(), sql_type_name(f.data_type())))
-                .collect();
+            let inner: Vec<_> =
+                fields.iter().map(|f| format!("{} {}", f.name(), sql_type_name(f.data_type()))).collect();
             format!("STRUCT<{}>", inner.join(", "))
         }
         DataType::Dictionary(_, v) => sql_type_name(v),

@@ -1,0 +1,22 @@
+//! The incremental engine: any SELECT kept up to date by computing changes from changes.
+//!
+//! Theory: DBSP (Budiu et al., VLDB 2023). Practice: vectorised Arrow, interpreted plans, DataFusion's planner and expressions.
+//!
+//! Invariants: the answer of a circuit is a function of the rows it was given, whatever the batching, the number of shards, or a
+//! restart in between; every change is a [`fleuve_types::Delta`]. All state here is *derived*: it can be thrown away and built
+//! again from the log. The engine must not know the log, the catalog, SQL text, or any wire; those are joined to it by the app.
+//! It does not promise an order of rows, nor that two runs fail at the same row.
+
+mod circuit;
+mod lower;
+mod operators;
+mod output;
+mod provider;
+mod run;
+mod state;
+
+pub use circuit::{Circuit, CircuitInput};
+pub use lower::{Relations, lower};
+pub use output::ViewSnapshot;
+pub use provider::ViewTable;
+pub use run::*;

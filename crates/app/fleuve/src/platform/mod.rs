@@ -1,14 +1,81 @@
-//! The running server.
+//! The running server: log, engine, catalog, registry and doors, joined together.
+//!
+//! [`Platform`] is what SQL and the doors stand on. It owns no state of its own: ground is the log, the catalog and the registry;
+//! the engine's state is derived.
 
-use fleuve_types::{Error, Result};
+mod apply;
+mod backend;
+mod dead;
+mod durable;
+mod observe;
+mod open;
+mod relations;
+mod serve;
+mod sink;
+mod source;
+mod stream;
+mod system;
+mod table;
+mod topics;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fleuve_catalog::Catalog;
+use fleuve_engine::Engine;
+use fleuve_formats::SchemaLookup;
+use fleuve_log::Log;
+use fleuve_registry::Registry;
+use fleuve_sql::ObjectSet;
+use fleuve_types::{Clock, ObjectId, Result};
+use parking_lot::RwLock;
+
+pub use serve::serve;
 
 use crate::config::Config;
-use crate::doors::OpenDoors;
+use observe::Rates;
+use source::RunningSource;
+use stream::StreamRelation;
 
-/// Runs the server until it is told to stop. `ready` is called once all doors serve.
-///
-/// # Errors
-/// A clear line when it cannot start.
-pub async fn serve(_config: Config, _ready: impl FnOnce(&OpenDoors)) -> Result<()> {
-    Err(Error::unsupported("the server is not wired yet"))
+/// The log is read in pieces of about this size.
+const READ_BYTES: usize = 4 << 20;
+
+/// Everything that runs, to be shared.
+pub struct Platform {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    log: Log,
+    catalog: Catalog,
+    registry: Registry,
+    engine: Engine,
+    objects: RwLock<Arc<ObjectSet>>,
+    streams: RwLock<HashMap<ObjectId, Arc<StreamRelation>>>,
+    sources: RwLock<HashMap<ObjectId, RunningSource>>,
+    /// One change of the catalog at a time.
+    changing: tokio::sync::Mutex<()>,
+    rates: Rates,
+    started_us: i64,
+}
+
+impl Platform {
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn object_set(&self) -> Arc<ObjectSet> {
+        self.objects.read().clone()
+    }
+
+    fn relation(&self, id: ObjectId) -> Option<Arc<StreamRelation>> {
+        self.streams.read().get(&id).cloned()
+    }
+}
+
+/// The registry, as decoders ask it.
+struct RegistryLookup(Registry);
+
+impl SchemaLookup for RegistryLookup {
+    fn schema_by_id(&self, id: u32) -> Result<Option<String>> {
+        Ok(i32::try_from(id).ok().and_then(|id| self.0.schema_by_id(id)))
+    }
 }

@@ -19,6 +19,10 @@ use super::dead::{BadRecord, DeadLetters};
 
 /// Records below this number are decoded on the calling thread.
 const PARALLEL_RECORDS: usize = 8_192;
+/// Values are decoded in pieces of at most this size.
+const PIECE_BYTES: usize = 32 << 20;
+/// A read takes at most this much of the log, whatever it was asked for.
+const READ_AT_MOST: usize = 64 << 20;
 /// Remembered ranges with bad records that the epoch loop has not passed yet.
 const REMEMBERED: usize = 64;
 
@@ -76,6 +80,11 @@ impl StreamRelation {
         })
     }
 
+    /// How its bytes become rows.
+    pub fn format(&self) -> &FormatSpec {
+        &self.format
+    }
+
     pub fn id(&self) -> ObjectId {
         self.id
     }
@@ -109,7 +118,9 @@ impl StreamRelation {
                     return Ok((vec![], to));
                 }
                 let again = start.max(from);
-                self.log.read(self.id, partition, again, max_bytes).map_err(|e| self.unreadable(partition, again, &e))?
+                self.log
+                    .read(self.id, partition, again, max_bytes)
+                    .map_err(|e| self.unreadable(partition, again, &e))?
             }
             Err(e) => return Err(self.unreadable(partition, from, &e)),
         };
@@ -149,16 +160,10 @@ impl StreamRelation {
         columns: &[usize],
     ) -> Result<DecodedRange> {
         use rayon::prelude::*;
-        let (records, next) = self.records(partition, from, to, max_bytes)?;
-        let threads = rayon::current_num_threads();
-        let piece = if records.len() < PARALLEL_RECORDS || threads == 1 {
-            records.len().max(1)
-        } else {
-            records.len().div_ceil(threads)
-        };
-        let pieces = records
-            .par_chunks(piece)
-            .map(|records| self.decode_piece(partition, records, columns))
+        let (records, next) = self.records(partition, from, to, max_bytes.min(READ_AT_MOST))?;
+        let pieces = pieces(&records)
+            .into_par_iter()
+            .map(|piece| self.decode_piece(partition, &records[piece], columns))
             .collect::<Result<Vec<_>>>()?;
         let mut range = DecodedRange { rows: vec![], bad: vec![], next };
         for (rows, bad) in pieces {
@@ -259,6 +264,26 @@ impl StreamRelation {
             .map_err(|e| Error::bug(e.to_string()))?;
         Ok((batch, kept))
     }
+}
+
+/// Records cut into pieces to decode: one for each core when there are many, none larger than a decoder takes.
+fn pieces(records: &[Record]) -> Vec<std::ops::Range<usize>> {
+    let threads = rayon::current_num_threads();
+    let most = if records.len() < PARALLEL_RECORDS { records.len() } else { records.len().div_ceil(threads) };
+    let mut out = vec![];
+    let (mut from, mut bytes) = (0, 0);
+    for (i, record) in records.iter().enumerate() {
+        let len = record.value.as_ref().map_or(0, Bytes::len);
+        if i > from && (i - from >= most || bytes + len > PIECE_BYTES) {
+            out.push(from..i);
+            (from, bytes) = (i, 0);
+        }
+        bytes += len;
+    }
+    if from < records.len() || records.is_empty() {
+        out.push(from..records.len());
+    }
+    out
 }
 
 fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {

@@ -1,0 +1,240 @@
+//! Changes of the catalog carried out: first decided and durable in the catalog, then made to run. What fails to run is taken back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleuve_catalog::{Changes, Command, Object};
+use fleuve_formats::FormatSpec;
+use fleuve_sql::{BoundObject, Change, ObjectSet, Spec};
+use fleuve_types::{Error, ObjectId, Result};
+
+use super::Platform;
+use super::open::Opener;
+use super::relations::{Declared, definition};
+use super::sink::mark_of;
+use super::source::RunningSource;
+
+impl Platform {
+    /// Applies changes, all or nothing.
+    pub(super) async fn change(self: &Arc<Self>, changes: Vec<Change>) -> Result<()> {
+        let _one = self.changing.lock().await;
+        let before = self.object_set();
+        self.check(&before, &changes)?;
+        let commands = changes.iter().map(command).collect();
+        let made = self.catalog.apply(commands).await?;
+        let after = Arc::new(with(&before, &changes, &made));
+        *self.objects.write() = after.clone();
+        let Err(error) = self.run_changes(&after, &made).await else { return Ok(()) };
+        tracing::warn!(error = %error, "a change could not be made to run and is taken back");
+        if let Err(e) = self.take_back(&before, &after, &made).await {
+            tracing::error!(error = %e, "taking a change back failed");
+        }
+        Err(error)
+    }
+
+    pub(super) fn opener(&self) -> Opener<'_> {
+        Opener { config: &self.config, log: &self.log, registry: &self.registry, clock: &self.clock }
+    }
+
+    /// What can be known to fail before anything is done.
+    fn check(&self, before: &ObjectSet, changes: &[Change]) -> Result<()> {
+        let mut set = before.clone();
+        for change in changes {
+            let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
+            match &bound.spec {
+                Spec::View(view) => {
+                    self.engine.explain_plan(&view.plan, &Declared(&set))?;
+                }
+                Spec::Source(source) => {
+                    super::source::check(source)?;
+                }
+                Spec::Stream(stream) => {
+                    FormatSpec::new(&stream.format, &stream.format_options, Some(stream.schema.clone()))?;
+                }
+                Spec::Sink(_) => {}
+            }
+            set.by_name.insert((bound.object.namespace.clone(), bound.object.name.clone()), Arc::new(bound.clone()));
+        }
+        Ok(())
+    }
+
+    async fn run_changes(self: &Arc<Self>, set: &ObjectSet, made: &Changes) -> Result<()> {
+        for object in &made.dropped {
+            self.stop_object(object).await?;
+        }
+        // Each after what it depends on: streams, views in order, then what connects them.
+        let mut created: Vec<&Arc<BoundObject>> = vec![];
+        for object in made.replaced.iter().map(|r| &r.after).chain(&made.created) {
+            created.extend(set.by_id(object.id));
+        }
+        let rank = |b: &BoundObject| match b.spec {
+            Spec::Stream(_) => 0,
+            Spec::View(_) => 1,
+            Spec::Sink(_) => 2,
+            Spec::Source(_) => 3,
+        };
+        created.sort_by_key(|b| rank(b));
+        let created = in_order(created);
+        for bound in created {
+            self.start_object(set, &bound).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes an object run, or run as it is defined now.
+    pub(super) async fn start_object(self: &Arc<Self>, set: &ObjectSet, bound: &BoundObject) -> Result<()> {
+        let id = bound.object.id;
+        match &bound.spec {
+            Spec::Stream(spec) => {
+                let relation = self.opener().open_stream(set, bound, spec).await?;
+                self.streams.write().insert(id, relation.clone());
+                self.engine.add_stream(id, relation).await
+            }
+            Spec::View(view) => self.engine.create_view(definition(bound, view)).await,
+            Spec::Sink(sink) => {
+                self.engine.drop_sink(id).await?;
+                let writer = self.opener().sink_writer(set, bound, sink).await?;
+                self.engine.add_sink(id, sink.from, Box::new(writer)).await
+            }
+            Spec::Source(source) => {
+                drop(self.sources.write().remove(&id));
+                let relation = self
+                    .relation(source.into)
+                    .ok_or_else(|| Error::bug(format!("source {} feeds no stream", bound.object.name)))?;
+                let running = RunningSource::start(
+                    id,
+                    source,
+                    relation.format(),
+                    self.log.clone(),
+                    self.clock.clone(),
+                    tokio::runtime::Handle::current(),
+                )?;
+                self.sources.write().insert(id, running);
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop_object(&self, object: &Object) -> Result<()> {
+        use fleuve_catalog::ObjectKind;
+        let id = object.id;
+        let forget = |mark: String| async { self.log.append_atomic(vec![], vec![(mark, None)]).await.map(|_| ()) };
+        match object.kind {
+            ObjectKind::Stream => {
+                self.engine.remove_stream(id).await?;
+                self.streams.write().remove(&id);
+                if self.log.topic(id).is_some() {
+                    self.log.delete_topic(id).await?;
+                }
+                for (mark, _) in self.log.marks_with_prefix(&format!("dead/{id}/")) {
+                    forget(mark).await?;
+                }
+                Ok(())
+            }
+            ObjectKind::View => self.engine.drop_view(id).await,
+            ObjectKind::Sink => {
+                self.engine.drop_sink(id).await?;
+                forget(mark_of(id)).await.map_err(Error::from)
+            }
+            ObjectKind::Source => {
+                let running = self.sources.write().remove(&id);
+                tokio::task::spawn_blocking(move || drop(running)).await.map_err(|e| Error::bug(e.to_string()))?;
+                forget(super::source::mark_of(id)).await.map_err(Error::from)
+            }
+        }
+    }
+
+    /// Puts the catalog and what runs back to where it was.
+    async fn take_back(self: &Arc<Self>, before: &Arc<ObjectSet>, after: &ObjectSet, made: &Changes) -> Result<()> {
+        let mut commands: Vec<Command> = made.created.iter().rev().map(|o| Command::Drop(o.id)).collect();
+        commands.extend(made.replaced.iter().map(|r| Command::Replace(r.before.clone())));
+        commands.extend(made.dropped.iter().map(|o| Command::Create(o.clone())));
+        // Dependants go before what they depend on.
+        let rank = |id: ObjectId| {
+            after.by_id(id).map_or(0, |b| match b.spec {
+                Spec::Source(_) | Spec::Sink(_) => 0,
+                Spec::View(_) => 1,
+                Spec::Stream(_) => 2,
+            })
+        };
+        commands.sort_by_key(|c| if let Command::Drop(id) = c { rank(*id) } else { 3 });
+        self.catalog.apply(commands).await?;
+        let kept = self.catalog.objects().await?;
+        let (set, failed) = fleuve_sql::bind_all(kept)?;
+        for (object, error) in failed {
+            tracing::error!(object = object.name, error = %error, "an object cannot be bound any more");
+        }
+        let set = Arc::new(set);
+        *self.objects.write() = set.clone();
+        for object in made.created.iter().rev() {
+            if let Err(e) = self.stop_object(object).await {
+                tracing::warn!(object = object.name, error = %e, "taking an object back");
+            }
+        }
+        for replaced in &made.replaced {
+            // A view that could not be built left the old one running; the others are started again as they were.
+            if let Some(bound) = before.by_id(replaced.before.id).filter(|b| !matches!(b.spec, Spec::View(_))) {
+                self.start_object(&set, bound).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Views after the views they read; the rest keeps its order.
+pub(super) fn in_order(objects: Vec<&Arc<BoundObject>>) -> Vec<Arc<BoundObject>> {
+    let ids: std::collections::HashSet<ObjectId> = objects.iter().map(|b| b.object.id).collect();
+    let mut rest: Vec<Arc<BoundObject>> = objects.into_iter().cloned().collect();
+    let mut placed = std::collections::HashSet::new();
+    let mut out = vec![];
+    while !rest.is_empty() {
+        let ready = |b: &Arc<BoundObject>| match &b.spec {
+            Spec::View(v) => v.inputs.values().all(|i| placed.contains(i) || !ids.contains(i)),
+            _ => true,
+        };
+        let at = rest.iter().position(ready).unwrap_or(0);
+        let bound = rest.remove(at);
+        placed.insert(bound.object.id);
+        out.push(bound);
+    }
+    out
+}
+
+fn command(change: &Change) -> Command {
+    match change {
+        Change::Create(bound) => Command::Create(bound.object.clone()),
+        Change::Replace(bound) => Command::Replace(bound.object.clone()),
+        Change::Drop(id) => Command::Drop(*id),
+        Change::Comment(object) => Command::Comment(object.clone()),
+    }
+}
+
+/// The objects after `changes`, with what the catalog made of them.
+fn with(before: &ObjectSet, changes: &[Change], made: &Changes) -> ObjectSet {
+    let mut set = before.clone();
+    let kept: BTreeMap<ObjectId, &Object> = made
+        .created
+        .iter()
+        .chain(made.replaced.iter().map(|r| &r.after))
+        .chain(&made.commented)
+        .map(|o| (o.id, o))
+        .collect();
+    for change in changes {
+        match change {
+            Change::Create(bound) | Change::Replace(bound) => {
+                let object = kept.get(&bound.object.id).map_or_else(|| bound.object.clone(), |o| (*o).clone());
+                let key = (object.namespace.clone(), object.name.clone());
+                set.by_name.insert(key, Arc::new(BoundObject { object, spec: bound.spec.clone() }));
+            }
+            Change::Drop(id) => set.by_name.retain(|_, b| b.object.id != *id),
+            Change::Comment(object) => {
+                if let Some(bound) = set.by_id(object.id).cloned() {
+                    let object = kept.get(&object.id).map_or_else(|| object.clone(), |o| (*o).clone());
+                    let key = (object.namespace.clone(), object.name.clone());
+                    set.by_name.insert(key, Arc::new(BoundObject { object, spec: bound.spec.clone() }));
+                }
+            }
+        }
+    }
+    set
+}

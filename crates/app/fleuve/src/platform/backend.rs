@@ -1,0 +1,230 @@
+//! The platform as SQL sees it.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use fleuve_engine::{Published, ViewTable};
+use fleuve_log::batch::{BatchBuilder, NewRecord};
+use fleuve_sql::{Backend, Change, ChangeSet, ObjectSet, Snapshot, Spec, Subscription, ViewSpec};
+use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
+use futures::StreamExt;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Platform;
+use super::relations::Declared;
+use super::table::StreamTable;
+
+/// A record batch of an INSERT is closed at about this size.
+const INSERT_BATCH_BYTES: usize = 1 << 20;
+
+/// Everything at one epoch.
+struct At {
+    platform: Arc<Platform>,
+    published: Arc<Published>,
+    objects: Arc<ObjectSet>,
+}
+
+impl Snapshot for At {
+    fn epoch(&self) -> Epoch {
+        self.published.epoch
+    }
+
+    fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if namespace == super::system::NAMESPACE {
+            return self.platform.system_table(name);
+        }
+        let bound = self.objects.get(namespace, name)?;
+        let id = bound.object.id;
+        match &bound.spec {
+            Spec::Stream(_) => {
+                let relation = self.platform.relation(id)?;
+                Some(Arc::new(StreamTable::new(relation, self.published.frontier.clone())))
+            }
+            Spec::View(_) => Some(Arc::new(ViewTable::new(self.published.views.get(&id)?.clone()))),
+            Spec::Source(_) | Spec::Sink(_) => None,
+        }
+    }
+
+    fn names(&self, namespace: &str) -> Vec<String> {
+        if namespace == super::system::NAMESPACE {
+            return super::system::TABLES.iter().map(ToString::to_string).collect();
+        }
+        let readable = |b: &&Arc<fleuve_sql::BoundObject>| matches!(b.spec, Spec::Stream(_) | Spec::View(_));
+        let own = self.objects.by_name.values().filter(readable).filter(|b| b.object.namespace == namespace);
+        own.map(|b| b.object.name.clone()).collect()
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.objects.by_name.keys().map(|(namespace, _)| namespace.clone()).collect();
+        out.extend(["public".to_string(), super::system::NAMESPACE.to_string()]);
+        out.sort();
+        out.dedup();
+        out
+    }
+}
+
+/// A platform to share; a type of its own because SQL's trait is another crate's.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Platform>);
+
+#[async_trait]
+impl Backend for Shared {
+    fn objects(&self) -> Arc<ObjectSet> {
+        self.0.object_set()
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(At { platform: self.0.clone(), published: self.0.engine.published(), objects: self.0.object_set() })
+    }
+
+    async fn apply(&self, changes: Vec<Change>) -> Result<()> {
+        // Carried through although the client may go away in the middle.
+        let platform = self.0.clone();
+        tokio::spawn(async move { platform.change(changes).await }).await.map_err(|e| Error::bug(e.to_string()))?
+    }
+
+    async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64> {
+        self.0.insert(stream, rows).await
+    }
+
+    async fn subscribe(&self, object: ObjectId) -> Result<Subscription> {
+        let bound = self.0.object_set().by_id(object).cloned();
+        match bound.as_ref().map(|b| &b.spec) {
+            Some(Spec::View(_)) => self.0.subscribe_view(object).await,
+            Some(Spec::Stream(_)) => self.0.subscribe_stream(object),
+            _ => Err(Error::input("only a view or a stream can be subscribed to")),
+        }
+    }
+
+    async fn explain_running(&self, view: ObjectId) -> Result<Vec<String>> {
+        self.0.engine.explain(view).await
+    }
+
+    fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>> {
+        self.0.engine.explain_plan(&view.plan, &Declared(&self.0.object_set()))
+    }
+}
+
+impl Platform {
+    async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64> {
+        let objects = self.object_set();
+        let bound = objects.by_id(stream).ok_or_else(|| Error::not_found("there is no such stream"))?;
+        let Spec::Stream(spec) = &bound.spec else {
+            return Err(Error::input(format!("\"{}\" is not a stream", bound.object.name)));
+        };
+        let name = &bound.object.name;
+        let encoder = self.opener().encoder(&spec.format, &spec.schema, &format!("{name}-value"), name).await?;
+        let partitions = self.log.topic(stream).map_or(1, |t| t.partitions).max(1);
+        let now = self.clock.now_ms();
+        let (mut parts, mut count) = (vec![], 0);
+        let mut builder = BatchBuilder::new();
+        let close = |builder: &mut BatchBuilder, parts: &mut Vec<_>| -> Result<()> {
+            let partition = parts.len() as i32 % partitions;
+            let bytes = std::mem::take(builder).build().map_err(|e| Error::bug(e.to_string()))?;
+            parts.push((stream, partition, bytes));
+            Ok(())
+        };
+        for batch in rows {
+            for value in encoder.encode(&batch)? {
+                let record = NewRecord { timestamp_ms: now, key: None, value: Some(&value), headers: &[] };
+                builder.push(&record).map_err(|e| Error::bug(e.to_string()))?;
+                count += 1;
+                if builder.size_bytes() >= INSERT_BATCH_BYTES {
+                    close(&mut builder, &mut parts)?;
+                }
+            }
+        }
+        if !builder.is_empty() {
+            close(&mut builder, &mut parts)?;
+        }
+        if parts.is_empty() {
+            return Ok(0);
+        }
+        let places: Vec<i32> = parts.iter().map(|p| p.1).collect();
+        let appended = self.log.append_atomic(parts, vec![]).await?;
+        for (partition, appended) in places.into_iter().zip(appended) {
+            self.engine.wait_for(stream, partition, appended.last_offset + 1).await?;
+        }
+        Ok(count)
+    }
+
+    async fn subscribe_view(&self, view: ObjectId) -> Result<Subscription> {
+        let subscription = self.engine.subscribe(view).await?;
+        let start = subscription.start;
+        let schema = start.schema().clone();
+        let epoch = start.epoch();
+        let first = start.batches()?;
+        let rows = if first.is_empty() {
+            RecordBatch::new_empty(schema.clone())
+        } else {
+            arrow::compute::concat_batches(&schema, &first).map_err(|e| Error::bug(e.to_string()))?
+        };
+        let first = ChangeSet { epoch, delta: Delta::insert(rows) };
+        let changes = futures::stream::unfold(Some(subscription.changes), |changes| async move {
+            let mut changes = changes?;
+            match changes.recv().await {
+                Ok(change) => Some((Ok(ChangeSet { epoch: change.epoch, delta: change.delta }), Some(changes))),
+                Err(RecvError::Lagged(epochs)) => {
+                    let message = format!("the reader was too slow: {epochs} epochs passed it");
+                    Some((Err(Error::new(ErrorKind::Limit, message).hint("subscribe again")), None))
+                }
+                Err(RecvError::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
+            }
+        });
+        let changes = futures::stream::once(async { Ok(first) }).chain(changes);
+        Ok(Subscription { schema, changes: Box::pin(changes) })
+    }
+
+    /// A stream's rows from now on.
+    fn subscribe_stream(&self, stream: ObjectId) -> Result<Subscription> {
+        let relation = self.relation(stream).ok_or_else(|| Error::not_found("there is no such stream"))?;
+        let own = relation.schema().fields().len() - fleuve_types::PSEUDO_COLUMNS.len();
+        let columns: Vec<usize> = (0..own).collect();
+        let schema = Arc::new(relation.schema().project(&columns).map_err(|e| Error::bug(e.to_string()))?);
+        let mut watch = self.engine.watch();
+        let start = watch.borrow_and_update().clone();
+        let first = ChangeSet { epoch: start.epoch, delta: Delta::empty(schema.clone()) };
+        let seed = (watch, start.frontier.clone(), relation, columns);
+        let changes = futures::stream::try_unfold(seed, |(mut watch, mut at, relation, columns)| async move {
+            loop {
+                if watch.changed().await.is_err() {
+                    return Ok(None);
+                }
+                let published = watch.borrow_and_update().clone();
+                let mut ranges = vec![];
+                for partition in 0..relation.partitions() {
+                    let from = at.get(relation.id(), partition).unwrap_or(0);
+                    let to = published.frontier.get(relation.id(), partition).unwrap_or(from);
+                    if from < to {
+                        ranges.push((partition, from, to));
+                    }
+                }
+                at = published.frontier.clone();
+                if ranges.is_empty() {
+                    continue;
+                }
+                let (reader, wanted) = (relation.clone(), columns.clone());
+                let work = move || -> Result<Vec<RecordBatch>> {
+                    let mut rows = vec![];
+                    for (partition, mut from, to) in ranges {
+                        while from < to {
+                            let range = reader.decode(partition, from, to, super::READ_BYTES, &wanted)?;
+                            rows.extend(range.rows);
+                            from = range.next;
+                        }
+                    }
+                    Ok(rows)
+                };
+                let rows = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
+                let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
+                let rows = arrow::compute::concat_batches(&schema, &rows).map_err(|e| Error::bug(e.to_string()))?;
+                let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows) };
+                return Ok(Some((set, (watch, at, relation, columns))));
+            }
+        });
+        let changes = futures::stream::once(async { Ok(first) }).chain(changes);
+        Ok(Subscription { schema, changes: Box::pin(changes) })
+    }
+}

@@ -1,0 +1,266 @@
+//! What the platform says about itself: the status report and metrics.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fleuve_engine::{Published, ViewState};
+use fleuve_http::{ConnectorReport, DoorReport, Observe, ServerReport, StatusReport, StreamReport, ViewReport};
+use fleuve_sql::{BoundObject, Spec};
+use fleuve_types::ObjectId;
+use parking_lot::Mutex;
+
+use super::Platform;
+use crate::doors::OpenDoors;
+
+/// Records and changed rows per second, from two looks a little apart. Derived state.
+#[derive(Default)]
+pub struct Rates(Mutex<RateState>);
+
+#[derive(Default)]
+struct RateState {
+    at_us: i64,
+    totals: HashMap<ObjectId, u64>,
+    rates: HashMap<ObjectId, f64>,
+}
+
+/// Rates are taken over at least this long.
+const RATE_US: i64 = 1_000_000;
+
+impl Rates {
+    fn update(&self, now_us: i64, totals: HashMap<ObjectId, u64>) -> HashMap<ObjectId, f64> {
+        let mut state = self.0.lock();
+        let elapsed = now_us - state.at_us;
+        if elapsed >= RATE_US {
+            let rate = |(id, total): (&ObjectId, &u64)| {
+                let before = state.totals.get(id).copied().unwrap_or(*total);
+                (*id, total.saturating_sub(before) as f64 / (elapsed as f64 / 1e6))
+            };
+            state.rates = totals.iter().map(rate).collect();
+            state.totals = totals;
+            state.at_us = now_us;
+        }
+        state.rates.clone()
+    }
+}
+
+/// A name as users write it.
+fn shown(bound: &BoundObject) -> String {
+    match bound.object.namespace.as_str() {
+        "public" => bound.object.name.clone(),
+        namespace => format!("{namespace}.{}", bound.object.name),
+    }
+}
+
+impl Platform {
+    fn written(&self, stream: ObjectId) -> u64 {
+        let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
+        (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(_, end)| end.max(0) as u64).sum()
+    }
+
+    fn held(&self, stream: ObjectId) -> u64 {
+        let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
+        (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(s, e)| (e - s).max(0) as u64).sum()
+    }
+
+    /// Records of a stream that readers do not see yet.
+    fn behind(&self, stream: ObjectId, published: &Published) -> u64 {
+        let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
+        (0..partitions)
+            .filter_map(|p| {
+                let (start, end) = self.log.offsets(stream, p)?;
+                Some((end - published.frontier.get(stream, p).unwrap_or(start)).max(0) as u64)
+            })
+            .sum()
+    }
+
+    /// Everything there is to see.
+    pub(super) fn report(&self) -> StatusReport {
+        let objects = self.object_set();
+        let published = self.engine.published();
+        let mut totals: HashMap<ObjectId, u64> = HashMap::new();
+        for bound in objects.by_name.values() {
+            let id = bound.object.id;
+            match &bound.spec {
+                Spec::Stream(_) => totals.insert(id, self.written(id)),
+                Spec::View(_) => totals.insert(id, published.status.get(&id).map_or(0, |s| s.rows_out)),
+                _ => None,
+            };
+        }
+        let rates = self.rates.update(self.clock.now_us(), totals);
+        let rate = |id: ObjectId| rates.get(&id).copied().unwrap_or(0.0);
+        let name_of = |id: ObjectId| objects.by_id(id).map(|b| shown(b)).unwrap_or_default();
+        let mut report = StatusReport {
+            server: ServerReport {
+                version: env!("CARGO_PKG_VERSION").into(),
+                uptime_s: ((self.clock.now_us() - self.started_us).max(0) / 1_000_000) as u64,
+                epoch: published.epoch,
+                data_dir: self.config.data.display().to_string(),
+                doors: vec![],
+            },
+            ..StatusReport::default()
+        };
+        for bound in objects.by_name.values() {
+            let id = bound.object.id;
+            match &bound.spec {
+                Spec::Stream(_) => {
+                    let dead = self.relation(id).and_then(|r| r.dead_letters());
+                    let topic = self.log.topic(id);
+                    report.streams.push(StreamReport {
+                        name: shown(bound),
+                        id: id.to_string(),
+                        partitions: topic.as_ref().map_or(0, |t| t.partitions as u32),
+                        records: self.held(id),
+                        bytes: self.log.size_bytes(id).unwrap_or(0),
+                        records_per_s: rate(id),
+                        dead_letters: dead.map_or(0, |d| self.written(d)),
+                        dead_letter_stream: dead.map(name_of),
+                        retention_ms: topic.as_ref().and_then(|t| t.config.retention_ms),
+                        retention_bytes: topic.as_ref().and_then(|t| t.config.retention_bytes),
+                    });
+                }
+                Spec::View(view) => {
+                    let status = published.status.get(&id);
+                    let (state, error) = match status.map(|s| &s.state) {
+                        Some(ViewState::Running) => ("running".to_string(), None),
+                        Some(ViewState::Building(done)) => (format!("building {:.0} %", done * 100.0), None),
+                        Some(ViewState::Failed(reason)) => ("failed".to_string(), Some(reason.clone())),
+                        None => ("starting".to_string(), None),
+                    };
+                    report.views.push(ViewReport {
+                        name: shown(bound),
+                        state,
+                        error,
+                        rows: status.map_or(0, |s| s.rows as u64),
+                        state_bytes: status.map_or(0, |s| s.state_bytes as u64),
+                        epoch: status.map_or(0, |s| s.epoch),
+                        lag_records: view.inputs.values().map(|i| self.behind(*i, &published)).sum(),
+                        rows_per_s: rate(id),
+                        sql: bound.object.sql.clone(),
+                    });
+                }
+                Spec::Source(source) => {
+                    let sources = self.sources.read();
+                    let status = sources.get(&id).map(|s| s.status.clone());
+                    let error = status.as_ref().and_then(|s| s.error.lock().clone());
+                    let state = match &status {
+                        None => "stopped",
+                        Some(_) if error.is_some() => "failing",
+                        Some(s) if s.ended.load(Ordering::SeqCst) => "ended",
+                        Some(_) => "running",
+                    };
+                    report.sources.push(ConnectorReport {
+                        name: shown(bound),
+                        from: source.options.get("path").cloned(),
+                        into: name_of(source.into),
+                        connector: source.connector.clone(),
+                        state: state.into(),
+                        position: status.as_ref().map(|s| s.file.lock().clone()).unwrap_or_default(),
+                        records: status.map_or(0, |s| s.records.load(Ordering::Relaxed)),
+                        error,
+                    });
+                }
+                Spec::Sink(sink) => {
+                    let epoch = self.log.mark(&super::sink::mark_of(id));
+                    let epoch = epoch.and_then(|m| Some(u64::from_be_bytes(m.as_ref().try_into().ok()?)));
+                    report.sinks.push(ConnectorReport {
+                        name: shown(bound),
+                        from: Some(name_of(sink.from)),
+                        into: name_of(sink.into),
+                        connector: "stream".into(),
+                        state: "running".into(),
+                        position: epoch.map(|e| format!("epoch {e}")).unwrap_or_default(),
+                        records: self.written(sink.into),
+                        error: None,
+                    });
+                }
+            }
+        }
+        report
+    }
+}
+
+/// What the HTTP door asks.
+pub struct Watcher {
+    pub platform: Arc<Platform>,
+    pub doors: OpenDoors,
+    pub ready: Arc<AtomicBool>,
+    pub kafka: Option<Arc<fleuve_kafka::Counters>>,
+    pub postgres: Option<Arc<fleuve_pgwire::PgCounters>>,
+}
+
+impl Observe for Watcher {
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    fn status(&self) -> StatusReport {
+        let mut report = self.platform.report();
+        let doors = [
+            ("kafka", self.doors.kafka),
+            ("postgres", self.doors.postgres),
+            ("http", self.doors.http),
+            ("registry", self.doors.registry),
+        ];
+        report.server.doors = doors
+            .into_iter()
+            .filter_map(|(name, address)| Some(DoorReport { name: name.into(), address: address?.to_string() }))
+            .collect();
+        report
+    }
+
+    fn metrics(&self) -> String {
+        let report = self.status();
+        let mut out = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, f64)>| {
+            let _ = writeln!(out, "# HELP fleuve_{name} {help}\n# TYPE fleuve_{name} {kind}");
+            for (labels, value) in lines {
+                let _ = writeln!(out, "fleuve_{name}{labels} {value}");
+            }
+        };
+        let label =
+            |key: &str, name: &str| format!("{{{key}=\"{}\"}}", name.replace('\\', "\\\\").replace('"', "\\\""));
+        let server = &report.server;
+        family("uptime_seconds", "gauge", "Seconds since the start.", vec![(String::new(), server.uptime_s as f64)]);
+        family("epoch", "gauge", "The epoch that queries see.", vec![(String::new(), server.epoch as f64)]);
+        let streams = |f: &dyn Fn(&StreamReport) -> f64| {
+            report.streams.iter().map(|s| (label("stream", &s.name), f(s))).collect::<Vec<_>>()
+        };
+        family("stream_records", "gauge", "Records held.", streams(&|s| s.records as f64));
+        family("stream_bytes", "gauge", "Bytes held.", streams(&|s| s.bytes as f64));
+        family("stream_dead_letters_total", "counter", "Records that are no row.", streams(&|s| s.dead_letters as f64));
+        let views = |f: &dyn Fn(&ViewReport) -> f64| {
+            report.views.iter().map(|v| (label("view", &v.name), f(v))).collect::<Vec<_>>()
+        };
+        family("view_rows", "gauge", "Rows of the answer.", views(&|v| v.rows as f64));
+        family("view_state_bytes", "gauge", "Memory of state and answer.", views(&|v| v.state_bytes as f64));
+        family("view_lag_records", "gauge", "Input records not yet in the answer.", views(&|v| v.lag_records as f64));
+        let up = |v: &ViewReport| f64::from(u8::from(v.state == "running"));
+        family("view_running", "gauge", "1 when the view is kept up to date.", views(&up));
+        let log = self.platform.log.stats();
+        let one = |value: u64| vec![(String::new(), value as f64)];
+        family("log_group_commits_total", "counter", "Groups of appends made durable.", one(log.group_commits));
+        family("log_queue_bytes", "gauge", "Bytes that wait for the log's writer.", one(log.queue_bytes));
+        family(
+            "log_failed",
+            "gauge",
+            "1 when the disk has failed and nothing is appended.",
+            one(u64::from(log.has_failed)),
+        );
+        if let Some(kafka) = self.kafka.as_ref().map(|k| k.snapshot()) {
+            family("kafka_connections", "gauge", "Open connections of Kafka clients.", one(kafka.connections_open));
+            family("kafka_requests_total", "counter", "Requests of Kafka clients.", one(kafka.requests));
+            family("kafka_malformed_total", "counter", "Requests that were not understood.", one(kafka.malformed));
+            family("kafka_produced_bytes_total", "counter", "Bytes of batches appended.", one(kafka.produced_bytes));
+            family("kafka_fetched_bytes_total", "counter", "Bytes of batches given out.", one(kafka.fetched_bytes));
+        }
+        if let Some(postgres) = &self.postgres {
+            let get = |n: &std::sync::atomic::AtomicU64| one(n.load(Ordering::Relaxed));
+            family("postgres_connections", "gauge", "Open PostgreSQL sessions.", get(&postgres.connections_open));
+            family("postgres_statements_total", "counter", "Statements run.", get(&postgres.statements));
+            family("postgres_errors_total", "counter", "Errors sent to clients.", get(&postgres.errors));
+        }
+        out
+    }
+}

@@ -1,0 +1,139 @@
+//! Sinks from a view into a stream, exactly once.
+//!
+//! The last epoch that a sink has written is a mark of the log, set in the same atomic append as the records. After a crash the
+//! engine repeats epochs as the journal has them; those that the mark covers are passed over.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use fleuve_engine::SinkWriter;
+use fleuve_formats::Encoder;
+use fleuve_log::Log;
+use fleuve_log::batch::{BatchBuilder, NewRecord};
+use fleuve_sql::SinkMode;
+use fleuve_types::{Clock, Delta, Epoch, Error, ObjectId, Result};
+
+/// A record batch is closed at about this size.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Writes one view's changes into one stream.
+pub struct StreamSink {
+    pub id: ObjectId,
+    pub into: ObjectId,
+    pub mode: SinkMode,
+    /// Positions of the key columns in the view.
+    pub key: Vec<usize>,
+    /// The value's columns: the view's, and in changes mode `weight` and `epoch` after them.
+    pub schema: SchemaRef,
+    pub value: Encoder,
+    pub key_encoder: Option<Encoder>,
+    pub log: Log,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The mark that holds a sink's last epoch.
+pub fn mark_of(sink: ObjectId) -> String {
+    format!("sink/{sink}")
+}
+
+fn bug(e: impl std::fmt::Display) -> Error {
+    Error::bug(e.to_string())
+}
+
+impl StreamSink {
+    fn key_rows(&self, batch: &RecordBatch) -> Result<Vec<Bytes>> {
+        match &self.key_encoder {
+            None => Ok(vec![]),
+            Some(encoder) => encoder.encode(&batch.project(&self.key).map_err(bug)?),
+        }
+    }
+
+    /// `(key, value)` of every record that a change makes.
+    fn records(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<(Option<Bytes>, Option<Bytes>)>> {
+        match self.mode {
+            SinkMode::Changes => {
+                let mut columns: Vec<ArrayRef> = delta.batch.columns().to_vec();
+                columns.push(Arc::new((0..delta.len()).map(|i| delta.weight(i)).collect::<Int64Array>()));
+                columns.push(Arc::new(Int64Array::from(vec![epoch as i64; delta.len()])));
+                let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(bug)?;
+                let values = self.value.encode(&batch)?;
+                let keys = self.key_rows(&delta.batch)?;
+                Ok(values.into_iter().enumerate().map(|(i, v)| (keys.get(i).cloned(), Some(v))).collect())
+            }
+            SinkMode::Upsert => {
+                let came: Vec<u32> = (0..delta.len()).filter(|i| delta.weight(*i) > 0).map(|i| i as u32).collect();
+                let went: Vec<u32> = (0..delta.len()).filter(|i| delta.weight(*i) < 0).map(|i| i as u32).collect();
+                let rows = take_record_batch(&delta.batch, &UInt32Array::from(came)).map_err(bug)?;
+                let rows = concat_batches(&self.schema, [&rename(&rows, &self.schema)?]).map_err(bug)?;
+                let keys = self.key_rows(&rows)?;
+                let still: HashSet<&Bytes> = keys.iter().collect();
+                let gone = take_record_batch(&delta.batch, &UInt32Array::from(went)).map_err(bug)?;
+                let gone: Vec<Bytes> = self.key_rows(&gone)?.into_iter().filter(|k| !still.contains(k)).collect();
+                let values = self.value.encode(&rows)?;
+                let mut out: Vec<_> = gone.into_iter().map(|k| (Some(k), None)).collect();
+                out.extend(keys.into_iter().zip(values).map(|(k, v)| (Some(k), Some(v))));
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// The same columns under the names of `schema`.
+fn rename(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options).map_err(bug)
+}
+
+/// `schema` with every column nullable.
+pub fn nullable(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The partition of a key: FNV-1a, so that it is the same in every run.
+fn partition_of(key: Option<&Bytes>, partitions: i32) -> i32 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in key.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    (hash % partitions.max(1) as u64) as i32
+}
+
+impl SinkWriter for StreamSink {
+    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
+        if self.last_epoch().is_some_and(|last| epoch <= last) {
+            return Ok(());
+        }
+        let partitions = self.log.topic(self.into).map_or(1, |t| t.partitions);
+        let now = self.clock.now_ms();
+        let mut open: Vec<BatchBuilder> = (0..partitions).map(|_| BatchBuilder::new()).collect();
+        let mut parts = vec![];
+        for (key, value) in self.records(epoch, delta)? {
+            let partition = partition_of(key.as_ref(), partitions);
+            let builder = &mut open[partition as usize];
+            let record = NewRecord { timestamp_ms: now, key: key.as_deref(), value: value.as_deref(), headers: &[] };
+            builder.push(&record).map_err(bug)?;
+            if builder.size_bytes() >= BATCH_BYTES {
+                let full = std::mem::take(builder);
+                parts.push((self.into, partition, full.build().map_err(bug)?));
+            }
+        }
+        for (partition, builder) in open.into_iter().enumerate() {
+            if !builder.is_empty() {
+                parts.push((self.into, partition as i32, builder.build().map_err(bug)?));
+            }
+        }
+        let mark = (mark_of(self.id), Some(Bytes::copy_from_slice(&epoch.to_be_bytes())));
+        // The order of appends is the order of epochs; a failed log refuses everything after, so nothing can be left out.
+        self.log.append_atomic_nowait(parts, vec![mark]).map(|_| ()).map_err(Error::from)
+    }
+
+    fn last_epoch(&self) -> Option<Epoch> {
+        let mark = self.log.mark(&mark_of(self.id))?;
+        Some(Epoch::from_be_bytes(mark.as_ref().try_into().ok()?))
+    }
+}

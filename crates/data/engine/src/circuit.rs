@@ -1,0 +1,233 @@
+//! A circuit: operators in an order in which each comes after its inputs.
+
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use fleuve_types::{Delta, Epoch, Error, Result};
+
+use crate::operators::{Operator, StepContext};
+use crate::state::{Section, read_run, write_run};
+
+/// What a circuit reads: a relation and which of its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CircuitInput {
+    /// `(namespace, name)` as the plan says it.
+    pub table: (String, String),
+    /// Column numbers in the relation's schema, in the order of the plan's scan.
+    pub columns: Vec<usize>,
+}
+
+pub(crate) enum NodeKind {
+    /// The circuit's input of that number.
+    Input(usize),
+    Operator(Box<dyn Operator>),
+}
+
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) schema: SchemaRef,
+    /// No row that this node puts out ever goes again.
+    pub(crate) append_only: bool,
+    /// Columns that identify a row of this node's answer.
+    pub(crate) key: Option<Vec<usize>>,
+    pub(crate) rows_in: u64,
+    pub(crate) rows_out: u64,
+    pub(crate) busy: Duration,
+}
+
+/// A running query: changes of its inputs in, change of its answer out.
+pub struct Circuit {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) inputs: Vec<CircuitInput>,
+    pub(crate) root: usize,
+    pub(crate) fresh: bool,
+}
+
+impl Circuit {
+    /// What it reads.
+    pub fn inputs(&self) -> &[CircuitInput] {
+        &self.inputs
+    }
+
+    /// The columns of the answer.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.nodes[self.root].schema
+    }
+
+    /// The columns that identify a row of the answer, if the plan tells.
+    pub fn key(&self) -> Option<&[usize]> {
+        self.nodes[self.root].key.as_deref()
+    }
+
+    /// True if rows of the answer never go.
+    pub fn is_append_only(&self) -> bool {
+        self.nodes[self.root].append_only
+    }
+
+    /// Takes the change of each input (in the order of [`Circuit::inputs`]) and gives the change of the answer.
+    ///
+    /// # Errors
+    /// When an expression fails. The circuit's state is then undefined: it has to be made again.
+    pub fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
+        if inputs.len() != self.inputs.len() {
+            return Err(Error::bug("a circuit was given another number of inputs than it has"));
+        }
+        let context = StepContext { epoch, first: self.fresh };
+        self.fresh = false;
+        let mut outs: Vec<Delta> = Vec::with_capacity(self.nodes.len());
+        // A change is let go as soon as its last reader has seen it.
+        let mut last_reader = vec![0; self.nodes.len()];
+        for (n, node) in self.nodes.iter().enumerate() {
+            for i in &node.inputs {
+                last_reader[*i] = n;
+            }
+        }
+        for n in 0..self.nodes.len() {
+            let node = &mut self.nodes[n];
+            let out = match &mut node.kind {
+                NodeKind::Input(i) => inputs[*i].clone(),
+                NodeKind::Operator(operator) => {
+                    let changes: Vec<Delta> = node.inputs.iter().map(|i| outs[*i].clone()).collect();
+                    if changes.iter().all(Delta::is_empty) && !operator.wants_step(context) {
+                        Delta::empty(node.schema.clone())
+                    } else {
+                        node.rows_in += changes.iter().map(|c| c.len() as u64).sum::<u64>();
+                        let start = Instant::now();
+                        let out = operator.step(&changes, context)?;
+                        node.busy += start.elapsed();
+                        out
+                    }
+                }
+            };
+            node.rows_out += out.len() as u64;
+            for i in self.nodes[n].inputs.clone() {
+                if last_reader[i] == n && i != self.root {
+                    outs[i] = Delta::empty(self.nodes[i].schema.clone());
+                }
+            }
+            outs.push(out);
+        }
+        Ok(outs.swap_remove(self.root))
+    }
+
+    /// Memory held, in bytes.
+    pub fn state_bytes(&self) -> usize {
+        self.operators().map(|(_, o)| o.state_bytes()).sum()
+    }
+
+    fn operators(&self) -> impl Iterator<Item = (usize, &dyn Operator)> {
+        self.nodes.iter().enumerate().filter_map(|(n, node)| match &node.kind {
+            NodeKind::Operator(o) => Some((n, o.as_ref())),
+            NodeKind::Input(_) => None,
+        })
+    }
+
+    /// The state that changed since the last call, or all of it, as the bytes of one run. `None` if nothing changed.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub(crate) fn save(&mut self, full: bool) -> Result<Vec<Section>> {
+        let mut sections = Vec::new();
+        for (n, node) in self.nodes.iter_mut().enumerate() {
+            if let NodeKind::Operator(operator) = &mut node.kind {
+                for batch in operator.save(full)? {
+                    if batch.num_rows() > 0 {
+                        sections.push(Section { node: n as u32, batch });
+                    }
+                }
+            }
+        }
+        Ok(sections)
+    }
+
+    /// Takes in sections that [`Circuit::save`] gave; call for each run in order, then [`Circuit::loaded`].
+    pub(crate) fn load(&mut self, section: &Section) -> Result<()> {
+        let node = self
+            .nodes
+            .get_mut(section.node as usize)
+            .ok_or_else(|| Error::bug("a state run names an operator that is not there"))?;
+        match &mut node.kind {
+            NodeKind::Operator(o) => o.load(&section.batch),
+            NodeKind::Input(_) => Err(Error::bug("a state run names an input")),
+        }
+    }
+
+    pub(crate) fn loaded(&mut self) -> Result<()> {
+        self.fresh = false;
+        for node in &mut self.nodes {
+            if let NodeKind::Operator(o) = &mut node.kind {
+                o.loaded()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole state as bytes.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn save_all(&mut self, full: bool) -> Result<Vec<u8>> {
+        write_run(&self.save(full)?)
+    }
+
+    /// Restores a fresh circuit of the same plan from runs of [`Circuit::save_all`], oldest first.
+    ///
+    /// # Errors
+    /// When a run is damaged or belongs to another plan.
+    pub fn load_all(&mut self, runs: &[Vec<u8>]) -> Result<()> {
+        for run in runs {
+            for section in read_run(run)? {
+                self.load(&section)?;
+            }
+        }
+        self.loaded()
+    }
+
+    /// A stable text of the circuit's shape: state of one circuit fits another exactly if this is the same.
+    pub fn shape(&self) -> String {
+        let mut out = String::new();
+        for (n, node) in self.nodes.iter().enumerate() {
+            let what = match &node.kind {
+                NodeKind::Input(i) => format!("{:?}", self.inputs[*i]),
+                NodeKind::Operator(o) => o.describe(),
+            };
+            let types: Vec<String> = node.schema.fields().iter().map(|f| f.data_type().to_string()).collect();
+            out.push_str(&format!("{n}:{what}:{:?}:{}:{}\n", node.inputs, types.join(","), node.append_only));
+        }
+        out
+    }
+
+    /// The circuit as a tree of text lines. With `numbers`, what each operator has done and holds.
+    pub fn explain(&self, numbers: bool) -> Vec<String> {
+        let mut out = Vec::new();
+        self.explain_node(self.root, 0, numbers, &mut out);
+        out
+    }
+
+    fn explain_node(&self, n: usize, depth: usize, numbers: bool, out: &mut Vec<String>) {
+        let node = &self.nodes[n];
+        let mut line = match &node.kind {
+            NodeKind::Input(i) => {
+                let input = &self.inputs[*i];
+                let columns: Vec<&str> = node.schema.fields().iter().map(|f| f.name().as_str()).collect();
+                format!("Input: {}.{} [{}]", input.table.0, input.table.1, columns.join(", "))
+            }
+            NodeKind::Operator(o) => o.describe(),
+        };
+        if node.append_only {
+            line.push_str(" (append-only)");
+        }
+        if numbers {
+            line.push_str(&format!(" | rows in {}, out {}", node.rows_in, node.rows_out));
+            if let NodeKind::Operator(o) = &node.kind {
+                let ms = node.busy.as_secs_f64() * 1e3;
+                line.push_str(&format!(", state {} rows, {} bytes, busy {ms:.1} ms", o.state_rows(), o.state_bytes()));
+            }
+        }
+        out.push(format!("{}{line}", "  ".repeat(depth)));
+        for i in &node.inputs {
+            self.explain_node(*i, depth + 1, numbers, out);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Parts of a plan that the batch engine runs: by change (flat map), by key (partitioned), or whole (recompute).
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Window};
+use fleuve_types::{Error, Result};
+
+use super::{Lowering, loose};
+use crate::operators::flat_map::FlatMap;
+use crate::operators::partitioned::{Partitioned, PartitionedSpec};
+use crate::operators::recompute::Recompute;
+use crate::operators::{Cell, CellNode, PlanRunner, physical};
+
+fn bug(e: datafusion::error::DataFusionError) -> Error {
+    Error::unsupported(format!("this part of the query cannot be planned: {}", e.strip_backtrace()))
+}
+
+impl Lowering<'_> {
+    fn cell(&mut self, of: &LogicalPlan) -> (Cell, LogicalPlan) {
+        let cell = Cell::default();
+        self.cells += 1;
+        let node = CellNode { number: self.cells, schema: of.schema().clone(), cell: cell.clone() };
+        (cell, LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+
+    /// `plan` with its one input replaced by a cell.
+    fn over_cell(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<(Cell, PlanRunner)> {
+        let (cell, leaf) = self.cell(input);
+        let plan = plan.with_new_exprs(plan.expressions(), vec![leaf]).map_err(bug)?;
+        Ok((cell, PlanRunner::new(&plan, self.state)?))
+    }
+
+    pub(super) fn flat_map(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<usize> {
+        let node = self.plan(input)?;
+        let (cell, runner) = self.over_cell(plan, input)?;
+        let schema = loose(plan.schema());
+        let append_only = self.nodes[node].append_only;
+        let operator = FlatMap { label: plan.display().to_string(), input: cell, plan: runner, schema: schema.clone() };
+        Ok(self.node(Box::new(operator), vec![node], schema, append_only, None))
+    }
+
+    /// `keys` over the input; `output_columns` are where the same values stand in the output.
+    pub(super) fn partitioned(
+        &mut self,
+        plan: &LogicalPlan,
+        input: &LogicalPlan,
+        keys: &[Expr],
+        output_columns: Vec<usize>,
+    ) -> Result<usize> {
+        let node = self.plan(input)?;
+        let (cell, runner) = self.over_cell(plan, input)?;
+        let schema = loose(plan.schema());
+        let input_keys = keys.iter().map(|k| physical(k, input.schema())).collect::<Result<Vec<_>>>()?;
+        let output_keys = if output_columns.is_empty() {
+            // The output begins with the input's columns, so the same expressions hold.
+            input_keys.clone()
+        } else {
+            let column = |c: &usize| {
+                let name = schema.field(*c).name();
+                Arc::new(datafusion::physical_expr::expressions::Column::new(name, *c))
+                    as Arc<dyn datafusion::physical_expr::PhysicalExpr>
+            };
+            output_columns.iter().map(column).collect()
+        };
+        let key_types = input_keys
+            .iter()
+            .map(|k| k.data_type(input.schema().as_arrow()).map_err(|e| Error::bug(e.to_string())))
+            .collect::<Result<_>>()?;
+        let spec = PartitionedSpec {
+            label: plan.display().to_string(),
+            input_keys,
+            output_keys,
+            key_types,
+            cell,
+            plan: runner,
+            input_schema: self.nodes[node].schema.clone(),
+            schema: schema.clone(),
+        };
+        Ok(self.node(Box::new(Partitioned::new(spec)?), vec![node], schema, false, None))
+    }
+
+    pub(super) fn window(&mut self, plan: &LogicalPlan, window: &Window) -> Result<usize> {
+        let mut keys: Option<Vec<Expr>> = None;
+        for expr in &window.window_expr {
+            let Expr::WindowFunction(function) = unalias(expr) else {
+                return Err(Error::bug(format!("{expr} is not a window function")));
+            };
+            let by = &function.params.partition_by;
+            // What all functions are partitioned by is what the answer may be split by.
+            keys = Some(match keys {
+                None => by.clone(),
+                Some(keys) => keys.into_iter().filter(|k| by.contains(k)).collect(),
+            });
+        }
+        match keys {
+            Some(keys) if !keys.is_empty() => {
+                let node = self.partitioned(plan, &window.input, &keys, vec![])?;
+                let input = self.nodes[node].inputs[0];
+                self.nodes[node].key = self.nodes[input].key.clone();
+                Ok(node)
+            }
+            _ => Err(Error::unsupported("a window function without PARTITION BY has no incremental operator")),
+        }
+    }
+
+    /// The batch engine runs `plan` over all its current input in each epoch.
+    pub(super) fn recompute(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        let mut leaves: Vec<(Cell, LogicalPlan)> = vec![];
+        let over =
+            if whole(plan) { self.replace_scans(plan, &mut leaves)? } else { self.cut(plan, &mut leaves, true)? };
+        let runner = PlanRunner::new(&over, self.state)?;
+        let mut inputs = vec![];
+        let mut cells = vec![];
+        for (cell, leaf) in leaves {
+            let node = self.plan(&leaf)?;
+            inputs.push(node);
+            cells.push((cell, self.nodes[node].schema.clone()));
+        }
+        let schema = loose(plan.schema());
+        let label = plan.display().to_string();
+        let operator = Recompute::new(label, cells, runner, schema.clone())?;
+        Ok(self.node(Box::new(operator), inputs, schema, false, None))
+    }
+
+    /// Replaces the inputs of `plan` by cells; an order below it that it depends on stays part of it.
+    fn cut(&mut self, plan: &LogicalPlan, leaves: &mut Vec<(Cell, LogicalPlan)>, top: bool) -> Result<LogicalPlan> {
+        let keeps_order = matches!(
+            plan,
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_)
+        );
+        if !top && !keeps_order {
+            let (cell, leaf) = self.cell(plan);
+            leaves.push((cell, plan.clone()));
+            return Ok(leaf);
+        }
+        let ordered =
+            matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_));
+        let mut inputs = vec![];
+        for input in plan.inputs() {
+            inputs.push(if ordered && has_order(input) {
+                self.cut(input, leaves, false)?
+            } else {
+                let (cell, leaf) = self.cell(input);
+                leaves.push((cell, input.clone()));
+                leaf
+            });
+        }
+        plan.with_new_exprs(plan.expressions(), inputs).map_err(bug)
+    }
+
+    /// Replaces every scan under `plan`, also in subqueries, by a cell.
+    fn replace_scans(&mut self, plan: &LogicalPlan, leaves: &mut Vec<(Cell, LogicalPlan)>) -> Result<LogicalPlan> {
+        let mut recursive: Vec<String> = vec![];
+        let _ = plan.apply_with_subqueries(|p| {
+            if let LogicalPlan::RecursiveQuery(r) = p {
+                recursive.push(r.name.clone());
+            }
+            Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        });
+        plan.clone()
+            .transform_down_with_subqueries(|p| {
+                let LogicalPlan::TableScan(scan) = &p else { return Ok(Transformed::no(p)) };
+                if scan.table_name.schema().is_none() && recursive.iter().any(|r| r == scan.table_name.table()) {
+                    return Ok(Transformed::no(p));
+                }
+                let (cell, leaf) = self.cell(&p);
+                leaves.push((cell, p));
+                Ok(Transformed::yes(leaf))
+            })
+            .map(|t| t.data)
+            .map_err(bug)
+    }
+}
+
+/// True if the order of a plan's rows is decided below it without a cut in between.
+fn has_order(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Limit(l) => has_order(&l.input),
+        LogicalPlan::Projection(p) => has_order(&p.input),
+        LogicalPlan::SubqueryAlias(a) => has_order(&a.input),
+        _ => false,
+    }
+}
+
+/// True if a plan cannot be cut below its top node: a subquery in its expressions, or a recursion.
+fn whole(plan: &LogicalPlan) -> bool {
+    if matches!(plan, LogicalPlan::RecursiveQuery(_)) {
+        return true;
+    }
+    plan.expressions().iter().any(|e| {
+        e.exists(|e| {
+            Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+        })
+        .unwrap_or(false)
+    })
+}
+
+fn unalias(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(a) => unalias(&a.expr),
+        other => other,
+    }
+}

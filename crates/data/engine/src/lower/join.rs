@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::{JoinType, NullEquality};
+use datafusion::logical_expr::{Join as JoinPlan, build_join_schema};
+use fleuve_types::{Error, Result};
+
+use super::map::plain_column;
+use super::{Lowering, loose};
+use crate::operators::join::{Alone, Join, JoinSpec};
+use crate::operators::physical;
+
+/// `(pairs, left alone, right alone)` of a join type.
+fn shape(kind: JoinType) -> (bool, Alone, Alone) {
+    match kind {
+        JoinType::Inner => (true, Alone::No, Alone::No),
+        JoinType::Left => (true, Alone::Padded, Alone::No),
+        JoinType::Right => (true, Alone::No, Alone::Padded),
+        JoinType::Full => (true, Alone::Padded, Alone::Padded),
+        JoinType::LeftSemi => (false, Alone::Semi, Alone::No),
+        JoinType::RightSemi => (false, Alone::No, Alone::Semi),
+        JoinType::LeftAnti => (false, Alone::Anti, Alone::No),
+        JoinType::RightAnti => (false, Alone::No, Alone::Anti),
+        JoinType::LeftMark => (false, Alone::Mark, Alone::No),
+        JoinType::RightMark => (false, Alone::No, Alone::Mark),
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn join(&mut self, plan: &JoinPlan) -> Result<usize> {
+        if plan.null_aware {
+            return Err(Error::unsupported("NOT IN over a nullable column has no incremental operator"));
+        }
+        let left = self.plan(&plan.left)?;
+        let right = self.plan(&plan.right)?;
+        let (left_schema, right_schema) = (plan.left.schema(), plan.right.schema());
+        let left_keys = plan.on.iter().map(|(l, _)| physical(l, left_schema)).collect::<Result<Vec<_>>>()?;
+        let right_keys = plan.on.iter().map(|(_, r)| physical(r, right_schema)).collect::<Result<Vec<_>>>()?;
+        let mut key_types = vec![];
+        for (l, r) in left_keys.iter().zip(&right_keys) {
+            let bug = |e: datafusion::error::DataFusionError| Error::bug(e.to_string());
+            let (a, b) =
+                (l.data_type(left_schema.as_arrow()).map_err(bug)?, r.data_type(right_schema.as_arrow()).map_err(bug)?);
+            if a != b {
+                return Err(Error::unsupported(format!("a join key compares {a} with {b}")));
+            }
+            key_types.push(a);
+        }
+        let pair = build_join_schema(left_schema, right_schema, &JoinType::Inner)
+            .map_err(|e| Error::bug(format!("join schema: {}", e.strip_backtrace())))?;
+        let filter = plan.filter.as_ref().map(|f| physical(f, &pair)).transpose()?;
+        let (pairs, left_alone, right_alone) = shape(plan.join_type);
+        let label = describe(plan);
+        let (l, r) = (&self.nodes[left], &self.nodes[right]);
+        let fields: Vec<Field> =
+            l.schema.fields().iter().chain(r.schema.fields()).map(|f| f.as_ref().clone()).collect();
+        let append_only = l.append_only
+            && r.append_only
+            && matches!(plan.join_type, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi);
+        let key = self.join_key(plan, left, right);
+        let schema = loose(&plan.schema);
+        let spec = JoinSpec {
+            label,
+            left_keys,
+            right_keys,
+            key_types,
+            left_schema: l.schema.clone(),
+            right_schema: r.schema.clone(),
+            filter,
+            pair_schema: Arc::new(Schema::new(fields)),
+            schema: schema.clone(),
+            nulls_match: plan.null_equality == NullEquality::NullEqualsNull,
+            pairs,
+            left_alone,
+            right_alone,
+        };
+        let operator = Join::new(spec, self.shards)?;
+        Ok(self.node(Box::new(operator), vec![left, right], schema, append_only, key))
+    }
+
+    fn join_key(&self, plan: &JoinPlan, left: usize, right: usize) -> Option<Vec<usize>> {
+        let (l, r) = (&self.nodes[left].key, &self.nodes[right].key);
+        let width = self.nodes[left].schema.fields().len();
+        match plan.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => l.clone(),
+            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => r.clone(),
+            JoinType::Inner | JoinType::Left => {
+                let (l, r) = (l.clone()?, r.clone()?);
+                let right_columns: Vec<Option<usize>> =
+                    plan.on.iter().map(|(_, e)| plain_column(e, plan.right.schema())).collect();
+                if r.iter().all(|k| right_columns.contains(&Some(*k))) {
+                    // At most one partner for each left row.
+                    return Some(l);
+                }
+                Some(l.into_iter().chain(r.into_iter().map(|k| k + width)).collect())
+            }
+            JoinType::Right | JoinType::Full => None,
+        }
+    }
+}
+
+fn describe(plan: &JoinPlan) -> String {
+    let on: Vec<String> = plan.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+    let mut label = if on.is_empty() {
+        format!("Join {}: every row with every row", plan.join_type)
+    } else {
+        format!("Join {}: {}", plan.join_type, on.join(" AND "))
+    };
+    if let Some(filter) = &plan.filter {
+        label.push_str(&format!(", if {filter}"));
+    }
+    label
+}

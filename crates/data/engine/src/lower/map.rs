@@ -1,0 +1,66 @@
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use fleuve_types::Result;
+
+use super::{Lowering, loose};
+use crate::operators::map::{Map, Stage};
+use crate::operators::physical;
+
+/// The input column that an expression passes on unchanged.
+pub(super) fn plain_column(expr: &Expr, input: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => plain_column(&alias.expr, input),
+        Expr::Column(column) => input.maybe_index_of_column(column),
+        _ => None,
+    }
+}
+
+impl Lowering<'_> {
+    /// A run of projections and filters becomes one operator.
+    pub(super) fn map(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        let mut chain = vec![];
+        let mut at = plan;
+        loop {
+            match at {
+                LogicalPlan::Projection(p) => {
+                    chain.push(at);
+                    at = &p.input;
+                }
+                LogicalPlan::Filter(f) => {
+                    chain.push(at);
+                    at = &f.input;
+                }
+                LogicalPlan::SubqueryAlias(a) => at = &a.input,
+                _ => break,
+            }
+        }
+        let input = self.plan(at)?;
+        let mut key = self.nodes[input].key.clone();
+        let mut schema = self.nodes[input].schema.clone();
+        let mut stages: Vec<Stage> = vec![];
+        for step in chain.into_iter().rev() {
+            match step {
+                LogicalPlan::Filter(f) => {
+                    let filter = physical(&f.predicate, f.input.schema())?;
+                    stages.push(Stage { filter: Some(filter), project: None, schema: schema.clone() });
+                }
+                LogicalPlan::Projection(p) => {
+                    let exprs = p.expr.iter().map(|e| physical(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                    let from: Vec<Option<usize>> = p.expr.iter().map(|e| plain_column(e, p.input.schema())).collect();
+                    key = key.and_then(|k| k.iter().map(|c| from.iter().position(|f| *f == Some(*c))).collect());
+                    schema = loose(&p.schema);
+                    match stages.last_mut() {
+                        Some(last) if last.project.is_none() => {
+                            last.project = Some(exprs);
+                            last.schema = schema.clone();
+                        }
+                        _ => stages.push(Stage { filter: None, project: Some(exprs), schema: schema.clone() }),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let append_only = self.nodes[input].append_only;
+        Ok(self.node(Box::new(Map { stages }), vec![input], schema, append_only, key))
+    }
+}

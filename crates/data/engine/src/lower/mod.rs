@@ -1,0 +1,178 @@
+//! From DataFusion's logical plan to a circuit. What has no incremental operator becomes a `Recompute`.
+
+mod aggregate;
+mod fallback;
+mod join;
+mod map;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Distinct as DistinctPlan, LogicalPlan, TableScan};
+use fleuve_types::{Delta, Error, Result};
+
+use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
+use crate::operators::distinct::Distinct;
+use crate::operators::union::Union;
+use crate::operators::values::Values;
+use crate::operators::{Operator, PlanRunner};
+use crate::state::batch_of;
+
+/// What lowering has to know about a relation.
+pub trait Relations {
+    /// True if rows of this relation never go (a stream, or a view whose circuit says so).
+    fn is_append_only(&self, table: &(String, String)) -> bool;
+    /// Columns that identify its rows, if known.
+    fn key(&self, table: &(String, String)) -> Option<Vec<usize>>;
+}
+
+/// Builds the circuit of an optimised plan.
+///
+/// # Errors
+/// When a part of the plan can be run neither incrementally nor by the batch engine.
+pub fn lower(plan: &LogicalPlan, state: &SessionState, relations: &dyn Relations, shards: usize) -> Result<Circuit> {
+    let mut lowering =
+        Lowering { state, relations, shards, nodes: vec![], inputs: vec![], memo: HashMap::new(), cells: 0 };
+    let root = lowering.plan(plan)?;
+    Ok(Circuit { nodes: lowering.nodes, inputs: lowering.inputs, root, fresh: true })
+}
+
+pub(crate) struct Lowering<'a> {
+    state: &'a SessionState,
+    relations: &'a dyn Relations,
+    shards: usize,
+    nodes: Vec<Node>,
+    inputs: Vec<CircuitInput>,
+    /// Equal subplans share one node.
+    memo: HashMap<LogicalPlan, usize>,
+    cells: usize,
+}
+
+/// The Arrow schema of a plan's output, with every column nullable: state and intermediate rows are not checked for NULL.
+pub(crate) fn loose(schema: &DFSchema) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+impl Lowering<'_> {
+    fn plan(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        if let Some(node) = self.memo.get(plan) {
+            return Ok(*node);
+        }
+        let mark = (self.nodes.len(), self.inputs.len());
+        let node = match self.incremental(plan) {
+            Ok(node) => node,
+            Err(e) if e.kind == fleuve_types::ErrorKind::Unsupported => {
+                // Nodes that the attempt left behind would run for nothing.
+                self.memo.retain(|_, n| *n < mark.0);
+                self.nodes.truncate(mark.0);
+                self.inputs.truncate(mark.1);
+                self.recompute(plan)?
+            }
+            Err(e) => return Err(e),
+        };
+        self.memo.insert(plan.clone(), node);
+        Ok(node)
+    }
+
+    fn incremental(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        match plan {
+            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => self.map(plan),
+            LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
+            LogicalPlan::Repartition(r) => self.plan(&r.input),
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => {
+                let inputs = union.inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
+                let schema = loose(&union.schema);
+                let append_only = inputs.iter().all(|i| self.nodes[*i].append_only);
+                Ok(self.node(Box::new(Union { schema: schema.clone() }), inputs, schema, append_only, None))
+            }
+            LogicalPlan::Distinct(DistinctPlan::All(input)) => {
+                let input = self.plan(input)?;
+                let schema = self.nodes[input].schema.clone();
+                let key = Some((0..schema.fields().len()).collect());
+                let append_only = self.nodes[input].append_only;
+                let operator = Distinct::new(schema.clone(), self.shards)?;
+                Ok(self.node(Box::new(operator), vec![input], schema, append_only, key))
+            }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
+            LogicalPlan::Window(window) => self.window(plan, window),
+            LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
+            other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),
+        }
+    }
+
+    fn node(
+        &mut self,
+        operator: Box<dyn Operator>,
+        inputs: Vec<usize>,
+        schema: SchemaRef,
+        append_only: bool,
+        key: Option<Vec<usize>>,
+    ) -> usize {
+        self.push(NodeKind::Operator(operator), inputs, schema, append_only, key)
+    }
+
+    fn push(
+        &mut self,
+        kind: NodeKind,
+        inputs: Vec<usize>,
+        schema: SchemaRef,
+        append_only: bool,
+        key: Option<Vec<usize>>,
+    ) -> usize {
+        self.nodes.push(Node {
+            kind,
+            inputs,
+            schema,
+            append_only,
+            key,
+            rows_in: 0,
+            rows_out: 0,
+            busy: std::time::Duration::ZERO,
+        });
+        self.nodes.len() - 1
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> Result<usize> {
+        if !scan.filters.is_empty() {
+            return Err(Error::bug("a filter was pushed into the scan of a view's plan"));
+        }
+        let table = (scan.table_name.schema().unwrap_or("public").to_string(), scan.table_name.table().to_string());
+        let columns: Vec<usize> = match &scan.projection {
+            Some(columns) => columns.clone(),
+            None => (0..scan.source.schema().fields().len()).collect(),
+        };
+        let schema = loose(&scan.projected_schema);
+        let append_only = self.relations.is_append_only(&table);
+        let key = self
+            .relations
+            .key(&table)
+            .and_then(|key| key.iter().map(|k| columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
+        let input = CircuitInput { table, columns };
+        let number = match self.inputs.iter().position(|i| *i == input) {
+            Some(number) => number,
+            None => {
+                self.inputs.push(input);
+                self.inputs.len() - 1
+            }
+        };
+        // Two scans of the same columns are one node.
+        let same = self.nodes.iter().position(|n| matches!(n.kind, NodeKind::Input(i) if i == number));
+        Ok(same.unwrap_or_else(|| self.push(NodeKind::Input(number), vec![], schema, append_only, key)))
+    }
+
+    fn values(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        let rows = PlanRunner::new(plan, self.state)?.run_apart()?;
+        let schema = loose(plan.schema());
+        let rows = Delta::insert(batch_of(&schema, rows.columns().to_vec(), rows.num_rows())?);
+        Ok(self.node(Box::new(Values { rows }), vec![], schema, true, None))
+    }
+}

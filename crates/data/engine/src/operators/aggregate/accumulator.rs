@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::DataType;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use fleuve_types::{Error, Result};
+
+use super::count::{BoolFold, Count, CountDistinct};
+use super::extreme::extreme;
+use super::float::{FloatMean, FloatSum, Variance};
+use super::generic::Generic;
+use super::sum::{DecimalMean, IntSum};
+use crate::state::ByteSet;
+
+/// One aggregate call of the SELECT.
+pub(crate) struct AggregateCall {
+    /// The function's name in lower case.
+    pub(crate) function: String,
+    pub(crate) distinct: bool,
+    pub(crate) arguments: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) argument_types: Vec<DataType>,
+    pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
+    pub(crate) output: DataType,
+    /// DataFusion's own form, for functions without one of ours.
+    pub(crate) expr: Arc<AggregateFunctionExpr>,
+    /// For EXPLAIN.
+    pub(crate) label: String,
+}
+
+/// The rows of one step that belong to one shard.
+pub(crate) struct Input<'a> {
+    pub(crate) arguments: &'a [ArrayRef],
+    pub(crate) filter: Option<&'a BooleanArray>,
+    /// Row numbers in the arguments.
+    pub(crate) rows: &'a [u32],
+    /// The group of each of `rows`.
+    pub(crate) groups: &'a [u32],
+    pub(crate) weights: Option<&'a [i64]>,
+    /// The groups' keys.
+    pub(crate) keys: &'a ByteSet,
+}
+
+impl Input<'_> {
+    /// Calls `each(group, row, weight)` for the rows that pass the filter and whose first argument is not NULL.
+    pub(crate) fn each(&self, mut each: impl FnMut(usize, usize, i64)) {
+        let nulls = self.arguments.first().and_then(|a| a.logical_nulls());
+        for (row, group) in self.rows.iter().zip(self.groups) {
+            let row = *row as usize;
+            if self.filter.is_some_and(|f| !f.value(row)) || nulls.as_ref().is_some_and(|n| n.is_null(row)) {
+                continue;
+            }
+            each(*group as usize, row, self.weights.map_or(1, |w| w[row]));
+        }
+    }
+}
+
+/// An accumulator of all groups of a shard, in columns.
+pub(crate) trait Accumulator: Send {
+    /// Makes room for groups `0..groups`.
+    fn resize(&mut self, groups: usize);
+    /// Sets a group back to "no rows".
+    fn reset(&mut self, group: u32);
+    /// Takes in rows.
+    fn update(&mut self, input: &Input<'_>) -> Result<()>;
+    /// The result of each of `groups`.
+    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef>;
+    /// Memory held, in bytes.
+    fn bytes(&self) -> usize;
+    /// How many columns [`Accumulator::save_groups`] gives.
+    fn state_width(&self) -> usize;
+    /// The state of each of `groups` as columns.
+    fn save_groups(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
+    /// Takes in row `row` of what [`Accumulator::save_groups`] gave.
+    fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()>;
+    /// State that is not per group, as `(group key, entry, weight)`: what changed since the last call, or all.
+    fn save_entries(&mut self, full: bool) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
+        let _ = full;
+        vec![]
+    }
+    /// Takes in one entry of [`Accumulator::save_entries`].
+    fn load_entry(&mut self, key: &[u8], group: Option<u32>, entry: &[u8], weight: i64) {
+        let _ = (key, group, entry, weight);
+    }
+}
+
+/// Functions whose DataFusion accumulator can be asked again and again while rows are only added.
+const REPEATABLE: [&str; 13] = [
+    "approx_distinct",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+];
+
+/// True if a call can be kept up to date group by group, without reading the group's rows again.
+pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
+    if call.distinct {
+        return call.function == "count" && call.arguments.len() == 1;
+    }
+    let argument = call.argument_types.first();
+    match call.function.as_str() {
+        "count" => call.arguments.len() <= 1,
+        "sum" => {
+            matches!(argument, Some(DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(..)))
+        }
+        "avg" => matches!(argument, Some(DataType::Float64 | DataType::Decimal128(..))),
+        "min" | "max" => argument.is_some_and(|t| !t.is_nested() && !matches!(t, DataType::Dictionary(..))),
+        "var" | "var_samp" | "var_sample" | "var_pop" | "stddev" | "stddev_samp" | "stddev_pop" => {
+            matches!(argument, Some(DataType::Float64))
+        }
+        "bool_and" | "bool_or" => true,
+        name => append_only && REPEATABLE.contains(&name),
+    }
+}
+
+/// The accumulator of a call.
+pub(crate) fn accumulator_for(call: &AggregateCall, append_only: bool) -> Result<Box<dyn Accumulator>> {
+    if call.distinct {
+        return Ok(Box::new(CountDistinct::new(call.argument_types[0].clone())?));
+    }
+    let argument = call.argument_types.first().cloned().unwrap_or(DataType::Null);
+    Ok(match call.function.as_str() {
+        "count" => Box::new(Count::default()),
+        "sum" => match argument {
+            DataType::Float64 => Box::new(FloatSum::new(append_only)),
+            _ => Box::new(IntSum::new(call.output.clone())),
+        },
+        "avg" => match argument {
+            DataType::Float64 => Box::new(FloatMean::new(append_only)),
+            DataType::Decimal128(_, scale) => Box::new(DecimalMean::new(scale, call.output.clone())?),
+            other => return Err(Error::bug(format!("avg over {other}"))),
+        },
+        "min" => extreme(argument, false, append_only)?,
+        "max" => extreme(argument, true, append_only)?,
+        "var" | "var_samp" | "var_sample" => Box::new(Variance::new(false, true)),
+        "var_pop" => Box::new(Variance::new(false, false)),
+        "stddev" | "stddev_samp" => Box::new(Variance::new(true, true)),
+        "stddev_pop" => Box::new(Variance::new(true, false)),
+        "bool_and" => Box::new(BoolFold::new(true)),
+        "bool_or" => Box::new(BoolFold::new(false)),
+        _ => Box::new(Generic::new(call.expr.clone())?),
+    })
+}

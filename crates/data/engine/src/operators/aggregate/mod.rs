@@ -1,0 +1,388 @@
+//! Incremental aggregation: a table of groups with their accumulators in columns.
+//!
+//! Each step emits, for every group it touched, the old row with weight -1 and the new row with +1. A group whose rows are all
+//! gone disappears; the one group of an aggregate without GROUP BY is always there.
+
+mod accumulator;
+mod count;
+mod extreme;
+mod float;
+mod generic;
+mod sum;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Delta, Error, Result};
+
+pub(crate) use accumulator::{Accumulator, AggregateCall, Input, accumulator_for, is_supported};
+
+use super::shard::{for_each, shard_of, split};
+use super::{Operator, StepContext, evaluate, evaluate_filter};
+use crate::operators::map::concat;
+use crate::state::{ByteSet, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+
+/// Aggregation by key.
+pub(crate) struct Aggregate {
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    calls: Vec<AggregateCall>,
+    codec: RowCodec,
+    schema: SchemaRef,
+    global: bool,
+    shards: Vec<Groups>,
+}
+
+/// The groups of one shard.
+struct Groups {
+    keys: ByteSet,
+    /// By group: the sum of the weights of its rows.
+    totals: Vec<i64>,
+    accumulators: Vec<Box<dyn Accumulator>>,
+    /// Groups touched since the last save, by slot, and keys of groups that went.
+    dirty: Vec<bool>,
+    removed: Vec<Vec<u8>>,
+    /// By group: already met in this step. All false between steps.
+    seen: Vec<bool>,
+}
+
+/// The columns that a step evaluated once for all shards.
+struct Evaluated {
+    arguments: Vec<Vec<ArrayRef>>,
+    filters: Vec<Option<BooleanArray>>,
+}
+
+impl Aggregate {
+    /// An aggregate over `keys`; `append_only` says that no input row ever goes.
+    pub(crate) fn new(
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        key_types: Vec<DataType>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+        append_only: bool,
+        shards: usize,
+    ) -> Result<Self> {
+        let global = keys.is_empty();
+        let count = if global { 1 } else { shards };
+        let shards = (0..count)
+            .map(|_| {
+                let accumulators = calls.iter().map(|c| accumulator_for(c, append_only)).collect::<Result<_>>()?;
+                let mut groups = Groups {
+                    keys: ByteSet::default(),
+                    totals: vec![],
+                    accumulators,
+                    dirty: vec![],
+                    removed: vec![],
+                    seen: vec![],
+                };
+                if global {
+                    groups.group(hash_bytes(&[]), &[]);
+                }
+                Ok(groups)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self { keys, calls, codec: RowCodec::new(key_types)?, schema, global, shards })
+    }
+
+    fn evaluate(&self, input: &Delta) -> Result<Evaluated> {
+        let arguments = self
+            .calls
+            .iter()
+            .map(|c| c.arguments.iter().map(|a| evaluate(a, &input.batch)).collect())
+            .collect::<Result<_>>()?;
+        let filters = self
+            .calls
+            .iter()
+            .map(|c| c.filter.as_ref().map(|f| evaluate_filter(f, &input.batch)).transpose())
+            .collect::<Result<_>>()?;
+        Ok(Evaluated { arguments, filters })
+    }
+}
+
+impl Groups {
+    fn group(&mut self, hash: u64, key: &[u8]) -> (u32, bool) {
+        let (slot, is_new) = self.keys.insert(hash, key);
+        if is_new {
+            let len = self.keys.slots();
+            self.totals.resize(len, 0);
+            self.dirty.resize(len, false);
+            self.seen.resize(len, false);
+            self.totals[slot as usize] = 0;
+            for a in &mut self.accumulators {
+                a.resize(len);
+                a.reset(slot);
+            }
+        }
+        (slot, is_new)
+    }
+
+    /// Key columns and results of `slots` as one batch.
+    fn emit(&mut self, slots: &[u32], codec: &RowCodec, schema: &SchemaRef) -> Result<RecordBatch> {
+        let mut columns = codec.decode(slots.iter().map(|s| self.keys.key(*s)))?;
+        for a in &mut self.accumulators {
+            columns.push(a.emit(slots)?);
+        }
+        let columns = columns
+            .into_iter()
+            .zip(schema.fields())
+            .map(|(c, f)| {
+                if c.data_type() == f.data_type() {
+                    Ok(c)
+                } else {
+                    arrow::compute::cast(&c, f.data_type()).map_err(|e| Error::bug(e.to_string()))
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        batch_of(schema, columns, slots.len())
+    }
+
+    fn step(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<Delta> {
+        let input = aggregate.input;
+        let mut groups = Vec::with_capacity(rows.len());
+        let mut touched = Vec::new();
+        let mut existed = Vec::new();
+        for i in rows {
+            let at = *i as usize;
+            let (slot, is_new) = self.group(aggregate.hashes[at], aggregate.keys.row(at));
+            if !std::mem::replace(&mut self.seen[slot as usize], true) {
+                touched.push(slot);
+                if !is_new {
+                    existed.push(slot);
+                }
+            }
+            groups.push(slot);
+        }
+        let existed: Vec<u32> = if aggregate.global {
+            // Before its first step the one group has not been shown.
+            if aggregate.first { vec![] } else { touched.clone() }
+        } else {
+            existed
+        };
+        let old = self.emit(&existed, aggregate.codec, aggregate.schema)?;
+        for (slot, i) in groups.iter().zip(rows) {
+            self.totals[*slot as usize] += input.weight(*i as usize);
+            self.dirty[*slot as usize] = true;
+        }
+        for (n, a) in self.accumulators.iter_mut().enumerate() {
+            let call = Input {
+                arguments: &aggregate.evaluated.arguments[n],
+                filter: aggregate.evaluated.filters[n].as_ref(),
+                rows,
+                groups: &groups,
+                weights: input.weights.as_deref(),
+                keys: &self.keys,
+            };
+            a.update(&call)?;
+        }
+        let now: Vec<u32> =
+            touched.iter().copied().filter(|s| aggregate.global || self.totals[*s as usize] != 0).collect();
+        let new = self.emit(&now, aggregate.codec, aggregate.schema)?;
+        for slot in touched {
+            self.seen[slot as usize] = false;
+            if !aggregate.global && self.totals[slot as usize] == 0 {
+                self.removed.push(self.keys.key(slot).to_vec());
+                self.dirty[slot as usize] = false;
+                for a in &mut self.accumulators {
+                    a.reset(slot);
+                }
+                self.keys.remove(slot);
+            }
+        }
+        difference(old, new, aggregate.schema)
+    }
+}
+
+/// `-old +new` without the rows that stayed the same.
+fn difference(old: RecordBatch, new: RecordBatch, schema: &SchemaRef) -> Result<Delta> {
+    let (m, n) = (old.num_rows(), new.num_rows());
+    if m == 0 {
+        return Ok(Delta::insert(new));
+    }
+    let codec = RowCodec::for_schema(schema)?;
+    let (a, b) = (codec.encode(old.columns())?, codec.encode(new.columns())?);
+    let mut at = std::collections::HashMap::with_capacity(m);
+    for i in 0..m {
+        at.insert(a.row(i), i);
+    }
+    let mut keep_old = vec![true; m];
+    let keep_new: Vec<bool> = (0..n)
+        .map(|i| match at.get(b.row(i)) {
+            Some(j) => {
+                keep_old[*j] = false;
+                false
+            }
+            None => true,
+        })
+        .collect();
+    let part = |batch: &RecordBatch, keep: Vec<bool>, weight: i64| -> Result<Delta> {
+        let mask = BooleanArray::from(keep);
+        let batch = if mask.true_count() == mask.len() {
+            batch.clone()
+        } else {
+            arrow::compute::filter_record_batch(batch, &mask).map_err(|e| Error::bug(e.to_string()))?
+        };
+        let rows = batch.num_rows();
+        Delta::weighted(batch, vec![weight; rows])
+    };
+    concat(schema, &[part(&old, keep_old, -1)?, part(&new, keep_new, 1)?])
+}
+
+/// What all shards of one step share.
+struct Shared<'a> {
+    input: &'a Delta,
+    hashes: &'a [u64],
+    keys: &'a crate::state::Encoded,
+    evaluated: &'a Evaluated,
+    codec: &'a RowCodec,
+    schema: &'a SchemaRef,
+    global: bool,
+    first: bool,
+}
+
+impl Operator for Aggregate {
+    fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
+        let input = &inputs[0];
+        let key_columns = self.keys.iter().map(|k| evaluate(k, &input.batch)).collect::<Result<Vec<_>>>()?;
+        let keys = self.codec.encode(&key_columns)?;
+        let hashes: Vec<u64> = (0..input.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let evaluated = self.evaluate(input)?;
+        let parts = split(&hashes, self.shards.len());
+        let shared = Shared {
+            input,
+            hashes: &hashes,
+            keys: &keys,
+            evaluated: &evaluated,
+            codec: &self.codec,
+            schema: &self.schema,
+            global: self.global,
+            first: context.first,
+        };
+        if self.global && context.first && input.is_empty() {
+            // Nothing came yet: the answer over no rows.
+            let row = self.shards[0].emit(&[0], &self.codec, &self.schema)?;
+            return Ok(Delta::insert(row));
+        }
+        let outs = for_each(&mut self.shards, input.len(), |s, groups| groups.step(&shared, &parts[s]))?;
+        concat(&self.schema, &outs)
+    }
+
+    fn wants_step(&self, context: StepContext) -> bool {
+        self.global && context.first
+    }
+
+    fn describe(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        let calls: Vec<String> = self.calls.iter().map(|c| c.label.clone()).collect();
+        format!("Aggregate: by [{}], [{}]", keys.join(", "), calls.join(", "))
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|s| s.keys.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|s| {
+                s.keys.bytes()
+                    + s.totals.capacity() * 9
+                    + s.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
+                    + s.removed.iter().map(|k| k.len() + 24).sum::<usize>()
+            })
+            .sum()
+    }
+
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let mut out = Vec::new();
+        for shard in &mut self.shards {
+            out.extend(shard.save(full)?);
+        }
+        Ok(out)
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let n = self.shards.len();
+        if batch.schema().fields()[0].name() == "part" {
+            let mut result = Ok(());
+            let shards = &mut self.shards;
+            changes_from_batch(batch, |part, key, row, weight| {
+                let shard = &mut shards[shard_of(hash_bytes(key), n)];
+                let group = shard.keys.get(hash_bytes(key), key);
+                match shard.accumulators.get_mut(part as usize) {
+                    Some(a) => a.load_entry(key, group, row, weight),
+                    None => result = Err(Error::bug("a state section names an aggregate that is not there")),
+                }
+            })?;
+            return result;
+        }
+        let keys = batch.column(0).as_any().downcast_ref::<BinaryArray>().ok_or_else(|| Error::bug("state: key"))?;
+        let totals = batch.column(1).as_any().downcast_ref::<Int64Array>().ok_or_else(|| Error::bug("state: total"))?;
+        for i in 0..batch.num_rows() {
+            let hash = hash_bytes(keys.value(i));
+            let shard = &mut self.shards[shard_of(hash, n)];
+            if totals.value(i) == GONE {
+                if let Some(slot) = shard.keys.get(hash, keys.value(i)) {
+                    for a in &mut shard.accumulators {
+                        a.reset(slot);
+                    }
+                    shard.keys.remove(slot);
+                }
+                continue;
+            }
+            let (slot, _) = shard.group(hash, keys.value(i));
+            shard.totals[slot as usize] = totals.value(i);
+            let mut column = 2;
+            for a in &mut shard.accumulators {
+                let width = a.state_width();
+                a.load_group(slot, &batch.columns()[column..column + width], i)?;
+                column += width;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The total that says that a group is gone. No real total comes near it.
+const GONE: i64 = i64::MIN;
+
+impl Groups {
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let slots: Vec<u32> = self.keys.iter().filter(|s| full || self.dirty[*s as usize]).collect();
+        let removed = std::mem::take(&mut self.removed);
+        let mut out = Vec::new();
+        let mut fields = vec![Field::new("key", DataType::Binary, false), Field::new("total", DataType::Int64, false)];
+        let mut states: Vec<ArrayRef> = Vec::new();
+        for a in &mut self.accumulators {
+            for column in a.save_groups(&slots)? {
+                fields.push(Field::new(format!("s{}", states.len()), column.data_type().clone(), true));
+                states.push(column);
+            }
+        }
+        let schema = Arc::new(Schema::new(fields));
+        if !full && !removed.is_empty() {
+            let keys = BinaryArray::from_iter_values(removed.iter());
+            let totals = Int64Array::from(vec![GONE; removed.len()]);
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(totals)];
+            columns.extend(states.iter().map(|s| arrow::array::new_null_array(s.data_type(), removed.len())));
+            out.push(batch_of(&schema, columns, removed.len())?);
+        }
+        let mut keys = BinaryBuilder::new();
+        for s in &slots {
+            keys.append_value(self.keys.key(*s));
+        }
+        let totals: Int64Array = slots.iter().map(|s| self.totals[*s as usize]).collect();
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()), Arc::new(totals)];
+        columns.extend(states);
+        out.push(batch_of(&schema, columns, slots.len())?);
+        for (n, a) in self.accumulators.iter_mut().enumerate() {
+            let entries = a.save_entries(full);
+            if !entries.is_empty() {
+                let part = u8::try_from(n).map_err(|_| Error::unsupported("an aggregate has at most 256 calls"))?;
+                out.push(changes_to_batch(part, &entries)?);
+            }
+        }
+        self.dirty.iter_mut().for_each(|d| *d = false);
+        Ok(out)
+    }
+}

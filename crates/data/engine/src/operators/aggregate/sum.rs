@@ -1,0 +1,199 @@
+//! sum over integers and decimals, avg over decimals: exact.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, UInt64Array};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
+use fleuve_types::{Error, Result};
+
+use super::accumulator::{Accumulator, Input};
+use super::count::{int_at, int_column};
+
+/// Sums as 128-bit integers, whatever the argument's width, with the number of values that are not NULL.
+#[derive(Default)]
+struct Sums {
+    sums: Vec<i128>,
+    counts: Vec<i64>,
+}
+
+impl Sums {
+    fn resize(&mut self, groups: usize) {
+        self.sums.resize(groups, 0);
+        self.counts.resize(groups, 0);
+    }
+
+    fn reset(&mut self, group: u32) {
+        self.sums[group as usize] = 0;
+        self.counts[group as usize] = 0;
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        let (sums, counts) = (&mut self.sums, &mut self.counts);
+        let mut add = |group: usize, value: i128, weight: i64| {
+            sums[group] = sums[group].wrapping_add(value.wrapping_mul(i128::from(weight)));
+            counts[group] += weight;
+        };
+        let array = &input.arguments[0];
+        match array.data_type() {
+            DataType::Int64 => {
+                let values = array.as_primitive::<Int64Type>().values();
+                input.each(|g, row, w| add(g, i128::from(values[row]), w));
+            }
+            DataType::UInt64 => {
+                let values = array.as_primitive::<UInt64Type>().values();
+                input.each(|g, row, w| add(g, i128::from(values[row]), w));
+            }
+            DataType::Decimal128(..) => {
+                let values = array.as_primitive::<Decimal128Type>().values();
+                input.each(|g, row, w| add(g, values[row], w));
+            }
+            other => return Err(Error::bug(format!("exact sum over {other}"))),
+        }
+        Ok(())
+    }
+
+    fn save(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let sums: Decimal128Array = groups.iter().map(|g| Some(self.sums[*g as usize])).collect();
+        Ok(vec![Arc::new(sums), int_column(&self.counts, groups)])
+    }
+
+    fn load(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
+        let sums = state[0].as_primitive_opt::<Decimal128Type>().ok_or_else(|| Error::bug("state: a sum"))?;
+        self.sums[group as usize] = sums.value(row);
+        self.counts[group as usize] = int_at(&state[1], row)?;
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums.capacity() * 16 + self.counts.capacity() * 8
+    }
+}
+
+/// `sum(x)` for integers and decimals.
+pub(super) struct IntSum {
+    state: Sums,
+    output: DataType,
+}
+
+impl IntSum {
+    pub(super) fn new(output: DataType) -> Self {
+        Self { state: Sums::default(), output }
+    }
+}
+
+impl Accumulator for IntSum {
+    fn resize(&mut self, groups: usize) {
+        self.state.resize(groups);
+    }
+
+    fn reset(&mut self, group: u32) {
+        self.state.reset(group);
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        self.state.update(input)
+    }
+
+    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let at = |g: &u32| {
+            let g = *g as usize;
+            (self.state.counts[g] != 0).then_some(self.state.sums[g])
+        };
+        // A sum beyond the output's width wraps, as the batch engine's does.
+        Ok(match &self.output {
+            DataType::Int64 => Arc::new(groups.iter().map(|g| at(g).map(|v| v as i64)).collect::<Int64Array>()),
+            DataType::UInt64 => Arc::new(groups.iter().map(|g| at(g).map(|v| v as u64)).collect::<UInt64Array>()),
+            DataType::Decimal128(p, s) => Arc::new(
+                groups
+                    .iter()
+                    .map(at)
+                    .collect::<Decimal128Array>()
+                    .with_precision_and_scale(*p, *s)
+                    .map_err(|e| Error::bug(e.to_string()))?,
+            ),
+            other => return Err(Error::bug(format!("exact sum into {other}"))),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.bytes()
+    }
+
+    fn state_width(&self) -> usize {
+        2
+    }
+
+    fn save_groups(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.state.save(groups)
+    }
+
+    fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
+        self.state.load(group, state, row)
+    }
+}
+
+/// `avg(x)` for decimals: the sum widened to the output's scale, divided, cut off (as DataFusion's `DecimalAverager`).
+pub(super) struct DecimalMean {
+    state: Sums,
+    factor: i128,
+    output: DataType,
+}
+
+impl DecimalMean {
+    pub(super) fn new(scale: i8, output: DataType) -> Result<Self> {
+        let DataType::Decimal128(_, target) = output else {
+            return Err(Error::bug(format!("avg of a decimal into {output}")));
+        };
+        let widen = u32::try_from(i16::from(target) - i16::from(scale)).map_err(|_| Error::bug("avg loses scale"))?;
+        Ok(Self { state: Sums::default(), factor: 10_i128.pow(widen), output })
+    }
+}
+
+impl Accumulator for DecimalMean {
+    fn resize(&mut self, groups: usize) {
+        self.state.resize(groups);
+    }
+
+    fn reset(&mut self, group: u32) {
+        self.state.reset(group);
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        self.state.update(input)
+    }
+
+    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let DataType::Decimal128(p, s) = self.output else { return Err(Error::bug("avg output")) };
+        let mut out = Vec::with_capacity(groups.len());
+        for g in groups {
+            let g = *g as usize;
+            let (sum, count) = (self.state.sums[g], self.state.counts[g]);
+            out.push(if count == 0 {
+                None
+            } else {
+                let wide = sum
+                    .checked_mul(self.factor)
+                    .ok_or_else(|| Error::input("avg: the sum of a group passes the range of DECIMAL(38)"))?;
+                Some(wide / i128::from(count))
+            });
+        }
+        let array = out.into_iter().collect::<Decimal128Array>();
+        Ok(Arc::new(array.with_precision_and_scale(p, s).map_err(|e| Error::bug(e.to_string()))?))
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.bytes()
+    }
+
+    fn state_width(&self) -> usize {
+        2
+    }
+
+    fn save_groups(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.state.save(groups)
+    }
+
+    fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
+        self.state.load(group, state, row)
+    }
+}

@@ -1,0 +1,191 @@
+//! A step of a join in which having a partner is a property of the key.
+
+use std::collections::HashMap;
+
+use fleuve_types::Result;
+
+use super::output::{Output, PAIRS_AT_ONCE, Rows, Shown};
+use super::{Alone, Incoming, Shard, Side};
+use crate::state::hash_bytes;
+
+pub(super) fn step(
+    shard: &mut Shard,
+    left: &Incoming<'_>,
+    right: &Incoming<'_>,
+    left_rows: &[u32],
+    right_rows: &[u32],
+    output: &mut Output<'_>,
+) -> Result<()> {
+    let spec = output.spec;
+    if spec.pairs {
+        pairs_with(&shard.left, right, right_rows, output, false)?;
+    }
+    // Whether a key has partners, before and after, decides how the other side's rows are shown.
+    let left_turned = changes_of(&shard.left, left, left_rows, spec.right_alone);
+    let right_turned = changes_of(&shard.right, right, right_rows, spec.left_alone);
+    turn(&shard.left, &right_turned, spec.left_alone, true, output)?;
+    add(&mut shard.right, right, right_rows);
+    if spec.pairs {
+        pairs_with(&shard.right, left, left_rows, output, true)?;
+    }
+    arrive(&shard.right, left, left_rows, spec.left_alone, true, output)?;
+    add(&mut shard.left, left, left_rows);
+    // The right side's rows: those that were there turn by dL, those of dR arrive under the new left side.
+    turn_old(shard, &left_turned, right, right_rows, output)?;
+    arrive(&shard.left, right, right_rows, spec.right_alone, false, output)?;
+    shard.left.rows.sweep();
+    shard.right.rows.sweep();
+    Ok(())
+}
+
+fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
+    for i in rows {
+        let i = *i as usize;
+        if !incoming.is_null_key(i) {
+            let row = incoming.rows.row(i);
+            side.rows.add(incoming.key_hashes[i], incoming.keys.row(i), hash_bytes(row), row, incoming.delta.weight(i));
+        }
+    }
+}
+
+/// Pairs of `incoming`'s rows with the rows that `side` holds. `incoming_is_left` tells which columns come first.
+fn pairs_with(
+    side: &Side,
+    incoming: &Incoming<'_>,
+    rows: &[u32],
+    output: &mut Output<'_>,
+    incoming_is_left: bool,
+) -> Result<()> {
+    let mut indices: Vec<u32> = Vec::new();
+    let mut bytes: Vec<&[u8]> = Vec::new();
+    let mut weights = Vec::new();
+    let flush = |indices: &mut Vec<u32>, bytes: &mut Vec<&[u8]>, weights: &mut Vec<i64>, output: &mut Output<'_>| {
+        let new = Rows::Batch(&incoming.delta.batch, std::mem::take(indices));
+        let old = Rows::Bytes(std::mem::take(bytes));
+        let weights = std::mem::take(weights);
+        if incoming_is_left { output.pairs(&new, &old, weights) } else { output.pairs(&old, &new, weights) }
+    };
+    for i in rows {
+        let at = *i as usize;
+        if incoming.is_null_key(at) {
+            continue;
+        }
+        let Some(key) = side.rows.key_slot(incoming.key_hashes[at], incoming.keys.row(at)) else { continue };
+        for slot in side.rows.rows_of(key) {
+            let weight = side.rows.weight(slot) * incoming.delta.weight(at);
+            if weight != 0 {
+                indices.push(*i);
+                bytes.push(side.rows.row(slot));
+                weights.push(weight);
+                if weights.len() >= PAIRS_AT_ONCE {
+                    flush(&mut indices, &mut bytes, &mut weights, output)?;
+                }
+            }
+        }
+    }
+    if !weights.is_empty() {
+        flush(&mut indices, &mut bytes, &mut weights, output)?;
+    }
+    Ok(())
+}
+
+/// Keys whose "has rows" turns by this change, with what it was before. Empty if nobody asks.
+fn changes_of<'a>(side: &Side, incoming: &'a Incoming<'_>, rows: &[u32], asked: Alone) -> HashMap<&'a [u8], bool> {
+    if asked == Alone::No {
+        return HashMap::new();
+    }
+    let mut change: HashMap<&[u8], (i64, i64)> = HashMap::new();
+    for i in rows {
+        let i = *i as usize;
+        if !incoming.is_null_key(i) {
+            let key = incoming.keys.row(i);
+            let entry = change.entry(key).or_insert_with(|| (side.rows.total(incoming.key_hashes[i], key), 0));
+            entry.1 += incoming.delta.weight(i);
+        }
+    }
+    change
+        .into_iter()
+        .filter(|(_, (old, delta))| (*old > 0) != (old + delta > 0))
+        .map(|(key, (old, _))| (key, old > 0))
+        .collect()
+}
+
+/// The rows of `side` under keys whose partners came or went.
+fn turn(side: &Side, turned: &HashMap<&[u8], bool>, kind: Alone, left: bool, output: &mut Output<'_>) -> Result<()> {
+    let mut shown = Shown::default();
+    let mut bytes: Vec<&[u8]> = Vec::new();
+    let mut keys: Vec<(&[u8], bool)> = turned.iter().map(|(k, v)| (*k, *v)).collect();
+    keys.sort_unstable();
+    for (key, was) in keys {
+        let Some(key) = side.rows.key_slot(hash_bytes(key), key) else { continue };
+        for slot in side.rows.rows_of(key) {
+            let weight = side.rows.weight(slot);
+            shown.note(kind, bytes.len(), (weight, was), (weight, !was));
+            bytes.push(side.rows.row(slot));
+        }
+    }
+    put(&bytes, shown, left, output)
+}
+
+/// As [`turn`] for the right side, which already holds its own change: what came with it is left to [`arrive`].
+fn turn_old(
+    shard: &Shard,
+    turned: &HashMap<&[u8], bool>,
+    right: &Incoming<'_>,
+    right_rows: &[u32],
+    output: &mut Output<'_>,
+) -> Result<()> {
+    let kind = output.spec.right_alone;
+    if kind == Alone::No || turned.is_empty() {
+        return Ok(());
+    }
+    let mut new: HashMap<&[u8], i64> = HashMap::new();
+    for i in right_rows {
+        let i = *i as usize;
+        if !right.is_null_key(i) && turned.contains_key(right.keys.row(i)) {
+            *new.entry(right.rows.row(i)).or_default() += right.delta.weight(i);
+        }
+    }
+    let side = &shard.right;
+    let mut shown = Shown::default();
+    let mut bytes: Vec<&[u8]> = Vec::new();
+    let mut keys: Vec<(&[u8], bool)> = turned.iter().map(|(k, v)| (*k, *v)).collect();
+    keys.sort_unstable();
+    for (key, was) in keys {
+        let Some(key) = side.rows.key_slot(hash_bytes(key), key) else { continue };
+        for slot in side.rows.rows_of(key) {
+            let row = side.rows.row(slot);
+            let weight = side.rows.weight(slot) - new.get(row).copied().unwrap_or(0);
+            shown.note(kind, bytes.len(), (weight, was), (weight, !was));
+            bytes.push(row);
+        }
+    }
+    put(&bytes, shown, false, output)
+}
+
+fn put(bytes: &[&[u8]], shown: Shown, left: bool, output: &mut Output<'_>) -> Result<()> {
+    let rows = Rows::Bytes(shown.at.iter().map(|i| bytes[*i]).collect());
+    output.alone(&rows, left, shown.weights, shown.marks)
+}
+
+/// Arriving rows, shown by whether the other side has partners for them now.
+fn arrive(
+    other: &Side,
+    incoming: &Incoming<'_>,
+    rows: &[u32],
+    kind: Alone,
+    left: bool,
+    output: &mut Output<'_>,
+) -> Result<()> {
+    if kind == Alone::No {
+        return Ok(());
+    }
+    let mut shown = Shown::default();
+    for i in rows {
+        let at = *i as usize;
+        let matched = !incoming.is_null_key(at) && other.rows.total(incoming.key_hashes[at], incoming.keys.row(at)) > 0;
+        shown.note(kind, at, (0, matched), (incoming.delta.weight(at), matched));
+    }
+    let indices = shown.at.iter().map(|i| *i as u32).collect();
+    output.alone(&Rows::Batch(&incoming.delta.batch, indices), left, shown.weights, shown.marks)
+}

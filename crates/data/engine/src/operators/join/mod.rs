@@ -1,0 +1,227 @@
+//! Joins: inner, left, right, full, semi, anti, mark, cross; with or without a condition beyond key equality.
+//!
+//! The pairs are bilinear: `d(L x R) = L_old x dR + dL x R_new`. Rows that are kept (or shown) because they have no partner
+//! (outer, anti) or because they have one (semi, mark) are found by how many partners a row has: without a further condition
+//! that is a property of the key, with one it is counted per row.
+
+mod counted;
+mod keyed;
+mod output;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Delta, Result};
+
+use self::output::Output;
+use super::map::concat;
+use super::shard::{for_each, shard_of, split};
+use super::{Operator, StepContext, evaluate};
+use crate::state::{Arrangement, Encoded, RowCodec, changes_from_batch, changes_to_batch, hash_bytes};
+
+/// How rows of one side appear besides in pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// Not at all.
+    No,
+    /// Without a partner: filled up with NULL (outer join).
+    Padded,
+    /// With a partner, once, without its columns (semi join).
+    Semi,
+    /// Without a partner (anti join).
+    Anti,
+    /// Always, with a column that says whether there is a partner (mark join).
+    Mark,
+}
+
+impl Alone {
+    /// How often a row of weight `weight` appears, and with which mark.
+    fn shown(self, weight: i64, matched: bool) -> i64 {
+        match self {
+            Alone::No => 0,
+            Alone::Padded | Alone::Anti => {
+                if matched {
+                    0
+                } else {
+                    weight
+                }
+            }
+            Alone::Semi => {
+                if matched {
+                    weight
+                } else {
+                    0
+                }
+            }
+            Alone::Mark => weight,
+        }
+    }
+}
+
+/// What a join does; built by lowering.
+pub(crate) struct JoinSpec {
+    pub(crate) label: String,
+    pub(crate) left_keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) right_keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) key_types: Vec<DataType>,
+    pub(crate) left_schema: SchemaRef,
+    pub(crate) right_schema: SchemaRef,
+    /// Over left columns, then right columns.
+    pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
+    pub(crate) pair_schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
+    /// NULL keys match each other (set operations).
+    pub(crate) nulls_match: bool,
+    pub(crate) pairs: bool,
+    pub(crate) left_alone: Alone,
+    pub(crate) right_alone: Alone,
+}
+
+/// One side's rows in one shard.
+#[derive(Default)]
+struct Side {
+    rows: Arrangement,
+    /// By row slot: the sum of the weights of its partners. Only kept when a condition makes it differ within a key.
+    partners: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Shard {
+    left: Side,
+    right: Side,
+}
+
+/// A join.
+pub(crate) struct Join {
+    spec: JoinSpec,
+    key_codec: RowCodec,
+    left_codec: RowCodec,
+    right_codec: RowCodec,
+    shards: Vec<Shard>,
+}
+
+/// One side's change, encoded once for all shards.
+struct Incoming<'a> {
+    delta: &'a Delta,
+    keys: Encoded,
+    rows: Encoded,
+    key_hashes: Vec<u64>,
+    /// Rows whose key has a NULL that matches nothing.
+    no_match: Option<BooleanArray>,
+}
+
+impl Incoming<'_> {
+    fn is_null_key(&self, row: usize) -> bool {
+        self.no_match.as_ref().is_some_and(|n| n.value(row))
+    }
+}
+
+impl Join {
+    pub(crate) fn new(spec: JoinSpec, shards: usize) -> Result<Self> {
+        let shards = if spec.key_types.is_empty() { 1 } else { shards };
+        Ok(Self {
+            key_codec: RowCodec::new(spec.key_types.clone())?,
+            left_codec: RowCodec::for_schema(&spec.left_schema)?,
+            right_codec: RowCodec::for_schema(&spec.right_schema)?,
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            spec,
+        })
+    }
+
+    /// True when partners have to be counted per row.
+    fn counts_rows(&self) -> bool {
+        self.spec.filter.is_some() && (self.spec.left_alone != Alone::No || self.spec.right_alone != Alone::No)
+    }
+
+    fn incoming<'a>(&self, delta: &'a Delta, keys: &[Arc<dyn PhysicalExpr>], codec: &RowCodec) -> Result<Incoming<'a>> {
+        let columns = keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
+        let mut no_match: Option<BooleanArray> = None;
+        if !self.spec.nulls_match && columns.iter().any(|c| c.logical_null_count() > 0) {
+            let nulls = columns.iter().map(|c| c.logical_nulls()).collect::<Vec<_>>();
+            let any = (0..delta.len()).map(|i| Some(nulls.iter().flatten().any(|n| n.is_null(i))));
+            no_match = Some(any.collect());
+        }
+        let keys = self.key_codec.encode(&columns)?;
+        let rows = codec.encode(delta.batch.columns())?;
+        let key_hashes = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        Ok(Incoming { delta, keys, rows, key_hashes, no_match })
+    }
+}
+
+impl Operator for Join {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_codec)?;
+        let right = self.incoming(&inputs[1], &self.spec.right_keys, &self.right_codec)?;
+        let n = self.shards.len();
+        let (left_parts, right_parts) = (split(&left.key_hashes, n), split(&right.key_hashes, n));
+        let counted = self.counts_rows();
+        let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
+        let outs = for_each(&mut self.shards, inputs[0].len() + inputs[1].len(), |s, shard| {
+            let mut output = Output::new(spec, left_codec, right_codec);
+            if counted {
+                counted::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
+            } else {
+                keyed::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
+            }
+            output.finish()
+        })?;
+        concat(&self.spec.schema, &outs)
+    }
+
+    fn describe(&self) -> String {
+        self.spec.label.clone()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|s| s.left.rows.len() + s.right.rows.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|s| {
+                s.left.rows.bytes()
+                    + s.right.rows.bytes()
+                    + (s.left.partners.capacity() + s.right.partners.capacity()) * 8
+            })
+            .sum()
+    }
+
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let mut out = Vec::new();
+        for shard in &mut self.shards {
+            out.push(changes_to_batch(0, &shard.left.rows.take_changes(full))?);
+            out.push(changes_to_batch(1, &shard.right.rows.take_changes(full))?);
+        }
+        Ok(out)
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let n = self.shards.len();
+        let shards = &mut self.shards;
+        changes_from_batch(batch, |part, key, row, weight| {
+            let shard = &mut shards[shard_of(hash_bytes(key), n)];
+            let side = if part == 0 { &mut shard.left } else { &mut shard.right };
+            side.rows.restore(key, row, weight);
+        })?;
+        for shard in &mut self.shards {
+            shard.left.rows.mark_saved();
+            shard.right.rows.mark_saved();
+        }
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        if !self.counts_rows() {
+            return Ok(());
+        }
+        let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
+        for shard in &mut self.shards {
+            let mut output = Output::new(spec, left_codec, right_codec);
+            counted::recount(shard, &mut output)?;
+        }
+        Ok(())
+    }
+}

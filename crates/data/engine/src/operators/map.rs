@@ -1,0 +1,118 @@
+//! Filter and projection, fused. Keeps no state.
+
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Delta, Error, Result};
+
+use super::{Operator, StepContext, evaluate, evaluate_filter};
+use crate::state::batch_of;
+
+/// One stage: keep the rows for which `filter` holds, then compute the columns.
+pub(crate) struct Stage {
+    pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
+    /// None keeps the columns as they are.
+    pub(crate) project: Option<Vec<Arc<dyn PhysicalExpr>>>,
+    pub(crate) schema: SchemaRef,
+}
+
+/// Stages one after the other.
+pub(crate) struct Map {
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// Rows per piece of parallel work.
+const PIECE_ROWS: usize = 16_384;
+
+impl Map {
+    fn run(&self, delta: &Delta) -> Result<Delta> {
+        let mut delta = delta.clone();
+        for stage in &self.stages {
+            if let Some(filter) = &stage.filter {
+                let mask = evaluate_filter(filter, &delta.batch)?;
+                if mask.true_count() < mask.len() {
+                    delta = keep(&delta, &mask)?;
+                }
+            }
+            if let Some(project) = &stage.project {
+                let columns = project.iter().map(|e| evaluate(e, &delta.batch)).collect::<Result<Vec<_>>>()?;
+                delta.batch = batch_of(&stage.schema, columns, delta.len())?;
+            }
+        }
+        Ok(delta)
+    }
+}
+
+/// The rows of a delta for which `mask` holds.
+pub(crate) fn keep(delta: &Delta, mask: &BooleanArray) -> Result<Delta> {
+    let batch = filter_record_batch(&delta.batch, mask).map_err(|e| Error::bug(e.to_string()))?;
+    let weights = delta
+        .weights
+        .as_ref()
+        .map(|w| w.iter().zip(mask.values().iter()).filter(|(_, keep)| *keep).map(|(w, _)| *w).collect());
+    Ok(Delta { batch, weights })
+}
+
+/// Joins deltas of one schema into one.
+pub(crate) fn concat(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
+    let parts: Vec<&Delta> = deltas.iter().filter(|d| !d.is_empty()).collect();
+    match parts.as_slice() {
+        [] => return Ok(Delta::empty(schema.clone())),
+        [one] => return Ok((*one).clone()),
+        _ => {}
+    }
+    let batches: Vec<&RecordBatch> = parts.iter().map(|d| &d.batch).collect();
+    let rows = batches.iter().map(|b| b.num_rows()).sum();
+    let batch = if schema.fields().is_empty() {
+        batch_of(schema, vec![], rows)?
+    } else {
+        arrow::compute::concat_batches(schema, batches).map_err(|e| Error::bug(e.to_string()))?
+    };
+    let weights = if parts.iter().all(|d| d.weights.is_none()) {
+        None
+    } else {
+        Some(parts.iter().flat_map(|d| (0..d.len()).map(|i| d.weight(i))).collect())
+    };
+    Ok(Delta { batch, weights })
+}
+
+impl Operator for Map {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        use rayon::prelude::*;
+        let input = &inputs[0];
+        if input.len() < 2 * PIECE_ROWS || rayon::current_num_threads() == 1 {
+            return self.run(input);
+        }
+        let pieces: Vec<Delta> = (0..input.len())
+            .step_by(PIECE_ROWS)
+            .map(|at| {
+                let len = PIECE_ROWS.min(input.len() - at);
+                Delta {
+                    batch: input.batch.slice(at, len),
+                    weights: input.weights.as_ref().map(|w| w[at..at + len].into()),
+                }
+            })
+            .collect();
+        let this = &*self;
+        let done = pieces.par_iter().map(|p| this.run(p)).collect::<Result<Vec<_>>>()?;
+        let schema = done.first().map_or_else(|| input.batch.schema(), |d| d.batch.schema());
+        concat(&schema, &done)
+    }
+
+    fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        for stage in &self.stages {
+            if let Some(f) = &stage.filter {
+                parts.push(format!("filter {f}"));
+            }
+            if let Some(p) = &stage.project {
+                parts.push(format!("project {}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
+            }
+        }
+        format!("Map: {}", parts.join("; "))
+    }
+}

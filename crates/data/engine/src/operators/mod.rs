@@ -1,0 +1,75 @@
+//! The operators of a circuit, one file each. Each turns changes of its inputs into the change of its answer
+//! (Budiu et al., "DBSP", VLDB 2023) and keeps what it needs to do so.
+
+pub(crate) mod aggregate;
+pub(crate) mod distinct;
+pub(crate) mod flat_map;
+pub(crate) mod join;
+pub(crate) mod map;
+pub(crate) mod partitioned;
+pub(crate) mod recompute;
+pub(crate) mod union;
+pub(crate) mod values;
+
+mod cell;
+mod eval;
+mod shard;
+
+pub(crate) use cell::{Cell, CellNode, PlanRunner};
+pub(crate) use eval::{evaluate, evaluate_filter, physical};
+pub(crate) use map::concat as concat_deltas;
+
+use arrow::record_batch::RecordBatch;
+use fleuve_types::{Delta, Epoch, Result};
+
+/// What an operator may know about the step it takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepContext {
+    /// The epoch.
+    pub(crate) epoch: Epoch,
+    /// True in the first step of a fresh circuit, in which constants are given out.
+    pub(crate) first: bool,
+}
+
+/// One operator of a circuit. `save` and `load` carry its state over a restart; its state id is its place in the circuit,
+/// which the plan's shape determines.
+pub(crate) trait Operator: Send {
+    /// Takes the changes of its inputs and gives the change of its output.
+    fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta>;
+
+    /// True if [`Operator::step`] has to be called although no input changed.
+    fn wants_step(&self, context: StepContext) -> bool {
+        let _ = context;
+        false
+    }
+
+    /// One line for EXPLAIN.
+    fn describe(&self) -> String;
+
+    /// Rows or groups held.
+    fn state_rows(&self) -> usize {
+        0
+    }
+
+    /// Memory held, in bytes.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// The state that changed since the last call, or all of it.
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let _ = full;
+        Ok(vec![])
+    }
+
+    /// Takes in one batch that [`Operator::save`] gave; batches come in the order in which they were given.
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let _ = batch;
+        Ok(())
+    }
+
+    /// Called once after the last [`Operator::load`]: what is not saved because it follows from the rest is made here.
+    fn loaded(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

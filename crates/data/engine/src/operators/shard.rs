@@ -1,0 +1,36 @@
+//! Work split by key hash, one shard per core.
+
+use fleuve_types::Result;
+
+/// Below this many rows a step is taken on the calling thread: handing over would cost more.
+const PARALLEL_ROWS: usize = 4096;
+
+/// The shard of a key.
+pub(crate) fn shard_of(hash: u64, shards: usize) -> usize {
+    ((hash >> 32) as usize) % shards
+}
+
+/// The rows of each shard.
+pub(crate) fn split(hashes: &[u64], shards: usize) -> Vec<Vec<u32>> {
+    if shards == 1 {
+        return vec![(0..hashes.len() as u32).collect()];
+    }
+    let mut rows = vec![Vec::with_capacity(hashes.len() / shards + 16); shards];
+    for (i, hash) in hashes.iter().enumerate() {
+        rows[shard_of(*hash, shards)].push(i as u32);
+    }
+    rows
+}
+
+/// Runs `work(shard index, shard)` for every shard, in parallel when `rows` is worth it; results in shard order.
+pub(crate) fn for_each<S: Send, R: Send>(
+    shards: &mut [S],
+    rows: usize,
+    work: impl Fn(usize, &mut S) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    use rayon::prelude::*;
+    if shards.len() == 1 || rows < PARALLEL_ROWS {
+        return shards.iter_mut().enumerate().map(|(i, s)| work(i, s)).collect();
+    }
+    shards.par_iter_mut().enumerate().map(|(i, s)| work(i, s)).collect()
+}

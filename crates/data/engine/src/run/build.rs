@@ -1,0 +1,138 @@
+//! A new view takes in what was there before it, on a thread of its own, while epochs go on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use fleuve_types::{Delta, Epoch, Frontier, ObjectId, Result};
+
+use super::view::{View, input_schema, project};
+use super::{Command, Reply, StreamReader};
+use crate::operators::concat_deltas;
+
+/// A build under way, as the engine keeps it.
+pub(super) struct Building {
+    pub(super) name: (String, String),
+    /// Changes of the views that it reads, since the round began.
+    pub(super) retained: HashMap<ObjectId, Vec<Delta>>,
+    /// Thousandths done.
+    pub(super) progress: Arc<AtomicU64>,
+    pub(super) replies: Vec<Reply<()>>,
+    /// The definition's version, so that a later replacement wins.
+    pub(super) version: u32,
+}
+
+/// One round of a build: from where the view stands to where the engine stood when the round began.
+pub(super) struct Round {
+    pub(super) view: View,
+    pub(super) streams: HashMap<ObjectId, Arc<dyn StreamReader>>,
+    /// Where the view stands. A stream that is absent is read from its start.
+    pub(super) from: Frontier,
+    pub(super) to: Frontier,
+    /// Changes of views to take in with the first step.
+    pub(super) views: HashMap<ObjectId, Delta>,
+    pub(super) epoch: Epoch,
+    pub(super) batch_bytes: usize,
+    pub(super) progress: Arc<AtomicU64>,
+}
+
+/// What a round gives back.
+pub(crate) struct Built {
+    pub(super) view: View,
+    pub(super) frontier: Frontier,
+    pub(super) result: Result<()>,
+}
+
+/// Runs a round and tells the engine.
+pub(super) fn spawn(mut round: Round, commands: SyncSender<Command>) -> Result<()> {
+    std::thread::Builder::new()
+        .name("build".into())
+        .spawn(move || {
+            let result = round.run();
+            let built = Built { view: round.view, frontier: round.to, result };
+            // The engine is gone only when the process ends.
+            let _ = commands.send(Command::Built(Box::new(built)));
+        })
+        .map(|_| ())
+        .map_err(|e| fleuve_types::Error::io("start a build", e))
+}
+
+impl Round {
+    fn run(&mut self) -> Result<()> {
+        let inputs = self.view.inputs.clone();
+        let schemas: Vec<_> = (0..inputs.len()).map(|i| input_schema(&self.view.circuit, i)).collect();
+        let mut ranges: Vec<(ObjectId, i32, i64, i64)> = vec![];
+        for ((stream, partition), to) in &self.to.offsets {
+            if let Some(reader) = self.streams.get(stream) {
+                let from = match self.from.get(*stream, *partition) {
+                    Some(from) => from,
+                    None => reader.bounds(*partition)?.0,
+                };
+                if from < *to {
+                    ranges.push((*stream, *partition, from, *to));
+                }
+            }
+        }
+        let all: i64 = ranges.iter().map(|r| r.3 - r.2).sum();
+        let mut first = self.view.circuit.fresh;
+        let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
+        let mut pending = empty.clone();
+        for (n, input) in inputs.iter().enumerate() {
+            if let Some(delta) = self.views.get(&input.object) {
+                pending[n] = project(delta, &input.columns, &schemas[n])?;
+                first = true;
+            }
+        }
+        let mut done = 0;
+        while first || !ranges.is_empty() {
+            first = false;
+            let streams: std::collections::BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
+            let share = self.batch_bytes / ranges.len().max(1);
+            let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+            let columns = needed(&inputs, &streams);
+            for (stream, partition, from, to) in &mut ranges {
+                let (batches, next) =
+                    self.streams[stream].read(*partition, *from, *to, share.max(1 << 20), &columns[stream])?;
+                done += next - *from;
+                *from = next;
+                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
+            }
+            ranges.retain(|r| r.2 < r.3);
+            for (n, input) in inputs.iter().enumerate() {
+                if let Some(deltas) = rows.get(&input.object) {
+                    let at = positions(&columns[&input.object], &input.columns);
+                    let parts = deltas.iter().map(|d| project(d, &at, &schemas[n])).collect::<Result<Vec<_>>>()?;
+                    pending[n] = concat_deltas(&schemas[n], &parts)?;
+                }
+            }
+            self.view.step(self.epoch, &pending)?;
+            pending.clone_from(&empty);
+            self.progress.store((done * 1000 / all.max(1)) as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// The columns of each stream that any of `inputs` asks for.
+pub(super) fn needed<'i>(
+    inputs: impl IntoIterator<Item = &'i super::view::ViewInput>,
+    streams: &std::collections::BTreeSet<ObjectId>,
+) -> HashMap<ObjectId, Vec<usize>> {
+    let mut columns: HashMap<ObjectId, Vec<usize>> = streams.iter().map(|s| (*s, vec![])).collect();
+    for input in inputs {
+        if let Some(list) = columns.get_mut(&input.object) {
+            list.extend(&input.columns);
+        }
+    }
+    for list in columns.values_mut() {
+        list.sort_unstable();
+        list.dedup();
+    }
+    columns
+}
+
+/// Where `wanted` columns stand among `given` ones.
+pub(super) fn positions(given: &[usize], wanted: &[usize]) -> Vec<usize> {
+    wanted.iter().map(|w| given.iter().position(|g| g == w).unwrap_or(0)).collect()
+}

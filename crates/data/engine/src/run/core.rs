@@ -1,0 +1,735 @@
+//! The epoch loop.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use datafusion::execution::SessionState;
+use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use rayon::prelude::*;
+use tokio::sync::watch;
+
+use super::build::{Building, Built, Round, needed, positions, spawn};
+use super::checkpoint::Writing;
+use super::view::{Known, Manifest, View, input_schema, project};
+use super::{
+    CheckpointStore, Command, EngineOptions, EngineParts, Journal, Published, Reply, SinkWriter, StreamReader,
+    ViewChange, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+};
+use crate::operators::concat_deltas;
+use crate::output::consolidate;
+
+/// A build goes another round beside the live views while it is this many records behind.
+const ROUND_RECORDS: i64 = 100_000;
+/// How often memory is measured.
+const MEASURE: Duration = Duration::from_millis(200);
+/// How long to wait after a stream could not be read.
+const RETRY: Duration = Duration::from_millis(200);
+
+pub(super) struct Sink {
+    id: ObjectId,
+    view: ObjectId,
+    writer: Box<dyn SinkWriter>,
+    failed: Option<String>,
+}
+
+pub(super) struct Core {
+    pub(super) options: EngineOptions,
+    state: SessionState,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn CheckpointStore>,
+    pub(super) journal: Box<dyn Journal>,
+    streams: BTreeMap<ObjectId, Arc<dyn StreamReader>>,
+    /// In an order in which each comes after the views that it reads.
+    pub(super) views: Vec<View>,
+    sinks: Vec<Sink>,
+    building: HashMap<ObjectId, Building>,
+    pub(super) epoch: Epoch,
+    pub(super) frontier: Frontier,
+    pub(super) checkpointed: Epoch,
+    pub(super) last_checkpoint: Instant,
+    pub(super) writing: Option<Writing>,
+    /// Views that are gone, with their files.
+    pub(super) removed: Vec<(ObjectId, Vec<String>)>,
+    commands: SyncSender<Command>,
+    publish: watch::Sender<Arc<Published>>,
+    measured: Instant,
+    retry_at: Option<Instant>,
+    replaying: bool,
+}
+
+impl Core {
+    pub(super) fn start(
+        parts: EngineParts,
+        commands: SyncSender<Command>,
+        publish: watch::Sender<Arc<Published>>,
+    ) -> Result<Core> {
+        let mut core = Core {
+            options: parts.options,
+            state: parts.state,
+            clock: parts.clock,
+            store: parts.store,
+            journal: parts.journal,
+            streams: parts.streams.into_iter().collect(),
+            views: vec![],
+            sinks: vec![],
+            building: HashMap::new(),
+            epoch: 0,
+            frontier: Frontier::default(),
+            checkpointed: 0,
+            last_checkpoint: Instant::now(),
+            writing: None,
+            removed: vec![],
+            commands,
+            publish,
+            measured: Instant::now(),
+            retry_at: None,
+            replaying: true,
+        };
+        let to_build = core.restore(parts.views)?;
+        for (id, view, writer) in parts.sinks {
+            core.sinks.push(Sink { id, view, writer, failed: None });
+        }
+        for (epoch, _, frontier) in core.journal.after(core.epoch)? {
+            core.take_epoch(epoch, Some(&frontier))?;
+        }
+        core.replaying = false;
+        core.start_late_sinks();
+        core.publish_now();
+        for definition in to_build {
+            core.create(definition, vec![]);
+        }
+        Ok(core)
+    }
+
+    /// Brings back the views of the last checkpoint; gives those that have to be built.
+    fn restore(&mut self, definitions: Vec<ViewDefinition>) -> Result<Vec<ViewDefinition>> {
+        let mut to_build = vec![];
+        let Some(checkpoint) = self.store.load()? else { return Ok(definitions) };
+        self.epoch = checkpoint.epoch;
+        self.checkpointed = checkpoint.epoch;
+        self.frontier = Frontier::decode(&checkpoint.frontier)
+            .ok_or_else(|| Error::new(ErrorKind::Io, "the checkpoint's frontier is damaged"))?;
+        self.frontier.offsets.retain(|(stream, _), _| self.streams.contains_key(stream));
+        let mut missing: BTreeSet<ObjectId> = BTreeSet::new();
+        for definition in definitions {
+            let saved = checkpoint.views.iter().find(|v| v.id == definition.id && v.version == definition.version);
+            let reads_missing = definition.inputs.values().any(|i| missing.contains(i));
+            let id = definition.id;
+            let manifest: Option<Manifest> = saved.and_then(|s| serde_json::from_slice(&s.manifest).ok());
+            let Some(manifest) = manifest.filter(|_| !reads_missing) else {
+                missing.insert(id);
+                to_build.push(definition);
+                continue;
+            };
+            let mut view = self.plan(definition)?;
+            match self.load_view(&mut view, manifest, checkpoint.epoch) {
+                Ok(()) => self.views.push(view),
+                Err(e) => {
+                    tracing::warn!(view = %id, reason = %e, "the state of a view is built again from the log");
+                    missing.insert(id);
+                    to_build.push(view.definition);
+                }
+            }
+        }
+        Ok(to_build)
+    }
+
+    fn load_view(&self, view: &mut View, manifest: Manifest, epoch: Epoch) -> Result<()> {
+        if manifest.shape != view.manifest.shape {
+            return Err(Error::input("its plan has another shape than the saved state"));
+        }
+        let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
+        view.load(&runs, epoch)?;
+        view.manifest = manifest;
+        Ok(())
+    }
+
+    fn plan(&self, definition: ViewDefinition) -> Result<View> {
+        let known = Known::of(&definition, self.views.iter());
+        View::new(definition, &self.state, &known, self.options.shards, self.options.subscriber_epochs)
+    }
+
+    pub(super) fn run(&mut self, queue: &Receiver<Command>) {
+        loop {
+            let mut stop = None;
+            while let Ok(command) = queue.try_recv() {
+                if let Some(reply) = self.command(command) {
+                    stop = Some(reply);
+                }
+            }
+            self.finish_checkpoint(false);
+            if let Some(reply) = stop {
+                self.finish_checkpoint(true);
+                self.begin_checkpoint(vec![reply]);
+                self.finish_checkpoint(true);
+                return;
+            }
+            let progressed = self.live_epoch();
+            let interval = Duration::from_millis(self.options.checkpoint_interval_ms);
+            let dirty = self.epoch > self.checkpointed || !self.removed.is_empty();
+            if dirty && self.writing.is_none() && self.last_checkpoint.elapsed() >= interval {
+                self.begin_checkpoint(vec![]);
+            }
+            if !progressed {
+                let wait = if self.writing.is_some() || self.retry_at.is_some() {
+                    Duration::from_millis(20)
+                } else if dirty {
+                    interval.saturating_sub(self.last_checkpoint.elapsed()).max(Duration::from_millis(1))
+                } else {
+                    Duration::from_secs(3600)
+                };
+                match queue.recv_timeout(wait) {
+                    Ok(command) => {
+                        if let Some(reply) = self.command(command) {
+                            self.finish_checkpoint(true);
+                            self.begin_checkpoint(vec![reply]);
+                            self.finish_checkpoint(true);
+                            return;
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        }
+    }
+
+    /// Carries out a command; gives the reply of a stop.
+    fn command(&mut self, command: Command) -> Option<Reply<()>> {
+        match command {
+            Command::Wake => {}
+            Command::AddStream(id, reader, reply) => {
+                self.streams.insert(id, reader);
+                let _ = reply.send(Ok(()));
+            }
+            Command::RemoveStream(id, reply) => {
+                self.streams.remove(&id);
+                self.frontier.offsets.retain(|(stream, _), _| *stream != id);
+                let _ = reply.send(Ok(()));
+            }
+            Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
+            Command::DropView(id, reply) => {
+                self.remove_view(id);
+                self.publish_now();
+                let _ = reply.send(Ok(()));
+            }
+            Command::AddSink(id, view, writer, reply) => {
+                let result = self.add_sink(id, view, writer);
+                let _ = reply.send(result);
+            }
+            Command::DropSink(id, reply) => {
+                self.sinks.retain(|s| s.id != id);
+                let _ = reply.send(Ok(()));
+            }
+            Command::Subscribe(id, reply) => {
+                let _ = reply.send(self.view(id).map(|v| ViewSubscription {
+                    start: v.output.snapshot(self.epoch),
+                    changes: v.changes.subscribe(),
+                }));
+            }
+            Command::Explain(id, reply) => {
+                let _ = reply.send(self.view(id).map(|v| v.circuit.explain(true)));
+            }
+            Command::Built(built) => self.attach(*built),
+            Command::Checkpoint(reply) => {
+                self.finish_checkpoint(true);
+                self.begin_checkpoint(vec![reply]);
+            }
+            Command::Stop(reply) => return Some(reply),
+        }
+        None
+    }
+
+    fn view(&self, id: ObjectId) -> Result<&View> {
+        self.views.iter().find(|v| v.id() == id).ok_or_else(|| {
+            if self.building.contains_key(&id) {
+                Error::new(ErrorKind::Retry, "the view is being built")
+            } else {
+                Error::not_found("there is no such view")
+            }
+        })
+    }
+
+    fn remove_view(&mut self, id: ObjectId) {
+        self.building.remove(&id);
+        if let Some(at) = self.views.iter().position(|v| v.id() == id) {
+            let view = self.views.remove(at);
+            self.removed.push((id, view.manifest.files.into_iter().map(|f| f.name).collect()));
+        }
+    }
+
+    // ---- building ----
+
+    fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
+        let (id, version, name) = (definition.id, definition.version, definition.name.clone());
+        let started = self.plan(definition).and_then(|view| {
+            let progress = Arc::new(AtomicU64::new(0));
+            self.begin_round(view, Frontier::default(), None, &progress)?;
+            Ok(progress)
+        });
+        match started {
+            Ok(progress) => {
+                self.building.insert(id, Building { name, retained: HashMap::new(), progress, replies, version });
+                self.publish_now();
+            }
+            Err(e) => {
+                for reply in replies {
+                    let _ = reply.send(Err(e.clone()));
+                }
+                tracing::error!(view = %id, error = %e, "a view could not be started");
+            }
+        }
+    }
+
+    fn begin_round(
+        &self,
+        view: View,
+        from: Frontier,
+        views: Option<HashMap<ObjectId, Delta>>,
+        progress: &Arc<AtomicU64>,
+    ) -> Result<()> {
+        let mut inputs = BTreeSet::new();
+        inputs.extend(view.inputs.iter().map(|i| i.object));
+        let views = match views {
+            Some(views) => views,
+            None => {
+                let mut views = HashMap::new();
+                for id in &inputs {
+                    if self.streams.contains_key(id) {
+                        continue;
+                    }
+                    let input = self.view(*id)?;
+                    let snapshot = input.output.snapshot(self.epoch);
+                    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
+                    views.insert(*id, concat_deltas(&snapshot.schema, &parts)?);
+                }
+                views
+            }
+        };
+        let streams: HashMap<_, _> =
+            self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
+        let mut to = Frontier::default();
+        for ((stream, partition), offset) in &self.frontier.offsets {
+            if streams.contains_key(stream) {
+                to.advance(*stream, *partition, *offset);
+            }
+        }
+        let round = Round {
+            view,
+            streams,
+            from,
+            to,
+            views,
+            epoch: self.epoch,
+            batch_bytes: self.options.epoch_bytes,
+            progress: progress.clone(),
+        };
+        spawn(round, self.commands.clone())
+    }
+
+    /// A build has reached where the engine stood when its round began: go on, or join the epochs.
+    fn attach(&mut self, built: Built) {
+        let id = built.view.id();
+        let version = built.view.definition.version;
+        // Dropped or replaced meanwhile.
+        let Some(mut building) = self.building.remove(&id) else { return };
+        if building.version != version {
+            self.building.insert(id, building);
+            return;
+        }
+        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building));
+        let failed = match result {
+            Ok(None) => {
+                self.building.insert(id, building);
+                return;
+            }
+            Ok(Some((view, delta))) => self.join(view, delta),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = &failed {
+            tracing::error!(view = %id, error = %e, "the build of a view failed");
+        }
+        self.publish_now();
+        for reply in building.replies {
+            let _ = reply.send(failed.clone());
+        }
+    }
+
+    /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
+    fn catch_up(&mut self, mut view: View, from: Frontier, building: &mut Building) -> Result<Option<(View, Delta)>> {
+        let inputs = view.inputs.clone();
+        let mut views = HashMap::new();
+        for (id, deltas) in std::mem::take(&mut building.retained) {
+            if let Some(first) = deltas.first() {
+                views.insert(id, concat_deltas(&first.batch.schema(), &deltas)?);
+            }
+        }
+        let mut behind = 0;
+        for ((stream, partition), to) in &self.frontier.offsets {
+            if inputs.iter().any(|i| i.object == *stream) {
+                behind += (to - from.get(*stream, *partition).unwrap_or(0)).max(0);
+            }
+        }
+        if behind > ROUND_RECORDS {
+            self.begin_round(view, from, Some(views), &building.progress)?;
+            return Ok(None);
+        }
+        let ids: BTreeSet<ObjectId> =
+            inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
+        let columns = needed(&inputs, &ids);
+        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        for ((stream, partition), to) in &self.frontier.offsets {
+            let Some(columns) = columns.get(stream) else { continue };
+            let reader = &self.streams[stream];
+            let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
+            while at < *to {
+                let (batches, next) = reader.read(*partition, at, *to, self.options.epoch_bytes, columns)?;
+                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
+                at = next;
+            }
+        }
+        let deltas = inputs
+            .iter()
+            .enumerate()
+            .map(|(n, input)| {
+                let schema = input_schema(&view.circuit, n);
+                if let Some(delta) = views.get(&input.object) {
+                    return project(delta, &input.columns, &schema);
+                }
+                let Some(parts) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
+                let at = positions(&columns[&input.object], &input.columns);
+                let parts = parts.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
+                concat_deltas(&schema, &parts)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let delta = view.step(self.epoch, &deltas)?;
+        view.measure();
+        Ok(Some((view, delta)))
+    }
+
+    /// A built view takes part from now on. One that replaces another hands on the difference between their answers.
+    fn join(&mut self, mut view: View, _last: Delta) -> Result<()> {
+        let id = view.id();
+        view.save_all = true;
+        let Some(at) = self.views.iter().position(|v| v.id() == id) else {
+            self.views.push(view);
+            self.sort_views();
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut self.views[at], view);
+        let new = &mut self.views[at];
+        self.removed.push((id, old.manifest.files.into_iter().map(|f| f.name).collect()));
+        let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
+        if before.schema.fields().iter().map(|f| f.data_type()).ne(after.schema.fields().iter().map(|f| f.data_type()))
+        {
+            self.sort_views();
+            return Ok(());
+        }
+        new.changes = old.changes;
+        let mut parts = vec![];
+        for batch in before.batches()? {
+            let rows = batch.num_rows();
+            let batch = crate::state::batch_of(&after.schema, batch.columns().to_vec(), rows)?;
+            parts.push(Delta::weighted(batch, vec![-1; rows])?);
+        }
+        parts.extend(after.batches()?.into_iter().map(Delta::insert));
+        let difference = consolidate(concat_deltas(&after.schema, &parts)?)?;
+        self.sort_views();
+        self.epoch += 1;
+        self.note_epoch()?;
+        let mut outs = HashMap::new();
+        self.deliver(id, &difference);
+        outs.insert(id, difference);
+        self.step_views(&HashMap::new(), &HashMap::new(), outs);
+        Ok(())
+    }
+
+    fn sort_views(&mut self) {
+        let mut rest = std::mem::take(&mut self.views);
+        let ids: BTreeSet<ObjectId> = rest.iter().map(View::id).collect();
+        let mut placed = BTreeSet::new();
+        while !rest.is_empty() {
+            let ready = rest
+                .iter()
+                .position(|v| v.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object)))
+                .unwrap_or(0);
+            let view = rest.remove(ready);
+            placed.insert(view.id());
+            self.views.push(view);
+        }
+    }
+
+    // ---- sinks ----
+
+    fn add_sink(&mut self, id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Result<()> {
+        let snapshot = self.view(view)?.output.snapshot(self.epoch);
+        // Everything before this epoch has to be in a checkpoint: only later epochs are in the journal.
+        self.finish_checkpoint(true);
+        self.begin_checkpoint(vec![]);
+        self.finish_checkpoint(true);
+        if self.checkpointed < self.epoch {
+            return Err(Error::new(ErrorKind::Retry, "the checkpoint before the sink's start failed"));
+        }
+        let mut sink = Sink { id, view, writer, failed: None };
+        start_sink(&mut sink, &snapshot, self.epoch)?;
+        self.sinks.push(sink);
+        Ok(())
+    }
+
+    /// Sinks that were declared but had not written anything when the process ended.
+    fn start_late_sinks(&mut self) {
+        let epoch = self.epoch;
+        for sink in &mut self.sinks {
+            if sink.writer.last_epoch().is_none()
+                && let Some(view) = self.views.iter().find(|v| v.id() == sink.view)
+                && let Err(e) = start_sink(sink, &view.output.snapshot(epoch), epoch)
+            {
+                sink.failed = Some(e.to_string());
+            }
+        }
+    }
+
+    /// A view's change goes to its subscribers and sinks.
+    fn deliver(&mut self, id: ObjectId, delta: &Delta) {
+        if let Some(view) = self.views.iter().find(|v| v.id() == id)
+            && view.changes.receiver_count() > 0
+        {
+            let _ = view.changes.send(ViewChange { epoch: self.epoch, delta: delta.clone() });
+        }
+        for sink in self.sinks.iter_mut().filter(|s| s.view == id && s.failed.is_none()) {
+            if let Err(e) = sink.writer.write(self.epoch, delta) {
+                tracing::error!(sink = %sink.id, error = %e, "a sink stopped");
+                sink.failed = Some(e.to_string());
+            }
+        }
+    }
+
+    // ---- epochs ----
+
+    fn live_epoch(&mut self) -> bool {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
+        self.retry_at = None;
+        match self.take_epoch(self.epoch + 1, None) {
+            Ok(progressed) => progressed,
+            Err(e) => {
+                tracing::error!(error = %e, "an epoch could not be read; it is tried again");
+                self.retry_at = Some(Instant::now() + RETRY);
+                false
+            }
+        }
+    }
+
+    /// What each partition has that is not yet taken in, up to `to` if given.
+    fn ranges(&self, to: Option<&Frontier>) -> Result<Vec<(ObjectId, i32, i64, i64)>> {
+        let mut ranges = vec![];
+        for (id, reader) in &self.streams {
+            for partition in 0..reader.partitions() {
+                let (start, end) = reader.bounds(partition)?;
+                let from = self.frontier.get(*id, partition).unwrap_or(start).max(start);
+                let end = match to {
+                    Some(to) => to.get(*id, partition).unwrap_or(from).min(end),
+                    None => end,
+                };
+                if from < end {
+                    ranges.push((*id, partition, from, end));
+                }
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Takes one epoch; false if there was nothing to take in. `to` repeats an epoch of the journal.
+    fn take_epoch(&mut self, epoch: Epoch, to: Option<&Frontier>) -> Result<bool> {
+        let ranges = self.ranges(to)?;
+        if ranges.is_empty() && to.is_none() {
+            return Ok(false);
+        }
+        let ids: BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
+        let columns = needed(self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| &v.inputs), &ids);
+        let read: BTreeSet<ObjectId> =
+            self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| v.inputs.iter().map(|i| i.object)).collect();
+        // A replayed epoch is taken whole: its bounds are the journal's.
+        let share =
+            if to.is_some() { usize::MAX } else { (self.options.epoch_bytes / ranges.len().max(1)).max(64 << 10) };
+        let streams = &self.streams;
+        let taken: Vec<(ObjectId, i32, i64, i64, Vec<Delta>)> = ranges
+            .par_iter()
+            .map(|(id, partition, from, end)| {
+                let reader = &streams[id];
+                let mut rows = vec![];
+                let mut at = *from;
+                if read.contains(id) {
+                    loop {
+                        let (batches, next) = reader.read(*partition, at, *end, share, &columns[id])?;
+                        rows.extend(batches.into_iter().map(Delta::insert));
+                        at = next;
+                        if to.is_none() || at >= *end {
+                            break;
+                        }
+                    }
+                } else {
+                    at = *end;
+                }
+                reader.passed(*partition, *from, at)?;
+                Ok((*id, *partition, *from, at, rows))
+            })
+            .collect::<Result<_>>()?;
+        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        for (id, partition, _, next, deltas) in taken {
+            self.frontier.advance(id, partition, next);
+            rows.entry(id).or_default().extend(deltas);
+        }
+        self.epoch = epoch;
+        if !self.replaying {
+            self.note_epoch()?;
+        }
+        self.step_views(&rows, &columns, HashMap::new());
+        if !self.replaying {
+            self.publish_now();
+        }
+        Ok(true)
+    }
+
+    fn note_epoch(&mut self) -> Result<()> {
+        if self.sinks.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(self.epoch, self.clock.now_us(), &self.frontier)
+    }
+
+    /// Steps every view, each after those that it reads. `outs` holds changes that are known already.
+    fn step_views(
+        &mut self,
+        rows: &HashMap<ObjectId, Vec<Delta>>,
+        columns: &HashMap<ObjectId, Vec<usize>>,
+        mut outs: HashMap<ObjectId, Delta>,
+    ) {
+        let epoch = self.epoch;
+        for n in 0..self.views.len() {
+            let view = &mut self.views[n];
+            let id = view.id();
+            if outs.contains_key(&id) || view.failed.is_some() {
+                continue;
+            }
+            let stepped = inputs_of(view, rows, columns, &outs).and_then(|inputs| view.step(epoch, &inputs));
+            match stepped {
+                Ok(delta) => {
+                    if !delta.is_empty() {
+                        self.deliver(id, &delta);
+                        outs.insert(id, delta);
+                    }
+                }
+                Err(e) => self.fail_view(n, &e.to_string()),
+            }
+        }
+        for building in self.building.values_mut() {
+            for (id, delta) in &outs {
+                building.retained.entry(*id).or_default().push(delta.clone());
+            }
+        }
+        if self.measured.elapsed() > MEASURE {
+            self.measure();
+        }
+    }
+
+    /// A view stops, and with it those that read it.
+    fn fail_view(&mut self, n: usize, reason: &str) {
+        let mut stopped = vec![(n, reason.to_string())];
+        while let Some((n, reason)) = stopped.pop() {
+            let view = &mut self.views[n];
+            if view.failed.is_some() {
+                continue;
+            }
+            let (id, name) = (view.id(), view.definition.name.clone());
+            tracing::error!(view = %format!("{}.{}", name.0, name.1), reason, "a view stopped");
+            view.failed = Some(reason);
+            for (m, other) in self.views.iter().enumerate() {
+                if other.inputs.iter().any(|i| i.object == id) {
+                    stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1)));
+                }
+            }
+        }
+    }
+
+    /// Holds the views to their limits.
+    fn measure(&mut self) {
+        self.measured = Instant::now();
+        let mut all = 0;
+        let mut over = vec![];
+        for (n, view) in self.views.iter_mut().enumerate() {
+            let bytes = view.measure();
+            all += bytes;
+            if bytes > self.options.view_bytes && view.failed.is_none() {
+                over.push((n, bytes, self.options.view_bytes, "view_memory"));
+            }
+        }
+        if all > self.options.budget_bytes
+            && let Some((n, largest)) =
+                self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
+        {
+            over.push((n, largest.state_bytes, self.options.budget_bytes, "memory_budget"));
+        }
+        for (n, bytes, limit, setting) in over {
+            self.fail_view(n, &format!(
+                "its state of {bytes} bytes passes the limit of {limit} bytes (setting {setting}); its last answer stays readable"
+            ));
+        }
+    }
+
+    fn publish_now(&mut self) {
+        let mut status: HashMap<ObjectId, ViewStatus> = self.views.iter().map(|v| (v.id(), v.status())).collect();
+        for (id, building) in &self.building {
+            let done = building.progress.load(Ordering::Relaxed) as f64 / 1000.0;
+            let entry = status.entry(*id).or_insert(ViewStatus {
+                state: ViewState::Building(done),
+                rows: 0,
+                state_bytes: 0,
+                rows_out: 0,
+                epoch: self.epoch,
+            });
+            entry.state = ViewState::Building(done);
+        }
+        let views = self.views.iter().map(|v| (v.id(), v.output.snapshot(self.epoch))).collect();
+        for view in &mut self.views {
+            view.output.seen(self.epoch);
+        }
+        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status };
+        self.publish.send_replace(Arc::new(published));
+    }
+}
+
+fn start_sink(sink: &mut Sink, snapshot: &crate::output::ViewSnapshot, epoch: Epoch) -> Result<()> {
+    if sink.writer.last_epoch().is_some() {
+        return Ok(());
+    }
+    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
+    sink.writer.write(epoch, &concat_deltas(&snapshot.schema, &parts)?)
+}
+
+/// The change of each input of a view.
+fn inputs_of(
+    view: &View,
+    rows: &HashMap<ObjectId, Vec<Delta>>,
+    columns: &HashMap<ObjectId, Vec<usize>>,
+    outs: &HashMap<ObjectId, Delta>,
+) -> Result<Vec<Delta>> {
+    view.inputs
+        .iter()
+        .enumerate()
+        .map(|(n, input)| {
+            let schema = input_schema(&view.circuit, n);
+            if let Some(delta) = outs.get(&input.object) {
+                return project(delta, &input.columns, &schema);
+            }
+            let Some(deltas) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
+            let at = positions(&columns[&input.object], &input.columns);
+            let parts = deltas.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
+            concat_deltas(&schema, &parts)
+        })
+        .collect()
+}

@@ -1,0 +1,362 @@
+//! The running engine: one thread that takes epochs, and a handle to it.
+
+mod build;
+mod checkpoint;
+mod core;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use tokio::sync::{broadcast, oneshot, watch};
+
+pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
+use crate::output::ViewSnapshot;
+
+/// Reads one stream as rows. The same range always gives the same rows.
+pub trait StreamReader: Send + Sync {
+    /// All columns, pseudo-columns last.
+    fn schema(&self) -> SchemaRef;
+    /// The number of partitions now; it only grows.
+    fn partitions(&self) -> i32;
+    /// First offset kept and next offset to be written (durable) of a partition.
+    fn bounds(&self, partition: i32) -> Result<(i64, i64)>;
+    /// Rows of `partition` from offset `from` up to, not including, `to` (or less, at about `max_bytes`), `columns` only.
+    /// Gives the rows and the offset after the last record looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] and [`ErrorKind::Io`] are tried again; others stop the views that read the stream.
+    fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[usize],
+    ) -> Result<(Vec<RecordBatch>, i64)>;
+    /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters.
+    fn passed(&self, partition: i32, from: i64, to: i64) -> Result<()>;
+}
+
+/// Takes a view's changes out. Writing the same epoch again must change nothing.
+pub trait SinkWriter: Send {
+    /// Hands over the change of one epoch. Returns as soon as it is on its way in order.
+    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()>;
+    /// The last epoch that is durably written, if any.
+    fn last_epoch(&self) -> Option<Epoch>;
+}
+
+/// Where epochs are written down before their effects are seen outside.
+pub trait Journal: Send {
+    /// Notes an epoch; durable before anything that is written outside after this call.
+    fn append(&mut self, epoch: Epoch, time_us: i64, frontier: &Frontier) -> Result<()>;
+    /// Epochs after `epoch`, in order.
+    fn after(&self, epoch: Epoch) -> Result<Vec<(Epoch, i64, Frontier)>>;
+    /// Forgets epochs up to and including `epoch`.
+    fn trim(&mut self, epoch: Epoch) -> Result<()>;
+}
+
+/// What the engine needs to run a view.
+pub struct ViewDefinition {
+    /// Durable id.
+    pub id: ObjectId,
+    /// `(namespace, name)`, as other plans scan it.
+    pub name: (String, String),
+    /// Grows with each replacement.
+    pub version: u32,
+    /// The analysed plan.
+    pub plan: LogicalPlan,
+    /// Which object each scanned table is.
+    pub inputs: HashMap<(String, String), ObjectId>,
+}
+
+/// Limits and pace.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Key shards of each stateful operator; one per core.
+    pub shards: usize,
+    /// An epoch takes in at most this much of the log.
+    pub epoch_bytes: usize,
+    /// A view whose state passes this stops.
+    pub view_bytes: usize,
+    /// All views together; the largest stops when it is passed.
+    pub budget_bytes: usize,
+    /// Time between checkpoints.
+    pub checkpoint_interval_ms: u64,
+    /// A subscriber may fall behind by this many epochs.
+    pub subscriber_epochs: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            epoch_bytes: 32 << 20,
+            view_bytes: 4 << 30,
+            budget_bytes: 8 << 30,
+            checkpoint_interval_ms: 5_000,
+            subscriber_epochs: 1_024,
+        }
+    }
+}
+
+/// How a view is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ViewState {
+    /// Takes part in epochs.
+    Running,
+    /// Reads what was there before it; `0.0..=1.0` done.
+    Building(f64),
+    /// Stopped alone, with the reason; shows its last answer.
+    Failed(String),
+}
+
+/// A view's figures.
+#[derive(Clone, Debug)]
+pub struct ViewStatus {
+    /// How it is doing.
+    pub state: ViewState,
+    /// Rows of its answer.
+    pub rows: usize,
+    /// Memory of its circuit and its answer.
+    pub state_bytes: usize,
+    /// Changed rows it has put out since the start.
+    pub rows_out: u64,
+    /// Its last epoch.
+    pub epoch: Epoch,
+}
+
+/// What readers see: all views at one epoch, with the inputs that it includes.
+#[derive(Clone, Default)]
+pub struct Published {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The offsets that it includes.
+    pub frontier: Frontier,
+    /// The views' answers.
+    pub views: HashMap<ObjectId, ViewSnapshot>,
+    /// The views' figures.
+    pub status: HashMap<ObjectId, ViewStatus>,
+}
+
+/// One epoch's change of a view, for subscribers.
+#[derive(Clone, Debug)]
+pub struct ViewChange {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The change.
+    pub delta: Delta,
+}
+
+/// A view's answer and every change after it.
+pub struct ViewSubscription {
+    /// The answer when the subscription began.
+    pub start: ViewSnapshot,
+    /// The changes of later epochs. Lagging means that the reader was too slow.
+    pub changes: broadcast::Receiver<ViewChange>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+pub(crate) enum Command {
+    Wake,
+    AddStream(ObjectId, Arc<dyn StreamReader>, Reply<()>),
+    RemoveStream(ObjectId, Reply<()>),
+    CreateView(Box<ViewDefinition>, Reply<()>),
+    DropView(ObjectId, Reply<()>),
+    AddSink(ObjectId, ObjectId, Box<dyn SinkWriter>, Reply<()>),
+    DropSink(ObjectId, Reply<()>),
+    Subscribe(ObjectId, Reply<ViewSubscription>),
+    Explain(ObjectId, Reply<Vec<String>>),
+    Built(Box<build::Built>),
+    Checkpoint(Reply<()>),
+    Stop(Reply<()>),
+}
+
+/// A handle to the running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    commands: SyncSender<Command>,
+    published: watch::Receiver<Arc<Published>>,
+    state: Arc<SessionState>,
+    shards: usize,
+}
+
+/// Commands that may wait for the engine.
+const QUEUE: usize = 1_024;
+
+/// What the engine starts with.
+pub struct EngineParts {
+    /// Limits and pace.
+    pub options: EngineOptions,
+    /// Planner settings and functions.
+    pub state: SessionState,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where checkpoints go.
+    pub store: Arc<dyn CheckpointStore>,
+    /// Where epochs are written down.
+    pub journal: Box<dyn Journal>,
+    /// Streams that exist.
+    pub streams: Vec<(ObjectId, Arc<dyn StreamReader>)>,
+    /// Views that exist, each after those that it reads.
+    pub views: Vec<ViewDefinition>,
+    /// `(sink, view, writer)`
+    pub sinks: Vec<(ObjectId, ObjectId, Box<dyn SinkWriter>)>,
+}
+
+impl Engine {
+    /// Loads the last checkpoint, replays the journal, and starts the epoch loop. Views without a usable checkpoint are built
+    /// again from the log, beside those that run.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be read at all.
+    pub fn start(parts: EngineParts) -> Result<Engine> {
+        let (commands, queue) = sync_channel(QUEUE);
+        let (publish, published) = watch::channel(Arc::new(Published::default()));
+        let state = Arc::new(parts.state.clone());
+        let shards = parts.options.shards.max(1);
+        let sender = commands.clone();
+        let (ready, started) = std::sync::mpsc::channel();
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || match core::Core::start(parts, sender, publish) {
+                Ok(mut core) => {
+                    let _ = ready.send(Ok(()));
+                    core.run(&queue);
+                }
+                Err(e) => {
+                    let _ = ready.send(Err(e));
+                }
+            })
+            .map_err(|e| Error::io("start the engine's thread", e))?;
+        started.recv().map_err(|_| Error::bug("the engine's thread ended at once"))??;
+        Ok(Engine { commands, published, state, shards })
+    }
+
+    /// Tells the engine that there may be something to read. Never waits.
+    pub fn wake(&self) {
+        match self.commands.try_send(Command::Wake) {
+            // A full queue wakes it anyway; a stopped engine needs no waking.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command + Send) -> Result<T>
+    where
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let mut command = command(reply);
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => break,
+                Err(TrySendError::Full(c)) => {
+                    command = c;
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(stopped()),
+            }
+        }
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// A stream to follow from its beginning.
+    pub async fn add_stream(&self, id: ObjectId, reader: Arc<dyn StreamReader>) -> Result<()> {
+        self.ask(|r| Command::AddStream(id, reader, r)).await
+    }
+
+    /// Forgets a stream.
+    pub async fn remove_stream(&self, id: ObjectId) -> Result<()> {
+        self.ask(|r| Command::RemoveStream(id, r)).await
+    }
+
+    /// Builds a view over what is there and lets it take part in epochs; returns when it does. A view of the same id is replaced.
+    ///
+    /// # Errors
+    /// When the plan cannot run, or its build fails.
+    pub async fn create_view(&self, view: ViewDefinition) -> Result<()> {
+        self.ask(|r| Command::CreateView(Box::new(view), r)).await
+    }
+
+    /// Forgets a view.
+    pub async fn drop_view(&self, id: ObjectId) -> Result<()> {
+        self.ask(|r| Command::DropView(id, r)).await
+    }
+
+    /// Sends a view's answer, and from then on its changes, to `writer`.
+    pub async fn add_sink(&self, id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Result<()> {
+        self.ask(|r| Command::AddSink(id, view, writer, r)).await
+    }
+
+    /// Stops a sink.
+    pub async fn drop_sink(&self, id: ObjectId) -> Result<()> {
+        self.ask(|r| Command::DropSink(id, r)).await
+    }
+
+    /// A view's answer and its changes.
+    pub async fn subscribe(&self, view: ObjectId) -> Result<ViewSubscription> {
+        self.ask(|r| Command::Subscribe(view, r)).await
+    }
+
+    /// A running view's circuit with its figures, as text lines.
+    pub async fn explain(&self, view: ObjectId) -> Result<Vec<String>> {
+        self.ask(|r| Command::Explain(view, r)).await
+    }
+
+    /// Makes a checkpoint now; returns when it is durable.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.ask(Command::Checkpoint).await
+    }
+
+    /// Makes a last checkpoint and stops.
+    pub async fn stop(&self) -> Result<()> {
+        self.ask(Command::Stop).await
+    }
+
+    /// The newest epoch that readers may see.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.borrow().clone()
+    }
+
+    /// Tells when [`Engine::published`] changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.clone()
+    }
+
+    /// Waits until readers see everything up to `next` in a partition.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] when the engine stops first.
+    pub async fn wait_for(&self, stream: ObjectId, partition: i32, next: i64) -> Result<()> {
+        let mut published = self.published.clone();
+        let seen = published.wait_for(|p| p.frontier.get(stream, partition).unwrap_or(0) >= next).await;
+        seen.map(|_| ()).map_err(|_| stopped())
+    }
+
+    /// The circuit that a plan would get, as text lines.
+    ///
+    /// # Errors
+    /// When the plan cannot run.
+    pub fn explain_plan(&self, plan: &LogicalPlan, relations: &dyn crate::Relations) -> Result<Vec<String>> {
+        let optimized = optimize(plan, &self.state)?;
+        Ok(crate::lower(&optimized, &self.state, relations, self.shards)?.explain(false))
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Retry, "the engine has stopped")
+}
+
+/// DataFusion's optimizer, as views use it.
+pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    state
+        .optimize(plan)
+        .map_err(|e| Error::new(ErrorKind::Input, format!("the query cannot be optimised: {}", e.strip_backtrace())))
+}

@@ -1,0 +1,218 @@
+//! A view that takes part in epochs.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use fleuve_types::{Delta, Epoch, Error, ObjectId, Result};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::{ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
+use crate::circuit::Circuit;
+use crate::lower::{Relations, lower};
+use crate::output::{Output, consolidate};
+use crate::state::{Section, hash_bytes, read_run, write_run};
+
+/// The section number of a view's answer in its runs.
+const OUTPUT_SECTION: u32 = u32::MAX;
+
+/// What a checkpoint knows about a view: the files that make up its state, oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub(super) struct Manifest {
+    /// Hash of the circuit's shape: state fits only the same shape.
+    pub(super) shape: u64,
+    pub(super) files: Vec<StateFile>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub(super) struct StateFile {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+}
+
+/// One input of a view: the object and its columns.
+#[derive(Clone, Debug)]
+pub(super) struct ViewInput {
+    pub(super) object: ObjectId,
+    pub(super) columns: Vec<usize>,
+}
+
+pub(super) struct View {
+    pub(super) definition: ViewDefinition,
+    pub(super) circuit: Circuit,
+    pub(super) output: Output,
+    pub(super) inputs: Vec<ViewInput>,
+    pub(super) failed: Option<String>,
+    pub(super) changes: broadcast::Sender<ViewChange>,
+    pub(super) manifest: Manifest,
+    /// The next checkpoint has to write everything.
+    pub(super) save_all: bool,
+    pub(super) rows_out: u64,
+    pub(super) epoch: Epoch,
+    pub(super) state_bytes: usize,
+}
+
+impl View {
+    /// Plans and builds an empty view.
+    pub(super) fn new(
+        definition: ViewDefinition,
+        state: &SessionState,
+        relations: &dyn Relations,
+        shards: usize,
+        subscriber_epochs: usize,
+    ) -> Result<Self> {
+        let plan = optimize(&definition.plan, state)?;
+        let circuit = lower(&plan, state, relations, shards)?;
+        let inputs = circuit
+            .inputs()
+            .iter()
+            .map(|i| {
+                let object = definition.inputs.get(&i.table).copied().ok_or_else(|| {
+                    Error::bug(format!("the plan reads {}.{}, which nobody named", i.table.0, i.table.1))
+                })?;
+                Ok(ViewInput { object, columns: i.columns.clone() })
+            })
+            .collect::<Result<_>>()?;
+        // Names are those of the query; the optimizer may have dropped qualifiers only.
+        let output =
+            Output::new(circuit.schema().clone(), circuit.key().map(<[usize]>::to_vec), circuit.is_append_only())?;
+        let shape = hash_bytes(circuit.shape().as_bytes());
+        Ok(Self {
+            definition,
+            circuit,
+            output,
+            inputs,
+            failed: None,
+            changes: broadcast::channel(subscriber_epochs.max(1)).0,
+            manifest: Manifest { shape, files: vec![] },
+            save_all: true,
+            rows_out: 0,
+            epoch: 0,
+            state_bytes: 0,
+        })
+    }
+
+    pub(super) fn id(&self) -> ObjectId {
+        self.definition.id
+    }
+
+    /// Takes one step: the change of each input in, the consolidated change of the answer out. A failure of any kind, a panic
+    /// of a function included, stops this view and nothing else.
+    pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
+        let circuit = &mut self.circuit;
+        let stepped = catch_unwind(AssertUnwindSafe(|| circuit.step(epoch, inputs)));
+        let delta = match stepped {
+            Ok(result) => consolidate(result?)?,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no message");
+                return Err(Error::bug(format!("an operator panicked: {text}")));
+            }
+        };
+        self.output.apply(&delta)?;
+        self.rows_out += delta.len() as u64;
+        self.epoch = epoch;
+        Ok(delta)
+    }
+
+    pub(super) fn measure(&mut self) -> usize {
+        self.state_bytes = self.circuit.state_bytes() + self.output.bytes();
+        self.state_bytes
+    }
+
+    pub(super) fn status(&self) -> ViewStatus {
+        ViewStatus {
+            state: match &self.failed {
+                Some(reason) => ViewState::Failed(reason.clone()),
+                None => ViewState::Running,
+            },
+            rows: self.output.rows(),
+            state_bytes: self.state_bytes,
+            rows_out: self.rows_out,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing.
+    pub(super) fn save(&mut self, full: bool) -> Result<Option<Vec<u8>>> {
+        let mut sections = self.circuit.save(full)?;
+        for batch in self.output.save(full)? {
+            sections.push(Section { node: OUTPUT_SECTION, batch });
+        }
+        if sections.is_empty() && !full {
+            return Ok(None);
+        }
+        write_run(&sections).map(Some)
+    }
+
+    /// Takes in runs that [`View::save`] gave, oldest first.
+    pub(super) fn load(&mut self, runs: &[Vec<u8>], epoch: Epoch) -> Result<()> {
+        for run in runs {
+            for section in read_run(run)? {
+                if section.node == OUTPUT_SECTION {
+                    self.output.load(&section.batch)?;
+                } else {
+                    self.circuit.load(&section)?;
+                }
+            }
+        }
+        self.circuit.loaded()?;
+        self.epoch = epoch;
+        self.save_all = false;
+        Ok(())
+    }
+}
+
+/// What lowering asks about relations, answered from what runs now.
+pub(super) struct Known {
+    pub(super) objects: HashMap<(String, String), (bool, Option<Vec<usize>>)>,
+}
+
+impl Known {
+    /// Streams only grow; of views their circuits tell.
+    pub(super) fn of<'v>(definition: &ViewDefinition, views: impl Iterator<Item = &'v View>) -> Self {
+        let by_id: HashMap<ObjectId, &View> = views.map(|v| (v.id(), v)).collect();
+        let objects = definition
+            .inputs
+            .iter()
+            .map(|(name, id)| {
+                let known = by_id
+                    .get(id)
+                    .map_or((true, None), |v| (v.output.is_append_only(), v.circuit.key().map(<[usize]>::to_vec)));
+                (name.clone(), known)
+            })
+            .collect();
+        Self { objects }
+    }
+}
+
+impl Relations for Known {
+    fn is_append_only(&self, table: &(String, String)) -> bool {
+        self.objects.get(table).is_none_or(|o| o.0)
+    }
+
+    fn key(&self, table: &(String, String)) -> Option<Vec<usize>> {
+        self.objects.get(table).and_then(|o| o.1.clone())
+    }
+}
+
+/// The columns of `delta` that an input asks for.
+pub(super) fn project(delta: &Delta, columns: &[usize], schema: &arrow::datatypes::SchemaRef) -> Result<Delta> {
+    let arrays = columns.iter().map(|c| delta.batch.column(*c).clone()).collect();
+    let batch = crate::state::batch_of(schema, arrays, delta.len())?;
+    Ok(Delta { batch, weights: delta.weights.clone() })
+}
+
+/// The schema of a circuit's input.
+pub(super) fn input_schema(circuit: &Circuit, number: usize) -> arrow::datatypes::SchemaRef {
+    circuit
+        .nodes
+        .iter()
+        .find(|n| matches!(n.kind, crate::circuit::NodeKind::Input(i) if i == number))
+        .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |n| n.schema.clone())
+}

@@ -1,0 +1,14 @@
+//! State of operators: byte sets, arrangements, rows as bytes, and the files that a checkpoint writes.
+
+mod arrangement;
+mod bytes;
+mod rows;
+mod run;
+
+pub(crate) use arrangement::Arrangement;
+pub(crate) use bytes::{ByteSet, hash_bytes};
+pub(crate) use rows::{Encoded, RowCodec, batch_of};
+pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
+
+#[cfg(test)]
+mod tests;

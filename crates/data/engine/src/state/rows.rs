@@ -1,0 +1,87 @@
+//! Rows as order-preserving bytes (Arrow row format), for keys and for state.
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{RowConverter, Rows, SortField};
+use fleuve_types::{Error, Result};
+
+/// Columns <-> bytes of one fixed list of types.
+pub(crate) struct RowCodec {
+    types: Vec<DataType>,
+    converter: Option<RowConverter>,
+}
+
+/// Encoded rows; zero columns encode to empty strings.
+pub(crate) enum Encoded {
+    Rows(Rows),
+    Unit,
+}
+
+impl Encoded {
+    /// The bytes of a row.
+    pub(crate) fn row(&self, i: usize) -> &[u8] {
+        match self {
+            Encoded::Rows(rows) => rows.row(i).data(),
+            Encoded::Unit => &[],
+        }
+    }
+}
+
+impl RowCodec {
+    /// A codec for columns of these types.
+    pub(crate) fn new(types: Vec<DataType>) -> Result<Self> {
+        let converter = if types.is_empty() {
+            None
+        } else {
+            Some(
+                RowConverter::new(types.iter().cloned().map(SortField::new).collect())
+                    .map_err(|e| Error::unsupported(format!("a key or row of these types cannot be kept: {e}")))?,
+            )
+        };
+        Ok(Self { types, converter })
+    }
+
+    /// A codec for all columns of a schema.
+    pub(crate) fn for_schema(schema: &SchemaRef) -> Result<Self> {
+        Self::new(schema.fields().iter().map(|f| f.data_type().clone()).collect())
+    }
+
+    /// Columns to bytes.
+    pub(crate) fn encode(&self, columns: &[ArrayRef]) -> Result<Encoded> {
+        match &self.converter {
+            None => Ok(Encoded::Unit),
+            Some(c) => {
+                c.convert_columns(columns).map(Encoded::Rows).map_err(|e| Error::bug(format!("encode rows: {e}")))
+            }
+        }
+    }
+
+    /// Bytes to columns.
+    pub(crate) fn decode<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        match &self.converter {
+            None => Ok(vec![]),
+            Some(c) => {
+                let parser = c.parser();
+                c.convert_rows(rows.map(|r| parser.parse(r))).map_err(|e| Error::bug(format!("decode rows: {e}")))
+            }
+        }
+    }
+
+    /// Bytes to a batch of `schema`, whose types are those of this codec.
+    pub(crate) fn decode_batch<'a>(&self, schema: &SchemaRef, rows: &[&'a [u8]]) -> Result<RecordBatch> {
+        let columns = self.decode(rows.iter().copied())?;
+        batch_of(schema, columns, rows.len())
+    }
+
+    /// The types of the columns.
+    pub(crate) fn types(&self) -> &[DataType] {
+        &self.types
+    }
+}
+
+/// A batch from columns, also when there are none.
+pub(crate) fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|e| Error::bug(format!("a batch does not fit its schema: {e}")))
+}

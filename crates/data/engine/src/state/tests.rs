@@ -1,0 +1,113 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Numbers for a test, the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+#[test]
+fn a_byte_set_holds_what_was_put_in_and_not_taken_out() {
+    let mut numbers = Numbers(7);
+    let mut set = ByteSet::default();
+    let mut model: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for _ in 0..20_000 {
+        let key = vec![b'k'; numbers.below(40) as usize + 1]
+            .into_iter()
+            .chain(numbers.below(500).to_le_bytes())
+            .collect::<Vec<u8>>();
+        let hash = hash_bytes(&key);
+        if numbers.below(3) == 0 {
+            if let Some(slot) = model.remove(&key) {
+                set.remove(slot);
+            }
+        } else {
+            let (slot, is_new) = set.insert(hash, &key);
+            assert_eq!(is_new, !model.contains_key(&key));
+            assert_eq!(*model.entry(key.clone()).or_insert(slot), slot, "a slot stays until its key goes");
+        }
+        assert_eq!(set.get(hash, &key), model.get(&key).copied());
+    }
+    assert_eq!(set.len(), model.len());
+    for (key, slot) in &model {
+        assert_eq!(set.key(*slot), &key[..]);
+    }
+}
+
+type Model = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
+
+fn contents(a: &Arrangement) -> Model {
+    a.iter().map(|s| ((a.key_of(s).to_vec(), a.row(s).to_vec()), a.weight(s))).collect()
+}
+
+#[test]
+fn an_arrangement_equals_a_map_of_weights_also_from_its_changes() {
+    for seed in 0..40 {
+        let mut numbers = Numbers(seed);
+        let mut arrangement = Arrangement::default();
+        let mut restored = Arrangement::default();
+        let mut model = Model::new();
+        for _ in 0..30 {
+            for _ in 0..numbers.below(40) {
+                let key = vec![numbers.below(6) as u8];
+                let row = vec![key[0], numbers.below(8) as u8];
+                let weight = numbers.below(5) as i64 - 2;
+                arrangement.add(hash_bytes(&key), &key, hash_bytes(&row), &row, weight);
+                *model.entry((key, row)).or_default() += weight;
+            }
+            arrangement.sweep();
+            model.retain(|_, w| *w != 0);
+            assert_eq!(contents(&arrangement), model);
+            for key in 0..6_u8 {
+                let sum: i64 = model.iter().filter(|((k, _), _)| k[0] == key).map(|(_, w)| w).sum();
+                assert_eq!(arrangement.total(hash_bytes(&[key]), &[key]), sum);
+                let rows = model.keys().filter(|(k, _)| k[0] == key).count();
+                let found = arrangement.key_slot(hash_bytes(&[key]), &[key]);
+                assert_eq!(found.map_or(0, |k| arrangement.rows_of(k).count()), rows);
+            }
+            if numbers.below(3) == 0 {
+                let full = numbers.below(4) == 0;
+                if full {
+                    restored = Arrangement::default();
+                }
+                for (key, row, weight) in arrangement.take_changes(full) {
+                    restored.restore(&key, &row, weight);
+                }
+                restored.mark_saved();
+                assert_eq!(contents(&restored), model, "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_comes_back_as_it_was_and_damage_is_noticed() {
+    let batch = changes_to_batch(3, &[(b"k".to_vec(), b"row".to_vec(), -2), (vec![], vec![], 5)]).unwrap();
+    let bytes = write_run(&[Section { node: 9, batch: batch.clone() }]).unwrap();
+    let sections = read_run(&bytes).unwrap();
+    assert_eq!((sections.len(), sections[0].node), (1, 9));
+    assert_eq!(sections[0].batch, batch);
+    let mut seen = vec![];
+    changes_from_batch(&batch, |part, key, row, weight| seen.push((part, key.to_vec(), row.to_vec(), weight))).unwrap();
+    assert_eq!(seen, [(3, b"k".to_vec(), b"row".to_vec(), -2), (3, vec![], vec![], 5)]);
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(read_run(&damaged).is_err(), "a flipped bit at {at}");
+        assert!(read_run(&bytes[..at]).is_err(), "cut off at {at}");
+    }
+}
+
+#[test]
+fn rows_of_no_columns_are_counted() {
+    let codec = RowCodec::new(vec![]).unwrap();
+    assert_eq!(codec.encode(&[]).unwrap().row(3), b"");
+    let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
+    assert_eq!(codec.decode_batch(&schema, &[b"", b""]).unwrap().num_rows(), 2);
+}

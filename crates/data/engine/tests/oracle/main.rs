@@ -1,0 +1,158 @@
+//! The oracle: whatever the query, the batching, the number of shards, the order of changes, and a restart in between, the
+//! accumulated changes of a circuit equal the batch engine's answer over the accumulated input.
+//!
+//! `FLEUVE_ORACLE_CASES` sets the number of cases, `FLEUVE_ORACLE_SEED` the first seed (or the one case to repeat, with 1 case).
+//! A case that once found a fault stays in [`SEEDS`].
+
+mod query;
+mod random;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::SessionState;
+use datafusion::prelude::SessionContext;
+use fleuve_engine::{Circuit, Relations, lower};
+use fleuve_types::Delta;
+
+use random::Random;
+use tables::{TABLES, Table};
+
+/// Cases that found a fault once.
+const SEEDS: [u64; 0] = [];
+
+/// Which tables only grow in a case.
+struct Growth([bool; TABLES]);
+
+impl Relations for Growth {
+    fn is_append_only(&self, table: &(String, String)) -> bool {
+        let number: usize = table.1[1..].parse().unwrap();
+        self.0[number]
+    }
+
+    fn key(&self, _: &(String, String)) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+/// A row as text; floats to nine digits, since sums of floats depend on their order.
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    (0..batch.num_rows())
+        .map(|row| {
+            let cells = columns.iter().zip(batch.columns()).map(|(format, column)| {
+                let text = format.value(row).to_string();
+                match (column.data_type().is_floating(), text.parse::<f64>()) {
+                    (true, Ok(number)) => format!("{:.9e}", if number == 0.0 { 0.0 } else { number }),
+                    _ => text,
+                }
+            });
+            cells.collect::<Vec<_>>().join("|")
+        })
+        .collect()
+}
+
+fn add(answer: &mut BTreeMap<String, i64>, delta: &Delta) {
+    for (i, text) in texts(&delta.batch).into_iter().enumerate() {
+        *answer.entry(text).or_default() += delta.weight(i);
+    }
+    answer.retain(|_, w| *w != 0);
+}
+
+struct Case<'a> {
+    sql: &'a str,
+    state: &'a SessionState,
+    plan: &'a datafusion::logical_expr::LogicalPlan,
+    growth: Growth,
+}
+
+impl Case<'_> {
+    fn circuit(&self, shards: usize) -> Circuit {
+        lower(self.plan, self.state, &self.growth, shards).unwrap_or_else(|e| panic!("{}\n{e}", self.sql))
+    }
+}
+
+/// What a case came to.
+enum Outcome {
+    Same,
+    /// The batch engine itself cannot run it.
+    NotRunnable,
+}
+
+fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Outcome {
+    let mut random = Random::new(seed);
+    let sql = query::generate(&mut random);
+    let growth = Growth(std::array::from_fn(|_| random.chance(50)));
+    let mut tables: Vec<Table> = (0..TABLES).map(|_| Table::default()).collect();
+    let context = SessionContext::new_with_config(datafusion::prelude::SessionConfig::new().with_target_partitions(1));
+    tables::register(&context, &tables);
+    let state = context.state();
+    let Ok(plan) = runtime.block_on(state.create_logical_plan(&sql)) else { return Outcome::NotRunnable };
+    let Ok(plan) = state.optimize(&plan) else { return Outcome::NotRunnable };
+    let case = Case { sql: &sql, state: &state, plan: &plan, growth };
+    let mut circuit = case.circuit(1 + random.below(4));
+    let mut answer = BTreeMap::new();
+    let mut runs: Vec<Vec<u8>> = vec![];
+    let steps = 1 + random.below(8);
+    for epoch in 1..=steps as u64 {
+        let changes: Vec<Delta> =
+            tables.iter_mut().enumerate().map(|(n, t)| t.change(&mut random, case.growth.0[n])).collect();
+        let inputs: Vec<Delta> = circuit
+            .inputs()
+            .iter()
+            .map(|input| {
+                let number: usize = input.table.1[1..].parse().unwrap();
+                let delta = &changes[number];
+                let batch = delta.batch.project(&input.columns).unwrap();
+                Delta { batch, weights: delta.weights.clone() }
+            })
+            .collect();
+        let out = circuit.step(epoch, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+        add(&mut answer, &out);
+        if random.chance(30) {
+            runs.push(circuit.save_all(runs.is_empty() || random.chance(10)).unwrap());
+            if random.chance(50) {
+                circuit = case.circuit(1 + random.below(4));
+                circuit.load_all(&runs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+            }
+        }
+    }
+    tables::register(&context, &tables);
+    let batches = runtime.block_on(async { context.sql(&sql).await?.collect().await });
+    let Ok(batches) = batches else { return Outcome::NotRunnable };
+    let mut expected = BTreeMap::new();
+    for batch in batches {
+        add(&mut expected, &Delta::insert(batch));
+    }
+    let lines = case.circuit(1).explain(false).join("\n");
+    assert!(
+        answer == expected,
+        "seed {seed}\n{sql}\n{lines}\nonly in the view: {:?}\nonly in the batch answer: {:?}",
+        answer.iter().filter(|(k, v)| expected.get(*k) != Some(v)).collect::<Vec<_>>(),
+        expected.iter().filter(|(k, v)| answer.get(*k) != Some(v)).collect::<Vec<_>>(),
+    );
+    Outcome::Same
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn a_view_equals_the_batch_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cases = setting("FLEUVE_ORACLE_CASES", 2_000);
+    let first = setting("FLEUVE_ORACLE_SEED", 1);
+    let mut same = 0;
+    for seed in SEEDS.into_iter().chain(first..first + cases) {
+        match run(seed, &runtime) {
+            Outcome::Same => same += 1,
+            Outcome::NotRunnable => {}
+        }
+    }
+    println!("{same} of {cases} cases compared");
+    assert!(same * 10 >= cases * 8, "only {same} of {cases} generated queries could be run at all");
+}

@@ -1,0 +1,291 @@
+//! Random queries. Every relation has columns `c0, c1, ...` with a known type, so that any two can be combined.
+
+use super::random::Random;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Type {
+    Int,
+    Text,
+    Decimal,
+    Bool,
+    Time,
+}
+
+/// A query in parentheses can stand wherever a table can.
+struct Relation {
+    sql: String,
+    columns: Vec<Type>,
+}
+
+/// A random query of up to three nested levels.
+pub fn generate(random: &mut Random) -> String {
+    let depth = 1 + random.below(3);
+    let relation = relation(random, depth);
+    relation.sql
+}
+
+fn columns_of(r: &Relation, wanted: Type) -> Vec<usize> {
+    (0..r.columns.len()).filter(|i| r.columns[*i] == wanted).collect()
+}
+
+fn table(random: &mut Random) -> Relation {
+    let n = random.below(3);
+    let sql = format!("SELECT k AS c0, v AS c1, s AS c2, d AS c3, b AS c4, ts AS c5 FROM t{n}");
+    Relation { sql, columns: vec![Type::Int, Type::Int, Type::Text, Type::Decimal, Type::Bool, Type::Time] }
+}
+
+fn relation(random: &mut Random, depth: usize) -> Relation {
+    if depth == 0 {
+        return table(random);
+    }
+    match random.below(16) {
+        0 | 1 => map(random, depth),
+        2..=5 => join(random, depth),
+        6..=8 => aggregate(random, depth),
+        9 | 10 => set_operation(random, depth),
+        11 => exists(random, depth),
+        12 => window(random, depth),
+        13 => limit(random, depth),
+        14 => scalar(random, depth),
+        _ => windows(random, depth),
+    }
+}
+
+/// An integer expression over a relation named `a`.
+fn int(random: &mut Random, r: &Relation, alias: &str) -> String {
+    let ints = columns_of(r, Type::Int);
+    if ints.is_empty() {
+        return format!("{}", random.below(4));
+    }
+    let c = format!("{alias}.c{}", random.pick(&ints));
+    match random.below(5) {
+        0 => format!("({c} + {})", random.below(3)),
+        1 => format!("coalesce({c}, {})", random.below(3)),
+        2 => format!("(CASE WHEN {c} > 2 THEN 1 ELSE {c} END)"),
+        _ => c,
+    }
+}
+
+fn condition(random: &mut Random, r: &Relation, alias: &str) -> String {
+    let texts = columns_of(r, Type::Text);
+    match random.below(6) {
+        0 if !texts.is_empty() => format!("{alias}.c{} LIKE 'a%'", random.pick(&texts)),
+        1 => format!("{} IS NOT NULL", int(random, r, alias)),
+        2 => format!("{} IN (0, 2, 3)", int(random, r, alias)),
+        3 => format!("{} = {}", int(random, r, alias), int(random, r, alias)),
+        _ => format!("{} {} {}", int(random, r, alias), random.pick(&["<", ">=", "<>", "="]), random.below(5)),
+    }
+}
+
+fn map(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let mut columns = vec![];
+    let mut exprs = vec![];
+    for i in 0..input.columns.len() {
+        if random.chance(80) {
+            exprs.push(format!("a.c{i} AS c{}", columns.len()));
+            columns.push(input.columns[i]);
+        }
+    }
+    exprs.push(format!("{} AS c{}", int(random, &input, "a"), columns.len()));
+    columns.push(Type::Int);
+    let filter = if random.chance(70) { format!(" WHERE {}", condition(random, &input, "a")) } else { String::new() };
+    let distinct = if random.chance(20) { "DISTINCT " } else { "" };
+    Relation { sql: format!("SELECT {distinct}{} FROM ({}) a{filter}", exprs.join(", "), input.sql), columns }
+}
+
+fn join(random: &mut Random, depth: usize) -> Relation {
+    let left = relation(random, depth - 1);
+    let inner = random.below(2);
+    let right = relation(random, inner.min(depth - 1));
+    let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "JOIN", "LEFT JOIN"]);
+    let equal = format!("{} = {}", int(random, &left, "a"), int(random, &right, "b"));
+    let texts = (columns_of(&left, Type::Text), columns_of(&right, Type::Text));
+    let mut on = if random.chance(30) && !texts.0.is_empty() && !texts.1.is_empty() {
+        format!("{equal} AND a.c{} = b.c{}", random.pick(&texts.0), random.pick(&texts.1))
+    } else {
+        equal
+    };
+    if random.chance(35) {
+        let op = *random.pick(&["<", "<=", "<>"]);
+        on = format!("{on} AND {} {op} {}", int(random, &left, "a"), int(random, &right, "b"));
+    }
+    if random.chance(8) && kind != "FULL JOIN" {
+        on = format!("{} < {}", int(random, &left, "a"), int(random, &right, "b"));
+    }
+    let mut columns = vec![];
+    let mut exprs = vec![];
+    for (alias, r) in [("a", &left), ("b", &right)] {
+        for i in 0..r.columns.len() {
+            if random.chance(60) || columns.is_empty() {
+                exprs.push(format!("{alias}.c{i} AS c{}", columns.len()));
+                columns.push(r.columns[i]);
+            }
+        }
+    }
+    let sql = format!("SELECT {} FROM ({}) a {kind} ({}) b ON {on}", exprs.join(", "), left.sql, right.sql);
+    Relation { sql, columns }
+}
+
+fn aggregate(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let mut columns = vec![];
+    let mut exprs = vec![];
+    let mut groups = vec![];
+    for _ in 0..random.below(3) {
+        let i = random.below(input.columns.len());
+        if !groups.contains(&format!("a.c{i}")) {
+            groups.push(format!("a.c{i}"));
+            exprs.push(format!("a.c{i} AS c{}", columns.len()));
+            columns.push(input.columns[i]);
+        }
+    }
+    for _ in 0..1 + random.below(4) {
+        let (call, kind) = call(random, &input);
+        exprs.push(format!("{call} AS c{}", columns.len()));
+        columns.push(kind);
+    }
+    let mut sql = format!("SELECT {} FROM ({}) a", exprs.join(", "), input.sql);
+    if !groups.is_empty() {
+        sql.push_str(&format!(" GROUP BY {}", groups.join(", ")));
+        if random.chance(20) {
+            sql.push_str(" HAVING count(*) > 1");
+        }
+    }
+    Relation { sql, columns }
+}
+
+fn call(random: &mut Random, input: &Relation) -> (String, Type) {
+    let value = int(random, input, "a");
+    let any = random.below(input.columns.len());
+    let filter =
+        if random.chance(20) { format!(" FILTER (WHERE {})", condition(random, input, "a")) } else { String::new() };
+    let decimals = columns_of(input, Type::Decimal);
+    match random.below(14) {
+        0 => (format!("count(*){filter}"), Type::Int),
+        1 => (format!("count(a.c{any}){filter}"), Type::Int),
+        2 => (format!("sum({value}){filter}"), Type::Int),
+        3 => (format!("min(a.c{any}){filter}"), input.columns[any]),
+        4 => (format!("max(a.c{any}){filter}"), input.columns[any]),
+        5 => (format!("count(DISTINCT a.c{any}){filter}"), Type::Int),
+        6 => (format!("CAST(avg({value}){filter} * 1000 AS BIGINT)"), Type::Int),
+        7 if !decimals.is_empty() => {
+            let c = random.pick(&decimals);
+            (format!("CAST(sum(a.c{c}) AS DECIMAL(10,2))"), Type::Decimal)
+        }
+        8 if !decimals.is_empty() => {
+            let c = random.pick(&decimals);
+            (format!("CAST(avg(a.c{c}) AS DECIMAL(10,2))"), Type::Decimal)
+        }
+        9 => (format!("bool_or({value} > 1)"), Type::Bool),
+        10 => (format!("CAST(var_pop({value}) * 1000 AS BIGINT)"), Type::Int),
+        11 => (format!("bit_xor({value})"), Type::Int),
+        12 => (format!("sum(DISTINCT {value})"), Type::Int),
+        _ => (format!("max({value}){filter}"), Type::Int),
+    }
+}
+
+/// `(int, text)` of a relation.
+fn two(random: &mut Random, r: &Relation) -> String {
+    let texts = columns_of(r, Type::Text);
+    let text = if texts.is_empty() { "'x'".to_string() } else { format!("a.c{}", random.pick(&texts)) };
+    format!("SELECT CAST({} AS BIGINT) AS c0, {text} AS c1 FROM ({}) a", int(random, r, "a"), r.sql)
+}
+
+fn set_operation(random: &mut Random, depth: usize) -> Relation {
+    let left = relation(random, depth - 1);
+    let right = relation(random, random_depth(depth));
+    let (a, b) = (two(random, &left), two(random, &right));
+    let op = *random.pick(&["UNION ALL", "UNION", "EXCEPT", "INTERSECT"]);
+    Relation { sql: format!("SELECT c0, c1 FROM ({a} {op} {b}) u"), columns: vec![Type::Int, Type::Text] }
+}
+
+fn random_depth(depth: usize) -> usize {
+    depth.saturating_sub(2)
+}
+
+fn exists(random: &mut Random, depth: usize) -> Relation {
+    let left = relation(random, depth - 1);
+    let right = table(random);
+    let all: Vec<String> = (0..left.columns.len()).map(|i| format!("a.c{i} AS c{i}")).collect();
+    let mut inner = format!("{} = {}", int(random, &right, "b"), int(random, &left, "a"));
+    if random.chance(40) {
+        inner = format!("{inner} AND {} < {}", int(random, &right, "b"), int(random, &left, "a"));
+    }
+    let test = match random.below(5) {
+        0 | 1 => format!("EXISTS (SELECT 1 FROM ({}) b WHERE {inner})", right.sql),
+        2 => format!("NOT EXISTS (SELECT 1 FROM ({}) b WHERE {inner})", right.sql),
+        3 => format!("{} IN (SELECT b.c1 FROM ({}) b)", int(random, &left, "a"), right.sql),
+        _ => format!("({} OR EXISTS (SELECT 1 FROM ({}) b WHERE {inner}))", condition(random, &left, "a"), right.sql),
+    };
+    let sql = format!("SELECT {} FROM ({}) a WHERE {test}", all.join(", "), left.sql);
+    Relation { sql, columns: left.columns }
+}
+
+fn window(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let all: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i} AS c{i}")).collect();
+    let order: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i}")).collect();
+    let order = order.join(", ");
+    let by = random.below(input.columns.len());
+    let partition = if random.chance(75) { format!("PARTITION BY a.c{by} ") } else { String::new() };
+    let function = match random.below(4) {
+        0 => format!("row_number() OVER ({partition}ORDER BY {order})"),
+        1 => format!("rank() OVER ({partition}ORDER BY {order})"),
+        2 => format!("count(*) OVER ({partition}ORDER BY {order})"),
+        _ => format!("sum({}) OVER ({partition}ORDER BY {order})", int(random, &input, "a")),
+    };
+    let n = input.columns.len();
+    let mut columns = input.columns.clone();
+    columns.push(Type::Int);
+    let sql = format!("SELECT {}, {function} AS c{n} FROM ({}) a", all.join(", "), input.sql);
+    let sql = if random.chance(50) { format!("SELECT * FROM ({sql}) w WHERE c{n} <= 2") } else { sql };
+    Relation { sql, columns }
+}
+
+fn limit(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let all: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i} AS c{i}")).collect();
+    let order: Vec<String> = (0..input.columns.len()).map(|i| format!("c{i}")).collect();
+    let offset = if random.chance(30) { " OFFSET 1" } else { "" };
+    let sql = format!(
+        "SELECT {} FROM ({}) a ORDER BY {} LIMIT {}{offset}",
+        all.join(", "),
+        input.sql,
+        order.join(", "),
+        1 + random.below(5)
+    );
+    Relation { sql: format!("SELECT * FROM ({sql}) l"), columns: input.columns }
+}
+
+fn scalar(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let n = input.columns.len();
+    let all: Vec<String> = (0..n).map(|i| format!("a.c{i} AS c{i}")).collect();
+    let t = random.below(3);
+    let sub = if random.chance(50) {
+        format!("(SELECT max(v) FROM t{t})")
+    } else {
+        format!("(SELECT count(*) FROM t{t} x WHERE x.v = {})", int(random, &input, "a"))
+    };
+    let mut columns = input.columns.clone();
+    columns.push(Type::Int);
+    Relation { sql: format!("SELECT {}, {sub} AS c{n} FROM ({}) a", all.join(", "), input.sql), columns }
+}
+
+/// Time windows as the rewrite makes them: tumbling by binning, hopping by unnest.
+fn windows(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let times = columns_of(&input, Type::Time);
+    let Some(ts) = times.first() else { return input };
+    let bin = format!("date_bin(INTERVAL '1 minute', a.c{ts}, TIMESTAMP '1970-01-01')");
+    let sql = if random.chance(50) {
+        format!("SELECT {bin} AS c0, count(*) AS c1 FROM ({}) a GROUP BY {bin}", input.sql)
+    } else {
+        format!(
+            "SELECT w AS c0, count(*) AS c1 FROM (SELECT unnest(make_array({bin}, {bin} - INTERVAL '1 minute')) AS w FROM ({}) a) h GROUP BY w",
+            input.sql
+        )
+    };
+    Relation { sql, columns: vec![Type::Time, Type::Int] }
+}
