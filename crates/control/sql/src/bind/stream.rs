@@ -11,10 +11,9 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::ast::{Ident, SelectItem, SetExpr};
 use fleuve_formats::FormatSpec;
 use fleuve_types::{Error, ErrorKind, Result};
-use futures::executor::block_on;
 
 use super::types::arrow_type;
-use super::view::to_plan;
+use super::view::{at_once, to_plan};
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement};
 use crate::options::{OptionOf, check};
@@ -143,7 +142,7 @@ fn bind_check(schema: &SchemaRef, text: &str) -> Result<Arc<dyn PhysicalExpr>> {
     rewrite(&mut query, &NoRelations)?;
     let mut state = binding_state();
     state.register_catalog_list(single(Arc::new(ObjectCatalog::of_table("check", "row", schema.clone()))));
-    let plan = block_on(to_plan(&state, *query)).map_err(fail)?;
+    let plan = at_once(to_plan(&state, *query)).map_err(fail)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(fail)?;
     let LogicalPlan::Projection(projection) = &plan else {
         return Err(Error::unsupported("a CHECK has no aggregates or window functions"));

@@ -440,6 +440,17 @@ async fn wrong_sinks_and_sources_are_refused() {
 }
 
 #[tokio::test]
+async fn binding_goes_on_without_the_runtime() {
+    // In one step of a task: tokio's budget for it is used up on the way.
+    let (fake, _) = after(ORDERS).await;
+    let objects = fake.objects();
+    for _ in 0..300 {
+        plan_view(&objects, "SELECT o.who, count(*) AS n FROM orders o JOIN orders p ON o.id = p.id GROUP BY 1")
+            .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn objects_are_bound_again_from_their_text() {
     let (fake, session) = after(ORDERS).await;
     run(

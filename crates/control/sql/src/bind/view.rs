@@ -10,7 +10,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
 use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
-use futures::executor::block_on;
 
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
@@ -79,8 +78,7 @@ fn plan_query(
     state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
     let mut query = query.clone();
     rewrite(&mut query, objects).map_err(located)?;
-    // Nothing here waits: the tables of a binding are in memory.
-    let plan = block_on(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
+    let plan = at_once(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
     let plan = output(plan, columns, place)?;
@@ -89,10 +87,17 @@ fn plan_query(
         .execute_and_check(plan, state.config_options(), |_, _| {})
         .map_err(|e| at_statement(&e, place))?;
     // What cannot be run at all is refused now, not when the view starts.
-    block_on(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
+    at_once(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
     let inputs = inputs(&plan, objects)?;
     Ok(ViewSpec { query: text.to_string(), plan, schema, inputs })
+}
+
+/// Runs a future of the planner that has nothing to wait for, as the tables of a binding are in memory.
+///
+/// Without tokio's budget: where that is used up, tokio's own parts wait for the runtime to go on, and here it cannot.
+pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
+    futures::executor::block_on(tokio::task::unconstrained(planning))
 }
 
 /// Plans a query that was rewritten.

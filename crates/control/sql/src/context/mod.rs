@@ -12,6 +12,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, Result};
+use parking_lot::Mutex;
 
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
@@ -64,7 +65,7 @@ fn config() -> SessionConfig {
 }
 
 /// A state with all functions and planners, without tables.
-pub(crate) fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
+fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut state = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)
@@ -79,6 +80,20 @@ pub(crate) fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         registry.register_udaf(function).expect("a name of our own can be registered");
     }
     state
+}
+
+/// A copy of the state over `runtime`. The last one made is kept, as sessions share their runtime and may be short.
+pub(crate) fn shared_state(runtime: &Arc<RuntimeEnv>) -> SessionState {
+    static LAST: Mutex<Option<(Arc<RuntimeEnv>, SessionState)>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    if let Some((of, state)) = last.as_ref()
+        && Arc::ptr_eq(of, runtime)
+    {
+        return state.clone();
+    }
+    let made = state(runtime.clone());
+    *last = Some((runtime.clone(), made.clone()));
+    made
 }
 
 /// The state for binding: made once, cloned for each statement.

@@ -27,7 +27,7 @@ use futures::Stream;
 
 #[cfg(test)]
 use crate::Spec;
-use crate::context::{ExtraSchemas, SnapshotCatalog, SnapshotSource, default_runtime, single, state};
+use crate::context::{ExtraSchemas, SnapshotCatalog, SnapshotSource, default_runtime, shared_state, single};
 use crate::errors::Where;
 use crate::parse::{self, Parsed, Statement};
 use crate::{Backend, Snapshot, Subscription};
@@ -219,7 +219,7 @@ impl Session {
 
     fn base(&self) -> &SessionState {
         self.base.get_or_init(|| {
-            let mut state = state(self.runtime.clone());
+            let mut state = shared_state(&self.runtime);
             // What an extension keeps for itself (lists of tables) follows the platform, not one statement's snapshot.
             let source = SnapshotSource::Live(self.backend.clone());
             let catalog = SnapshotCatalog { source, extra: self.extra.clone() };
