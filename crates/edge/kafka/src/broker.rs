@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::codec::string;
 use crate::coordinator::Coordinator;
+use crate::fetch_memory::FetchMemory;
 use crate::{Counters, HostPort, KafkaOptions, TopicEntry, Topics};
 
 /// The one node that there is.
@@ -44,6 +45,7 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) groups: Coordinator,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) fetch_memory: Arc<FetchMemory>,
 }
 
 /// One connection, as a handler sees it.

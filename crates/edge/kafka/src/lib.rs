@@ -21,6 +21,7 @@ mod connection;
 mod coordinator;
 mod counters;
 mod errors;
+mod fetch_memory;
 mod handlers;
 mod memory;
 mod options;

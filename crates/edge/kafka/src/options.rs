@@ -73,6 +73,9 @@ pub struct KafkaOptions {
     pub stall_timeout_ms: u64,
     /// Record bytes of one fetch answer, whatever the client asks for (one batch is always given).
     pub max_fetch_bytes: usize,
+    /// Record bytes of the fetch answers of all connections that are made or being sent; when little is left, answers are
+    /// smaller.
+    pub fetch_memory_bytes: usize,
     /// The longest that a fetch waits for data.
     pub max_fetch_wait_ms: u64,
     /// The shortest session timeout that a group member may ask for.
@@ -103,6 +106,7 @@ impl Default for KafkaOptions {
             idle_timeout_ms: 600_000,
             stall_timeout_ms: 30_000,
             max_fetch_bytes: 55 << 20,
+            fetch_memory_bytes: 256 << 20,
             max_fetch_wait_ms: 60_000,
             min_session_timeout_ms: 1000,
             max_session_timeout_ms: 1_800_000,

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use crate::broker::Broker;
 use crate::connection::{self, Budget};
 use crate::coordinator::Coordinator;
+use crate::fetch_memory::FetchMemory;
 use crate::{Counters, KafkaOptions, Topics};
 
 /// How long connections may take to finish what they do when the server stops.
@@ -47,7 +48,8 @@ impl KafkaServer {
         })?;
         let local = listener.local_addr().map_err(|e| Error::io("the Kafka door has no address", e))?;
         let groups = Coordinator::start(&options, log.clone(), topics.clone(), clock.clone());
-        let broker = Arc::new(Broker { options, log, topics, clock, groups, counters: Arc::default() });
+        let fetch_memory = FetchMemory::new(options.fetch_memory_bytes);
+        let broker = Arc::new(Broker { options, log, topics, clock, groups, counters: Arc::default(), fetch_memory });
         Ok(KafkaServer { listener, local, broker })
     }
 

@@ -75,7 +75,8 @@ fn values(cx: &Session, resource: &DescribeConfigsResource) -> Result<Vec<Value>
 /// Every setting of a topic, by name.
 pub(crate) fn topic_values(topic: &TopicEntry) -> impl Iterator<Item = Value> + '_ {
     TOPIC_SETTINGS.iter().map(|setting| {
-        let given = topic.configs.get(setting.name);
+        // One that was given as it is anyway cannot be told from one that was not: the log keeps values only.
+        let given = topic.configs.get(setting.name).filter(|value| *value != setting.default);
         Value {
             name: setting.name,
             value: given.cloned().unwrap_or_else(|| setting.default.to_string()),

@@ -4,47 +4,74 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleuve_types::ObjectId;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use tokio::time::Instant;
 
-use super::OK;
+use super::{Answer, OK, reply};
 use crate::TopicEntry;
 use crate::broker::{LEADER_EPOCH, Session};
+use crate::codec::Header;
 use crate::errors::read_code;
+use crate::fetch_memory::Granted;
 
 /// Sessions are not offered: clients then ask for all their partitions each time.
 const NO_SESSION: i32 = 0;
 
-pub(crate) async fn handle(cx: &Session, version: i16, request: FetchRequest) -> FetchResponse {
-    let request = Arc::new(request);
+pub(crate) async fn answer(cx: &Session, header: &Header, request: FetchRequest) -> Answer {
     if request.session_id != NO_SESSION {
-        return FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code());
+        let unknown = ResponseError::FetchSessionIdNotFound.code();
+        return reply(header, &FetchResponse::default().with_error_code(unknown));
     }
+    let mut found = find(cx, header.version, Arc::new(request)).await;
+    cx.broker.counters.add_fetched_bytes(found.bytes);
+    let memory = found.memory.take();
+    let response = FetchResponse::default().with_session_id(NO_SESSION).with_responses(found.topics);
+    match reply(header, &response) {
+        Answer::Send(bytes) => Answer::Send(Bytes::from_owner(Held { bytes, _memory: memory })),
+        other => other,
+    }
+}
+
+/// An answer that counts as in memory until it is sent.
+struct Held {
+    bytes: Bytes,
+    _memory: Option<Granted>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Looks until there is enough or the time is up.
+async fn find(cx: &Session, version: i16, request: Arc<FetchRequest>) -> Found {
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0).min(cx.broker.options.max_fetch_wait_ms);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
     let enough = usize::try_from(request.min_bytes).unwrap_or(0);
     let mut changed = cx.broker.log.changed();
+    let places = places(cx, version, &request);
     loop {
         // What comes after this look counts as a change.
         changed.borrow_and_update();
-        let found = look(cx, version, &request).await;
+        let found = look(cx, version, &request, &places).await;
         if found.bytes >= enough || found.failed {
-            return found.answer(cx);
+            return found;
         }
-        if !wait_for_data(cx, version, &request, &found, &mut changed, deadline).await {
-            return look(cx, version, &request).await.answer(cx);
+        if !wait_for_data(cx, &places, &found, &mut changed, deadline).await {
+            return look(cx, version, &request, &places).await;
         }
     }
 }
 
 /// Reads what there is. Reading may touch the disk, so it is done where that blocks nobody; seeing that there is nothing
 /// needs no thread.
-async fn look(cx: &Session, version: i16, request: &Arc<FetchRequest>) -> Found {
-    let offsets = request.topics.iter().flat_map(|t| &t.partitions).map(|p| p.fetch_offset);
-    let idle = ends(cx, version, request).zip(offsets).all(|(end, offset)| end.is_none_or(|end| end == offset));
+async fn look(cx: &Session, version: i16, request: &Arc<FetchRequest>, places: &[Place]) -> Found {
+    let idle = ends(cx, places).zip(places).all(|(end, place)| end.is_none_or(|end| end == place.offset));
     if idle {
         return Found::read(cx, version, request);
     }
@@ -58,22 +85,34 @@ async fn look(cx: &Session, version: i16, request: &Arc<FetchRequest>) -> Found 
     }
 }
 
+/// Where a fetch reads. Looked up once: names do not change their topic while it waits, and a topic that goes has no end.
+struct Place {
+    topic: Option<ObjectId>,
+    partition: i32,
+    offset: i64,
+}
+
+fn places(cx: &Session, version: i16, request: &FetchRequest) -> Vec<Place> {
+    let of_topic = |asked: &FetchTopic| {
+        let topic = cx.topic(version >= 13, &asked.topic, asked.topic_id).map(|t| t.id);
+        let parts = asked.partitions.iter();
+        parts.map(|p| Place { topic, partition: p.partition, offset: p.fetch_offset }).collect::<Vec<_>>()
+    };
+    request.topics.iter().flat_map(of_topic).collect()
+}
+
 /// Where the partitions of a request end now.
-fn ends<'a>(cx: &'a Session, version: i16, request: &'a FetchRequest) -> impl Iterator<Item = Option<i64>> + 'a {
-    request.topics.iter().flat_map(move |asked: &FetchTopic| {
-        let topic = cx.topic(version >= 13, &asked.topic, asked.topic_id);
-        asked.partitions.iter().map(move |part| {
-            let (_, end) = cx.broker.log.offsets(topic.as_ref()?.id, part.partition)?;
-            Some(end)
-        })
+fn ends<'a>(cx: &'a Session, places: &'a [Place]) -> impl Iterator<Item = Option<i64>> + 'a {
+    places.iter().map(|place| {
+        let (_, end) = cx.broker.log.offsets(place.topic?, place.partition)?;
+        Some(end)
     })
 }
 
 /// Waits until one of the partitions has more than was found, without reading it. False when the time is up.
 async fn wait_for_data(
     cx: &Session,
-    version: i16,
-    request: &FetchRequest,
+    places: &[Place],
     found: &Found,
     changed: &mut tokio::sync::watch::Receiver<u64>,
     deadline: Instant,
@@ -89,7 +128,7 @@ async fn wait_for_data(
             return false;
         }
         changed.borrow_and_update();
-        if ends(cx, version, request).ne(found.seen.iter().copied()) {
+        if ends(cx, places).ne(found.seen.iter().copied()) {
             return true;
         }
     }
@@ -104,13 +143,15 @@ struct Found {
     bytes: usize,
     /// Some partition has an error, which the client should hear of at once.
     failed: bool,
+    memory: Option<Granted>,
 }
 
 impl Found {
     fn read(cx: &Session, version: i16, request: &FetchRequest) -> Found {
-        let mut found =
-            Found { topics: Vec::with_capacity(request.topics.len()), seen: Vec::new(), bytes: 0, failed: false };
-        let limit = cx.broker.options.max_fetch_bytes.min(usize::try_from(request.max_bytes).unwrap_or(0));
+        let mut found = Found { topics: Vec::with_capacity(request.topics.len()), ..Found::default() };
+        let wanted = cx.broker.options.max_fetch_bytes.min(usize::try_from(request.max_bytes).unwrap_or(0));
+        let mut memory = cx.broker.fetch_memory.grant(wanted);
+        let limit = memory.bytes();
         for asked in &request.topics {
             let topic = cx.topic(version >= 13, &asked.topic, asked.topic_id);
             let parts = asked.partitions.iter().map(|part| {
@@ -132,12 +173,9 @@ impl Found {
                     .with_partitions(partitions),
             );
         }
+        memory.settle(found.bytes);
+        found.memory = Some(memory);
         found
-    }
-
-    fn answer(self, cx: &Session) -> FetchResponse {
-        cx.broker.counters.add_fetched_bytes(self.bytes);
-        FetchResponse::default().with_session_id(NO_SESSION).with_responses(self.topics)
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) async fn answer(cx: &Session, header: Header, request: Request) -> An
     let v = h.version;
     match request {
         Request::Produce(r) => produce::answer(cx, h, r).await,
-        Request::Fetch(r) => reply(h, &fetch::handle(cx, v, r).await),
+        Request::Fetch(r) => fetch::answer(cx, h, r).await,
         Request::ListOffsets(r) => reply(h, &list_offsets::handle(cx, v, r).await),
         Request::Metadata(r) => reply(h, &metadata::handle(cx, v, r).await),
         Request::OffsetCommit(r) => reply(h, &offset_commit::handle(cx, r).await),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
-use fleuve_kafka::{NewTopic, Topics};
+use fleuve_kafka::{KafkaOptions, NewTopic, Topics};
 use fleuve_log::batch::ProducerSequence;
 use fleuve_types::ObjectId;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -152,6 +152,35 @@ fn limits_in_bytes_hold_but_one_batch_always_comes() {
         assert_eq!(sizes(&mut client, 1, 1).await, [1, 0, 0]);
         assert_eq!(sizes(&mut client, all, one.len() * 5).await, [4, 1, 0]);
         assert_eq!(sizes(&mut client, 0, 0).await, [1, 0, 0]);
+    });
+}
+
+#[test]
+fn clients_that_take_nothing_leave_memory_for_others() {
+    run(async {
+        let options = KafkaOptions { fetch_memory_bytes: 1 << 20, ..KafkaOptions::default() };
+        let server = Server::with(options).await;
+        new_topic(&server, "t", 1).await;
+        let mut client = server.client().await;
+        let one = batch(&[&"x".repeat(100_000)]);
+        for _ in 0..30 {
+            put(&mut client, "t", 0, one.clone()).await;
+        }
+        let mut lazy = Vec::new();
+        for _ in 0..50 {
+            let mut reader = server.client().await;
+            reader.send(12, &fetch("t", 0, 0, 0).with_max_bytes(50 << 20)).await;
+            lazy.push(reader);
+        }
+        // Everything is read, in small pieces.
+        let mut offset = 0;
+        while offset < 30 {
+            let answer = client.ask(12, &fetch("t", 0, offset, 0)).await;
+            let got = answer.responses[0].partitions[0].records.as_ref().unwrap().len() / one.len();
+            assert!(got >= 1);
+            offset += got as i64;
+        }
+        drop(lazy);
     });
 }
 
