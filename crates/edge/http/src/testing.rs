@@ -71,6 +71,15 @@ impl Sql for Fake {
                 });
                 vec![Outcome::Rows { schema, rows: Box::pin(rows) }]
             }
+            "WIDE" => {
+                let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20); 20]));
+                let wide = RecordBatch::try_from_iter([("wide", wide)]).unwrap();
+                let rows = stream::unfold(counted, move |counted| {
+                    let wide = wide.clone();
+                    async move { Some((Ok(wide), counted)) }
+                });
+                vec![Outcome::Rows { schema, rows: Box::pin(rows) }]
+            }
             "HANG" => {
                 let _counted = counted;
                 futures::future::pending().await
@@ -162,10 +171,14 @@ impl Door {
 
     /// Sends a request and gives the answer once its head is there.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub(crate) async fn try_send(&self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        sender.send_request(request).await
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::request::{BodyType, parse, read};
 use super::{Api, MAX_QUERIES, place};
 use crate::error::Refusal;
-use crate::render::{Csv, Ipc, Lines, columns_json, push_string, rows_json};
+use crate::render::{Csv, Fits, Ipc, Lines, columns_json, push_string, rows_json};
 
 /// Largest JSON answer; it is made whole before it is sent, so that an error on the way still gets its own status. The other forms flow
 /// and have no such limit.
@@ -115,11 +115,8 @@ async fn as_json(outcomes: Vec<Outcome>) -> Result<String> {
                 let mut count = 0;
                 while let Some(batch) = rows.next().await.transpose()? {
                     count += batch.num_rows();
-                    // In slices, so that a batch of many megabytes is not written before it is counted.
-                    for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
-                        let slice = batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from));
-                        rows_json(&slice, &mut out)?;
-                        check_size(&out)?;
+                    if rows_json(&batch, MAX_JSON_BYTES, &mut out)? == Fits::No {
+                        return Err(too_long());
                     }
                 }
                 out.push_str(&format!("],\"row_count\":{count}}}"));
@@ -137,15 +134,9 @@ async fn as_json(outcomes: Vec<Outcome>) -> Result<String> {
     Ok(out)
 }
 
-/// Rows that are rendered at once.
-const SLICE_ROWS: usize = 4096;
-
-fn check_size(out: &str) -> Result<()> {
-    if out.len() <= MAX_JSON_BYTES {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Limit, format!("the answer has more than {MAX_JSON_BYTES} bytes as JSON"))
-        .hint("add a LIMIT, or ask for application/vnd.apache.arrow.stream, text/csv or application/x-ndjson"))
+fn too_long() -> Error {
+    Error::new(ErrorKind::Limit, format!("the answer has more than {MAX_JSON_BYTES} bytes as JSON"))
+        .hint("add a LIMIT, or ask for application/vnd.apache.arrow.stream, text/csv or application/x-ndjson")
 }
 
 /// The last result that has rows; of statements that give none, their tags.

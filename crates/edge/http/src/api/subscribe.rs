@@ -23,8 +23,10 @@ use crate::render::{object_row, objects};
 
 /// How long it may be quiet before a comment is sent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Rows that are sent at once.
+/// Rows that are made ready at once.
 const SLICE_ROWS: usize = 1024;
+/// Bytes that are sent at once, but for the last row.
+const PART_BYTES: usize = 256 << 10;
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -77,22 +79,18 @@ impl Flow {
     /// Some rows of a set; with its last rows, the event that says so.
     fn part(&mut self, set: ChangeSet, from: usize) -> Result<String> {
         let rows = set.delta.len();
-        let to = rows.min(from + SLICE_ROWS);
-        let mut out = String::new();
-        let slice = set.delta.batch.slice(from, to - from);
-        let objects = objects(&slice)?;
-        for row in from..to {
-            let _ = write!(
-                out,
-                "event: change\ndata: {{\"epoch\":{},\"weight\":{},\"row\":",
-                set.epoch,
-                set.delta.weight(row)
-            );
-            object_row(&objects, row - from, &mut out);
+        let end = rows.min(from + SLICE_ROWS);
+        let objects = objects(&set.delta.batch.slice(from, end - from))?;
+        let (mut out, mut next) = (String::new(), from);
+        while next < end && out.len() < PART_BYTES {
+            let (epoch, weight) = (set.epoch, set.delta.weight(next));
+            let _ = write!(out, "event: change\ndata: {{\"epoch\":{epoch},\"weight\":{weight},\"row\":");
+            object_row(&objects, next - from, &mut out);
             out.push_str("}\n\n");
+            next += 1;
         }
-        if to < rows {
-            self.sending = Some((set, to));
+        if next < rows {
+            self.sending = Some((set, next));
         } else {
             let _ = write!(out, "event: epoch\ndata: {{\"epoch\":{}}}\n\n", set.epoch);
         }

@@ -65,8 +65,8 @@ impl IntoResponse for Refused {
 pub(super) async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
     let said = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let essence = said.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let json = essence == "application/json" || essence == "application/octet-stream";
-    if !json && !(essence.starts_with("application/vnd.schemaregistry") && essence.ends_with("+json")) {
+    let own = essence.starts_with("application/vnd.schemaregistry") && essence.ends_with("+json");
+    if !own && essence != "application/json" && essence != "application/octet-stream" {
         return Err(Refused::status(415, format!("HTTP 415 Unsupported Media Type: send {CONTENT_TYPE}")));
     }
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;

@@ -28,10 +28,13 @@ pub(super) enum Form {
     Text,
 }
 
+/// Writes the value of a row that is not NULL.
+type Writer = Box<dyn Fn(usize, Form, &mut String)>;
+
 /// A column, ready to write any of its rows. What depends on the type is decided once.
 pub(super) struct Cells {
     array: ArrayRef,
-    write: Box<dyn Fn(usize, Form, &mut String)>,
+    write: Writer,
 }
 
 impl Cells {
@@ -51,8 +54,6 @@ impl Cells {
         }
     }
 }
-
-type Writer = Box<dyn Fn(usize, Form, &mut String)>;
 
 fn writer(array: &ArrayRef) -> Result<Writer> {
     use DataType as T;

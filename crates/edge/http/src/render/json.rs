@@ -21,8 +21,9 @@ pub(crate) fn columns_json(schema: &SchemaRef) -> String {
     serde_json::Value::from(columns).to_string()
 }
 
-/// Each row as a list, with a comma before each unless `out` ends with the opening bracket.
-pub(crate) fn rows_json(batch: &RecordBatch, out: &mut String) -> Result<()> {
+/// Each row as a list, with a comma before each unless `out` ends with the opening bracket. Stops once `out` is longer than
+/// `max_bytes`, and says so.
+pub(crate) fn rows_json(batch: &RecordBatch, max_bytes: usize, out: &mut String) -> Result<Fits> {
     let columns = cells(batch)?;
     for row in 0..batch.num_rows() {
         out.push_str(if out.ends_with("\"rows\":[") { "[" } else { ",[" });
@@ -33,8 +34,18 @@ pub(crate) fn rows_json(batch: &RecordBatch, out: &mut String) -> Result<()> {
             cells.write(row, Form::Json, out);
         }
         out.push(']');
+        if out.len() > max_bytes {
+            return Ok(Fits::No);
+        }
     }
-    Ok(())
+    Ok(Fits::Yes)
+}
+
+/// Whether rows found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fits {
+    Yes,
+    No,
 }
 
 /// Columns with their names, ready to be written as objects.

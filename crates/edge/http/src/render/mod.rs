@@ -7,7 +7,7 @@ mod json;
 
 pub(crate) use csv::Csv;
 pub(crate) use ipc::Ipc;
-pub(crate) use json::{Lines, columns_json, object_row, objects, push_string, rows_json};
+pub(crate) use json::{Fits, Lines, columns_json, object_row, objects, push_string, rows_json};
 
 #[cfg(test)]
 mod tests;

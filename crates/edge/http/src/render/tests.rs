@@ -18,7 +18,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 #[track_caller]
 fn json(array: ArrayRef, expected: &str) {
     let mut out = "\"rows\":[".to_string();
-    rows_json(&batch(vec![("c", array)]), &mut out).unwrap();
+    assert_eq!(rows_json(&batch(vec![("c", array)]), 1000, &mut out).unwrap(), Fits::Yes);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&format!("[{}]", &out["\"rows\":[".len()..])).unwrap();
     assert!(!rows.is_empty());
     assert_eq!(&out["\"rows\":[".len()..], expected);
@@ -52,6 +52,14 @@ fn values_are_json_as_promised() {
     );
     let words: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("x")].into_iter().collect();
     json(Arc::new(words), r#"["x"],[null],["x"]"#);
+}
+
+#[test]
+fn json_stops_where_there_is_no_more_room() {
+    let mut out = "\"rows\":[".to_string();
+    let many = batch(vec![("c", Arc::new(Int64Array::from_iter_values(0..1000)) as ArrayRef)]);
+    assert_eq!(rows_json(&many, 100, &mut out).unwrap(), Fits::No);
+    assert!(out.len() < 110);
 }
 
 #[test]
