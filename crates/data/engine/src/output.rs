@@ -93,14 +93,16 @@ pub struct ViewSnapshot {
 
 fn hash128(bytes: &[u8]) -> (u64, u64) {
     let first = hash_bytes(bytes);
-    // A second, independent hash: the same bytes under another start, by hashing them behind the first hash.
-    let mut second = first.rotate_left(32) ^ 0xa076_1d64_78bd_642f;
+    // A second hash of its own: FNV-1a over words, mixed at each step (Vigna's variant of Murmur3's finalizer).
+    let mut second = 0xa076_1d64_78bd_642f ^ bytes.len() as u64;
     for chunk in bytes.chunks(8) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
-        let mixed = u128::from(second ^ u64::from_le_bytes(word)) * 0x8ebc_6af0_9c88_c6e3_5899_65cc_7537_4cc3_u128;
-        second = (mixed as u64) ^ ((mixed >> 64) as u64);
+        second = (second ^ u64::from_le_bytes(word)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        second ^= second >> 31;
     }
+    second = second.wrapping_mul(0x94d0_49bb_1331_11eb);
+    second ^= second >> 29;
     (first, second)
 }
 

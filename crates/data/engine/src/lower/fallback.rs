@@ -27,7 +27,7 @@ impl Lowering<'_> {
     /// `plan` with its one input replaced by a cell.
     fn over_cell(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<(Cell, PlanRunner)> {
         let (cell, leaf) = self.cell(input);
-        let plan = plan.with_new_exprs(plan.expressions(), vec![leaf]).map_err(bug)?;
+        let plan = with_inputs(plan, vec![leaf])?;
         Ok((cell, PlanRunner::new(&plan, self.state)?))
     }
 
@@ -146,7 +146,7 @@ impl Lowering<'_> {
                 leaf
             });
         }
-        plan.with_new_exprs(plan.expressions(), inputs).map_err(bug)
+        with_inputs(plan, inputs)
     }
 
     /// Replaces every scan under `plan`, also in subqueries, by a cell.
@@ -171,6 +171,16 @@ impl Lowering<'_> {
             .map(|t| t.data)
             .map_err(bug)
     }
+}
+
+/// `plan` over other inputs.
+fn with_inputs(plan: &LogicalPlan, inputs: Vec<LogicalPlan>) -> Result<LogicalPlan> {
+    match plan {
+        // What it calls its expressions are columns, which it does not take back.
+        LogicalPlan::Unnest(_) => plan.with_new_exprs(vec![], inputs),
+        _ => plan.with_new_exprs(plan.expressions(), inputs),
+    }
+    .map_err(bug)
 }
 
 /// True if the order of a plan's rows is decided below it without a cut in between.

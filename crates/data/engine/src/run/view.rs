@@ -101,10 +101,14 @@ impl View {
     /// Takes one step: the change of each input in, the consolidated change of the answer out. A failure of any kind, a panic
     /// of a function included, stops this view and nothing else.
     pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
-        let circuit = &mut self.circuit;
-        let stepped = catch_unwind(AssertUnwindSafe(|| circuit.step(epoch, inputs)));
-        let delta = match stepped {
-            Ok(result) => consolidate(result?)?,
+        let (circuit, output) = (&mut self.circuit, &mut self.output);
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            let delta = consolidate(circuit.step(epoch, inputs)?)?;
+            output.apply(&delta)?;
+            Ok(delta)
+        }));
+        let delta: Delta = match stepped {
+            Ok(result) => result?,
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
@@ -114,7 +118,6 @@ impl View {
                 return Err(Error::bug(format!("an operator panicked: {text}")));
             }
         };
-        self.output.apply(&delta)?;
         self.rows_out += delta.len() as u64;
         self.epoch = epoch;
         Ok(delta)

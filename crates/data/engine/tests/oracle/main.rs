@@ -113,7 +113,12 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Outcome {
         let out = circuit.step(epoch, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
         add(&mut answer, &out);
         if random.chance(30) {
-            runs.push(circuit.save_all(runs.is_empty() || random.chance(10)).unwrap());
+            // A full run stands for all before it.
+            let full = runs.is_empty() || random.chance(10);
+            if full {
+                runs.clear();
+            }
+            runs.push(circuit.save_all(full).unwrap());
             if random.chance(50) {
                 circuit = case.circuit(1 + random.below(4));
                 circuit.load_all(&runs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));

@@ -178,7 +178,7 @@ fn call(random: &mut Random, input: &Relation) -> (String, Type) {
             (format!("CAST(avg(a.c{c}) AS DECIMAL(10,2))"), Type::Decimal)
         }
         9 => (format!("bool_or({value} > 1)"), Type::Bool),
-        10 => (format!("CAST(var_pop({value}) * 1000 AS BIGINT)"), Type::Int),
+        10 => (format!("CAST(round(var_pop({value}) * 1000 + 0.123) AS BIGINT)"), Type::Int),
         11 => (format!("bit_xor({value})"), Type::Int),
         12 => (format!("sum(DISTINCT {value})"), Type::Int),
         _ => (format!("max({value}){filter}"), Type::Int),
