@@ -34,15 +34,29 @@ pub(crate) enum Declared {
     Unchanged,
 }
 
-/// The name and canonical text of a `CREATE`.
-pub(crate) fn declaration(statement: &Statement) -> Option<(&Name, ObjectKind, String)> {
-    Some(match statement {
-        Statement::CreateStream(c) => (&c.name, ObjectKind::Stream, c.to_string()),
-        Statement::CreateSource(c) => (&c.name, ObjectKind::Source, c.to_string()),
-        Statement::CreateView(c) => (&c.name, ObjectKind::View, c.to_string()),
-        Statement::CreateSink(c) => (&c.name, ObjectKind::Sink, c.to_string()),
+/// The name, kind and canonical text of a `CREATE`.
+pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)> {
+    let (name, kind) = match &parsed.statement {
+        Statement::CreateStream(c) => (&c.name, ObjectKind::Stream),
+        Statement::CreateSource(c) => (&c.name, ObjectKind::Source),
+        Statement::CreateView(c) => (&c.name, ObjectKind::View),
+        Statement::CreateSink(c) => (&c.name, ObjectKind::Sink),
         _ => return None,
-    })
+    };
+    let text = canonical(&parsed.statement)?;
+    // sqlparser may print what it does not read. The catalog's text is read again at each start, so then it stays as written.
+    let reads_back = crate::parse::parse_one(&text).is_ok_and(|p| canonical(&p.statement).as_ref() == Some(&text));
+    Some((name, kind, if reads_back { text } else { parsed.text.clone() }))
+}
+
+fn canonical(statement: &Statement) -> Option<String> {
+    match statement {
+        Statement::CreateStream(c) => Some(c.to_string()),
+        Statement::CreateSource(c) => Some(c.to_string()),
+        Statement::CreateView(c) => Some(c.to_string()),
+        Statement::CreateSink(c) => Some(c.to_string()),
+        _ => None,
+    }
 }
 
 impl Draft {
@@ -71,7 +85,7 @@ impl Draft {
 
     /// Adds an object that does not exist yet, with what comes along (dead letters, a sink's stream).
     pub(crate) fn create(&mut self, parsed: &Parsed) -> Result<()> {
-        let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE creates"))?;
+        let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE creates"))?;
         self.check_new_name(name, kind)?;
         if let Statement::CreateSink(create) = &parsed.statement
             && let Some(target) = sink::target(&self.objects, create)?
@@ -148,7 +162,7 @@ impl Draft {
 
     /// Makes an object what a statement declares, whether it exists or not.
     pub(crate) fn declare(&mut self, parsed: &Parsed) -> Result<Declared> {
-        let (name, kind, sql) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE declares"))?;
+        let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE declares"))?;
         self.later.remove(&(name.namespace().to_string(), name.name.clone()));
         let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
             self.create(parsed)?;

@@ -190,6 +190,18 @@ async fn wrong_streams_are_refused_with_their_place() {
 }
 
 #[test]
+fn a_text_that_would_not_read_back_is_kept_as_written() {
+    use datafusion::sql::sqlparser::ast::{Ident, SelectItem, SetExpr};
+    let mut parsed = crate::parse::parse_one("CREATE MATERIALIZED VIEW v AS  SELECT a AS b FROM s").unwrap();
+    assert_eq!(declaration(&parsed).unwrap().2, "CREATE MATERIALIZED VIEW public.v AS SELECT a AS b FROM s");
+    let crate::parse::Statement::CreateView(view) = &mut parsed.statement else { panic!() };
+    let SetExpr::Select(select) = view.query.body.as_mut() else { panic!() };
+    let SelectItem::ExprWithAlias { alias, .. } = &mut select.projection[0] else { panic!() };
+    *alias = Ident::with_quote('`', "b");
+    assert_eq!(declaration(&parsed).unwrap().2, "CREATE MATERIALIZED VIEW v AS  SELECT a AS b FROM s");
+}
+
+#[test]
 fn checks_are_conditions_on_a_row() {
     use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch};
     let create =

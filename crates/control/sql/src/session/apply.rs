@@ -62,7 +62,7 @@ impl Session {
             {
                 applied.push((key_of(&sink.into), line("create", "stream", &key_of(&sink.into))));
             }
-            let (_, kind, _) = declaration(&d.parsed.statement).ok_or_else(|| Error::bug("a declaration declares"))?;
+            let (_, kind, _) = declaration(&d.parsed).ok_or_else(|| Error::bug("a declaration declares"))?;
             let action = match declared {
                 Declared::Created => "create",
                 Declared::Replaced => "replace",
@@ -115,7 +115,7 @@ fn read(files: &[ProjectFile]) -> Result<Read<'_>> {
             }
             let start = parsed.at.clone();
             let fail = in_file(&file.path, Some(&start));
-            let Some((name, _, _)) = declaration(&parsed.statement) else {
+            let Some((name, _, _)) = declaration(&parsed) else {
                 return Err(fail(
                     Error::input("a project file holds CREATE and COMMENT ON statements only")
                         .hint("run other statements with `fleuve sql -f file`"),

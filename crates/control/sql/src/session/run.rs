@@ -129,7 +129,7 @@ impl Session {
     }
 
     async fn create(&self, parsed: &Parsed) -> Result<Outcome> {
-        let (name, kind, _) = declaration(&parsed.statement).ok_or_else(|| Error::bug("only CREATE creates"))?;
+        let (name, kind, _) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE creates"))?;
         let (tag, if_not_exists, or_replace) = match &parsed.statement {
             Statement::CreateStream(c) => ("CREATE STREAM", c.if_not_exists, false),
             Statement::CreateSource(c) => ("CREATE SOURCE", c.if_not_exists, false),
