@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use fleuve_log::batch::Record;
 use fleuve_types::{Error, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::args::{ConsumeArgs, RecordFormat, Start};
 use super::kafka::{self, Connection, EARLIEST, Fetched, LATEST, Member, Position, Standing};
@@ -108,7 +108,7 @@ impl Printer {
             self.left -= 1;
             match self.args.format {
                 RecordFormat::Raw => self.raw(*partition, record)?,
-                RecordFormat::Json => self.out.line(&json_record(&self.args.topic, *partition, record).to_string())?,
+                RecordFormat::Json => self.out.line(&json_record(&self.args.topic, *partition, record))?,
             }
         }
         self.out.flush()?;
@@ -149,32 +149,34 @@ fn reached(position: &Position, ends: &Position) -> bool {
     position.iter().all(|(partition, next)| ends.get(partition).is_none_or(|end| next >= end))
 }
 
-fn json_record(topic: &str, partition: i32, record: &Record) -> Value {
-    let mut object = Map::new();
-    object.insert("topic".into(), json!(topic));
-    object.insert("partition".into(), json!(partition));
-    object.insert("offset".into(), json!(record.offset));
-    object.insert("timestamp".into(), json!(record.timestamp_ms));
-    put_bytes(&mut object, "key", record.key.as_ref());
-    put_bytes(&mut object, "value", record.value.as_ref());
+/// A record as one JSON object.
+fn json_record(topic: &str, partition: i32, record: &Record) -> String {
     let headers: Vec<Value> = record
         .headers
         .iter()
         .map(|(name, value)| {
-            json!([String::from_utf8_lossy(name), value.as_ref().map(|v| String::from_utf8_lossy(v).into_owned())])
+            let value = value.as_ref().map(|v| String::from_utf8_lossy(v).into_owned());
+            json!([String::from_utf8_lossy(name), value])
         })
         .collect();
-    object.insert("headers".into(), Value::Array(headers));
-    Value::Object(object)
+    format!(
+        "{{\"topic\":{},\"partition\":{partition},\"offset\":{},\"timestamp\":{},{},{},\"headers\":{}}}",
+        json!(topic),
+        record.offset,
+        record.timestamp_ms,
+        json_bytes("key", record.key.as_ref()),
+        json_bytes("value", record.value.as_ref()),
+        Value::Array(headers)
+    )
 }
 
 /// Text as text; other bytes in base64 under a name that says so.
-fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&Bytes>) {
+fn json_bytes(name: &str, bytes: Option<&Bytes>) -> String {
     match bytes.map(|b| (b, std::str::from_utf8(b))) {
-        None => object.insert(name.into(), Value::Null),
-        Some((_, Ok(text))) => object.insert(name.into(), json!(text)),
-        Some((bytes, Err(_))) => object.insert(format!("{name}_base64"), json!(base64(bytes))),
-    };
+        None => format!("\"{name}\":null"),
+        Some((_, Ok(text))) => format!("\"{name}\":{}", json!(text)),
+        Some((bytes, Err(_))) => format!("\"{name}_base64\":\"{}\"", base64(bytes)),
+    }
 }
 
 /// RFC 4648 with padding.
@@ -214,7 +216,9 @@ mod tests {
             value: Some(Bytes::from_static(&[0xff])),
             headers: vec![(Bytes::from_static(b"h"), None)],
         };
-        let value = json_record("t", 1, &record);
+        let text = json_record("t", 1, &record);
+        assert!(text.starts_with("{\"topic\":\"t\",\"partition\":1,\"offset\":7,\"timestamp\":5,"), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["value_base64"], "/w==");
         assert_eq!(value["key"], Value::Null);
         assert_eq!(value["headers"], json!([["h", null]]));

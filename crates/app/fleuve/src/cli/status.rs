@@ -109,7 +109,7 @@ fn rows(items: &[Value]) -> Rows {
         .collect();
     let mut names: Vec<String> = Vec::new();
     for (name, _) in flat.iter().flatten() {
-        if !names.contains(name) {
+        if !names.contains(name) && !LEFT_OUT.contains(&name.as_str()) {
             names.push(name.clone());
         }
     }

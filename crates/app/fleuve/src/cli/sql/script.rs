@@ -71,10 +71,33 @@ async fn pass_through(server: &Server, text: &str, accept: &str) -> Result<()> {
         };
     }
     let mut out = Out::new();
+    let mut lines = PlainLines::default();
     while let Some(piece) = answer.piece().await? {
-        out.bytes(&piece)?;
+        match accept {
+            "text/csv" => out.bytes(&lines.convert(&piece))?,
+            _ => out.bytes(&piece)?,
+        }
     }
     out.flush()
+}
+
+/// The server ends CSV lines as RFC 4180 wants, with CR LF; a shell wants LF. Texts within quotes stay as they are.
+#[derive(Debug, Default)]
+pub(super) struct PlainLines {
+    quoted: bool,
+}
+
+impl PlainLines {
+    pub(super) fn convert(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(piece.len());
+        for byte in piece {
+            self.quoted ^= *byte == b'"';
+            if *byte != b'\r' || self.quoted {
+                out.push(*byte);
+            }
+        }
+        out
+    }
 }
 
 async fn follow(server: &Server, name: &str, format: RowFormat) -> Result<()> {

@@ -1,6 +1,7 @@
 use super::complete::{Names, is_keyword, suggest};
 use super::highlight::{Token, tokens};
 use super::meta::{Meta, parse};
+use super::script::PlainLines;
 use super::split::{first_word, split};
 use super::subscribed;
 
@@ -98,4 +99,15 @@ fn backslash_commands() {
     assert_eq!(parse("\\dv"), Meta::Show(vec![("Views", "SHOW VIEWS".into())]));
     assert!(matches!(parse("\\d"), Meta::Show(queries) if queries.len() == 4));
     assert_eq!(parse("\\nope"), Meta::Unknown("\\nope".into()));
+}
+
+#[test]
+fn csv_lines_end_plainly_and_texts_stay() {
+    let text = b"a,b\r\n\"x\r\ny\"\"\",2\r\n";
+    for cut in 0..text.len() {
+        let mut lines = PlainLines::default();
+        let mut out = lines.convert(&text[..cut]);
+        out.extend(lines.convert(&text[cut..]));
+        assert_eq!(out, b"a,b\n\"x\r\ny\"\"\",2\n");
+    }
 }
