@@ -452,7 +452,7 @@ def test_sqlalchemy_reads_tables(engine, shop):
         assert c.execute(sa.select(sa.func.sum(table.c.amount))).scalar() is not None
         assert c.execute(sa.text("SELECT :a + 1"), {"a": 41}).scalar() == 42
         many = sa.text("SELECT value FROM generate_series(1, 3000) WHERE value <= :most")
-        streamed = c.execution_options(stream_results=True).execute(many, {"most": 2500})
+        streamed = c.execute(many, {"most": 2500}, execution_options={"stream_results": True})
         assert sum(1 for _ in streamed) == 2500
         with c.begin_nested():
             c.execute(sa.text("SELECT 1"))

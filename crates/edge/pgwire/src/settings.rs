@@ -75,6 +75,8 @@ const KNOWN: &[Known] = &[
     known("cursor_tuple_fraction", "0.1", Rule::Free),
     known("default_transaction_deferrable", "off", Rule::Free),
     known("default_transaction_isolation", "read committed", Rule::Free),
+    known("default_table_access_method", "heap", Rule::Free),
+    known("default_tablespace", "", Rule::Free),
     known("enable_hashjoin", "on", Rule::Free),
     known("enable_mergejoin", "on", Rule::Free),
     known("enable_nestloop", "on", Rule::Free),

@@ -136,6 +136,25 @@ pub(crate) fn all(backend: &Arc<dyn Backend>, settings: &Arc<Settings>, user: &s
     all
 }
 
+/// Functions that stand in for DataFusion's own in catalog queries only: the constant tables hold as text what PostgreSQL
+/// holds as arrays.
+pub(super) fn lenient() -> ScalarUDF {
+    function("array_to_string", DataType::Utf8, |args, rows| {
+        let separators = texts(args, 1)?;
+        let lists = args.first().and_then(|a| a.as_list_opt::<i32>());
+        let Some(lists) = lists else { return argument(args, 0, &DataType::Utf8) };
+        let joined = (0..rows).map(|row| {
+            if lists.is_null(row) || separators.is_null(row) {
+                return Ok(None);
+            }
+            let items = cast(&lists.value(row), &DataType::Utf8)?;
+            let items: Vec<&str> = items.as_string::<i32>().iter().flatten().collect();
+            Ok(Some(items.join(separators.value(row))))
+        });
+        Ok(Arc::new(joined.collect::<Result<StringArray>>()?))
+    })
+}
+
 /// Functions about the session.
 fn session(settings: &Arc<Settings>, user: &str, pid: u32) -> Vec<ScalarUDF> {
     let version =
@@ -243,6 +262,7 @@ fn fixed() -> Vec<ScalarUDF> {
         constant("inet_client_addr", ScalarValue::Utf8(None)),
         constant("pg_advisory_unlock_all", text("")),
         constant("pg_encoding_to_char", text("UTF8")),
+        constant("getdatabaseencoding", text("UTF8")),
     ];
     for name in [
         "pg_get_serial_sequence",
@@ -252,6 +272,7 @@ fn fixed() -> Vec<ScalarUDF> {
         "pg_get_ruledef",
         "pg_get_partkeydef",
         "pg_get_functiondef",
+        "pg_get_function_sqlbody",
         "pg_get_function_arguments",
         "pg_get_function_identity_arguments",
         "pg_get_function_result",

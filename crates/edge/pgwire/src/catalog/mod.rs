@@ -131,7 +131,10 @@ impl PgCatalog {
         let state = SessionStateBuilder::new_from_existing(context.state())
             .with_type_planner(Arc::new(PgOidTypePlanner))
             .build();
-        Ok(SessionContext::new_with_state(state))
+        let context = SessionContext::new_with_state(state);
+        // After the state is built: building takes functions by their aliases too, and would bring the original back.
+        context.register_udf(functions::lenient());
+        Ok(context)
     }
 
     fn relations(&self) -> Relations {

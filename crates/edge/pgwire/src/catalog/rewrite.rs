@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SetExpr, TableFactor, Value, visit_expressions, visit_expressions_mut,
+    SetExpr, TableFactor, Value, Visit, Visitor, visit_expressions_mut,
 };
 
 /// Tables of `pg_catalog` that never have a row here.
@@ -64,9 +64,7 @@ fn one_expression(expr: &mut Expr) {
             *expr = left.as_ref().clone();
         }
         Expr::Exists { subquery, negated } if finds_nothing(subquery) => *expr = Expr::value(Value::Boolean(*negated)),
-        Expr::Subquery(query) if finds_nothing(query) && select(query).is_some_and(|s| !aggregates(s)) => {
-            *expr = Expr::value(Value::Null);
-        }
+        Expr::Subquery(query) if finds_nothing(query) => *expr = Expr::value(Value::Null),
         Expr::Subquery(query) => at_most_one_row(query),
         _ => {}
     }
@@ -144,26 +142,52 @@ fn aggregate_item(query: &mut Query, aggregate: &str) -> bool {
 
 /// A subquery that stands for a value looks one row up by its id. DataFusion wants to see that it gives no more.
 fn at_most_one_row(query: &mut Query) {
-    let plain = select(query).is_some_and(|s| {
-        let ungrouped = matches!(&s.group_by, GroupByExpr::Expressions(e, _) if e.is_empty());
-        ungrouped && s.having.is_none() && !s.from.is_empty() && !aggregates(s)
-    });
+    let plain =
+        select(query).is_some_and(|s| is_ungrouped(s) && s.having.is_none() && !s.from.is_empty() && !aggregates(s));
     if plain {
         aggregate_item(query, "max");
     }
 }
 
+fn is_ungrouped(select: &Select) -> bool {
+    matches!(&select.group_by, GroupByExpr::Expressions(e, _) if e.is_empty())
+}
+
+/// True for a `SELECT` with an aggregate of its own; those of its subqueries do not count.
 fn aggregates(select: &Select) -> bool {
-    const AGGREGATES: &[&str] =
-        &["array_agg", "string_agg", "count", "max", "min", "sum", "avg", "bool_or", "bool_and"];
-    let mut found = false;
-    let _: ControlFlow<()> = visit_expressions(&select.projection, |e| {
-        if let Expr::Function(f) = e {
-            found |= AGGREGATES.iter().any(|a| is_named(&f.name, a));
+    let mut finder = AggregateFinder { depth: 0, found: false };
+    let _ = select.projection.visit(&mut finder);
+    finder.found
+}
+
+struct AggregateFinder {
+    depth: usize,
+    found: bool,
+}
+
+impl Visitor for AggregateFinder {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        const AGGREGATES: &[&str] =
+            &["array_agg", "string_agg", "count", "max", "min", "sum", "avg", "bool_or", "bool_and"];
+        if let Expr::Function(f) = expr
+            && self.depth == 0
+        {
+            self.found |= AGGREGATES.iter().any(|a| is_named(&f.name, a));
         }
         ControlFlow::Continue(())
-    });
-    found
+    }
 }
 
 /// True for a query over a table that has no rows.
@@ -173,6 +197,8 @@ pub(super) fn finds_nothing(query: &Query) -> bool {
 
 fn set_finds_nothing(body: &SetExpr) -> bool {
     match body {
+        // A total is one row, even over nothing.
+        SetExpr::Select(s) if aggregates(s) && is_ungrouped(s) => false,
         SetExpr::Select(select) => select.from.iter().any(|from| {
             let keeps_left = |op: &JoinOperator| {
                 !matches!(op, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_))
@@ -193,6 +219,7 @@ fn set_finds_nothing(body: &SetExpr) -> bool {
 fn is_empty_table(table: &TableFactor) -> bool {
     match table {
         TableFactor::Table { name, args: None, .. } => EMPTY.iter().any(|e| is_named(name, e)),
+        TableFactor::Derived { subquery, .. } => finds_nothing(subquery),
         _ => false,
     }
 }
@@ -259,6 +286,9 @@ mod tests {
         assert_eq!(rewritten("SELECT (SELECT a FROM pg_catalog.pg_sequence s WHERE s.b = t.b)"), "SELECT NULL");
         assert_eq!(rewritten("SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM pg_trigger)"), "SELECT 1 WHERE true");
         assert!(finds_nothing(&parsed("SELECT 1 FROM a JOIN pg_index i ON true UNION SELECT 2 FROM pg_policy")));
+        assert!(finds_nothing(&parsed("SELECT count(*) FROM a JOIN (SELECT * FROM pg_index) i ON true GROUP BY b")));
+        assert!(finds_nothing(&parsed("SELECT (SELECT max(a) FROM t) FROM pg_index")));
+        assert!(!finds_nothing(&parsed("SELECT count(*) FROM pg_index")));
         assert!(!finds_nothing(&parsed("SELECT 1 FROM a LEFT JOIN pg_index i ON true")));
         assert!(!finds_nothing(&parsed("SELECT 1 FROM pg_index RIGHT JOIN a ON true")));
         let names = column_names(&parsed("SELECT a.b, c AS d, e(1), 1 FROM pg_policy"));
