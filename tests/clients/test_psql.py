@@ -54,7 +54,7 @@ def test_listings(names):
     assert "main|" in psql("\\l")
     assert "public|" in psql("\\dn")
     assert stream not in psql("\\di")
-    for command in ("\\du", "\\df", "\\dT", "\\dp", "\\ds", "\\dt+", "\\dv+", "\\d+", "\\dn+", "\\conninfo", "\\encoding"):
+    for command in ("\\du", "\\df", "\\dT", "\\dp", "\\ds", "\\dt+", "\\dv+", "\\d+", "\\dn+", "\\dT+", "\\df+", "\\l+", "\\du+", "\\conninfo", "\\encoding"):
         psql(command)
 
 
