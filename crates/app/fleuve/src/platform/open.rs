@@ -36,7 +36,6 @@ impl Opener<'_> {
         let config = TopicConfig {
             retention_ms: spec.retention_ms.or(self.config.retention_ms.and_then(unlimited)),
             retention_bytes: spec.retention_bytes.or(self.config.retention_bytes.and_then(unlimited)),
-            max_message_bytes: usize::try_from(self.config.message_max_bytes).unwrap_or(usize::MAX),
             ..TopicConfig::default()
         };
         let partitions = i32::try_from(spec.partitions).map_err(|_| Error::input("too many partitions"))?;

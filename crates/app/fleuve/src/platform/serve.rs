@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::SessionConfig;
 use fleuve_catalog::Catalog;
 use fleuve_engine::{Engine, EngineOptions, EngineParts, SinkWriter};
 use fleuve_http::{Api, Sessions, api_router, registry_router};
@@ -275,7 +273,6 @@ async fn engine_parts(
         }
     }
     let budget = size(config.memory_budget_bytes);
-    let session = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let parts = EngineParts {
         options: EngineOptions {
             shards: config.shards,
@@ -285,7 +282,7 @@ async fn engine_parts(
             checkpoint_interval_ms: config.checkpoint_interval_ms,
             ..EngineOptions::default()
         },
-        state: SessionStateBuilder::new().with_config(session).with_default_features().build(),
+        state: fleuve_engine::session_state(),
         clock: clock.clone(),
         store: Arc::new(CatalogCheckpoints {
             catalog: catalog.clone(),

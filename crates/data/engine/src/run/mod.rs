@@ -11,8 +11,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionConfig;
 use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -348,6 +350,19 @@ impl Engine {
         let optimized = optimize(plan, &self.state)?;
         Ok(crate::lower(&optimized, &self.state, relations, self.shards)?.explain(false))
     }
+}
+
+/// DataFusion as views use it: one partition, so that the order of work is fixed, and without the physical rule that pushes
+/// filters through joins: DataFusion 54.1 finds a filter's column by its name there, and with equal names on both sides of an outer
+/// join filters the wrong one (oracle case 5148). The logical optimizer has pushed filters down already.
+pub fn session_state() -> SessionState {
+    let rules = PhysicalOptimizer::new().rules;
+    let rules = rules.into_iter().filter(|r| !r.name().starts_with("FilterPushdown")).collect();
+    SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(1))
+        .with_default_features()
+        .with_physical_optimizer_rules(rules)
+        .build()
 }
 
 fn stopped() -> Error {
