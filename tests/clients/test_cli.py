@@ -361,31 +361,37 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
-    def expect(self, text):
-        """Reads until `text` has come; forgets what came before it."""
+    def read(self):
+        """Takes what has come, if anything does within a second; false when the other side is gone."""
         import select
 
+        if not select.select([self.fd], [], [], 1)[0]:
+            return True
+        try:
+            piece = os.read(self.fd, 65536).decode(errors="replace")
+        except OSError:
+            return False
+        # The line editor asks where the cursor is and waits for the answer, as every terminal gives it.
+        for _ in range(piece.count("\x1b[6n")):
+            self.type("\x1b[1;1R")
+        self.seen += piece
+        return bool(piece)
+
+    def expect(self, text):
+        """Reads until `text` has come; forgets what came before it."""
         deadline = time.monotonic() + PATIENCE_S
         while text not in self.seen:
-            assert time.monotonic() < deadline, f"{text!r} did not come; the terminal shows {self.seen[-2000:]!r}"
-            if not select.select([self.fd], [], [], 1)[0]:
-                continue
-            piece = os.read(self.fd, 65536).decode(errors="replace")
-            # The line editor asks where the cursor is and waits for the answer, as every terminal gives it.
-            for _ in range(piece.count("\x1b[6n")):
-                self.type("\x1b[1;1R")
-            self.seen += piece
+            gone = not self.read()
+            assert not gone and time.monotonic() < deadline, f"{text!r} did not come; the terminal shows {self.seen[-2000:]!r}"
         self.seen = self.seen.split(text, 1)[1]
 
     def exit_code(self, pid):
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
-        raise AssertionError("the prompt did not end")
+        while self.read():
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                raise AssertionError(f"it did not end; the terminal shows {self.seen[-2000:]!r}")
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # ---- watch and verify -----------------------------------------------------------------------------------------------

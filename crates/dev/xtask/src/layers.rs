@@ -11,7 +11,7 @@ struct Room {
 }
 
 /// The dependencies that break a wall, one line each.
-pub fn problems(metadata: &Value) -> Vec<String> {
+pub(crate) fn problems(metadata: &Value) -> Vec<String> {
     let root = metadata["workspace_root"].as_str().unwrap_or_default();
     let mut problems = Vec::new();
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();

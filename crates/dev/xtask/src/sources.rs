@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Code files are meant to stay under about 500 lines; this is where "about" ends. Tests may be longer.
-const MAX_LINES: usize = 650;
+const MAX_LINES: usize = 750;
 
 /// What is wrong, one line each.
-pub fn problems(metadata: &Value) -> Vec<String> {
+pub(crate) fn problems(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut problems = Vec::new();
     for package in packages {
