@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use fleuve_types::{Delta, Epoch, Error, Result};
+use fleuve_types::{Delta, Error, Result};
 
 use crate::operators::{Operator, StepContext};
 use crate::state::{Section, read_run, write_run};
@@ -69,11 +69,11 @@ impl Circuit {
     ///
     /// # Errors
     /// When an expression fails. The circuit's state is then undefined: it has to be made again.
-    pub fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
+    pub fn step(&mut self, inputs: &[Delta]) -> Result<Delta> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::bug("a circuit was given another number of inputs than it has"));
         }
-        let context = StepContext { epoch, first: self.fresh };
+        let context = StepContext { first: self.fresh };
         self.fresh = false;
         let mut outs: Vec<Delta> = Vec::with_capacity(self.nodes.len());
         // A change is let go as soon as its last reader has seen it.

@@ -59,13 +59,15 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     });
     let kafka = match config.kafka.address() {
         Some(listen) => {
-            let mut options = KafkaOptions::default();
-            options.listen = host_port(listen);
-            options.advertised = config.kafka_advertised.as_ref().map(host_port);
-            options.default_partitions = config.default_partitions;
-            options.max_connections = config.max_connections;
-            options.max_request_bytes = size(config.request_max_bytes);
-            options.max_fetch_bytes = size(config.fetch_max_bytes);
+            let options = KafkaOptions {
+                listen: host_port(listen),
+                advertised: config.kafka_advertised.as_ref().map(host_port),
+                default_partitions: config.default_partitions,
+                max_connections: config.max_connections,
+                max_request_bytes: size(config.request_max_bytes),
+                max_fetch_bytes: size(config.fetch_max_bytes),
+                ..KafkaOptions::default()
+            };
             Some(KafkaServer::bind(options, platform.log.clone(), topics, clock.clone()).await?)
         }
         None => None,

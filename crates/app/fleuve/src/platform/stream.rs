@@ -38,8 +38,14 @@ pub struct StreamRelation {
     lookup: Arc<dyn SchemaLookup>,
     dead: Option<DeadLetters>,
     /// `(partition, from) -> (next, bad records)` of ranges read but not passed.
-    bad: Mutex<HashMap<(i32, i64), (i64, Vec<BadRecord>)>>,
+    bad: Mutex<ReadRanges>,
 }
+
+/// `(partition, from) -> (next, bad records)`.
+type ReadRanges = HashMap<(i32, i64), (i64, Vec<BadRecord>)>;
+
+/// A record's headers, borrowed.
+type HeaderPairs<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
 
 /// One range of a partition, decoded.
 pub struct DecodedRange {
@@ -182,7 +188,7 @@ impl StreamRelation {
         let own = self.own.fields().len();
         let headers_at = own + 4;
         let wants_headers = columns.contains(&headers_at);
-        let headers: Vec<Vec<(&[u8], Option<&[u8]>)>> = if wants_headers {
+        let headers: Vec<HeaderPairs<'_>> = if wants_headers {
             records.iter().map(|r| r.headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect()).collect()
         } else {
             vec![]
@@ -293,7 +299,7 @@ fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
         key: record.key.clone(),
-        value: record.value.clone().unwrap_or_else(Bytes::new),
+        value: record.value.clone().unwrap_or_default(),
     }
 }
 

@@ -20,13 +20,11 @@ pub(crate) use eval::{evaluate, evaluate_filter, physical};
 pub(crate) use map::concat as concat_deltas;
 
 use arrow::record_batch::RecordBatch;
-use fleuve_types::{Delta, Epoch, Result};
+use fleuve_types::{Delta, Result};
 
 /// What an operator may know about the step it takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepContext {
-    /// The epoch.
-    pub(crate) epoch: Epoch,
     /// True in the first step of a fresh circuit, in which constants are given out.
     pub(crate) first: bool,
 }

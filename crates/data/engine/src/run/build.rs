@@ -13,7 +13,6 @@ use crate::operators::concat_deltas;
 
 /// A build under way, as the engine keeps it.
 pub(super) struct Building {
-    pub(super) name: (String, String),
     /// Changes of the views that it reads, since the round began.
     pub(super) retained: HashMap<ObjectId, Vec<Delta>>,
     /// Thousandths done.

@@ -264,7 +264,7 @@ impl Core {
     // ---- building ----
 
     fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
-        let (id, version, name) = (definition.id, definition.version, definition.name.clone());
+        let (id, version) = (definition.id, definition.version);
         let started = self.plan(definition).and_then(|view| {
             let progress = Arc::new(AtomicU64::new(0));
             self.begin_round(view, Frontier::default(), None, &progress)?;
@@ -272,7 +272,7 @@ impl Core {
         });
         match started {
             Ok(progress) => {
-                self.building.insert(id, Building { name, retained: HashMap::new(), progress, replies, version });
+                self.building.insert(id, Building { retained: HashMap::new(), progress, replies, version });
                 self.publish_now();
             }
             Err(e) => {

@@ -103,7 +103,7 @@ impl View {
     pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let stepped = catch_unwind(AssertUnwindSafe(|| {
-            let delta = consolidate(circuit.step(epoch, inputs)?)?;
+            let delta = consolidate(circuit.step(inputs)?)?;
             output.apply(&delta)?;
             Ok(delta)
         }));
@@ -171,9 +171,12 @@ impl View {
     }
 }
 
+/// Whether a relation only grows, and its key.
+type KnownRelation = (bool, Option<Vec<usize>>);
+
 /// What lowering asks about relations, answered from what runs now.
 pub(super) struct Known {
-    pub(super) objects: HashMap<(String, String), (bool, Option<Vec<usize>>)>,
+    pub(super) objects: HashMap<(String, String), KnownRelation>,
 }
 
 impl Known {

@@ -138,11 +138,6 @@ impl Arrangement {
         self.keys.key(self.key_of[slot as usize])
     }
 
-    /// The slot of a row.
-    pub(crate) fn row_slot(&self, hash: u64, row: &[u8]) -> Option<u32> {
-        self.rows.get(hash, row)
-    }
-
     /// All row slots, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.rows.iter()

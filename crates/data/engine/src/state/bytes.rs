@@ -115,11 +115,6 @@ impl ByteSet {
         &self.arena[span.offset as usize..span.offset as usize + span.len as usize]
     }
 
-    /// The hash of the string in a slot.
-    pub(crate) fn hash(&self, slot: u32) -> u64 {
-        self.hashes[slot as usize]
-    }
-
     /// All slots in use, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.table.iter().copied()

@@ -68,7 +68,7 @@ impl RowCodec {
     }
 
     /// Bytes to a batch of `schema`, whose types are those of this codec.
-    pub(crate) fn decode_batch<'a>(&self, schema: &SchemaRef, rows: &[&'a [u8]]) -> Result<RecordBatch> {
+    pub(crate) fn decode_batch(&self, schema: &SchemaRef, rows: &[&[u8]]) -> Result<RecordBatch> {
         let columns = self.decode(rows.iter().copied())?;
         batch_of(schema, columns, rows.len())
     }
