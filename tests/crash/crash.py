@@ -2,10 +2,11 @@
 
     python tests/crash/crash.py --kills 10 [--seed N]
 
-A producer (librdkafka, idempotent) writes numbered events all the time; a consumer group reads them and commits. The server is ended with
-SIGKILL, sometimes while it is still recovering from the kill before, and started again on the same data. After each start:
-every acknowledged event is there once; every view equals the batch answer of its query at the same epoch; the group's
-offsets are the last acknowledged ones.
+A producer (librdkafka, idempotent) writes numbered events all the time; a consumer group reads them and commits; a file grows that a source
+follows; a sink writes a view's changes into a stream. The server is ended with SIGKILL, sometimes while it is still recovering from the
+kill before, and started again on the same data. After each start: every acknowledged event is there once; every view equals
+the batch answer of its query at the same epoch; no line of the file is there twice; the sink's changes add up to rows that are
+there once or not at all; the group's offsets are the last acknowledged ones. At the end, all of it is complete.
 """
 
 import argparse
@@ -26,6 +27,8 @@ PARTITIONS = 3
 KEYS = 50
 EVENTS_PER_SECOND = 3000
 GROUP = "readers"
+# The columns of the view that the sink reads.
+ROW = "key, n, total, least, most, kinds"
 PATIENCE_S = 180
 
 STATEMENTS = f"""
@@ -39,6 +42,10 @@ CREATE MATERIALIZED VIEW pairs AS
   SELECT a.key, a.id AS first, b.id AS second FROM events a JOIN events b ON a.id + 1 = b.id WHERE a.amount = b.amount;
 CREATE MATERIALIZED VIEW big AS
   SELECT count(*) AS n, sum(total) AS total FROM totals WHERE total > 1000;
+CREATE SINK totals_out FROM totals INTO totals_changes WITH (format = 'json', mode = 'changes');
+CREATE STREAM lines (id BIGINT, text TEXT) WITH (format = 'json');
+CREATE SOURCE lines_in INTO lines WITH (connector = 'file', path = '{{path}}', follow = true);
+CREATE MATERIALIZED VIEW line_count AS SELECT count(*) AS n, sum(id) AS total FROM lines;
 """
 
 
@@ -111,6 +118,30 @@ class Load(threading.Thread):
         left = self.producer.flush(PATIENCE_S)
         if left:
             self.failure = self.failure or f"{left} events were never acknowledged"
+
+
+class Lines(threading.Thread):
+    """A file that grows, sometimes by half a line."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path = path
+        self.path.touch()
+        self.written = 0
+        self.stopping = threading.Event()
+
+    def run(self):
+        with open(self.path, "a") as file:
+            while not self.stopping.is_set():
+                for _ in range(20):
+                    line = json.dumps({"id": self.written, "text": "x" * (self.written % 40)}) + "\n"
+                    half = len(line) // 2 if self.written % 7 == 0 else 0
+                    file.write(line[:half])
+                    file.flush()
+                    file.write(line[half:])
+                    self.written += 1
+                file.flush()
+                time.sleep(0.05)
 
 
 class Reader(threading.Thread):
@@ -193,6 +224,12 @@ def check(server, load, before_kill, group_before_kill):
     twice = server.rows("SELECT id, count(*) AS n FROM events GROUP BY id HAVING count(*) > 1 LIMIT 5")
     if twice:
         problems.append(f"events that are there more than once: {twice}")
+    twice = server.rows("SELECT id, count(*) AS n FROM lines GROUP BY id HAVING count(*) > 1 LIMIT 5")
+    if twice:
+        problems.append(f"lines of the file that are there more than once: {twice}")
+    wrong = server.rows(f"SELECT {ROW}, sum(weight) AS w FROM totals_changes GROUP BY {ROW} HAVING sum(weight) NOT IN (0, 1) LIMIT 5")
+    if wrong:
+        problems.append(f"the sink's changes do not add up: {wrong}")
     verified = server.run("verify", check=False, patience_s=PATIENCE_S)
     if verified.returncode != 0:
         problems.append(f"views differ from the batch answer:\n{verified.stdout}{verified.stderr}")
@@ -205,6 +242,23 @@ def check(server, load, before_kill, group_before_kill):
     return problems, now
 
 
+def complete(server, lines):
+    """What must hold once nothing more comes in; gives the problems."""
+    wanted = [[lines, lines, lines * (lines - 1) // 2]]
+    counted = "SELECT count(*), count(DISTINCT id), sum(id) FROM lines"
+    # The sum of the sink's changes, less the view: nothing is left when they are equal.
+    left = (
+        f"SELECT {ROW}, sum(w) AS w FROM (SELECT {ROW}, weight AS w FROM totals_changes UNION ALL SELECT {ROW}, -1 FROM totals) AS u "
+        f"GROUP BY {ROW} HAVING sum(w) <> 0 LIMIT 5"
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if server.rows(counted) == wanted and not server.rows(left):
+            return []
+        time.sleep(0.2)
+    return [f"the file has {lines} lines, the stream {server.rows(counted)}; sink less view: {server.rows(left)}"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
@@ -215,15 +269,16 @@ def main():
     chooser = random.Random(seed)
     server = harness.Server(flags=["--set", "checkpoint_interval_ms=400"])
     passed = failed = 0
-    load = reader = None
+    load = reader = lines = None
     try:
         server.start()
         # Clients find the server again where it was.
         server.flags += ["--kafka", server.kafka]
-        server.sql(STATEMENTS)
+        lines = Lines(pathlib.Path(server.folder) / "lines.jsonl")
+        server.sql(STATEMENTS.replace("{path}", str(lines.path)))
         load, reader = Load(server.kafka), Reader(server.kafka)
-        load.start()
-        reader.start()
+        for thread in (load, reader, lines):
+            thread.start()
         for kill in range(1, options.kills + 1):
             lived = chooser.uniform(0.2, 2.5)
             time.sleep(lived)
@@ -260,10 +315,13 @@ def main():
                 print(f"{said}, all there once; views equal; group at {offsets}; serving after {took:.1f} s", flush=True)
         load.finish()
         reader.finish()
+        lines.stopping.set()
+        lines.join()
         problems, _ = check(server, load, load.next, dict(reader.acked))
         total = server.rows("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM events")[0]
         if total != [load.next, load.next, 0, load.next - 1]:
             problems.append(f"{load.next} events were sent, the stream says {total}")
+        problems += complete(server, lines.written)
         with reader.lock:
             if not reader.acked:
                 problems.append("the group never committed anything")
@@ -275,15 +333,17 @@ def main():
             print("at the end: FAIL\n  " + "\n  ".join(problems))
         else:
             passed += 1
-            print(f"at the end: {load.next} events sent and acknowledged, each there once; views equal; a clean stop")
+            print(
+                f"at the end: {load.next} events sent and acknowledged, {lines.written} lines written, each there once; "
+                "views equal; the sink's changes add up to its view; a clean stop"
+            )
     except Exception as e:  # whatever stops the test has failed it
         failed += 1
         print(f"FAIL: {type(e).__name__}: {e}\nThe server said:\n{server.tail()}")
     finally:
-        if load is not None:
-            load.stopping.set()
-        if reader is not None:
-            reader.stopping.set()
+        for thread in (load, reader, lines):
+            if thread is not None:
+                thread.stopping.set()
         server.remove()
     print(f"{passed} passed, {failed} failed", flush=True)
     sys.exit(1 if failed else 0)
