@@ -339,6 +339,13 @@ def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
         terminal.expect("page=/a")
         terminal.type("\x03")
         terminal.expect("Cancelled")
+        terminal.type("SELECT count(*) FROM generate_series(1, 1000000000000);\r")
+        terminal.expect("1000000000000")
+        time.sleep(0.5)
+        terminal.type("\x03")
+        terminal.expect("Cancelled")
+        terminal.type("SELECT 40 + 2 AS n;\r")
+        terminal.expect("42")
         terminal.type("\\q\r")
         assert terminal.exit_code(pid) == 0
         assert "ORDER BY page" in (tmp_path / "history").read_text()

@@ -202,18 +202,16 @@ pub(super) fn suggest(names: &Names, line: &str, pos: usize) -> Vec<Suggestion> 
         let columns = object.into_iter().flatten().filter(|(name, _)| starts(name, part));
         found.extend(columns.map(|(name, t)| make(name.clone(), Some(t.clone()), start + qualifier.len() + 1)));
     }
-    for (object, columns) in &names.objects {
-        if starts(object, word) {
-            found.push(make(object.clone(), Some(format!("{} columns", columns.len())), start));
-        }
+    let mentioned = line.to_lowercase();
+    for (object, columns) in names.objects.iter().filter(|_| !command && !word.contains('.')) {
+        let in_use = mentioned.contains(object.to_lowercase().as_str());
+        let columns = columns.iter().filter(|(name, _)| in_use && starts(name, word));
+        found.extend(columns.map(|(name, t)| make(name.clone(), Some(format!("{t} of {object}")), start)));
+    }
+    for (object, columns) in names.objects.iter().filter(|(object, _)| starts(object, word)) {
+        found.push(make(object.clone(), Some(format!("{} columns", columns.len())), start));
     }
     if !command && !word.contains('.') {
-        let mentioned = line.to_lowercase();
-        for (object, columns) in &names.objects {
-            let in_use = mentioned.contains(object.to_lowercase().as_str());
-            let columns = columns.iter().filter(|(name, _)| in_use && starts(name, word));
-            found.extend(columns.map(|(name, t)| make(name.clone(), Some(format!("{t} of {object}")), start)));
-        }
         found.extend(KEYWORDS.iter().filter(|k| starts(k, word)).map(|k| {
             let lower = word.chars().all(char::is_lowercase);
             make(if lower { k.to_lowercase() } else { (*k).to_string() }, None, start)
@@ -222,6 +220,12 @@ pub(super) fn suggest(names: &Names, line: &str, pos: usize) -> Vec<Suggestion> 
     let mut seen = std::collections::HashSet::new();
     found.retain(|s| seen.insert(s.value.clone()));
     found.truncate(MAX_SUGGESTIONS);
+    // The line editor takes the first one whole when another is the beginning of it; so that one goes first.
+    if let Some(shortest) = (0..found.len()).min_by_key(|i| found[*i].value.len())
+        && found.iter().all(|s| s.value.starts_with(&found[shortest].value))
+    {
+        found[..=shortest].rotate_right(1);
+    }
     found
 }
 

@@ -75,6 +75,12 @@ fn completion_knows_keywords_objects_columns_and_aliases() {
     assert_eq!(values("FROM orders WHERE orders.i"), vec!["id"]);
     assert_eq!(values("\\d rev"), vec!["revenue"]);
     assert!(values("SELECT ").is_empty());
+    assert_eq!(values("FROM revenue ORDER BY amou"), vec!["amount_total"]);
+    assert_eq!(
+        values("FROM revenue, orders ORDER BY amou"),
+        vec!["amount", "amount_total"],
+        "what the other begins with is first"
+    );
 }
 
 #[test]
