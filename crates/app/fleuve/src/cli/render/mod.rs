@@ -9,6 +9,7 @@ mod tests;
 use fleuve_types::{Error, Result};
 use serde_json::Value;
 
+use table::printable;
 pub use table::{TableStyle, expanded, fit, table};
 pub use text::{csv, json_array, json_object};
 
@@ -65,6 +66,21 @@ impl Rows {
             .collect::<Result<_>>()?;
         Ok(Some(Self { columns, rows }))
     }
+}
+
+/// Rows for reading: a table and their number, or the lines of a plan as they are, because a plan that is cut off is of no use.
+pub fn shown(rows: &Rows, style: TableStyle) -> String {
+    if let [Column { name, .. }] = rows.columns.as_slice()
+        && name == "QUERY PLAN"
+    {
+        let lines = rows.rows.iter().filter_map(|row| row.first().and_then(plain));
+        return lines.map(|line| printable(&line) + "\n").collect();
+    }
+    let count = match rows.rows.len() {
+        1 => "1 row".to_string(),
+        n => format!("{n} rows"),
+    };
+    format!("{}{}\n", table(rows, &[], style), style.paint.dim(&count))
 }
 
 /// A value as it stands in a table or a CSV file; NULL is `None`.

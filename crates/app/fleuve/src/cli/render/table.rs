@@ -41,7 +41,7 @@ pub fn width(text: &str) -> usize {
 }
 
 /// Data must not steer the terminal.
-fn printable(line: &str) -> String {
+pub(super) fn printable(line: &str) -> String {
     match line.contains(|c: char| c.is_control()) {
         false => line.to_string(),
         true => line.replace('\t', "    ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),

@@ -46,6 +46,15 @@ fn a_value_of_several_lines_stays_in_its_cell() {
 }
 
 #[test]
+fn a_plan_is_never_cut_off() {
+    let line = "  Join Inner: ".to_string() + &"x".repeat(300);
+    let plan = rows(&[("QUERY PLAN", "TEXT")], json!([["Circuit"], [line.clone()]]));
+    let style = TableStyle { paint: Paint::none(), max_width: Some(80) };
+    assert_eq!(shown(&plan, style), format!("Circuit\n{line}\n"));
+    assert!(shown(&rows(&[("n", "INT")], json!([[1]])), style).ends_with("┘\n1 row\n"));
+}
+
+#[test]
 fn data_cannot_steer_the_terminal() {
     let rows = rows(&[("t", "TEXT")], json!([["\u{1b}[2Jgone"]]));
     assert!(!draw(&rows, None).contains('\u{1b}'));

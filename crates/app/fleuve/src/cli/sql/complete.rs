@@ -152,10 +152,28 @@ impl Names {
             let fields: Vec<String> = row.iter().map(|v| plain(v).unwrap_or_default()).collect();
             let [schema, table, column, data_type] = fields.as_slice() else { continue };
             let object = if schema == "public" { table.clone() } else { format!("{schema}.{table}") };
-            names.objects.entry(object).or_default().push((column.clone(), data_type.clone()));
+            names.objects.entry(object).or_default().push((column.clone(), sql_name(data_type)));
         }
         names
     }
+}
+
+/// `information_schema` names types as Arrow does; the user wrote them as SQL does.
+fn sql_name(arrow: &str) -> String {
+    let plain = match arrow {
+        "Boolean" => "BOOLEAN",
+        "Int16" => "SMALLINT",
+        "Int32" => "INT",
+        "Int64" => "BIGINT",
+        "Float32" => "REAL",
+        "Float64" => "DOUBLE PRECISION",
+        "Utf8" | "LargeUtf8" | "Utf8View" => "TEXT",
+        "Binary" | "LargeBinary" | "BinaryView" => "BYTEA",
+        "Date32" => "DATE",
+        other if other.starts_with("Timestamp") => "TIMESTAMP",
+        other => return other.replace("Decimal128", "DECIMAL").replace(", ", ","),
+    };
+    plain.to_string()
 }
 
 /// Completes at the cursor.

@@ -137,11 +137,3 @@ fn table_style() -> super::render::TableStyle {
     let terminal = std::io::stdout().is_terminal();
     super::render::TableStyle { paint: term::Paint::stdout(), max_width: terminal.then(|| term::size().0) }
 }
-
-/// `3 rows`
-fn row_count(n: usize) -> String {
-    match n {
-        1 => "1 row".into(),
-        n => format!("{n} rows"),
-    }
-}

@@ -17,7 +17,7 @@ use super::complete::{Names, SqlCompleter};
 use super::highlight::SqlHighlighter;
 use super::meta::{self, Meta};
 use super::split::{first_word, split};
-use super::{Reply, ask, row_count, subscribed, table_style};
+use super::{Reply, ask, subscribed, table_style};
 use crate::cli::args::ChangeFormat;
 use crate::cli::http::Server;
 use crate::cli::render;
@@ -134,10 +134,7 @@ impl State {
     fn show(&self, reply: &Reply) {
         match reply {
             Reply::Rows(rows) if self.expanded => print!("{}", render::expanded(rows, Paint::stdout())),
-            Reply::Rows(rows) => {
-                print!("{}", render::table(rows, &[], table_style()));
-                println!("{}", Paint::stdout().dim(&row_count(rows.rows.len())));
-            }
+            Reply::Rows(rows) => print!("{}", render::shown(rows, table_style())),
             Reply::Done { tag, notices } => {
                 notices.iter().for_each(|notice| println!("notice: {notice}"));
                 println!("{tag}");

@@ -6,7 +6,7 @@ use fleuve_types::{Error, Result};
 use serde_json::json;
 
 use super::split::{first_word, split};
-use super::{Reply, ask, row_count, subscribed, table_style};
+use super::{Reply, ask, subscribed, table_style};
 use crate::cli::args::{ChangeFormat, RowFormat};
 use crate::cli::http::Server;
 use crate::cli::render;
@@ -43,10 +43,7 @@ async fn print_all(server: &Server, text: &str, format: RowFormat) -> Result<()>
         match (reply, format) {
             (Reply::Rows(rows), RowFormat::Json) => out.bytes(render::json_array(&rows).as_bytes())?,
             (Reply::Rows(rows), RowFormat::Csv) => out.bytes(render::csv(&rows).as_bytes())?,
-            (Reply::Rows(rows), _) => {
-                out.bytes(render::table(&rows, &[], table_style()).as_bytes())?;
-                out.line(&row_count(rows.rows.len()))?;
-            }
+            (Reply::Rows(rows), _) => out.bytes(render::shown(&rows, table_style()).as_bytes())?,
             (Reply::Done { tag, notices }, format) => {
                 for notice in notices {
                     // A notice is for the person who watches, not for the program that reads the rows.
