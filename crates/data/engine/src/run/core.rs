@@ -46,6 +46,8 @@ pub(super) struct Core {
     pub(super) views: Vec<View>,
     sinks: Vec<Sink>,
     building: HashMap<ObjectId, Building>,
+    /// Views that read one that is not there yet: what they can rely on is known only when it is.
+    waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
     pub(super) epoch: Epoch,
     pub(super) frontier: Frontier,
     pub(super) checkpointed: Epoch,
@@ -58,6 +60,14 @@ pub(super) struct Core {
     measured: Instant,
     retry_at: Option<Instant>,
     replaying: bool,
+}
+
+/// How the loop ends.
+enum Ending {
+    /// With a last checkpoint.
+    Stop(Reply<()>),
+    /// At once.
+    Halt(Reply<()>),
 }
 
 impl Core {
@@ -76,6 +86,7 @@ impl Core {
             views: vec![],
             sinks: vec![],
             building: HashMap::new(),
+            waiting: vec![],
             epoch: 0,
             frontier: Frontier::default(),
             checkpointed: 0,
@@ -154,19 +165,12 @@ impl Core {
 
     pub(super) fn run(&mut self, queue: &Receiver<Command>) {
         loop {
-            let mut stop = None;
             while let Ok(command) = queue.try_recv() {
-                if let Some(reply) = self.command(command) {
-                    stop = Some(reply);
+                if let Some(ending) = self.command(command) {
+                    return self.end(ending);
                 }
             }
             self.finish_checkpoint(false);
-            if let Some(reply) = stop {
-                self.finish_checkpoint(true);
-                self.begin_checkpoint(vec![reply]);
-                self.finish_checkpoint(true);
-                return;
-            }
             let progressed = self.live_epoch();
             let interval = Duration::from_millis(self.options.checkpoint_interval_ms);
             let dirty = self.epoch > self.checkpointed || !self.removed.is_empty();
@@ -183,11 +187,8 @@ impl Core {
                 };
                 match queue.recv_timeout(wait) {
                     Ok(command) => {
-                        if let Some(reply) = self.command(command) {
-                            self.finish_checkpoint(true);
-                            self.begin_checkpoint(vec![reply]);
-                            self.finish_checkpoint(true);
-                            return;
+                        if let Some(ending) = self.command(command) {
+                            return self.end(ending);
                         }
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -197,8 +198,23 @@ impl Core {
         }
     }
 
-    /// Carries out a command; gives the reply of a stop.
-    fn command(&mut self, command: Command) -> Option<Reply<()>> {
+    fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Stop(reply) => {
+                self.finish_checkpoint(true);
+                self.begin_checkpoint(vec![reply]);
+                self.finish_checkpoint(true);
+            }
+            Ending::Halt(reply) => {
+                // What is being written may or may not arrive, as in a crash.
+                self.writing = None;
+                let _ = reply.send(Ok(()));
+            }
+        }
+    }
+
+    /// Carries out a command; tells if it was the last one.
+    fn command(&mut self, command: Command) -> Option<Ending> {
         match command {
             Command::Wake => {}
             Command::AddStream(id, reader, reply) => {
@@ -238,7 +254,8 @@ impl Core {
                 self.finish_checkpoint(true);
                 self.begin_checkpoint(vec![reply]);
             }
-            Command::Stop(reply) => return Some(reply),
+            Command::Stop(reply) => return Some(Ending::Stop(reply)),
+            Command::Halt(reply) => return Some(Ending::Halt(reply)),
         }
         None
     }
@@ -255,6 +272,7 @@ impl Core {
 
     fn remove_view(&mut self, id: ObjectId) {
         self.building.remove(&id);
+        self.waiting.retain(|(definition, _)| definition.id != id);
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
             let view = self.views.remove(at);
             self.removed.push((id, view.manifest.files.into_iter().map(|f| f.name).collect()));
@@ -264,6 +282,13 @@ impl Core {
     // ---- building ----
 
     fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
+        let there = |id: &ObjectId| self.streams.contains_key(id) || self.views.iter().any(|v| v.id() == *id);
+        let coming =
+            |id: &ObjectId| self.building.contains_key(id) || self.waiting.iter().any(|(other, _)| other.id == *id);
+        if definition.inputs.values().any(|id| !there(id) && coming(id)) {
+            self.waiting.push((definition, replies));
+            return;
+        }
         let (id, version) = (definition.id, definition.version);
         let started = self.plan(definition).and_then(|view| {
             let progress = Arc::new(AtomicU64::new(0));
@@ -356,6 +381,9 @@ impl Core {
         for reply in building.replies {
             let _ = reply.send(failed.clone());
         }
+        for (definition, replies) in std::mem::take(&mut self.waiting) {
+            self.create(definition, replies);
+        }
     }
 
     /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
@@ -444,6 +472,12 @@ impl Core {
         self.deliver(id, &difference);
         outs.insert(id, difference);
         self.step_views(&HashMap::new(), &HashMap::new(), outs);
+        if !self.sinks.is_empty() {
+            // The difference is not in the journal's epochs: a restart must not have to find it again.
+            self.finish_checkpoint(true);
+            self.begin_checkpoint(vec![]);
+            self.finish_checkpoint(true);
+        }
         Ok(())
     }
 
@@ -665,14 +699,14 @@ impl Core {
             let bytes = view.measure();
             all += bytes;
             if bytes > self.options.view_bytes && view.failed.is_none() {
-                over.push((n, bytes, self.options.view_bytes, "view_memory"));
+                over.push((n, bytes, self.options.view_bytes, "view_memory_bytes"));
             }
         }
         if all > self.options.budget_bytes
             && let Some((n, largest)) =
                 self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
         {
-            over.push((n, largest.state_bytes, self.options.budget_bytes, "memory_budget"));
+            over.push((n, largest.state_bytes, self.options.budget_bytes, "memory_budget_bytes"));
         }
         for (n, bytes, limit, setting) in over {
             self.fail_view(n, &format!(

@@ -179,6 +179,7 @@ pub(crate) enum Command {
     Built(Box<build::Built>),
     Checkpoint(Reply<()>),
     Stop(Reply<()>),
+    Halt(Reply<()>),
 }
 
 /// A handle to the running engine. Cheap to clone.
@@ -320,6 +321,11 @@ impl Engine {
     /// Makes a last checkpoint and stops.
     pub async fn stop(&self) -> Result<()> {
         self.ask(Command::Stop).await
+    }
+
+    /// Stops at once and without a checkpoint, as a crash would; for tests of recovery.
+    pub async fn halt(&self) -> Result<()> {
+        self.ask(Command::Halt).await
     }
 
     /// The newest epoch that readers may see.

@@ -1,0 +1,351 @@
+//! Streams, a place for checkpoints, a journal and a sink, all in memory; they outlive the engine, as disks do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+use fleuve_engine::{
+    CheckpointStore, Engine, EngineOptions, EngineParts, Journal, SavedCheckpoint, SinkWriter, StreamReader,
+    ViewDefinition, session_state,
+};
+use fleuve_types::{Delta, Epoch, Error, Frontier, ManualClock, ObjectId, Result};
+use parking_lot::Mutex;
+
+/// Numbers that are the same for the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+}
+
+const PARTITIONS: usize = 2;
+
+type Rows = Vec<(i64, i64)>;
+
+/// A stream of `(k, v)`.
+#[derive(Default)]
+struct Memory(Mutex<[Rows; PARTITIONS]>);
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true), Field::new("v", DataType::Int64, true)]))
+}
+
+fn batch(rows: &[(i64, i64)]) -> RecordBatch {
+    let k: Int64Array = rows.iter().map(|r| r.0).collect();
+    let v: Int64Array = rows.iter().map(|r| r.1).collect();
+    RecordBatch::try_new(schema(), vec![Arc::new(k), Arc::new(v)]).unwrap()
+}
+
+impl StreamReader for Memory {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn partitions(&self) -> i32 {
+        PARTITIONS as i32
+    }
+
+    fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
+        Ok((0, self.0.lock()[partition as usize].len() as i64))
+    }
+
+    fn read(&self, partition: i32, from: i64, to: i64, _: usize, columns: &[usize]) -> Result<(Vec<RecordBatch>, i64)> {
+        // A little at a time, so that a range takes several reads.
+        let next = to.min(from + 5);
+        let rows = batch(&self.0.lock()[partition as usize][from as usize..next as usize]);
+        Ok((vec![rows.project(columns).unwrap()], next))
+    }
+
+    fn passed(&self, _: i32, _: i64, _: i64) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    files: Mutex<HashMap<String, Vec<u8>>>,
+    last: Mutex<Option<SavedCheckpoint>>,
+}
+
+impl CheckpointStore for Store {
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.files.lock().insert(name.into(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.files.lock().get(name).cloned().ok_or_else(|| Error::not_found(name))
+    }
+
+    fn remove(&self, names: &[String]) {
+        names.iter().for_each(|n| drop(self.files.lock().remove(n)));
+    }
+
+    fn commit(&self, new: SavedCheckpoint) -> Result<()> {
+        let mut last = self.last.lock();
+        let mut views = last.take().map(|l| l.views).unwrap_or_default();
+        views.retain(|v| !new.removed.contains(&v.id) && !new.views.iter().any(|n| n.id == v.id));
+        views.extend(new.views.clone());
+        *last = Some(SavedCheckpoint { views, removed: vec![], ..new });
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Option<SavedCheckpoint>> {
+        Ok(self.last.lock().clone())
+    }
+}
+
+type Entries = Arc<Mutex<BTreeMap<Epoch, (i64, Frontier)>>>;
+
+struct MemoryJournal(Entries);
+
+impl Journal for MemoryJournal {
+    fn append(&mut self, epoch: Epoch, time_us: i64, frontier: &Frontier) -> Result<()> {
+        self.0.lock().insert(epoch, (time_us, frontier.clone()));
+        Ok(())
+    }
+
+    fn after(&self, epoch: Epoch) -> Result<Vec<(Epoch, i64, Frontier)>> {
+        Ok(self.0.lock().range(epoch + 1..).map(|(e, (t, f))| (*e, *t, f.clone())).collect())
+    }
+
+    fn trim(&mut self, epoch: Epoch) -> Result<()> {
+        self.0.lock().retain(|e, _| *e > epoch);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Sunk {
+    last: Option<Epoch>,
+    rows: BTreeMap<String, i64>,
+}
+
+struct MemorySink(Arc<Mutex<Sunk>>);
+
+impl SinkWriter for MemorySink {
+    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
+        let mut sunk = self.0.lock();
+        if sunk.last.is_none_or(|last| epoch > last) {
+            sunk.last = Some(epoch);
+            add(&mut sunk.rows, delta);
+        }
+        Ok(())
+    }
+
+    fn last_epoch(&self) -> Option<Epoch> {
+        self.0.lock().last
+    }
+}
+
+fn add(rows: &mut BTreeMap<String, i64>, delta: &Delta) {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = delta.batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    for i in 0..delta.len() {
+        let text: Vec<String> = columns.iter().map(|c| c.value(i).to_string()).collect();
+        *rows.entry(text.join("|")).or_default() += delta.weight(i);
+    }
+    rows.retain(|_, w| *w != 0);
+}
+
+/// Everything around the engine, and the engine.
+pub struct World {
+    streams: Vec<Arc<Memory>>,
+    store: Arc<Store>,
+    journal: Entries,
+    sunk: Arc<Mutex<Sunk>>,
+    sink_on: Option<&'static str>,
+    /// Name, query and version of the views that were made.
+    views: Vec<(&'static str, &'static str, u32)>,
+    engine: Option<Engine>,
+}
+
+fn id(name: &str) -> ObjectId {
+    ObjectId(name.bytes().fold(7, |h, b| h * 256 + u128::from(b)))
+}
+
+impl World {
+    pub fn new(random: &mut Random) -> Self {
+        let mut world = World {
+            streams: vec![Arc::default(), Arc::default()],
+            store: Arc::default(),
+            journal: Arc::default(),
+            sunk: Arc::default(),
+            sink_on: None,
+            views: vec![],
+            engine: None,
+        };
+        world.append_quietly(random);
+        world
+    }
+
+    fn append_quietly(&mut self, random: &mut Random) {
+        for stream in &self.streams {
+            for _ in 0..random.below(9) {
+                let row = (random.below(6) as i64, random.below(5) as i64);
+                stream.0.lock()[random.below(PARTITIONS)].push(row);
+            }
+        }
+    }
+
+    pub fn append(&mut self, random: &mut Random) {
+        self.append_quietly(random);
+        self.engine().wake();
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    /// A session that knows the streams and, with no rows, the views.
+    async fn session(&self, rows: bool) -> SessionContext {
+        let context = SessionContext::new_with_state(session_state());
+        for (n, stream) in self.streams.iter().enumerate() {
+            let data = if rows { stream.0.lock().iter().map(|r| batch(r)).collect() } else { vec![] };
+            let table = MemTable::try_new(schema(), vec![data]).unwrap();
+            context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
+        }
+        for (name, query, _) in &self.views {
+            let frame = context.sql(query).await.unwrap();
+            context.register_table(*name, frame.into_view()).unwrap();
+        }
+        context
+    }
+
+    async fn definition(&self, name: &'static str, query: &'static str, version: u32) -> ViewDefinition {
+        let context = SessionContext::new_with_state(session_state());
+        let mut inputs = HashMap::new();
+        for n in 0..self.streams.len() {
+            let table = MemTable::try_new(schema(), vec![vec![]]).unwrap();
+            context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
+            inputs.insert(("public".to_string(), format!("s{n}")), id(&format!("s{n}")));
+        }
+        for (other, query, _) in &self.views {
+            if *other != name {
+                let fields = self.session(false).await.sql(query).await.unwrap();
+                let table = MemTable::try_new(fields.schema().inner().clone(), vec![vec![]]).unwrap();
+                context.register_table(*other, Arc::new(table)).unwrap();
+                inputs.insert(("public".to_string(), (*other).to_string()), id(other));
+            }
+        }
+        let plan = context.state().create_logical_plan(query).await.unwrap();
+        // Only what the plan reads.
+        let text = plan.display_indent().to_string();
+        inputs.retain(|(_, table), _| text.contains(&format!("TableScan: {table}")));
+        ViewDefinition { id: id(name), name: ("public".into(), name.into()), version, plan, inputs }
+    }
+
+    pub async fn start(&mut self, shards: usize) {
+        let mut views = vec![];
+        for (name, query, version) in &self.views {
+            views.push(self.definition(name, query, *version).await);
+        }
+        let sinks = self.sink_on.iter().map(|view| {
+            let writer: Box<dyn SinkWriter> = Box::new(MemorySink(self.sunk.clone()));
+            (id("sink"), id(view), writer)
+        });
+        let parts = EngineParts {
+            options: EngineOptions { shards, epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
+            state: session_state(),
+            clock: Arc::new(ManualClock::new(0)),
+            store: self.store.clone(),
+            journal: Box::new(MemoryJournal(self.journal.clone())),
+            streams: self
+                .streams
+                .iter()
+                .enumerate()
+                .map(|(n, s)| (id(&format!("s{n}")), s.clone() as Arc<dyn StreamReader>))
+                .collect(),
+            views,
+            sinks: sinks.collect(),
+        };
+        let engine = tokio::task::spawn_blocking(move || Engine::start(parts)).await.unwrap().unwrap();
+        self.engine = Some(engine);
+        self.wait().await;
+    }
+
+    /// Makes a view, or replaces it.
+    pub async fn create(&mut self, name: &'static str, query: &'static str) {
+        let version = self.views.iter().find(|v| v.0 == name).map_or(1, |v| v.2 + 1);
+        let definition = self.definition(name, query, version).await;
+        self.engine().create_view(definition).await.unwrap();
+        match self.views.iter_mut().find(|v| v.0 == name) {
+            Some(view) => *view = (name, query, version),
+            None => self.views.push((name, query, version)),
+        }
+    }
+
+    pub async fn add_sink(&mut self, view: &'static str) {
+        self.wait().await;
+        self.engine().add_sink(id("sink"), id(view), Box::new(MemorySink(self.sunk.clone()))).await.unwrap();
+        self.sink_on = Some(view);
+    }
+
+    pub fn has_sink(&self) -> bool {
+        self.sink_on.is_some()
+    }
+
+    pub fn sunk(&self) -> BTreeMap<String, i64> {
+        self.sunk.lock().rows.clone()
+    }
+
+    pub async fn checkpoint(&self) {
+        self.engine().checkpoint().await.unwrap();
+    }
+
+    pub async fn crash(&mut self, shards: usize) {
+        self.engine().halt().await.unwrap();
+        self.start(shards).await;
+    }
+
+    pub async fn stop(&self) {
+        self.engine().stop().await.unwrap();
+    }
+
+    /// Until every view runs and shows everything that was appended.
+    pub async fn wait(&self) {
+        let engine = self.engine();
+        engine.wake();
+        for (n, stream) in self.streams.iter().enumerate() {
+            for partition in 0..PARTITIONS {
+                let end = stream.0.lock()[partition].len() as i64;
+                engine.wait_for(id(&format!("s{n}")), partition as i32, end).await.unwrap();
+            }
+        }
+        let mut watch = engine.watch();
+        let wanted = self.views.len();
+        let done = watch.wait_for(|p| p.views.len() == wanted && p.status.len() == wanted);
+        drop(done.await.unwrap());
+    }
+
+    pub fn view(&self, name: &str) -> BTreeMap<String, i64> {
+        let published = self.engine().published();
+        let mut rows = BTreeMap::new();
+        for batch in published.views[&id(name)].batches().unwrap() {
+            add(&mut rows, &Delta::insert(batch));
+        }
+        rows
+    }
+
+    pub async fn batch(&self, name: &str) -> BTreeMap<String, i64> {
+        let frame = self.session(true).await.sql(&format!("SELECT * FROM {name}")).await.unwrap();
+        let mut rows = BTreeMap::new();
+        for batch in frame.collect().await.unwrap() {
+            add(&mut rows, &Delta::insert(batch));
+        }
+        rows
+    }
+}
