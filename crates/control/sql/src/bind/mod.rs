@@ -2,6 +2,7 @@
 
 mod draft;
 mod key;
+mod quantified;
 mod sink;
 mod stream;
 mod types;

@@ -102,7 +102,8 @@ pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
 
 /// Plans a query that was rewritten.
 pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
-    state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await
+    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await?;
+    super::quantified::with_own_names(plan)
 }
 
 fn plain_field(field: &Arc<Field>) -> Field {

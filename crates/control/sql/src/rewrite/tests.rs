@@ -109,3 +109,22 @@ async fn pseudo_columns_are_seen_only_by_name() {
     let e = fails(&session, "SELECT _offset FROM (SELECT * FROM s) AS q").await;
     assert!(e.message.contains("there is no column \"_offset\""), "{e}");
 }
+
+#[tokio::test]
+async fn a_query_after_all_or_any_may_read_the_same_table() {
+    let (_, session) = session();
+    run(&session, TWO).await.unwrap();
+    let cases: &[(&str, &[&str])] = &[
+        ("SELECT id FROM s WHERE id >= ALL (SELECT id FROM s)", &["2"]),
+        ("SELECT id FROM s WHERE id > ANY (SELECT id FROM s)", &["2"]),
+        ("SELECT id FROM s WHERE id <> ALL (SELECT id FROM s WHERE id < 2)", &["2"]),
+        ("SELECT id FROM s WHERE NOT (id < ALL (SELECT id FROM s))", &["1", "2"]),
+        ("SELECT x.id FROM s x WHERE x.id >= ALL (SELECT t.id FROM t WHERE t.id = x.id)", &["1", "2"]),
+        ("SELECT id FROM s WHERE id < ALL (SELECT id FROM t) AND id >= ALL (SELECT id FROM s WHERE id < 2)", &["1"]),
+    ];
+    for (sql, wanted) in cases {
+        let mut rows = run(&session, sql).await.unwrap();
+        rows.sort();
+        assert_eq!(rows, *wanted, "{sql}");
+    }
+}
