@@ -119,7 +119,11 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     doors.write(folder.path())?;
     up.store(true, Ordering::SeqCst);
     ready(&doors);
-    stop.await;
+    let mut engine = platform.engine.watch();
+    let died = tokio::select! {
+        () = &mut stop => false,
+        () = async { while engine.changed().await.is_ok() {} } => true,
+    };
     tracing::info!("stopping");
     up.store(false, Ordering::SeqCst);
     tell.send_replace(true);
@@ -130,6 +134,10 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     }
     shut_down(&platform, wait).await;
     OpenDoors::remove(folder.path());
+    if died {
+        // Only a fault of its own ends it; serving on would show answers that no longer change.
+        return Err(Error::bug("the engine ended by itself; the log has everything, start the server again"));
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -11,43 +11,34 @@ use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Re
 use rayon::prelude::*;
 use tokio::sync::watch;
 
-use super::build::{Building, Built, Round, needed, positions, spawn};
+use super::build::{Building, needed, positions};
 use super::checkpoint::Writing;
+use super::sinks::Sink;
 use super::view::{Known, Manifest, View, input_schema, project};
 use super::{
-    CheckpointStore, Command, EngineOptions, EngineParts, Journal, Published, Reply, SinkWriter, StreamReader,
-    ViewChange, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+    CheckpointStore, Command, EngineOptions, EngineParts, Journal, Published, Reply, StreamReader, ViewDefinition,
+    ViewState, ViewStatus, ViewSubscription,
 };
 use crate::operators::concat_deltas;
-use crate::output::consolidate;
 
-/// A build goes another round beside the live views while it is this many records behind.
-const ROUND_RECORDS: i64 = 100_000;
 /// How often memory is measured.
 const MEASURE: Duration = Duration::from_millis(200);
 /// How long to wait after a stream could not be read.
 const RETRY: Duration = Duration::from_millis(200);
 
-pub(super) struct Sink {
-    id: ObjectId,
-    view: ObjectId,
-    writer: Box<dyn SinkWriter>,
-    failed: Option<String>,
-}
-
 pub(super) struct Core {
     pub(super) options: EngineOptions,
-    state: SessionState,
+    pub(super) state: SessionState,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) store: Arc<dyn CheckpointStore>,
     pub(super) journal: Box<dyn Journal>,
-    streams: BTreeMap<ObjectId, Arc<dyn StreamReader>>,
+    pub(super) streams: BTreeMap<ObjectId, Arc<dyn StreamReader>>,
     /// In an order in which each comes after the views that it reads.
     pub(super) views: Vec<View>,
-    sinks: Vec<Sink>,
-    building: HashMap<ObjectId, Building>,
+    pub(super) sinks: Vec<Sink>,
+    pub(super) building: HashMap<ObjectId, Building>,
     /// Views that read one that is not there yet: what they can rely on is known only when it is.
-    waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
+    pub(super) waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
     pub(super) epoch: Epoch,
     pub(super) frontier: Frontier,
     pub(super) checkpointed: Epoch,
@@ -55,7 +46,7 @@ pub(super) struct Core {
     pub(super) writing: Option<Writing>,
     /// Views that are gone, with their files.
     pub(super) removed: Vec<(ObjectId, Vec<String>)>,
-    commands: SyncSender<Command>,
+    pub(super) commands: SyncSender<Command>,
     publish: watch::Sender<Arc<Published>>,
     measured: Instant,
     retry_at: Option<Instant>,
@@ -158,7 +149,7 @@ impl Core {
         Ok(())
     }
 
-    fn plan(&self, definition: ViewDefinition) -> Result<View> {
+    pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
         let known = Known::of(&definition, self.views.iter());
         View::new(definition, &self.state, &known, self.options.shards, self.options.subscriber_epochs)
     }
@@ -260,7 +251,7 @@ impl Core {
         None
     }
 
-    fn view(&self, id: ObjectId) -> Result<&View> {
+    pub(super) fn view(&self, id: ObjectId) -> Result<&View> {
         self.views.iter().find(|v| v.id() == id).ok_or_else(|| {
             if self.building.contains_key(&id) {
                 Error::new(ErrorKind::Retry, "the view is being built")
@@ -270,7 +261,7 @@ impl Core {
         })
     }
 
-    fn remove_view(&mut self, id: ObjectId) {
+    pub(super) fn remove_view(&mut self, id: ObjectId) {
         self.building.remove(&id);
         self.waiting.retain(|(definition, _)| definition.id != id);
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
@@ -278,270 +269,6 @@ impl Core {
             self.removed.push((id, view.manifest.files.into_iter().map(|f| f.name).collect()));
         }
     }
-
-    // ---- building ----
-
-    fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
-        let there = |id: &ObjectId| self.streams.contains_key(id) || self.views.iter().any(|v| v.id() == *id);
-        let coming =
-            |id: &ObjectId| self.building.contains_key(id) || self.waiting.iter().any(|(other, _)| other.id == *id);
-        if definition.inputs.values().any(|id| !there(id) && coming(id)) {
-            self.waiting.push((definition, replies));
-            return;
-        }
-        let (id, version) = (definition.id, definition.version);
-        let started = self.plan(definition).and_then(|view| {
-            let progress = Arc::new(AtomicU64::new(0));
-            self.begin_round(view, Frontier::default(), None, &progress)?;
-            Ok(progress)
-        });
-        match started {
-            Ok(progress) => {
-                self.building.insert(id, Building { retained: HashMap::new(), progress, replies, version });
-                self.publish_now();
-            }
-            Err(e) => {
-                for reply in replies {
-                    let _ = reply.send(Err(e.clone()));
-                }
-                tracing::error!(view = %id, error = %e, "a view could not be started");
-            }
-        }
-    }
-
-    fn begin_round(
-        &self,
-        view: View,
-        from: Frontier,
-        views: Option<HashMap<ObjectId, Delta>>,
-        progress: &Arc<AtomicU64>,
-    ) -> Result<()> {
-        let mut inputs = BTreeSet::new();
-        inputs.extend(view.inputs.iter().map(|i| i.object));
-        let views = match views {
-            Some(views) => views,
-            None => {
-                let mut views = HashMap::new();
-                for id in &inputs {
-                    if self.streams.contains_key(id) {
-                        continue;
-                    }
-                    let input = self.view(*id)?;
-                    let snapshot = input.output.snapshot(self.epoch);
-                    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
-                    views.insert(*id, concat_deltas(&snapshot.schema, &parts)?);
-                }
-                views
-            }
-        };
-        let streams: HashMap<_, _> =
-            self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
-        let mut to = Frontier::default();
-        for ((stream, partition), offset) in &self.frontier.offsets {
-            if streams.contains_key(stream) {
-                to.advance(*stream, *partition, *offset);
-            }
-        }
-        let round = Round {
-            view,
-            streams,
-            from,
-            to,
-            views,
-            epoch: self.epoch,
-            batch_bytes: self.options.epoch_bytes,
-            progress: progress.clone(),
-        };
-        spawn(round, self.commands.clone())
-    }
-
-    /// A build has reached where the engine stood when its round began: go on, or join the epochs.
-    fn attach(&mut self, built: Built) {
-        let id = built.view.id();
-        let version = built.view.definition.version;
-        // Dropped or replaced meanwhile.
-        let Some(mut building) = self.building.remove(&id) else { return };
-        if building.version != version {
-            self.building.insert(id, building);
-            return;
-        }
-        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building));
-        let failed = match result {
-            Ok(None) => {
-                self.building.insert(id, building);
-                return;
-            }
-            Ok(Some((view, delta))) => self.join(view, delta),
-            Err(e) => Err(e),
-        };
-        if let Err(e) = &failed {
-            tracing::error!(view = %id, error = %e, "the build of a view failed");
-        }
-        self.publish_now();
-        for reply in building.replies {
-            let _ = reply.send(failed.clone());
-        }
-        for (definition, replies) in std::mem::take(&mut self.waiting) {
-            self.create(definition, replies);
-        }
-    }
-
-    /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
-    fn catch_up(&mut self, mut view: View, from: Frontier, building: &mut Building) -> Result<Option<(View, Delta)>> {
-        let inputs = view.inputs.clone();
-        let mut views = HashMap::new();
-        for (id, deltas) in std::mem::take(&mut building.retained) {
-            if let Some(first) = deltas.first() {
-                views.insert(id, concat_deltas(&first.batch.schema(), &deltas)?);
-            }
-        }
-        let mut behind = 0;
-        for ((stream, partition), to) in &self.frontier.offsets {
-            if inputs.iter().any(|i| i.object == *stream) {
-                behind += (to - from.get(*stream, *partition).unwrap_or(0)).max(0);
-            }
-        }
-        if behind > ROUND_RECORDS {
-            self.begin_round(view, from, Some(views), &building.progress)?;
-            return Ok(None);
-        }
-        let ids: BTreeSet<ObjectId> =
-            inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
-        let columns = needed(&inputs, &ids);
-        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
-        for ((stream, partition), to) in &self.frontier.offsets {
-            let Some(columns) = columns.get(stream) else { continue };
-            let reader = &self.streams[stream];
-            let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
-            while at < *to {
-                let (batches, next) = reader.read(*partition, at, *to, self.options.epoch_bytes, columns)?;
-                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
-                at = next;
-            }
-        }
-        let deltas = inputs
-            .iter()
-            .enumerate()
-            .map(|(n, input)| {
-                let schema = input_schema(&view.circuit, n);
-                if let Some(delta) = views.get(&input.object) {
-                    return project(delta, &input.columns, &schema);
-                }
-                let Some(parts) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
-                let at = positions(&columns[&input.object], &input.columns);
-                let parts = parts.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
-                concat_deltas(&schema, &parts)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let delta = view.step(self.epoch, &deltas)?;
-        view.measure();
-        Ok(Some((view, delta)))
-    }
-
-    /// A built view takes part from now on. One that replaces another hands on the difference between their answers.
-    fn join(&mut self, mut view: View, _last: Delta) -> Result<()> {
-        let id = view.id();
-        view.save_all = true;
-        let Some(at) = self.views.iter().position(|v| v.id() == id) else {
-            self.views.push(view);
-            self.sort_views();
-            return Ok(());
-        };
-        let old = std::mem::replace(&mut self.views[at], view);
-        let new = &mut self.views[at];
-        self.removed.push((id, old.manifest.files.into_iter().map(|f| f.name).collect()));
-        let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
-        if before.schema.fields().iter().map(|f| f.data_type()).ne(after.schema.fields().iter().map(|f| f.data_type()))
-        {
-            self.sort_views();
-            return Ok(());
-        }
-        new.changes = old.changes;
-        let mut parts = vec![];
-        for batch in before.batches()? {
-            let rows = batch.num_rows();
-            let batch = crate::state::batch_of(&after.schema, batch.columns().to_vec(), rows)?;
-            parts.push(Delta::weighted(batch, vec![-1; rows])?);
-        }
-        parts.extend(after.batches()?.into_iter().map(Delta::insert));
-        let difference = consolidate(concat_deltas(&after.schema, &parts)?)?;
-        self.sort_views();
-        self.epoch += 1;
-        self.note_epoch()?;
-        let mut outs = HashMap::new();
-        self.deliver(id, &difference);
-        outs.insert(id, difference);
-        self.step_views(&HashMap::new(), &HashMap::new(), outs);
-        if !self.sinks.is_empty() {
-            // The difference is not in the journal's epochs: a restart must not have to find it again.
-            self.finish_checkpoint(true);
-            self.begin_checkpoint(vec![]);
-            self.finish_checkpoint(true);
-        }
-        Ok(())
-    }
-
-    fn sort_views(&mut self) {
-        let mut rest = std::mem::take(&mut self.views);
-        let ids: BTreeSet<ObjectId> = rest.iter().map(View::id).collect();
-        let mut placed = BTreeSet::new();
-        while !rest.is_empty() {
-            let ready = rest
-                .iter()
-                .position(|v| v.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object)))
-                .unwrap_or(0);
-            let view = rest.remove(ready);
-            placed.insert(view.id());
-            self.views.push(view);
-        }
-    }
-
-    // ---- sinks ----
-
-    fn add_sink(&mut self, id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Result<()> {
-        let snapshot = self.view(view)?.output.snapshot(self.epoch);
-        // Everything before this epoch has to be in a checkpoint: only later epochs are in the journal.
-        self.finish_checkpoint(true);
-        self.begin_checkpoint(vec![]);
-        self.finish_checkpoint(true);
-        if self.checkpointed < self.epoch {
-            return Err(Error::new(ErrorKind::Retry, "the checkpoint before the sink's start failed"));
-        }
-        let mut sink = Sink { id, view, writer, failed: None };
-        start_sink(&mut sink, &snapshot, self.epoch)?;
-        self.sinks.push(sink);
-        Ok(())
-    }
-
-    /// Sinks that were declared but had not written anything when the process ended.
-    fn start_late_sinks(&mut self) {
-        let epoch = self.epoch;
-        for sink in &mut self.sinks {
-            if sink.writer.last_epoch().is_none()
-                && let Some(view) = self.views.iter().find(|v| v.id() == sink.view)
-                && let Err(e) = start_sink(sink, &view.output.snapshot(epoch), epoch)
-            {
-                sink.failed = Some(e.to_string());
-            }
-        }
-    }
-
-    /// A view's change goes to its subscribers and sinks.
-    fn deliver(&mut self, id: ObjectId, delta: &Delta) {
-        if let Some(view) = self.views.iter().find(|v| v.id() == id)
-            && view.changes.receiver_count() > 0
-        {
-            let _ = view.changes.send(ViewChange { epoch: self.epoch, delta: delta.clone() });
-        }
-        for sink in self.sinks.iter_mut().filter(|s| s.view == id && s.failed.is_none()) {
-            if let Err(e) = sink.writer.write(self.epoch, delta) {
-                tracing::error!(sink = %sink.id, error = %e, "a sink stopped");
-                sink.failed = Some(e.to_string());
-            }
-        }
-    }
-
-    // ---- epochs ----
 
     fn live_epoch(&mut self) -> bool {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
@@ -629,7 +356,7 @@ impl Core {
         Ok(true)
     }
 
-    fn note_epoch(&mut self) -> Result<()> {
+    pub(super) fn note_epoch(&mut self) -> Result<()> {
         if self.sinks.is_empty() {
             return Ok(());
         }
@@ -637,7 +364,7 @@ impl Core {
     }
 
     /// Steps every view, each after those that it reads. `outs` holds changes that are known already.
-    fn step_views(
+    pub(super) fn step_views(
         &mut self,
         rows: &HashMap<ObjectId, Vec<Delta>>,
         columns: &HashMap<ObjectId, Vec<usize>>,
@@ -715,7 +442,7 @@ impl Core {
         }
     }
 
-    fn publish_now(&mut self) {
+    pub(super) fn publish_now(&mut self) {
         let mut status: HashMap<ObjectId, ViewStatus> = self.views.iter().map(|v| (v.id(), v.status())).collect();
         for (id, building) in &self.building {
             let done = building.progress.load(Ordering::Relaxed) as f64 / 1000.0;
@@ -735,14 +462,6 @@ impl Core {
         let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status };
         self.publish.send_replace(Arc::new(published));
     }
-}
-
-fn start_sink(sink: &mut Sink, snapshot: &crate::output::ViewSnapshot, epoch: Epoch) -> Result<()> {
-    if sink.writer.last_epoch().is_some() {
-        return Ok(());
-    }
-    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
-    sink.writer.write(epoch, &concat_deltas(&snapshot.schema, &parts)?)
 }
 
 /// The change of each input of a view.

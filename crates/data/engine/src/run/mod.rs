@@ -1,8 +1,10 @@
 //! The running engine: one thread that takes epochs, and a handle to it.
 
+mod attach;
 mod build;
 mod checkpoint;
 mod core;
+mod sinks;
 mod view;
 
 use std::collections::HashMap;

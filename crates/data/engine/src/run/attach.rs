@@ -1,0 +1,234 @@
+//! How views come to take part in epochs: planned, built beside the others, caught up, joined.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use fleuve_types::{Delta, Frontier, ObjectId, Result};
+
+use super::build::{Building, Built, Round, needed, positions, spawn};
+use super::core::Core;
+use super::view::{View, input_schema, project};
+use super::{Reply, ViewDefinition};
+use crate::operators::concat_deltas;
+use crate::output::consolidate;
+
+/// A build goes another round beside the live views while it is this many records behind.
+const ROUND_RECORDS: i64 = 100_000;
+
+impl Core {
+    pub(super) fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
+        let there = |id: &ObjectId| self.streams.contains_key(id) || self.views.iter().any(|v| v.id() == *id);
+        let coming =
+            |id: &ObjectId| self.building.contains_key(id) || self.waiting.iter().any(|(other, _)| other.id == *id);
+        if definition.inputs.values().any(|id| !there(id) && coming(id)) {
+            self.waiting.push((definition, replies));
+            return;
+        }
+        let (id, version) = (definition.id, definition.version);
+        let started = self.plan(definition).and_then(|view| {
+            let progress = Arc::new(AtomicU64::new(0));
+            self.begin_round(view, Frontier::default(), None, &progress)?;
+            Ok(progress)
+        });
+        match started {
+            Ok(progress) => {
+                self.building.insert(id, Building { retained: HashMap::new(), progress, replies, version });
+                self.publish_now();
+            }
+            Err(e) => {
+                for reply in replies {
+                    let _ = reply.send(Err(e.clone()));
+                }
+                tracing::error!(view = %id, error = %e, "a view could not be started");
+            }
+        }
+    }
+
+    pub(super) fn begin_round(
+        &self,
+        view: View,
+        from: Frontier,
+        views: Option<HashMap<ObjectId, Delta>>,
+        progress: &Arc<AtomicU64>,
+    ) -> Result<()> {
+        let mut inputs = BTreeSet::new();
+        inputs.extend(view.inputs.iter().map(|i| i.object));
+        let views = match views {
+            Some(views) => views,
+            None => {
+                let mut views = HashMap::new();
+                for id in &inputs {
+                    if self.streams.contains_key(id) {
+                        continue;
+                    }
+                    let input = self.view(*id)?;
+                    let snapshot = input.output.snapshot(self.epoch);
+                    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
+                    views.insert(*id, concat_deltas(&snapshot.schema, &parts)?);
+                }
+                views
+            }
+        };
+        let streams: HashMap<_, _> =
+            self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
+        let mut to = Frontier::default();
+        for ((stream, partition), offset) in &self.frontier.offsets {
+            if streams.contains_key(stream) {
+                to.advance(*stream, *partition, *offset);
+            }
+        }
+        let round = Round {
+            view,
+            streams,
+            from,
+            to,
+            views,
+            epoch: self.epoch,
+            batch_bytes: self.options.epoch_bytes,
+            progress: progress.clone(),
+        };
+        spawn(round, self.commands.clone())
+    }
+
+    /// A build has reached where the engine stood when its round began: go on, or join the epochs.
+    pub(super) fn attach(&mut self, built: Built) {
+        let id = built.view.id();
+        let version = built.view.definition.version;
+        // Dropped or replaced meanwhile.
+        let Some(mut building) = self.building.remove(&id) else { return };
+        if building.version != version {
+            self.building.insert(id, building);
+            return;
+        }
+        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building));
+        let failed = match result {
+            Ok(None) => {
+                self.building.insert(id, building);
+                return;
+            }
+            Ok(Some(view)) => self.join(view),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = &failed {
+            tracing::error!(view = %id, error = %e, "the build of a view failed");
+        }
+        self.publish_now();
+        for reply in building.replies {
+            let _ = reply.send(failed.clone());
+        }
+        for (definition, replies) in std::mem::take(&mut self.waiting) {
+            self.create(definition, replies);
+        }
+    }
+
+    /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
+    pub(super) fn catch_up(&mut self, mut view: View, from: Frontier, building: &mut Building) -> Result<Option<View>> {
+        let inputs = view.inputs.clone();
+        let mut views = HashMap::new();
+        for (id, deltas) in std::mem::take(&mut building.retained) {
+            if let Some(first) = deltas.first() {
+                views.insert(id, concat_deltas(&first.batch.schema(), &deltas)?);
+            }
+        }
+        let mut behind = 0;
+        for ((stream, partition), to) in &self.frontier.offsets {
+            if inputs.iter().any(|i| i.object == *stream) {
+                behind += (to - from.get(*stream, *partition).unwrap_or(0)).max(0);
+            }
+        }
+        if behind > ROUND_RECORDS {
+            self.begin_round(view, from, Some(views), &building.progress)?;
+            return Ok(None);
+        }
+        let ids: BTreeSet<ObjectId> =
+            inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
+        let columns = needed(&inputs, &ids);
+        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        for ((stream, partition), to) in &self.frontier.offsets {
+            let Some(columns) = columns.get(stream) else { continue };
+            let reader = &self.streams[stream];
+            let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
+            while at < *to {
+                let (batches, next) = reader.read(*partition, at, *to, self.options.epoch_bytes, columns)?;
+                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
+                at = next;
+            }
+        }
+        let deltas = inputs
+            .iter()
+            .enumerate()
+            .map(|(n, input)| {
+                let schema = input_schema(&view.circuit, n);
+                if let Some(delta) = views.get(&input.object) {
+                    return project(delta, &input.columns, &schema);
+                }
+                let Some(parts) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
+                let at = positions(&columns[&input.object], &input.columns);
+                let parts = parts.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
+                concat_deltas(&schema, &parts)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        view.step(self.epoch, &deltas)?;
+        view.measure();
+        Ok(Some(view))
+    }
+
+    /// A built view takes part from now on. One that replaces another hands on the difference between their answers.
+    pub(super) fn join(&mut self, mut view: View) -> Result<()> {
+        let id = view.id();
+        view.save_all = true;
+        let Some(at) = self.views.iter().position(|v| v.id() == id) else {
+            self.views.push(view);
+            self.sort_views();
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut self.views[at], view);
+        let new = &mut self.views[at];
+        self.removed.push((id, old.manifest.files.into_iter().map(|f| f.name).collect()));
+        let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
+        if before.schema.fields().iter().map(|f| f.data_type()).ne(after.schema.fields().iter().map(|f| f.data_type()))
+        {
+            self.sort_views();
+            return Ok(());
+        }
+        new.changes = old.changes;
+        let mut parts = vec![];
+        for batch in before.batches()? {
+            let rows = batch.num_rows();
+            let batch = crate::state::batch_of(&after.schema, batch.columns().to_vec(), rows)?;
+            parts.push(Delta::weighted(batch, vec![-1; rows])?);
+        }
+        parts.extend(after.batches()?.into_iter().map(Delta::insert));
+        let difference = consolidate(concat_deltas(&after.schema, &parts)?)?;
+        self.sort_views();
+        self.epoch += 1;
+        self.note_epoch()?;
+        let mut outs = HashMap::new();
+        self.deliver(id, &difference);
+        outs.insert(id, difference);
+        self.step_views(&HashMap::new(), &HashMap::new(), outs);
+        if !self.sinks.is_empty() {
+            // The difference is not in the journal's epochs: a restart must not have to find it again.
+            self.finish_checkpoint(true);
+            self.begin_checkpoint(vec![]);
+            self.finish_checkpoint(true);
+        }
+        Ok(())
+    }
+
+    pub(super) fn sort_views(&mut self) {
+        let mut rest = std::mem::take(&mut self.views);
+        let ids: BTreeSet<ObjectId> = rest.iter().map(View::id).collect();
+        let mut placed = BTreeSet::new();
+        while !rest.is_empty() {
+            let ready = rest
+                .iter()
+                .position(|v| v.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object)))
+                .unwrap_or(0);
+            let view = rest.remove(ready);
+            placed.insert(view.id());
+            self.views.push(view);
+        }
+    }
+}

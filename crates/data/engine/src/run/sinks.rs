@@ -1,0 +1,69 @@
+//! Sinks: a view's answer first, then every change, each epoch once.
+
+use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
+
+use super::core::Core;
+use super::{SinkWriter, ViewChange};
+use crate::operators::concat_deltas;
+use crate::output::ViewSnapshot;
+
+/// A sink and the view it takes out.
+pub(super) struct Sink {
+    pub(super) id: ObjectId,
+    pub(super) view: ObjectId,
+    pub(super) writer: Box<dyn SinkWriter>,
+    pub(super) failed: Option<String>,
+}
+
+impl Core {
+    pub(super) fn add_sink(&mut self, id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Result<()> {
+        let snapshot = self.view(view)?.output.snapshot(self.epoch);
+        // Everything before this epoch has to be in a checkpoint: only later epochs are in the journal.
+        self.finish_checkpoint(true);
+        self.begin_checkpoint(vec![]);
+        self.finish_checkpoint(true);
+        if self.checkpointed < self.epoch {
+            return Err(Error::new(ErrorKind::Retry, "the checkpoint before the sink's start failed"));
+        }
+        let mut sink = Sink { id, view, writer, failed: None };
+        start_sink(&mut sink, &snapshot, self.epoch)?;
+        self.sinks.push(sink);
+        Ok(())
+    }
+
+    /// Sinks that were declared but had not written anything when the process ended.
+    pub(super) fn start_late_sinks(&mut self) {
+        let epoch = self.epoch;
+        for sink in &mut self.sinks {
+            if sink.writer.last_epoch().is_none()
+                && let Some(view) = self.views.iter().find(|v| v.id() == sink.view)
+                && let Err(e) = start_sink(sink, &view.output.snapshot(epoch), epoch)
+            {
+                sink.failed = Some(e.to_string());
+            }
+        }
+    }
+
+    /// A view's change goes to its subscribers and sinks.
+    pub(super) fn deliver(&mut self, id: ObjectId, delta: &Delta) {
+        if let Some(view) = self.views.iter().find(|v| v.id() == id)
+            && view.changes.receiver_count() > 0
+        {
+            let _ = view.changes.send(ViewChange { epoch: self.epoch, delta: delta.clone() });
+        }
+        for sink in self.sinks.iter_mut().filter(|s| s.view == id && s.failed.is_none()) {
+            if let Err(e) = sink.writer.write(self.epoch, delta) {
+                tracing::error!(sink = %sink.id, error = %e, "a sink stopped");
+                sink.failed = Some(e.to_string());
+            }
+        }
+    }
+}
+
+fn start_sink(sink: &mut Sink, snapshot: &ViewSnapshot, epoch: Epoch) -> Result<()> {
+    if sink.writer.last_epoch().is_some() {
+        return Ok(());
+    }
+    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
+    sink.writer.write(epoch, &concat_deltas(&snapshot.schema, &parts)?)
+}
