@@ -4,6 +4,7 @@ mod aggregate;
 mod fallback;
 mod join;
 mod map;
+mod scalar;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub trait Relations {
 pub fn lower(plan: &LogicalPlan, state: &SessionState, relations: &dyn Relations, shards: usize) -> Result<Circuit> {
     let mut lowering =
         Lowering { state, relations, shards, nodes: vec![], inputs: vec![], memo: HashMap::new(), cells: 0 };
-    let root = lowering.plan(plan)?;
+    let root = lowering.plan(&scalar::join_scalars(plan)?)?;
     Ok(Circuit { nodes: lowering.nodes, inputs: lowering.inputs, root, fresh: true })
 }
 
