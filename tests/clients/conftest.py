@@ -33,6 +33,13 @@ def server():
     return SERVER
 
 
+@pytest.fixture(autouse=True)
+def server_is_alive():
+    """Once the server is gone every test would wait in vain: fail at once and say why."""
+    if SERVER is not None and SERVER.process is not None and SERVER.process.poll() is not None:
+        pytest.fail(f"the server has ended with {SERVER.process.returncode}:\n{SERVER.tail()}")
+
+
 @pytest.fixture
 def own_server():
     """A server for one test alone."""
