@@ -45,7 +45,8 @@ fn rewrite(plan: LogicalPlan, number: &mut usize) -> DfResult<Transformed<Logica
             let value = subquery.subquery.schema().columns().first().cloned().map(Expr::Column);
             let Some(value) = value else { return Ok(Transformed::no(e)) };
             let inner = rewritten(&subquery.subquery, number)?;
-            let one = LogicalPlanBuilder::from(inner).project(vec![value.alias("value")])?.alias(alias.as_str())?.build()?;
+            let one =
+                LogicalPlanBuilder::from(inner).project(vec![value.alias("value")])?.alias(alias.as_str())?.build()?;
             joined = beside(&joined, one)?;
             let column = Column::new(Some(alias), "value");
             found.push((subquery.clone(), column.clone()));

@@ -210,7 +210,12 @@ fn stopping_answers_those_who_wait() {
         let mut server = Server::start().await;
         new_topic(&server, "t", 1).await;
         let mut client = server.client().await;
+        let before = server.counters.snapshot().requests;
         let id = client.send(12, &fetch("t", 0, 0, 60_000)).await;
+        // Only a request that the server has taken waits; one still on its way is not answered.
+        while server.counters.snapshot().requests == before {
+            tokio::task::yield_now().await;
+        }
         server.stop().await;
         let answer = client.take::<FetchRequest>(12, id).await;
         assert_eq!(answer.responses[0].partitions[0].error_code, 0);
