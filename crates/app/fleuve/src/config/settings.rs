@@ -75,7 +75,7 @@ settings! {
         segment_bytes: u64, values::bytes, "bytes", "268435456"
             => "Size at which a partition's segment is closed and the next one begun.";
         message_max_bytes: u64, values::bytes, "bytes", "8388608"
-            => "The largest record batch that is taken.";
+            => "The largest record batch that a topic may allow; a topic's own limit is max.message.bytes, 1 MiB unless it is set.";
     }
     "Views" {
         memory_budget_bytes: u64, values::bytes, "bytes", default_memory_budget_bytes(), "half of the machine's memory"

@@ -164,15 +164,20 @@ impl Platform {
                 Spec::Sink(sink) => {
                     let epoch = self.log.mark(&super::sink::mark_of(id));
                     let epoch = epoch.and_then(|m| Some(u64::from_be_bytes(m.as_ref().try_into().ok()?)));
+                    let (state, error) = match published.sinks.get(&id) {
+                        Some(None) => ("running", None),
+                        Some(Some(reason)) => ("failed", Some(reason.clone())),
+                        None => ("stopped", None),
+                    };
                     report.sinks.push(ConnectorReport {
                         name: shown(bound),
                         from: Some(name_of(sink.from)),
                         into: name_of(sink.into),
                         connector: "stream".into(),
-                        state: "running".into(),
+                        state: state.into(),
                         position: epoch.map(|e| format!("epoch {e}")).unwrap_or_default(),
                         records: self.written(sink.into),
-                        error: None,
+                        error,
                     });
                 }
             }

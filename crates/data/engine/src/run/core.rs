@@ -225,10 +225,12 @@ impl Core {
             }
             Command::AddSink(id, view, writer, reply) => {
                 let result = self.add_sink(id, view, writer);
+                self.publish_now();
                 let _ = reply.send(result);
             }
             Command::DropSink(id, reply) => {
                 self.sinks.retain(|s| s.id != id);
+                self.publish_now();
                 let _ = reply.send(Ok(()));
             }
             Command::Subscribe(id, reply) => {
@@ -459,7 +461,8 @@ impl Core {
         for view in &mut self.views {
             view.output.seen(self.epoch);
         }
-        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status };
+        let sinks = self.sinks.iter().map(|s| (s.id, s.failed.clone())).collect();
+        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status, sinks };
         self.publish.send_replace(Arc::new(published));
     }
 }

@@ -147,6 +147,8 @@ pub struct Published {
     pub views: HashMap<ObjectId, ViewSnapshot>,
     /// The views' figures.
     pub status: HashMap<ObjectId, ViewStatus>,
+    /// The sinks, with the reason if one has stopped.
+    pub sinks: HashMap<ObjectId, Option<String>>,
 }
 
 /// One epoch's change of a view, for subscribers.
