@@ -248,7 +248,7 @@ impl Log {
         let limit_bytes = topic.config.read().max_message_bytes.min(shared.options.max_batch_bytes);
         let parts = vec![check::part(id, partition, batches, limit_bytes)?];
         let room = append_bytes(&parts, &[]).min(shared.options.queue_bytes) as u32;
-        let permit = shared.permits.clone().acquire_many_owned(room).await.map_err(|_| closed())?;
+        let permit = self.room(room).await?;
         let appended = self.enqueue(parts, Vec::new(), durable, Some(permit))?.await?;
         appended.into_iter().next().ok_or_else(|| AppendError::Io("an append was answered without offsets".into()))
     }
@@ -268,7 +268,7 @@ impl Log {
         let parts = self.check_atomic(parts, &marks)?;
         let shared = self.shared();
         let room = append_bytes(&parts, &marks).min(shared.options.queue_bytes) as u32;
-        let permit = shared.permits.clone().acquire_many_owned(room).await.map_err(|_| closed())?;
+        let permit = self.room(room).await?;
         self.enqueue(parts, marks, true, Some(permit))?.await
     }
 
@@ -284,6 +284,13 @@ impl Log {
     ) -> Result<PendingAppend, AppendError> {
         let parts = self.check_atomic(parts, &marks)?;
         self.enqueue(parts, marks, true, None)
+    }
+
+    /// Waits its turn for room in the queue. The turn is taken in the first poll: tokio's cooperative scheduling, which
+    /// may put off any poll of its primitives in a busy task, is kept out, or later appends would overtake earlier ones.
+    async fn room(&self, bytes: u32) -> Result<OwnedSemaphorePermit, AppendError> {
+        let permits = self.shared().permits.clone();
+        tokio::task::unconstrained(permits.acquire_many_owned(bytes)).await.map_err(|_| closed())
     }
 
     fn check_atomic(

@@ -1,3 +1,5 @@
+use std::task::Poll;
+
 use bytes::Bytes;
 use fleuve_types::{ErrorKind, ManualClock};
 
@@ -316,4 +318,30 @@ async fn a_writer_that_panics_leaves_nobody_waiting() {
     assert!(matches!((a, b), (Err(AppendError::Io(_)), Err(AppendError::Io(_)))));
     assert!(matches!(log.append(T, 0, batch(&["c"]), true).await, Err(AppendError::Io(_))));
     assert!(log.close().await.is_err());
+}
+
+/// Many appends first polled in one poll of a task: more than tokio lets a task do before it has to yield.
+#[tokio::test]
+async fn appends_are_written_in_the_order_of_their_first_polls() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(LogOptions { wal_bytes: 1 << 20, ..options(dir.path()) }, clock()).unwrap();
+    log.create_topic(spec(T, 1)).await.unwrap();
+    let mut waiting: Vec<_> = (0..500).map(|_| Box::pin(log.append(T, 0, batch(&["x"]), true))).collect();
+    let mut offsets = vec![None; waiting.len()];
+    std::future::poll_fn(|cx| {
+        for (i, append) in waiting.iter_mut().enumerate() {
+            if let Poll::Ready(done) = append.as_mut().poll(cx) {
+                offsets[i] = Some(done.unwrap().base_offset);
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    // Backwards, so that only the first polls can give the order.
+    for (i, append) in waiting.into_iter().enumerate().rev() {
+        if offsets[i].is_none() {
+            offsets[i] = Some(append.await.unwrap().base_offset);
+        }
+    }
+    assert!(offsets.iter().enumerate().all(|(i, o)| *o == Some(i as i64)), "{offsets:?}");
 }
