@@ -42,24 +42,30 @@ class Server:
         self.folder = None if data else tempfile.mkdtemp(prefix="fleuve-test-")
         self.data = str(data or os.path.join(self.folder, "data"))
         self.flags = list(flags)
+        # Where a door listens; any free port when it is not said.
+        self.addresses = {}
         self.process = None
         self.doors = {}
         self.log = None
 
     def start(self):
         """Starts it and returns when all doors serve."""
+        self.spawn()
+        self._wait_until_ready()
+        return self
+
+    def spawn(self):
+        """Starts it without waiting."""
         pathlib.Path(self.data).mkdir(parents=True, exist_ok=True)
         # Whatever an earlier, killed server wrote is about other ports.
         (pathlib.Path(self.data) / "doors.json").unlink(missing_ok=True)
         self.log = open(os.path.join(self.data, "server.log"), "ab")
         command = [binary(), "serve", "--data", self.data]
         for door in DOORS:
-            command += [f"--{door}", "127.0.0.1:0"]
+            command += [f"--{door}", self.addresses.get(door, "127.0.0.1:0")]
         self.process = subprocess.Popen(
             command + self.flags, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=clean_environment(), cwd=self.data
         )
-        self._wait_until_ready()
-        return self
 
     def _wait_until_ready(self):
         path = pathlib.Path(self.data) / "doors.json"

@@ -1,0 +1,32 @@
+"""The file of Nexmark events that benchmarks read, made once for each number of events by the crate `nexmark` with its defaults:
+10,000 events a second of event time, in order; of 50 events 1 is a person, 3 are auctions, 46 are bids."""
+
+import shutil
+import subprocess
+
+from common import OUT, ROOT
+
+SPACING = "10,000 events a second of event time"
+
+
+def events_file(events):
+    path = OUT / "data" / f"nexmark-{events}.jsonl"
+    if not path.exists():
+        generator = shutil.which("nexmark") or str(ROOT / ".dev" / "tools" / "bin" / "nexmark")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with open(part, "wb") as file:
+            subprocess.run([generator, "--no-wait", "--number", str(events)], stdout=file, check=True)
+        part.rename(path)
+    return path
+
+
+def bids_file(events):
+    """The bids among them, as flat objects."""
+    path = OUT / "data" / f"bids-{events}.jsonl"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        with open(events_file(events), "rb") as lines, open(part, "wb") as file:
+            file.writelines(line[7:-2] + b"\n" for line in lines if line.startswith(b'{"Bid":{'))
+        part.rename(path)
+    return path

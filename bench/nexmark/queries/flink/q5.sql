@@ -1,0 +1,17 @@
+-- The auctions with the most bids in the last 10 seconds, every 2 seconds.
+SELECT counted.auction, counted.num
+FROM (
+  SELECT auction, COUNT(*) AS num, window_start, window_end
+  FROM TABLE(HOP(TABLE bid, DESCRIPTOR(date_time), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+  GROUP BY auction, window_start, window_end
+) AS counted
+JOIN (
+  SELECT MAX(num) AS most, window_start, window_end
+  FROM (
+    SELECT COUNT(*) AS num, window_start, window_end
+    FROM TABLE(HOP(TABLE bid, DESCRIPTOR(date_time), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+    GROUP BY auction, window_start, window_end
+  ) AS per_auction
+  GROUP BY window_start, window_end
+) AS most
+ON counted.window_start = most.window_start AND counted.window_end = most.window_end AND counted.num >= most.most
