@@ -58,6 +58,33 @@ def test_listings(names):
         psql(command)
 
 
+def test_system_tables(names):
+    stream, view = names
+    listed = psql("\\dt fleuve.*")
+    for table in ("epochs", "operators", "sinks", "sources", "streams", "view_inputs", "views"):
+        assert f"fleuve|{table}|table|" in listed
+        assert f'Table "fleuve.{table}"' in psql(f"\\d fleuve.{table}", flags=())
+        psql(f"SELECT * FROM fleuve.{table}")
+    row = psql(f"SELECT name, state, reason, rows, lag_records FROM fleuve.views WHERE name = '{view}'").strip()
+    assert row == f"{view}|running||2|0"
+    join = "fleuve.views v JOIN fleuve.view_inputs i ON i.view = v.name JOIN fleuve.streams s ON s.name = i.input"
+    assert psql(f"SELECT s.name, s.records, i.lag_records FROM {join} WHERE v.name = '{view}'").strip() == f"{stream}|3|0"
+    operators = psql(
+        f"SELECT operator, rows_in, rows_out, busy_s > 0 FROM fleuve.operators WHERE view = '{view}' ORDER BY node"
+    )
+    # Input, Aggregate and what stands around it: three rows come in, two groups come out.
+    assert "Input|0|3|f" in operators and "Aggregate|3|2|t" in operators
+    held = f"SELECT max(state_rows), max(state_bytes) > 0 FROM fleuve.operators WHERE view = '{view}'"
+    deadline = time.monotonic() + PATIENCE_S
+    while psql(held).strip() != "2|t":  # measured a moment later
+        assert time.monotonic() < deadline, psql(held)
+    assert int(psql("SELECT count(*) FROM fleuve.epochs WHERE rows > 0 AND duration_ms > 0")) >= 1
+    assert re.search(rf"^{view}\|running\|\|{stream}\|path\|path, n\|", psql("SHOW VIEWS"), re.M)
+    shown = psql(f"EXPLAIN ANALYZE VIEW {view}")
+    assert re.search(r"Aggregate: .*rows in 3, out 2, busy .* ms \(.* %\), state 2 rows", shown), shown
+    assert "Logical plan" not in shown and "Logical plan" in psql(f"EXPLAIN VIEW {view}")
+
+
 def test_describe(names):
     stream, view = names
     shown = psql(f"\\d {stream}", flags=())

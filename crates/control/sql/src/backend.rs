@@ -191,6 +191,15 @@ pub struct Subscription {
     pub changes: Pin<Box<dyn Stream<Item = Result<ChangeSet>> + Send>>,
 }
 
+/// How a view is doing, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewState {
+    /// `running`, `building`, `failed`, `stopped`
+    pub state: String,
+    /// How far a build is, or why the view does not run.
+    pub detail: Option<String>,
+}
+
 /// The running platform, as SQL sees it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
@@ -208,6 +217,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A view's or stream's changes from now on.
     async fn subscribe(&self, object: ObjectId) -> Result<Subscription>;
+
+    /// How each view is doing; one that is missing has not been started yet.
+    fn view_states(&self) -> BTreeMap<ObjectId, ViewState>;
 
     /// The running circuit of a view as text lines (operators, row counts, state sizes), for `EXPLAIN` of a view's name.
     async fn explain_running(&self, view: ObjectId) -> Result<Vec<String>>;

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Backend, Change, ChangeSet, ObjectSet, Outcome, ProjectFile, Session, Snapshot, Spec, Subscription, ViewSpec,
+    ViewState,
 };
 
 #[derive(Default)]
@@ -219,6 +220,11 @@ impl Backend for Fake {
         let rows = self.rows.lock().get(&object).cloned().unwrap_or_default();
         let changes = rows.into_iter().map(|b| Ok(ChangeSet { epoch: 1, delta: Delta::insert(b) }));
         Ok(Subscription { schema, changes: Box::pin(futures::stream::iter(changes.collect::<Vec<_>>())) })
+    }
+
+    fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {
+        let running = ViewState { state: "running".into(), detail: None };
+        self.rows.lock().keys().map(|id| (*id, running.clone())).collect()
     }
 
     async fn explain_running(&self, _: ObjectId) -> Result<Vec<String>> {

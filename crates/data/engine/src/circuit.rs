@@ -1,11 +1,13 @@
 //! A circuit: operators in an order in which each comes after its inputs.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Error, Result};
 
 use crate::operators::{Operator, StepContext};
+use crate::profile::{Counters, OperatorStatus, Profile};
 use crate::state::{Section, read_run, write_run};
 
 /// What a circuit reads: a relation and which of its columns.
@@ -31,9 +33,6 @@ pub(crate) struct Node {
     pub(crate) append_only: bool,
     /// Columns that identify a row of this node's answer.
     pub(crate) key: Option<Vec<usize>>,
-    pub(crate) rows_in: u64,
-    pub(crate) rows_out: u64,
-    pub(crate) busy: Duration,
 }
 
 /// A running query: changes of its inputs in, change of its answer out.
@@ -42,9 +41,20 @@ pub struct Circuit {
     pub(crate) inputs: Vec<CircuitInput>,
     pub(crate) root: usize,
     pub(crate) fresh: bool,
+    profile: Arc<Profile>,
 }
 
 impl Circuit {
+    pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize) -> Self {
+        let counters = nodes.iter().map(|node| Counters {
+            description: node.describe(&inputs),
+            inputs: node.inputs.clone(),
+            ..Counters::default()
+        });
+        let profile = Arc::new(Profile(counters.collect()));
+        Self { nodes, inputs, root, fresh: true, profile }
+    }
+
     /// What it reads.
     pub fn inputs(&self) -> &[CircuitInput] {
         &self.inputs
@@ -84,7 +94,7 @@ impl Circuit {
             }
         }
         for n in 0..self.nodes.len() {
-            let node = &mut self.nodes[n];
+            let (node, counters) = (&mut self.nodes[n], &self.profile.0[n]);
             let out = match &mut node.kind {
                 NodeKind::Input(i) => inputs[*i].clone(),
                 NodeKind::Operator(operator) => {
@@ -92,15 +102,15 @@ impl Circuit {
                     if changes.iter().all(Delta::is_empty) && !operator.wants_step(context) {
                         Delta::empty(node.schema.clone())
                     } else {
-                        node.rows_in += changes.iter().map(|c| c.len() as u64).sum::<u64>();
+                        Counters::add(&counters.rows_in, changes.iter().map(Delta::len).sum());
                         let start = Instant::now();
                         let out = operator.step(&changes, context)?;
-                        node.busy += start.elapsed();
+                        counters.spent(start.elapsed());
                         out
                     }
                 }
             };
-            node.rows_out += out.len() as u64;
+            Counters::add(&counters.rows_out, out.len());
             for i in self.nodes[n].inputs.clone() {
                 if last_reader[i] == n && i != self.root {
                     outs[i] = Delta::empty(self.nodes[i].schema.clone());
@@ -114,6 +124,22 @@ impl Circuit {
     /// Memory held, in bytes.
     pub fn state_bytes(&self) -> usize {
         self.operators().map(|(_, o)| o.state_bytes()).sum()
+    }
+
+    /// Brings the profile's state figures up to date; gives the memory held, in bytes.
+    pub(crate) fn measure(&self) -> usize {
+        let mut all = 0;
+        for (n, operator) in self.operators() {
+            let bytes = operator.state_bytes();
+            self.profile.0[n].holds(operator.state_rows(), bytes);
+            all += bytes;
+        }
+        all
+    }
+
+    /// The figures of its operators, which go on changing.
+    pub fn profile(&self) -> Arc<Profile> {
+        self.profile.clone()
     }
 
     fn operators(&self) -> impl Iterator<Item = (usize, &dyn Operator)> {
@@ -201,33 +227,43 @@ impl Circuit {
     /// The circuit as a tree of text lines. With `numbers`, what each operator has done and holds.
     pub fn explain(&self, numbers: bool) -> Vec<String> {
         let mut out = Vec::new();
-        self.explain_node(self.root, 0, numbers, &mut out);
+        let figures = if numbers { self.profile.operators() } else { vec![] };
+        self.explain_node(self.root, 0, &figures, &mut out);
         out
     }
 
-    fn explain_node(&self, n: usize, depth: usize, numbers: bool, out: &mut Vec<String>) {
+    fn explain_node(&self, n: usize, depth: usize, figures: &[OperatorStatus], out: &mut Vec<String>) {
         let node = &self.nodes[n];
-        let mut line = match &node.kind {
-            NodeKind::Input(i) => {
-                let input = &self.inputs[*i];
-                let columns: Vec<&str> = node.schema.fields().iter().map(|f| f.name().as_str()).collect();
-                format!("Input: {}.{} [{}]", input.table.0, input.table.1, columns.join(", "))
-            }
-            NodeKind::Operator(o) => o.describe(),
-        };
+        let mut line = node.describe(&self.inputs);
         if node.append_only {
             line.push_str(" (append-only)");
         }
-        if numbers {
-            line.push_str(&format!(" | rows in {}, out {}", node.rows_in, node.rows_out));
+        if let Some(own) = figures.get(n) {
+            line.push_str(&format!(" | node {n}, rows in {}, out {}", own.rows_in, own.rows_out));
             if let NodeKind::Operator(o) = &node.kind {
-                let ms = node.busy.as_secs_f64() * 1e3;
-                line.push_str(&format!(", state {} rows, {} bytes, busy {ms:.1} ms", o.state_rows(), o.state_bytes()));
+                let all: f64 = figures.iter().map(|f| f.busy.as_secs_f64()).sum();
+                let (ms, share) = (own.busy.as_secs_f64() * 1e3, own.busy.as_secs_f64() / all.max(1e-9) * 100.0);
+                line.push_str(&format!(", busy {ms:.1} ms ({share:.0} %)"));
+                line.push_str(&format!(", state {} rows, {} bytes", o.state_rows(), o.state_bytes()));
             }
         }
         out.push(format!("{}{line}", "  ".repeat(depth)));
         for i in &node.inputs {
-            self.explain_node(*i, depth + 1, numbers, out);
+            self.explain_node(*i, depth + 1, figures, out);
+        }
+    }
+}
+
+impl Node {
+    /// One line for EXPLAIN.
+    fn describe(&self, inputs: &[CircuitInput]) -> String {
+        match &self.kind {
+            NodeKind::Input(i) => {
+                let table = &inputs[*i].table;
+                let columns: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+                format!("Input: {}.{} [{}]", table.0, table.1, columns.join(", "))
+            }
+            NodeKind::Operator(o) => o.describe(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Observe for MadeUp {
             }],
             views: vec![
                 view("hits_per_minute", "running"),
-                ViewReport { lag_records: 1312, ..view("scanners", "catching up") },
+                ViewReport { lag_records: 1312, ..view("scanners", "building") },
                 ViewReport {
                     error: Some(
                         "its state has grown over the memory budget; the view is stopped, all others go on".into(),

@@ -31,6 +31,9 @@ pub use api::{
 pub use door::{MAX_CONNECTIONS, serve};
 pub use error::status_of;
 pub use guard::Hosts;
-pub use observe::{ConnectorReport, DoorReport, Observe, ServerReport, StatusReport, StreamReport, ViewReport};
+pub use observe::{
+    BackfillReport, ConnectorReport, DoorReport, InputReport, Observe, ServerReport, StatusReport, StreamReport,
+    ViewReport,
+};
 pub use registry::registry_router;
 pub use sql::{Sessions, Sql};

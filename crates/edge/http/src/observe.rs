@@ -84,9 +84,9 @@ pub struct StreamReport {
 pub struct ViewReport {
     /// `namespace.name`, or only the name in `public`.
     pub name: String,
-    /// `running`, `catching up`, `stopped`, `failed`
+    /// `running`, `building`, `failed`, `stopped` (one that it reads is), `starting`
     pub state: String,
-    /// Why it failed.
+    /// Why it failed or stopped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
     /// Rows of the answer.
@@ -97,10 +97,47 @@ pub struct ViewReport {
     pub epoch: u64,
     /// Records of its inputs that are not in it yet.
     pub lag_records: u64,
-    /// Input rows per second, lately.
+    /// The same for each input.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub inputs: Vec<InputReport>,
+    /// While it is built: how much of what was there before it is taken in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backfill: Option<BackfillReport>,
+    /// Changed rows per second, lately.
     pub rows_per_s: f64,
     /// Its statement.
     pub sql: String,
+}
+
+/// What a view reads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InputReport {
+    /// The stream or view.
+    pub name: String,
+    /// Its records that are not in the answer yet. A view has none: its changes come in the same epoch.
+    pub lag_records: u64,
+}
+
+/// How far a view under construction is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BackfillReport {
+    /// Records and rows taken in.
+    pub done: u64,
+    /// All that there were.
+    pub total: u64,
+    /// `done` of `total`, 0 to 100.
+    pub percent: f64,
+    /// Seconds until it is done, if it goes on as it did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eta_s: Option<f64>,
+}
+
+impl BackfillReport {
+    /// `42 % of 1000000, 12 s left`
+    pub fn text(&self) -> String {
+        let left = self.eta_s.map_or_else(String::new, |s| format!(", {s:.0} s left"));
+        format!("{:.0} % of {}{left}", self.percent, self.total)
+    }
 }
 
 /// One source or sink.

@@ -26,7 +26,7 @@ pub async fn run(args: StatusArgs) -> Result<ExitCode> {
 }
 
 /// Long and for programs; `--json` has them.
-const LEFT_OUT: [&str; 2] = ["id", "sql"];
+const LEFT_OUT: [&str; 3] = ["id", "inputs", "sql"];
 
 fn print(server: &Server, status: &Value, out: &mut Out) -> Result<()> {
     let paint = Paint::stdout();

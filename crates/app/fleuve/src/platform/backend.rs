@@ -1,5 +1,6 @@
 //! The platform as SQL sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use fleuve_engine::{Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
-use fleuve_sql::{Backend, Change, ChangeSet, ObjectSet, Snapshot, Spec, Subscription, ViewSpec};
+use fleuve_sql::{Backend, Change, ChangeSet, ObjectSet, Snapshot, Spec, Subscription, ViewSpec, ViewState};
 use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 use futures::StreamExt;
 use tokio::sync::broadcast::error::RecvError;
@@ -96,6 +97,18 @@ impl Backend for Shared {
             Some(Spec::Stream(_)) => self.0.subscribe_stream(object),
             _ => Err(Error::input("only a view or a stream can be subscribed to")),
         }
+    }
+
+    fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {
+        let report = self.0.report();
+        let objects = self.0.object_set();
+        let by_name: BTreeMap<String, ObjectId> =
+            objects.by_name.values().map(|b| (super::observe::shown(b), b.object.id)).collect();
+        let state = |v: fleuve_http::ViewReport| {
+            let detail = v.error.or_else(|| v.backfill.map(|b| b.text()));
+            Some((*by_name.get(&v.name)?, ViewState { state: v.state, detail }))
+        };
+        report.views.into_iter().filter_map(state).collect()
     }
 
     async fn explain_running(&self, view: ObjectId) -> Result<Vec<String>> {

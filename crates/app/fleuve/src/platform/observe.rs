@@ -5,10 +5,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fleuve_engine::{Published, ViewState};
-use fleuve_http::{ConnectorReport, DoorReport, Observe, ServerReport, StatusReport, StreamReport, ViewReport};
-use fleuve_sql::{BoundObject, Spec};
-use fleuve_types::ObjectId;
+use fleuve_engine::{BuildProgress, OperatorStatus, Published, ViewState};
+use fleuve_http::{
+    BackfillReport, ConnectorReport, DoorReport, InputReport, Observe, ServerReport, StatusReport, StreamReport,
+    ViewReport,
+};
+use fleuve_sql::{BoundObject, ObjectSet, Spec, ViewSpec};
+use fleuve_types::{Frontier, ObjectId};
 use parking_lot::Mutex;
 
 use super::Platform;
@@ -46,10 +49,19 @@ impl Rates {
 }
 
 /// A name as users write it.
-fn shown(bound: &BoundObject) -> String {
+pub(super) fn shown(bound: &BoundObject) -> String {
     match bound.object.namespace.as_str() {
         "public" => bound.object.name.clone(),
         namespace => format!("{namespace}.{}", bound.object.name),
+    }
+}
+
+fn backfill_report(progress: &BuildProgress) -> BackfillReport {
+    BackfillReport {
+        done: progress.done,
+        total: progress.total,
+        percent: progress.share() * 100.0,
+        eta_s: progress.remaining().map(|d| d.as_secs_f64()),
     }
 }
 
@@ -64,15 +76,63 @@ impl Platform {
         (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(s, e)| (e - s).max(0) as u64).sum()
     }
 
-    /// Records of a stream that readers do not see yet.
-    fn behind(&self, stream: ObjectId, published: &Published) -> u64 {
+    /// Records of a stream that are not in `frontier`.
+    fn behind(&self, stream: ObjectId, frontier: &Frontier) -> u64 {
         let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
         (0..partitions)
             .filter_map(|p| {
                 let (start, end) = self.log.offsets(stream, p)?;
-                Some((end - published.frontier.get(stream, p).unwrap_or(start)).max(0) as u64)
+                Some((end - frontier.get(stream, p).unwrap_or(start)).max(0) as u64)
             })
             .sum()
+    }
+
+    fn view_report(
+        &self,
+        bound: &BoundObject,
+        view: &ViewSpec,
+        objects: &ObjectSet,
+        published: &Published,
+    ) -> ViewReport {
+        let status = published.status.get(&bound.object.id);
+        let (state, error, backfill) = match status.map(|s| &s.state) {
+            Some(ViewState::Running) => ("running", None, None),
+            Some(ViewState::Building(progress)) => ("building", None, Some(backfill_report(progress))),
+            Some(ViewState::Failed(reason)) => ("failed", Some(reason.clone()), None),
+            Some(ViewState::Stopped(reason)) => ("stopped", Some(reason.clone()), None),
+            None => ("starting", None, None),
+        };
+        let frontier = status.and_then(|s| s.frontier.as_ref()).unwrap_or(&published.frontier);
+        let input = |id: &ObjectId| InputReport {
+            name: objects.by_id(*id).map(|b| shown(b)).unwrap_or_default(),
+            lag_records: self.behind(*id, frontier),
+        };
+        let inputs: Vec<InputReport> = view.inputs.values().map(input).collect();
+        let missing = backfill.as_ref().map_or(0, |b| b.total.saturating_sub(b.done));
+        ViewReport {
+            name: shown(bound),
+            state: state.into(),
+            error,
+            rows: status.map_or(0, |s| s.rows as u64),
+            state_bytes: status.map_or(0, |s| s.state_bytes as u64),
+            epoch: status.map_or(0, |s| s.epoch),
+            lag_records: missing + inputs.iter().map(|i| i.lag_records).sum::<u64>(),
+            inputs,
+            backfill,
+            rows_per_s: 0.0,
+            sql: bound.object.sql.clone(),
+        }
+    }
+
+    /// The figures of every view's operators, by the view's name.
+    pub(super) fn operators(&self) -> Vec<(String, OperatorStatus)> {
+        let published = self.engine.published();
+        let objects = self.object_set();
+        let views = objects.by_name.values().filter(|b| matches!(b.spec, Spec::View(_)));
+        views
+            .filter_map(|b| Some((shown(b), published.status.get(&b.object.id)?.profile.operators())))
+            .flat_map(|(name, all)| all.into_iter().map(move |o| (name.clone(), o)))
+            .collect()
     }
 
     /// Everything there is to see.
@@ -121,24 +181,8 @@ impl Platform {
                     });
                 }
                 Spec::View(view) => {
-                    let status = published.status.get(&id);
-                    let (state, error) = match status.map(|s| &s.state) {
-                        Some(ViewState::Running) => ("running".to_string(), None),
-                        Some(ViewState::Building(done)) => (format!("building {:.0} %", done * 100.0), None),
-                        Some(ViewState::Failed(reason)) => ("failed".to_string(), Some(reason.clone())),
-                        None => ("starting".to_string(), None),
-                    };
-                    report.views.push(ViewReport {
-                        name: shown(bound),
-                        state,
-                        error,
-                        rows: status.map_or(0, |s| s.rows as u64),
-                        state_bytes: status.map_or(0, |s| s.state_bytes as u64),
-                        epoch: status.map_or(0, |s| s.epoch),
-                        lag_records: view.inputs.values().map(|i| self.behind(*i, &published)).sum(),
-                        rows_per_s: rate(id),
-                        sql: bound.object.sql.clone(),
-                    });
+                    let rows_per_s = rate(id);
+                    report.views.push(ViewReport { rows_per_s, ..self.view_report(bound, view, &objects, &published) });
                 }
                 Spec::Source(source) => {
                     let sources = self.sources.read();
@@ -243,6 +287,31 @@ impl Observe for Watcher {
         family("view_lag_records", "gauge", "Input records not yet in the answer.", views(&|v| v.lag_records as f64));
         let up = |v: &ViewReport| f64::from(u8::from(v.state == "running"));
         family("view_running", "gauge", "1 when the view is kept up to date.", views(&up));
+        let two = |key: &str, name: &str, value: String| {
+            format!("{},{key}=\"{}\"}}", label("view", name).trim_end_matches('}'), value.replace('"', "\\\""))
+        };
+        let states = report.views.iter().map(|v| (two("state", &v.name, v.state.clone()), 1.0)).collect();
+        family("view_state", "gauge", "1 for the state that the view is in.", states);
+        let backfill = |f: &dyn Fn(&BackfillReport) -> Option<f64>| {
+            let each = |v: &ViewReport| Some((label("view", &v.name), f(v.backfill.as_ref()?)?));
+            report.views.iter().filter_map(each).collect::<Vec<_>>()
+        };
+        family("view_backfill_ratio", "gauge", "How much of a build is done.", backfill(&|b| Some(b.percent / 100.0)));
+        family("view_backfill_eta_seconds", "gauge", "Seconds until a build is done.", backfill(&|b| b.eta_s));
+        let operators = self.platform.operators();
+        let each = |f: &dyn Fn(&OperatorStatus) -> f64| {
+            let name = |(view, o): &(String, OperatorStatus)| {
+                let node = two("node", view, o.node.to_string());
+                (format!("{},operator=\"{}\"}}", node.trim_end_matches('}'), o.operator()), f(o))
+            };
+            operators.iter().map(name).collect::<Vec<_>>()
+        };
+        let busy = each(&|o| o.busy.as_secs_f64());
+        family("operator_busy_seconds_total", "counter", "Time spent in an operator of a view.", busy);
+        let rows = each(&|o| o.rows_out as f64);
+        family("operator_rows_total", "counter", "Changed rows that an operator of a view put out.", rows);
+        let state = each(&|o| o.state_bytes as f64);
+        family("operator_state_bytes", "gauge", "Memory that an operator of a view holds.", state);
         let log = self.platform.log.stats();
         let one = |value: u64| vec![(String::new(), value as f64)];
         family("log_group_commits_total", "counter", "Groups of appends made durable.", one(log.group_commits));

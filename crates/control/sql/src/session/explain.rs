@@ -79,7 +79,8 @@ impl Session {
         }
     }
 
-    pub(super) async fn explain_view(&self, name: &Name, place: Where<'_>) -> Result<Outcome> {
+    /// With `ANALYZE` what the running operators have done and hold, else also how the view came to have them.
+    pub(super) async fn explain_view(&self, mode: ExplainMode, name: &Name, place: Where<'_>) -> Result<Outcome> {
         let objects = self.backend.objects();
         let Some(object) = objects.get(name.namespace(), &name.name) else {
             return Err(missing(&objects, name, "view", |s| matches!(s, Spec::View(_))));
@@ -92,6 +93,10 @@ impl Session {
             .at(name.at.clone()));
         };
         let mut lines = Vec::new();
+        if mode.analyze {
+            section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
+            return answer(lines);
+        }
         section(&mut lines, "Logical plan", plan_lines(&view.plan));
         let optimised = self.base().optimize(&view.plan).map_err(|e| at_statement(&e, place))?;
         section(&mut lines, "Optimised plan", plan_lines(&optimised));

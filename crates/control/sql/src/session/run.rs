@@ -95,7 +95,7 @@ impl Session {
             Statement::Explain(mode, ExplainTarget::Query(query)) => {
                 self.explain_query(*mode, query, parameters, place).await
             }
-            Statement::Explain(_, ExplainTarget::View(name)) => self.explain_view(name, place).await,
+            Statement::Explain(mode, ExplainTarget::View(name)) => self.explain_view(*mode, name, place).await,
             Statement::Subscribe(name) => {
                 let objects = self.backend.objects();
                 let (id, _) = readable(&objects, name)?;

@@ -1,5 +1,6 @@
 //! `SHOW` and `DESCRIBE`: small tables of text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -11,7 +12,7 @@ use super::{Outcome, Session};
 use crate::bind::{columns, is_dead_letters, missing, view_key};
 use crate::parse::{Name, Show};
 use crate::suggest::nearest;
-use crate::{BoundObject, DEFAULT_NAMESPACE, ObjectSet, SinkMode, Spec};
+use crate::{BoundObject, DEFAULT_NAMESPACE, ObjectSet, SinkMode, Spec, ViewState};
 
 /// The names of a small table's columns.
 pub(super) fn text_schema(names: &[&str]) -> SchemaRef {
@@ -36,7 +37,7 @@ pub(super) fn show_columns(show: &Show) -> Vec<&str> {
     match show {
         Show::Streams => vec!["name", "format", "partitions", "retention", "watermark", "columns", "comment"],
         Show::Sources => vec!["name", "connector", "into", "options", "comment"],
-        Show::Views => vec!["name", "reads", "key", "columns", "comment"],
+        Show::Views => vec!["name", "state", "detail", "reads", "key", "columns", "comment"],
         Show::Sinks => vec!["name", "from", "into", "format", "mode", "key", "comment"],
         Show::Tables => vec!["name", "kind", "comment"],
         Show::Create(_) => vec!["name", "statement"],
@@ -77,7 +78,10 @@ impl Session {
                 vec![vec![Some(shown(&object.object.namespace, &object.object.name)), Some(object.object.sql.clone())]]
             }
             Show::Tables => self.tables(&objects),
-            _ => objects.by_name.values().filter_map(|o| object_row(&objects, o, show)).collect(),
+            _ => {
+                let states = self.backend.view_states();
+                objects.by_name.values().filter_map(|o| object_row(&objects, o, show, &states)).collect()
+            }
         };
         text_rows(&names, rows)
     }
@@ -172,7 +176,12 @@ fn mode_name(mode: SinkMode) -> &'static str {
     }
 }
 
-fn object_row(objects: &ObjectSet, object: &BoundObject, show: &Show) -> Option<Vec<Option<String>>> {
+fn object_row(
+    objects: &ObjectSet,
+    object: &BoundObject,
+    show: &Show,
+    states: &BTreeMap<ObjectId, ViewState>,
+) -> Option<Vec<Option<String>>> {
     let name = shown(&object.object.namespace, &object.object.name);
     let comment = object.object.comment.clone();
     let names = |schema: &SchemaRef| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
@@ -209,7 +218,10 @@ fn object_row(objects: &ObjectSet, object: &BoundObject, show: &Show) -> Option<
         (Spec::View(v), Show::Views) => {
             let reads: Vec<String> = v.inputs.keys().map(|(n, name)| shown(n, name)).collect();
             let key = view_key(&v.plan).map(|k| k.join(", "));
-            vec![Some(name), Some(reads.join(", ")), key, Some(names(&v.schema)), comment]
+            let state = states.get(&object.object.id);
+            let word = state.map_or("starting", |s| &s.state);
+            let detail = state.and_then(|s| s.detail.clone());
+            vec![Some(name), Some(word.into()), detail, Some(reads.join(", ")), key, Some(names(&v.schema)), comment]
         }
         (Spec::Sink(s), Show::Sinks) => vec![
             Some(name),

@@ -185,7 +185,7 @@ async fn show_and_describe() {
                 "out__dead|json|1|for ever|NULL|reason, partition, offset, timestamp, key, value|NULL",
             ],
         ),
-        ("SHOW VIEWS", &["totals|orders|who|who, total|NULL"]),
+        ("SHOW VIEWS", &["totals|running|NULL|orders|who|who, total|NULL"]),
         ("SHOW SINKS", &["k|totals|out|json|upsert|who|NULL"]),
         ("SHOW SOURCES", &["src|file|orders|path = a.json|NULL"]),
         ("SHOW server_encoding", &["UTF8"]),
@@ -235,6 +235,8 @@ async fn explain_shows_plans_and_circuits() {
     assert!(lines.contains("none, as it cannot be a view: now() gives another value"), "{lines}");
     let lines = run(&session, "EXPLAIN totals").await.unwrap().join("\n");
     assert!(lines.contains("Running\n  running circuit") && lines.contains("Aggregate"), "{lines}");
+    let lines = run(&session, "EXPLAIN ANALYZE VIEW totals").await.unwrap().join("\n");
+    assert_eq!(lines, "Running\n  running circuit");
     let lines = run(&session, "EXPLAIN ANALYZE SELECT count(*) FROM orders").await.unwrap().join("\n");
     assert!(lines.contains("output_rows"), "{lines}");
 }
@@ -286,7 +288,7 @@ async fn statements_are_prepared_with_parameters() {
     assert_eq!(run(&session, "SELECT who, ts FROM orders WHERE id = 77").await.unwrap(), ["X|1970-01-01T00:00:00"]);
 
     let p = prepare("SHOW VIEWS").await;
-    assert_eq!(p.schema().unwrap().fields().len(), 5);
+    assert_eq!(p.schema().unwrap().fields().len(), 7);
     let p = prepare("SUBSCRIBE TO orders").await;
     assert_eq!(names(&p.schema().unwrap())[..3], ["_epoch:Int64", "_weight:Int64", "id:Int64"]);
     assert!(prepare("BEGIN").await.schema().is_none());

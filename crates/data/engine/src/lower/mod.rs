@@ -38,7 +38,7 @@ pub fn lower(plan: &LogicalPlan, state: &SessionState, relations: &dyn Relations
     let mut lowering =
         Lowering { state, relations, shards, nodes: vec![], inputs: vec![], memo: HashMap::new(), cells: 0 };
     let root = lowering.plan(&scalar::join_scalars(plan)?)?;
-    Ok(Circuit { nodes: lowering.nodes, inputs: lowering.inputs, root, fresh: true })
+    Ok(Circuit::new(lowering.nodes, lowering.inputs, root))
 }
 
 pub(crate) struct Lowering<'a> {
@@ -129,16 +129,7 @@ impl Lowering<'_> {
         append_only: bool,
         key: Option<Vec<usize>>,
     ) -> usize {
-        self.nodes.push(Node {
-            kind,
-            inputs,
-            schema,
-            append_only,
-            key,
-            rows_in: 0,
-            rows_out: 0,
-            busy: std::time::Duration::ZERO,
-        });
+        self.nodes.push(Node { kind, inputs, schema, append_only, key });
         self.nodes.len() - 1
     }
 

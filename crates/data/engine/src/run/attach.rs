@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use fleuve_types::{Delta, Frontier, ObjectId, Result};
 
-use super::build::{Building, Built, Round, needed, positions, spawn};
+use super::build::{Building, Built, Progress, Round, needed, positions, spawn};
 use super::core::Core;
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
@@ -27,13 +26,13 @@ impl Core {
         }
         let (id, version) = (definition.id, definition.version);
         let started = self.plan(definition).and_then(|view| {
-            let progress = Arc::new(AtomicU64::new(0));
+            let (progress, profile) = (Progress::begin(), view.circuit.profile());
             self.begin_round(view, Frontier::default(), None, &progress)?;
-            Ok(progress)
+            Ok((progress, profile))
         });
         match started {
-            Ok(progress) => {
-                self.building.insert(id, Building { retained: HashMap::new(), progress, replies, version });
+            Ok((progress, profile)) => {
+                self.building.insert(id, Building { retained: HashMap::new(), progress, profile, replies, version });
                 self.publish_now();
             }
             Err(e) => {
@@ -50,7 +49,7 @@ impl Core {
         view: View,
         from: Frontier,
         views: Option<HashMap<ObjectId, Delta>>,
-        progress: &Arc<AtomicU64>,
+        progress: &Arc<Progress>,
     ) -> Result<()> {
         let mut inputs = BTreeSet::new();
         inputs.extend(view.inputs.iter().map(|i| i.object));

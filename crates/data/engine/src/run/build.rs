@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
 use fleuve_types::{Delta, Epoch, Frontier, ObjectId, Result};
 
+use super::core::MEASURE;
 use super::view::{View, input_schema, project};
-use super::{Command, Reply, StreamReader};
+use super::{BuildProgress, Command, Reply, StreamReader};
 use crate::operators::concat_deltas;
+use crate::profile::Profile;
 
 /// A build under way, as the engine keeps it.
 pub(super) struct Building {
     /// Changes of the views that it reads, since the round began.
     pub(super) retained: HashMap<ObjectId, Vec<Delta>>,
-    /// Thousandths done.
-    pub(super) progress: Arc<AtomicU64>,
+    pub(super) progress: Arc<Progress>,
+    /// The figures of the view's operators.
+    pub(super) profile: Arc<Profile>,
     pub(super) replies: Vec<Reply<()>>,
     /// The definition's version, so that a later replacement wins.
     pub(super) version: u32,
@@ -33,7 +37,28 @@ pub(super) struct Round {
     pub(super) views: HashMap<ObjectId, Delta>,
     pub(super) epoch: Epoch,
     pub(super) batch_bytes: usize,
-    pub(super) progress: Arc<AtomicU64>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// How far a build is; it tells, anyone reads.
+pub(super) struct Progress {
+    since: Instant,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn begin() -> Arc<Self> {
+        Arc::new(Self { since: Instant::now(), done: AtomicU64::new(0), total: AtomicU64::new(0) })
+    }
+
+    pub(super) fn now(&self) -> BuildProgress {
+        BuildProgress {
+            done: self.done.load(Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
+            elapsed: self.since.elapsed(),
+        }
+    }
 }
 
 /// What a round gives back.
@@ -73,8 +98,11 @@ impl Round {
                 }
             }
         }
-        let all: i64 = ranges.iter().map(|r| r.3 - r.2).sum();
+        let records: i64 = ranges.iter().map(|r| r.3 - r.2).sum();
+        let rows: usize = self.views.values().map(Delta::len).sum();
+        self.progress.total.fetch_add(records.max(0) as u64 + rows as u64, Ordering::Relaxed);
         let mut first = self.view.circuit.fresh;
+        let mut measured = Instant::now();
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
         let mut pending = empty.clone();
         for (n, input) in inputs.iter().enumerate() {
@@ -83,7 +111,7 @@ impl Round {
                 first = true;
             }
         }
-        let mut done = 0;
+        let mut done = rows as u64;
         while first || !ranges.is_empty() {
             first = false;
             let streams: std::collections::BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
@@ -93,7 +121,7 @@ impl Round {
             for (stream, partition, from, to) in &mut ranges {
                 let (batches, next) =
                     self.streams[stream].read(*partition, *from, *to, share.max(1 << 20), &columns[stream])?;
-                done += next - *from;
+                done += (next - *from).max(0) as u64;
                 *from = next;
                 rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
             }
@@ -107,7 +135,11 @@ impl Round {
             }
             self.view.step(self.epoch, &pending)?;
             pending.clone_from(&empty);
-            self.progress.store((done * 1000 / all.max(1)) as u64, Ordering::Relaxed);
+            self.progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
+            if measured.elapsed() > MEASURE {
+                self.view.measure();
+                measured = Instant::now();
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The epoch loop.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,17 @@ use tokio::sync::watch;
 
 use super::build::{Building, needed, positions};
 use super::checkpoint::Writing;
+use super::epochs::Epochs;
 use super::sinks::Sink;
-use super::view::{Known, Manifest, View, input_schema, project};
+use super::view::{Failure, Known, Manifest, View, input_schema, project};
 use super::{
-    CheckpointStore, Command, EngineOptions, EngineParts, Journal, Published, Reply, StreamReader, ViewDefinition,
-    ViewState, ViewStatus, ViewSubscription,
+    BuildProgress, CheckpointStore, Command, EngineOptions, EngineParts, EpochStatus, Journal, Published, Reply,
+    StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
 };
 use crate::operators::concat_deltas;
 
 /// How often memory is measured.
-const MEASURE: Duration = Duration::from_millis(200);
+pub(super) const MEASURE: Duration = Duration::from_millis(200);
 /// How long to wait after a stream could not be read.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -49,6 +50,9 @@ pub(super) struct Core {
     pub(super) commands: SyncSender<Command>,
     publish: watch::Sender<Arc<Published>>,
     measured: Instant,
+    /// Views stepped since.
+    unmeasured: bool,
+    epochs: Epochs,
     retry_at: Option<Instant>,
     replaying: bool,
 }
@@ -66,6 +70,7 @@ impl Core {
         parts: EngineParts,
         commands: SyncSender<Command>,
         publish: watch::Sender<Arc<Published>>,
+        epochs: Epochs,
     ) -> Result<Core> {
         let mut core = Core {
             options: parts.options,
@@ -87,6 +92,8 @@ impl Core {
             commands,
             publish,
             measured: Instant::now(),
+            unmeasured: true,
+            epochs,
             retry_at: None,
             replaying: true,
         };
@@ -169,8 +176,15 @@ impl Core {
                 self.begin_checkpoint(vec![]);
             }
             if !progressed {
+                // What is looked at goes on between epochs, too: state that was not measured, builds that move on.
+                if (self.unmeasured || !self.building.is_empty()) && self.measured.elapsed() > MEASURE {
+                    self.measure();
+                    self.publish_now();
+                }
                 let wait = if self.writing.is_some() || self.retry_at.is_some() {
                     Duration::from_millis(20)
+                } else if self.unmeasured || !self.building.is_empty() {
+                    MEASURE
                 } else if dirty {
                     interval.saturating_sub(self.last_checkpoint.elapsed()).max(Duration::from_millis(1))
                 } else {
@@ -308,6 +322,7 @@ impl Core {
 
     /// Takes one epoch; false if there was nothing to take in. `to` repeats an epoch of the journal.
     fn take_epoch(&mut self, epoch: Epoch, to: Option<&Frontier>) -> Result<bool> {
+        let (began, time_us) = (Instant::now(), self.clock.now_us());
         let ranges = self.ranges(to)?;
         if ranges.is_empty() && to.is_none() {
             return Ok(false);
@@ -343,8 +358,10 @@ impl Core {
             })
             .collect::<Result<_>>()?;
         let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        let mut count = 0;
         for (id, partition, _, next, deltas) in taken {
             self.frontier.advance(id, partition, next);
+            count += deltas.iter().map(|d| d.len() as u64).sum::<u64>();
             rows.entry(id).or_default().extend(deltas);
         }
         self.epoch = epoch;
@@ -354,6 +371,7 @@ impl Core {
         self.step_views(&rows, &columns, HashMap::new());
         if !self.replaying {
             self.publish_now();
+            self.epochs.note(EpochStatus { epoch, time_us, rows: count, duration: began.elapsed() });
         }
         Ok(true)
     }
@@ -395,6 +413,7 @@ impl Core {
                 building.retained.entry(*id).or_default().push(delta.clone());
             }
         }
+        self.unmeasured = true;
         if self.measured.elapsed() > MEASURE {
             self.measure();
         }
@@ -402,18 +421,18 @@ impl Core {
 
     /// A view stops, and with it those that read it.
     fn fail_view(&mut self, n: usize, reason: &str) {
-        let mut stopped = vec![(n, reason.to_string())];
-        while let Some((n, reason)) = stopped.pop() {
+        let mut stopped = vec![(n, reason.to_string(), false)];
+        while let Some((n, reason, by_input)) = stopped.pop() {
             let view = &mut self.views[n];
             if view.failed.is_some() {
                 continue;
             }
             let (id, name) = (view.id(), view.definition.name.clone());
             tracing::error!(view = %format!("{}.{}", name.0, name.1), reason, "a view stopped");
-            view.failed = Some(reason);
+            view.failed = Some(Failure { reason, by_input, frontier: self.frontier.clone() });
             for (m, other) in self.views.iter().enumerate() {
                 if other.inputs.iter().any(|i| i.object == id) {
-                    stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1)));
+                    stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1), true));
                 }
             }
         }
@@ -422,6 +441,7 @@ impl Core {
     /// Holds the views to their limits.
     fn measure(&mut self) {
         self.measured = Instant::now();
+        self.unmeasured = false;
         let mut all = 0;
         let mut over = vec![];
         for (n, view) in self.views.iter_mut().enumerate() {
@@ -446,16 +466,26 @@ impl Core {
 
     pub(super) fn publish_now(&mut self) {
         let mut status: HashMap<ObjectId, ViewStatus> = self.views.iter().map(|v| (v.id(), v.status())).collect();
-        for (id, building) in &self.building {
-            let done = building.progress.load(Ordering::Relaxed) as f64 / 1000.0;
-            let entry = status.entry(*id).or_insert(ViewStatus {
-                state: ViewState::Building(done),
-                rows: 0,
-                state_bytes: 0,
-                rows_out: 0,
-                epoch: self.epoch,
-            });
-            entry.state = ViewState::Building(done);
+        let waiting = self.waiting.iter().map(|(d, _)| (d.id, BuildProgress::default(), Arc::default()));
+        let building = self.building.iter().map(|(id, b)| (*id, b.progress.now(), b.profile.clone()));
+        for (id, progress, profile) in waiting.chain(building) {
+            let state = ViewState::Building(progress);
+            match status.entry(id) {
+                // The old answer is shown until the new one is there.
+                Entry::Occupied(mut old) => old.get_mut().state = state,
+                Entry::Vacant(none) => {
+                    let epoch = self.epoch;
+                    none.insert(ViewStatus {
+                        state,
+                        rows: 0,
+                        state_bytes: 0,
+                        rows_out: 0,
+                        epoch,
+                        frontier: None,
+                        profile,
+                    });
+                }
+            }
         }
         let views = self.views.iter().map(|v| (v.id(), v.output.snapshot(self.epoch))).collect();
         for view in &mut self.views {

@@ -4,12 +4,14 @@ mod attach;
 mod build;
 mod checkpoint;
 mod core;
+mod epochs;
 mod sinks;
 mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -21,7 +23,9 @@ use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Re
 use tokio::sync::{broadcast, oneshot, watch};
 
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
+use self::epochs::Epochs;
 use crate::output::ViewSnapshot;
+use crate::profile::Profile;
 
 /// Reads one stream as rows. The same range always gives the same rows.
 pub trait StreamReader: Send + Sync {
@@ -115,10 +119,49 @@ impl Default for EngineOptions {
 pub enum ViewState {
     /// Takes part in epochs.
     Running,
-    /// Reads what was there before it; `0.0..=1.0` done.
-    Building(f64),
+    /// Reads what was there before it.
+    Building(BuildProgress),
     /// Stopped alone, with the reason; shows its last answer.
     Failed(String),
+    /// Stopped because one that it reads did; shows its last answer.
+    Stopped(String),
+}
+
+/// How far a view under construction is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BuildProgress {
+    /// Input records and rows that were there when it began (or began its last round), and were taken in.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+    /// Since it began.
+    pub elapsed: Duration,
+}
+
+impl BuildProgress {
+    /// `0.0..=1.0`
+    pub fn share(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { self.done as f64 / self.total as f64 }
+    }
+
+    /// How long it will take if it goes on as it did. `None` before anything was done.
+    pub fn remaining(&self) -> Option<Duration> {
+        let share = self.share();
+        (share > 0.0).then(|| self.elapsed.mul_f64((1.0 - share) / share))
+    }
+}
+
+/// An epoch that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochStatus {
+    /// Its number.
+    pub epoch: Epoch,
+    /// When it began.
+    pub time_us: i64,
+    /// Rows that it took in.
+    pub rows: u64,
+    /// How long it took until its answers were seen.
+    pub duration: Duration,
 }
 
 /// A view's figures.
@@ -134,6 +177,10 @@ pub struct ViewStatus {
     pub rows_out: u64,
     /// Its last epoch.
     pub epoch: Epoch,
+    /// What its answer includes, if that is not what the engine has reached.
+    pub frontier: Option<Frontier>,
+    /// What its operators have done and hold.
+    pub profile: Arc<Profile>,
 }
 
 /// What readers see: all views at one epoch, with the inputs that it includes.
@@ -191,6 +238,7 @@ pub(crate) enum Command {
 pub struct Engine {
     commands: SyncSender<Command>,
     published: watch::Receiver<Arc<Published>>,
+    epochs: Epochs,
     state: Arc<SessionState>,
     shards: usize,
 }
@@ -230,10 +278,12 @@ impl Engine {
         let state = Arc::new(parts.state.clone());
         let shards = parts.options.shards.max(1);
         let sender = commands.clone();
+        let epochs = Epochs::default();
+        let taken = epochs.clone();
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || match core::Core::start(parts, sender, publish) {
+            .spawn(move || match core::Core::start(parts, sender, publish, taken) {
                 Ok(mut core) => {
                     let _ = ready.send(Ok(()));
                     core.run(&queue);
@@ -244,7 +294,7 @@ impl Engine {
             })
             .map_err(|e| Error::io("start the engine's thread", e))?;
         started.recv().map_err(|_| Error::bug("the engine's thread ended at once"))??;
-        Ok(Engine { commands, published, state, shards })
+        Ok(Engine { commands, published, epochs, state, shards })
     }
 
     /// Tells the engine that there may be something to read. Never waits.
@@ -335,6 +385,11 @@ impl Engine {
     /// The newest epoch that readers may see.
     pub fn published(&self) -> Arc<Published> {
         self.published.borrow().clone()
+    }
+
+    /// The last epochs that were taken, oldest first; at most some hundred.
+    pub fn epochs(&self) -> Vec<EpochStatus> {
+        self.epochs.all()
     }
 
     /// Tells when [`Engine::published`] changes.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use fleuve_types::{Delta, Epoch, Error, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -39,12 +39,22 @@ pub(super) struct ViewInput {
     pub(super) columns: Vec<usize>,
 }
 
+/// Why a view takes no part in epochs.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) reason: String,
+    /// It stopped because one that it reads did.
+    pub(super) by_input: bool,
+    /// The input that its answer includes.
+    pub(super) frontier: Frontier,
+}
+
 pub(super) struct View {
     pub(super) definition: ViewDefinition,
     pub(super) circuit: Circuit,
     pub(super) output: Output,
     pub(super) inputs: Vec<ViewInput>,
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<Failure>,
     pub(super) changes: broadcast::Sender<ViewChange>,
     pub(super) manifest: Manifest,
     /// The next checkpoint has to write everything.
@@ -124,16 +134,19 @@ impl View {
     }
 
     pub(super) fn measure(&mut self) -> usize {
-        self.state_bytes = self.circuit.state_bytes() + self.output.bytes();
+        self.state_bytes = self.circuit.measure() + self.output.bytes();
         self.state_bytes
     }
 
     pub(super) fn status(&self) -> ViewStatus {
         ViewStatus {
             state: match &self.failed {
-                Some(reason) => ViewState::Failed(reason.clone()),
+                Some(failure) if failure.by_input => ViewState::Stopped(failure.reason.clone()),
+                Some(failure) => ViewState::Failed(failure.reason.clone()),
                 None => ViewState::Running,
             },
+            frontier: self.failed.as_ref().map(|f| f.frontier.clone()),
+            profile: self.circuit.profile(),
             rows: self.output.rows(),
             state_bytes: self.state_bytes,
             rows_out: self.rows_out,

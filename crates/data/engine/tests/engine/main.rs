@@ -56,6 +56,42 @@ async fn case(seed: u64) {
     world.stop().await;
 }
 
+/// What the engine says about itself adds up to what it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_add_up() {
+    let mut random = Random::new(7);
+    let mut world = World::new(&mut random);
+    world.start(2).await;
+    world.create("v0", "SELECT k, count(*) AS n FROM s0 GROUP BY k").await;
+    for _ in 0..5 {
+        world.append(&mut random);
+        world.wait().await;
+    }
+    let status = world.status("v0");
+    assert_eq!(status.state, fleuve_engine::ViewState::Running);
+    let operators = status.profile.operators();
+    let (rows, groups) = (world.rows("s0"), world.view("v0").len());
+    assert!(rows > 0 && groups > 0);
+    let input = operators.iter().find(|o| o.operator() == "Input").unwrap();
+    assert_eq!((input.rows_in, input.rows_out), (0, rows as u64));
+    let aggregate = operators.iter().find(|o| o.operator() == "Aggregate").unwrap();
+    assert_eq!((aggregate.rows_in, aggregate.inputs.as_slice()), (rows as u64, &[input.node][..]));
+    assert!(!aggregate.busy.is_zero());
+    let root = operators.last().unwrap();
+    assert_eq!(root.rows_out, status.rows_out);
+    // The state is measured a moment after the last epoch.
+    let measured = |p: &fleuve_engine::Published| {
+        let of = &p.status[&world::id("v0")];
+        let held = of.profile.operators().iter().find(|o| o.operator() == "Aggregate").map(|o| o.state_rows);
+        held == Some(groups as u64) && of.state_bytes > 0
+    };
+    drop(world.engine().watch().wait_for(|p| measured(p)).await.unwrap());
+    let epochs = world.engine().epochs();
+    assert!(epochs.windows(2).all(|two| two[0].epoch < two[1].epoch));
+    assert!(epochs.iter().map(|e| e.rows).sum::<u64>() > 0);
+    world.stop().await;
+}
+
 #[test]
 fn views_equal_the_batch_answer_through_crashes() {
     let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(100);

@@ -10,7 +10,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
     CheckpointStore, Engine, EngineOptions, EngineParts, Journal, SavedCheckpoint, SinkWriter, StreamReader,
-    ViewDefinition, session_state,
+    ViewDefinition, ViewStatus, session_state,
 };
 use fleuve_types::{Delta, Epoch, Error, Frontier, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
@@ -173,7 +173,7 @@ pub struct World {
     engine: Option<Engine>,
 }
 
-fn id(name: &str) -> ObjectId {
+pub fn id(name: &str) -> ObjectId {
     ObjectId(name.bytes().fold(7, |h, b| h * 256 + u128::from(b)))
 }
 
@@ -206,7 +206,7 @@ impl World {
         self.engine().wake();
     }
 
-    fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
     }
 
@@ -338,6 +338,16 @@ impl World {
             add(&mut rows, &Delta::insert(batch));
         }
         rows
+    }
+
+    pub fn status(&self, name: &str) -> ViewStatus {
+        self.engine().published().status[&id(name)].clone()
+    }
+
+    /// How many rows a stream holds.
+    pub fn rows(&self, stream: &str) -> usize {
+        let number: usize = stream[1..].parse().unwrap();
+        self.streams[number].0.lock().iter().map(Vec::len).sum()
     }
 
     pub async fn batch(&self, name: &str) -> BTreeMap<String, i64> {

@@ -185,6 +185,10 @@ impl Backend for Memory {
         Ok(Subscription { schema, changes: changes.boxed() })
     }
 
+    fn view_states(&self) -> std::collections::BTreeMap<ObjectId, fleuve_sql::ViewState> {
+        std::collections::BTreeMap::new()
+    }
+
     async fn explain_running(&self, _: ObjectId) -> Result<Vec<String>> {
         Ok(vec!["recomputed in memory".to_string()])
     }

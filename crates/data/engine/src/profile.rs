@@ -1,0 +1,81 @@
+//! What each operator of a circuit has done and holds. Written by the thread that steps the circuit, read by anyone at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The figures of a circuit's operators, in the order of the circuit.
+#[derive(Debug, Default)]
+pub struct Profile(pub(crate) Vec<Counters>);
+
+/// One operator's figures, as they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) description: String,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) rows_in: AtomicU64,
+    pub(crate) rows_out: AtomicU64,
+    pub(crate) busy_ns: AtomicU64,
+    pub(crate) state_rows: AtomicU64,
+    pub(crate) state_bytes: AtomicU64,
+}
+
+/// One operator's figures at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperatorStatus {
+    /// Its place in the circuit.
+    pub node: usize,
+    /// The places of the operators that it reads.
+    pub inputs: Vec<usize>,
+    /// What it does, as EXPLAIN says it: `Aggregate: by [k], [count(*)]`.
+    pub description: String,
+    /// Changed rows that it took in since the start.
+    pub rows_in: u64,
+    /// Changed rows that it put out since the start.
+    pub rows_out: u64,
+    /// Time spent in it since the start.
+    pub busy: Duration,
+    /// Rows or groups that it holds.
+    pub state_rows: u64,
+    /// Memory that it holds, in bytes.
+    pub state_bytes: u64,
+}
+
+impl OperatorStatus {
+    /// The kind of operator: what stands before the colon of its description.
+    pub fn operator(&self) -> &str {
+        self.description.split(':').next().unwrap_or_default()
+    }
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spent(&self, time: Duration) {
+        self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn holds(&self, rows: usize, bytes: usize) {
+        self.state_rows.store(rows as u64, Ordering::Relaxed);
+        self.state_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Profile {
+    /// The figures now. Rows and time are exact; state is as it was last measured.
+    pub fn operators(&self) -> Vec<OperatorStatus> {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let status = |(node, c): (usize, &Counters)| OperatorStatus {
+            node,
+            inputs: c.inputs.clone(),
+            description: c.description.clone(),
+            rows_in: get(&c.rows_in),
+            rows_out: get(&c.rows_out),
+            busy: Duration::from_nanos(get(&c.busy_ns)),
+            state_rows: get(&c.state_rows),
+            state_bytes: get(&c.state_bytes),
+        };
+        self.0.iter().enumerate().map(status).collect()
+    }
+}
