@@ -2,11 +2,13 @@
 //!
 //! - every table that is not a CTE gets its full name, `main.namespace.name`; one that does not exist is an error with its place;
 //! - a stream's pseudo-columns are hidden where nothing names them, and `*` leaves them out where something does;
+//! - fields of structs are named as PostgreSQL names them;
 //! - window table functions get one shape: `tumble((subquery), time, size)`.
 //!
 //! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
 //! dialect cannot write.
 
+mod fields;
 mod mentions;
 mod spelling;
 mod wildcard;
@@ -153,6 +155,7 @@ impl Rewriter<'_> {
         if select.from.len() > MAX_TABLES {
             return Err(too_many("FROM lists", MAX_TABLES, "tables"));
         }
+        fields::name(select);
         let mut mentioned = mentions::in_select(select);
         mentioned.extend(order_by.iter().cloned());
         for from in &mut select.from {

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use fleuve_types::{Error, Result};
 
-/// `a ^ b`, and PostgreSQL's patterns in `to_char`.
+/// `a ^ b`, `mod(a, b)`, `(a).field`, and PostgreSQL's patterns in `to_char`.
 pub(super) fn respell(expr: &mut Expr) {
     match expr {
         Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
@@ -26,6 +26,20 @@ pub(super) fn respell(expr: &mut Expr) {
             }
             *expr = power;
         }
+        Expr::Function(f) if is_named(&f.name, "mod") => {
+            if let FunctionArguments::List(list) = &f.args
+                && let [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+                ] = list.args.as_slice()
+            {
+                let side = |e: &Expr| Box::new(Expr::Nested(Box::new(e.clone())));
+                let (left, right) = (side(left), side(right));
+                let modulo = Expr::BinaryOp { left, op: BinaryOperator::Modulo, right };
+                *expr = Expr::Nested(Box::new(modulo));
+            }
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => super::fields::respell(access_chain),
         Expr::Function(f) if is_named(&f.name, "to_char") => {
             if let FunctionArguments::List(list) = &mut f.args
                 && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) = list.args.get_mut(1)

@@ -49,6 +49,23 @@ fn tables_get_full_names_and_ctes_do_not() {
 }
 
 #[test]
+fn fields_are_spelled_and_named_as_in_postgresql() {
+    let cases = [
+        ("SELECT bid.price FROM s", "SELECT bid.price AS price FROM ~s"),
+        ("SELECT (bid).price, s.a, v.b.c FROM s, v", "SELECT (bid).'price' AS price, s.a, v.b.c AS c FROM ~s, ~v"),
+        ("SELECT x.bid.price FROM s AS x", "SELECT x.bid.price AS price FROM ~s AS x"),
+        ("SELECT public.v.x FROM public.v", "SELECT public.v.x FROM ~v"),
+        // Two of one name: both stay as they are.
+        ("SELECT bid.id, auction.id FROM s", "SELECT bid.id, auction.id FROM ~s"),
+        ("SELECT id, bid.id FROM s", "SELECT id, bid.id FROM ~s"),
+        ("SELECT mod(a + 1, 3) FROM v", "SELECT ((a + 1) % (3)) FROM ~v"),
+    ];
+    for (sql, wanted) in cases {
+        assert_eq!(rewritten(sql).unwrap(), wanted, "{sql}");
+    }
+}
+
+#[test]
 fn a_cte_is_not_seen_before_it_is_there() {
     let e = rewritten("WITH a AS (SELECT * FROM b), b AS (SELECT 1) SELECT * FROM a").unwrap_err();
     assert!(e.message.contains("no stream or view \"b\""), "{e}");

@@ -1,0 +1,82 @@
+//! Fields of structs as PostgreSQL spells and names them: `(bid).price` is read, and it and `bid.price` give a column `price`.
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, Select, SelectItem, TableFactor, TableWithJoins, Value, ValueWithSpan,
+};
+
+use super::{alias_of, spelled};
+
+/// `(bid).price`, which DataFusion knows as `(bid)['price']` only.
+pub(super) fn respell(chain: &mut [AccessExpr]) {
+    for access in chain {
+        if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+            let value = Value::SingleQuotedString(spelled(field));
+            *access = AccessExpr::Dot(Expr::Value(ValueWithSpan { value, span: field.span }));
+        }
+    }
+}
+
+/// Names the items of a select list that are fields, where the name is nobody else's.
+pub(super) fn name(select: &mut Select) {
+    let tables: Vec<String> = select.from.iter().flat_map(table_names).collect();
+    let mut given: HashMap<String, usize> = HashMap::new();
+    for item in &select.projection {
+        if let Some(name) = output_name(item) {
+            *given.entry(spelled(name)).or_default() += 1;
+        }
+    }
+    for item in &mut select.projection {
+        let Some(alias) = output_name(item).cloned() else { continue };
+        if let SelectItem::UnnamedExpr(expr) = item
+            && is_field(expr, &tables)
+            && given[&spelled(&alias)] == 1
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// The name that PostgreSQL gives a column of the result, if it comes from a name.
+fn output_name(item: &SelectItem) -> Option<&Ident> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last(),
+        SelectItem::UnnamedExpr(Expr::CompoundFieldAccess { access_chain, .. }) => match access_chain.last()? {
+            AccessExpr::Dot(Expr::Identifier(name)) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// True for a field of a struct, false for a column of a table.
+fn is_field(expr: &Expr, tables: &[String]) -> bool {
+    match expr {
+        Expr::CompoundFieldAccess { .. } => true,
+        Expr::CompoundIdentifier(parts) => {
+            let columns_at = usize::from(parts.first().is_some_and(|first| tables.contains(&spelled(first))));
+            // More than two parts that begin with no table of this FROM can be namespace.table.column.
+            parts.len() == columns_at + 2
+        }
+        _ => false,
+    }
+}
+
+fn table_names(from: &TableWithJoins) -> Vec<String> {
+    let factors = std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation));
+    factors.flat_map(factor_names).collect()
+}
+
+fn factor_names(factor: &TableFactor) -> Vec<String> {
+    match (alias_of(factor), factor) {
+        (Some(alias), _) => vec![spelled(&alias.name)],
+        (None, TableFactor::Table { name, .. }) => {
+            name.0.last().and_then(|p| p.as_ident()).map(spelled).into_iter().collect()
+        }
+        (None, TableFactor::NestedJoin { table_with_joins, .. }) => table_names(table_with_joins),
+        _ => vec![],
+    }
+}
