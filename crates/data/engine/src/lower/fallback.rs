@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Window};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use fleuve_types::{Error, Result};
 
 use super::{Lowering, loose};
@@ -78,30 +78,6 @@ impl Lowering<'_> {
             schema: schema.clone(),
         };
         Ok(self.node(Box::new(Partitioned::new(spec)?), vec![node], schema, false, None))
-    }
-
-    pub(super) fn window(&mut self, plan: &LogicalPlan, window: &Window) -> Result<usize> {
-        let mut keys: Option<Vec<Expr>> = None;
-        for expr in &window.window_expr {
-            let Expr::WindowFunction(function) = unalias(expr) else {
-                return Err(Error::bug(format!("{expr} is not a window function")));
-            };
-            let by = &function.params.partition_by;
-            // What all functions are partitioned by is what the answer may be split by.
-            keys = Some(match keys {
-                None => by.clone(),
-                Some(keys) => keys.into_iter().filter(|k| by.contains(k)).collect(),
-            });
-        }
-        match keys {
-            Some(keys) if !keys.is_empty() => {
-                let node = self.partitioned(plan, &window.input, &keys, vec![])?;
-                let input = self.nodes[node].inputs[0];
-                self.nodes[node].key = self.nodes[input].key.clone();
-                Ok(node)
-            }
-            _ => Err(Error::unsupported("a window function without PARTITION BY has no incremental operator")),
-        }
     }
 
     /// The batch engine runs `plan` over all its current input in each epoch.
@@ -184,7 +160,7 @@ fn with_inputs(plan: &LogicalPlan, inputs: Vec<LogicalPlan>) -> Result<LogicalPl
 }
 
 /// True if the order of a plan's rows is decided below it without a cut in between.
-fn has_order(plan: &LogicalPlan) -> bool {
+pub(super) fn has_order(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Sort(_) => true,
         LogicalPlan::Limit(l) => has_order(&l.input),
@@ -205,11 +181,4 @@ fn whole(plan: &LogicalPlan) -> bool {
         })
         .unwrap_or(false)
     })
-}
-
-fn unalias(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(a) => unalias(&a.expr),
-        other => other,
-    }
 }

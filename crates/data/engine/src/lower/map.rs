@@ -34,11 +34,21 @@ impl Lowering<'_> {
                 _ => break,
             }
         }
+        if let LogicalPlan::Window(window) = at
+            && let Some((node, left)) = self.first_ranks(&chain, at, window)?
+        {
+            return if left.is_empty() { Ok(node) } else { self.map_over(&left.iter().collect::<Vec<_>>(), node) };
+        }
         let input = self.plan(at)?;
+        self.map_over(&chain, input)
+    }
+
+    /// Projections and filters, the topmost first, over a node.
+    pub(super) fn map_over(&mut self, chain: &[&LogicalPlan], input: usize) -> Result<usize> {
         let mut key = self.nodes[input].key.clone();
         let mut schema = self.nodes[input].schema.clone();
         let mut stages: Vec<Stage> = vec![];
-        for step in chain.into_iter().rev() {
+        for step in chain.iter().rev() {
             match step {
                 LogicalPlan::Filter(f) => {
                     let filter = physical(&f.predicate, f.input.schema())?;

@@ -5,6 +5,8 @@ mod fallback;
 mod join;
 mod map;
 mod scalar;
+mod top_n;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +87,7 @@ impl Lowering<'_> {
             LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => self.map(plan),
             LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => self.limit(plan),
             LogicalPlan::Repartition(r) => self.plan(&r.input),
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
@@ -104,7 +107,7 @@ impl Lowering<'_> {
                 Ok(self.node(Box::new(operator), vec![input], schema, append_only, key))
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
-            LogicalPlan::Window(window) => self.window(plan, window),
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
             other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),
         }

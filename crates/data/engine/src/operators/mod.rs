@@ -6,11 +6,15 @@ pub(crate) mod distinct;
 pub(crate) mod flat_map;
 pub(crate) mod join;
 pub(crate) mod map;
+pub(crate) mod order;
 pub(crate) mod partitioned;
 pub(crate) mod recompute;
+pub(crate) mod top_n;
 pub(crate) mod union;
 pub(crate) mod values;
+pub(crate) mod window;
 
+mod arrivals;
 mod cell;
 mod eval;
 mod shard;

@@ -19,6 +19,8 @@ pub(crate) struct Arrangement {
     /// Row slots touched since the last save, and rows that were removed since.
     changed: Vec<u32>,
     is_changed: Vec<bool>,
+    /// Row slots whose row is in an earlier save: only those have to be said to be gone.
+    is_saved: Vec<bool>,
     removed: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -52,6 +54,7 @@ impl Arrangement {
                 self.next.resize(s + 1, NONE);
                 self.prev.resize(s + 1, NONE);
                 self.is_changed.resize(s + 1, false);
+                self.is_saved.resize(s + 1, false);
             }
             let head = self.heads[k];
             self.weights[s] = 0;
@@ -84,7 +87,7 @@ impl Arrangement {
                 continue;
             }
             let key_slot = self.key_of[s];
-            if self.is_changed[s] {
+            if std::mem::take(&mut self.is_saved[s]) {
                 self.removed.push((self.keys.key(key_slot).to_vec(), self.rows.key(slot).to_vec()));
             }
             let (prev, next) = (self.prev[s], self.next[s]);
@@ -138,6 +141,25 @@ impl Arrangement {
         self.keys.key(self.key_of[slot as usize])
     }
 
+    /// The slot of a row.
+    pub(crate) fn row_slot(&self, row: &[u8]) -> Option<u32> {
+        self.rows.get(super::bytes::hash_bytes(row), row)
+    }
+
+    /// The slot of a row's key.
+    pub(crate) fn key_slot_of(&self, slot: u32) -> u32 {
+        self.key_of[slot as usize]
+    }
+
+    pub(crate) fn row_hash(&self, slot: u32) -> u64 {
+        self.rows.hash(slot)
+    }
+
+    /// All key slots, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
+        self.keys.iter()
+    }
+
     /// All row slots, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.rows.iter()
@@ -159,6 +181,8 @@ impl Arrangement {
             + self.rows.bytes()
             + (self.heads.capacity() + self.key_of.capacity() + self.next.capacity() + self.prev.capacity()) * 4
             + (self.weights.capacity() + self.totals.capacity()) * 8
+            + self.is_changed.capacity() * 2
+            + self.changed.capacity() * 4
             + self.removed.iter().map(|(k, r)| k.len() + r.len() + 48).sum::<usize>()
     }
 
@@ -181,7 +205,7 @@ impl Arrangement {
             slots.dedup();
             out.extend(slots.into_iter().map(|s| self.entry(s)));
         }
-        self.is_changed.iter_mut().for_each(|c| *c = false);
+        self.set_saved();
         out
     }
 
@@ -205,7 +229,12 @@ impl Arrangement {
         self.sweep();
         self.removed.clear();
         self.changed.clear();
+        self.set_saved();
+    }
+
+    fn set_saved(&mut self) {
         self.is_changed.iter_mut().for_each(|c| *c = false);
+        self.rows.iter().for_each(|s| self.is_saved[s as usize] = true);
     }
 }
 

@@ -115,6 +115,11 @@ impl ByteSet {
         &self.arena[span.offset as usize..span.offset as usize + span.len as usize]
     }
 
+    /// The hash that the string in a slot came with.
+    pub(crate) fn hash(&self, slot: u32) -> u64 {
+        self.hashes[slot as usize]
+    }
+
     /// All slots in use, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.table.iter().copied()

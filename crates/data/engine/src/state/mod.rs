@@ -2,13 +2,17 @@
 
 mod arrangement;
 mod bytes;
+mod ordered;
 mod rows;
 mod run;
+mod values;
 
 pub(crate) use arrangement::Arrangement;
 pub(crate) use bytes::{ByteSet, hash_bytes};
+pub(crate) use ordered::{Ordered, Placed};
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
+pub(crate) use values::Values;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Rows as order-preserving bytes (Arrow row format), for keys and for state.
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use fleuve_types::{Error, Result};
@@ -30,11 +31,18 @@ impl Encoded {
 impl RowCodec {
     /// A codec for columns of these types.
     pub(crate) fn new(types: Vec<DataType>) -> Result<Self> {
+        let options = vec![SortOptions::default(); types.len()];
+        Self::sorted(types, &options)
+    }
+
+    /// A codec whose bytes are in the order that `options` says, one for each column.
+    pub(crate) fn sorted(types: Vec<DataType>, options: &[SortOptions]) -> Result<Self> {
         let converter = if types.is_empty() {
             None
         } else {
+            let field = |(t, o): (&DataType, &SortOptions)| SortField::new_with_options(t.clone(), *o);
             Some(
-                RowConverter::new(types.iter().cloned().map(SortField::new).collect())
+                RowConverter::new(types.iter().zip(options).map(field).collect())
                     .map_err(|e| Error::unsupported(format!("a key or row of these types cannot be kept: {e}")))?,
             )
         };

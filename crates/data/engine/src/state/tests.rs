@@ -111,3 +111,64 @@ fn rows_of_no_columns_are_counted() {
     let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     assert_eq!(codec.decode_batch(&schema, &[b"", b""]).unwrap().num_rows(), 2);
 }
+
+#[test]
+fn ordered_rows_have_the_positions_of_a_sorted_list() {
+    for seed in 0..30 {
+        let mut numbers = Numbers(seed);
+        let mut ordered = Ordered::default();
+        let mut restored = Ordered::default();
+        let mut model = Model::new();
+        for _ in 0..40 {
+            for _ in 0..numbers.below(60) {
+                let key = vec![numbers.below(3) as u8];
+                let row = [&key[..], &numbers.below(50).to_be_bytes()].concat();
+                let now = model.get(&(key.clone(), row.clone())).copied().unwrap_or(0);
+                let weight = (numbers.below(5) as i64 - 2).max(-now);
+                ordered.add(hash_bytes(&key), &key, &row, weight);
+                *model.entry((key, row)).or_default() += weight;
+            }
+            ordered.sweep();
+            model.retain(|_, w| *w != 0);
+            if numbers.below(3) == 0 {
+                for (key, row, weight) in ordered.take_changes(false) {
+                    restored.restore(&key, &row, weight);
+                }
+                restored.mark_saved();
+                if numbers.below(2) == 0 {
+                    std::mem::swap(&mut ordered, &mut restored);
+                    restored = Ordered::default();
+                    for (key, row, weight) in ordered.take_changes(true) {
+                        restored.restore(&key, &row, weight);
+                    }
+                }
+            }
+            check_order(&ordered, &model);
+        }
+    }
+}
+
+fn check_order(ordered: &Ordered, model: &Model) {
+    assert_eq!(ordered.len(), model.len());
+    for key in 0..3_u8 {
+        let mut position = 0;
+        let mut expected: Vec<(Vec<u8>, u64, u64)> = vec![];
+        for ((_, row), weight) in model.iter().filter(|((k, _), _)| k[0] == key) {
+            expected.push((row.clone(), position, *weight as u64));
+            position += *weight as u64;
+        }
+        let Some(slot) = ordered.key_slot(hash_bytes(&[key]), &[key]) else {
+            assert!(expected.is_empty());
+            continue;
+        };
+        assert_eq!(ordered.total(slot), position);
+        assert_eq!(ordered.last(slot).map(|s| ordered.row(s)), expected.last().map(|e| &e.0[..]));
+        for from in 0..=position + 1 {
+            let found: Vec<(Vec<u8>, u64, u64)> =
+                ordered.from(slot, from).map(|p| (ordered.row(p.slot).to_vec(), p.position, p.weight)).collect();
+            let wanted: Vec<(Vec<u8>, u64, u64)> =
+                expected.iter().filter(|(_, at, weight)| at + weight > from).cloned().collect();
+            assert_eq!(found, wanted, "from {from}");
+        }
+    }
+}

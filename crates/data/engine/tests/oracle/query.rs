@@ -1,9 +1,10 @@
 //! Random queries. Every relation has columns `c0, c1, ...` with a known type, so that any two can be combined.
 
 use super::random::Random;
+use super::ranking;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Type {
+pub enum Type {
     Int,
     Text,
     Decimal,
@@ -12,9 +13,9 @@ enum Type {
 }
 
 /// A query in parentheses can stand wherever a table can.
-struct Relation {
-    sql: String,
-    columns: Vec<Type>,
+pub struct Relation {
+    pub sql: String,
+    pub columns: Vec<Type>,
 }
 
 /// A random query of up to three nested levels.
@@ -24,7 +25,7 @@ pub fn generate(random: &mut Random) -> String {
     relation.sql
 }
 
-fn columns_of(r: &Relation, wanted: Type) -> Vec<usize> {
+pub fn columns_of(r: &Relation, wanted: Type) -> Vec<usize> {
     (0..r.columns.len()).filter(|i| r.columns[*i] == wanted).collect()
 }
 
@@ -44,15 +45,21 @@ fn relation(random: &mut Random, depth: usize) -> Relation {
         6..=8 => aggregate(random, depth),
         9 | 10 => set_operation(random, depth),
         11 => exists(random, depth),
-        12 => window(random, depth),
-        13 => limit(random, depth),
+        12 => {
+            let input = relation(random, depth - 1);
+            ranking::window(random, input)
+        }
+        13 => {
+            let input = relation(random, depth - 1);
+            ranking::limit(random, input)
+        }
         14 => scalar(random, depth),
         _ => windows(random, depth),
     }
 }
 
 /// An integer expression over a relation named `a`.
-fn int(random: &mut Random, r: &Relation, alias: &str) -> String {
+pub fn int(random: &mut Random, r: &Relation, alias: &str) -> String {
     let ints = columns_of(r, Type::Int);
     if ints.is_empty() {
         return format!("{}", random.below(4));
@@ -220,42 +227,6 @@ fn exists(random: &mut Random, depth: usize) -> Relation {
     };
     let sql = format!("SELECT {} FROM ({}) a WHERE {test}", all.join(", "), left.sql);
     Relation { sql, columns: left.columns }
-}
-
-fn window(random: &mut Random, depth: usize) -> Relation {
-    let input = relation(random, depth - 1);
-    let all: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i} AS c{i}")).collect();
-    let order: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i}")).collect();
-    let order = order.join(", ");
-    let by = random.below(input.columns.len());
-    let partition = if random.chance(75) { format!("PARTITION BY a.c{by} ") } else { String::new() };
-    let function = match random.below(4) {
-        0 => format!("row_number() OVER ({partition}ORDER BY {order})"),
-        1 => format!("rank() OVER ({partition}ORDER BY {order})"),
-        2 => format!("count(*) OVER ({partition}ORDER BY {order})"),
-        _ => format!("sum({}) OVER ({partition}ORDER BY {order})", int(random, &input, "a")),
-    };
-    let n = input.columns.len();
-    let mut columns = input.columns.clone();
-    columns.push(Type::Int);
-    let sql = format!("SELECT {}, {function} AS c{n} FROM ({}) a", all.join(", "), input.sql);
-    let sql = if random.chance(50) { format!("SELECT * FROM ({sql}) w WHERE c{n} <= 2") } else { sql };
-    Relation { sql, columns }
-}
-
-fn limit(random: &mut Random, depth: usize) -> Relation {
-    let input = relation(random, depth - 1);
-    let all: Vec<String> = (0..input.columns.len()).map(|i| format!("a.c{i} AS c{i}")).collect();
-    let order: Vec<String> = (0..input.columns.len()).map(|i| format!("c{i}")).collect();
-    let offset = if random.chance(30) { " OFFSET 1" } else { "" };
-    let sql = format!(
-        "SELECT {} FROM ({}) a ORDER BY {} LIMIT {}{offset}",
-        all.join(", "),
-        input.sql,
-        order.join(", "),
-        1 + random.below(5)
-    );
-    Relation { sql: format!("SELECT * FROM ({sql}) l"), columns: input.columns }
 }
 
 fn scalar(random: &mut Random, depth: usize) -> Relation {

@@ -1,0 +1,198 @@
+//! Window functions.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use datafusion::logical_expr::{
+    Expr, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_planner::create_window_expr;
+use fleuve_types::{Error, Result};
+
+use super::top_n::sort_keys;
+use super::{Lowering, loose};
+use crate::operators::map::{Map, Stage};
+use crate::operators::order::SortedRows;
+use crate::operators::physical;
+use crate::operators::window::{Reach, Running, Window, WindowCall, WindowSpec};
+
+/// Calls of window functions over one PARTITION BY and one ORDER BY.
+pub(super) struct WindowCalls<'a> {
+    pub(super) functions: Vec<&'a WindowFunction>,
+    /// Where they stand among all calls of the plan.
+    numbers: Vec<usize>,
+    pub(super) partition_by: &'a [Expr],
+    pub(super) order_by: &'a [SortExpr],
+}
+
+impl<'a> WindowCalls<'a> {
+    /// The calls of a plan by what they are over, in the order of their first call.
+    fn all(window: &'a WindowPlan) -> Result<Vec<Self>> {
+        let mut all: Vec<Self> = vec![];
+        for (number, expr) in window.window_expr.iter().enumerate() {
+            let function = call(expr).ok_or_else(|| Error::bug(format!("{expr} is not a window function")))?;
+            let (partition_by, order_by) = (&function.params.partition_by[..], &function.params.order_by[..]);
+            match all.iter_mut().find(|c| c.partition_by == partition_by && c.order_by == order_by) {
+                Some(calls) => {
+                    calls.functions.push(function);
+                    calls.numbers.push(number);
+                }
+                None => all.push(Self { functions: vec![function], numbers: vec![number], partition_by, order_by }),
+            }
+        }
+        Ok(all)
+    }
+
+    /// `None` if the calls differ in what they are over.
+    pub(super) fn of(window: &'a WindowPlan) -> Option<Self> {
+        let mut all = Self::all(window).ok()?;
+        all.pop().filter(|_| all.is_empty())
+    }
+}
+
+fn call(expr: &Expr) -> Option<&WindowFunction> {
+    match expr {
+        Expr::Alias(a) => call(&a.expr),
+        Expr::WindowFunction(f) => Some(f),
+        _ => None,
+    }
+}
+
+impl Lowering<'_> {
+    /// One operator for the calls over one window after the other.
+    pub(super) fn window(&mut self, window: &WindowPlan) -> Result<usize> {
+        let mut node = self.plan(&window.input)?;
+        let inputs = window.input.schema().fields().len();
+        let mut columns: Vec<usize> = (0..inputs).collect();
+        let all = loose(&window.schema);
+        for calls in WindowCalls::all(window)? {
+            columns.extend(calls.numbers.iter().map(|n| inputs + n));
+            let schema = Arc::new(all.project(&columns).map_err(|e| Error::bug(e.to_string()))?);
+            node = self.calls(&calls, window, node, schema)?;
+        }
+        let is_in_order = columns.iter().enumerate().all(|(at, column)| at == *column);
+        Ok(if is_in_order { node } else { self.reorder(node, &columns, all) })
+    }
+
+    fn calls(
+        &mut self,
+        calls: &WindowCalls<'_>,
+        window: &WindowPlan,
+        input: usize,
+        schema: SchemaRef,
+    ) -> Result<usize> {
+        let from = window.input.schema();
+        let input_schema = self.nodes[input].schema.clone();
+        let keys = calls.partition_by.iter().map(|k| physical(k, from)).collect::<Result<Vec<_>>>()?;
+        let rows = SortedRows::new(sort_keys(calls.order_by, &window.input)?, &input_schema)?;
+        let made = calls.functions.iter().zip(&calls.numbers).map(|(function, number)| {
+            let expr = &window.window_expr[*number];
+            let made = create_window_expr(expr, from, &ExecutionProps::new())
+                .map_err(|e| Error::unsupported(format!("window function {expr}: {}", e.strip_backtrace())))?;
+            let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
+            Ok(WindowCall { expr: made, reach: reach(function, value.data_type()), label: label(function) })
+        });
+        let calls = made.collect::<Result<_>>()?;
+        let key = self.nodes[input].key.clone();
+        let spec = WindowSpec { keys, rows, calls, input_schema, schema: schema.clone() };
+        Ok(self.node(Box::new(Window::new(spec, self.shards)?), vec![input], schema, false, key))
+    }
+
+    /// The columns of a node, of which the one at `i` belongs at `places[i]`.
+    fn reorder(&mut self, node: usize, places: &[usize], schema: Arc<Schema>) -> usize {
+        let column = |at: usize| -> Arc<dyn PhysicalExpr> {
+            let from = places.iter().position(|p| *p == at).unwrap_or(at);
+            Arc::new(Column::new(schema.field(at).name(), from))
+        };
+        let project = Some((0..places.len()).map(column).collect());
+        let key = self.nodes[node].key.clone();
+        let map = Map { stages: vec![Stage { filter: None, project, schema: schema.clone() }] };
+        self.node(Box::new(map), vec![node], schema, false, key)
+    }
+}
+
+/// `name(arguments)` and the frame, if it is not the usual one.
+fn label(function: &WindowFunction) -> String {
+    let params = &function.params;
+    let arguments: Vec<String> = params.args.iter().map(ToString::to_string).collect();
+    let distinct = if params.distinct { "DISTINCT " } else { "" };
+    let mut text = format!("{}({distinct}{})", function.fun.name(), arguments.join(", "));
+    if let Some(filter) = &params.filter {
+        text.push_str(&format!(" FILTER (WHERE {filter})"));
+    }
+    if params.window_frame != WindowFrame::new(Some(false)) && !params.order_by.is_empty() {
+        text.push_str(&format!(" {}", params.window_frame));
+    }
+    text
+}
+
+/// Which rows a call's value depends on; `value` is its type.
+fn reach(function: &WindowFunction, value: &arrow::datatypes::DataType) -> Reach {
+    let params = &function.params;
+    if params.distinct || params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+        return Reach::Partition;
+    }
+    let name = function.fun.name().to_lowercase();
+    let frame = &params.window_frame;
+    let reach = match &function.fun {
+        WindowFunctionDefinition::WindowUDF(_) => match name.as_str() {
+            "row_number" | "rank" => Some(Reach::Running(Running::Position)),
+            "dense_rank" => Some(Reach::Running(Running::Sum)),
+            "lag" => shift(&params.args).map(|n| Reach::Rows { before: n, after: 0 }),
+            "lead" => shift(&params.args).map(|n| Reach::Rows { before: 0, after: n }),
+            "first_value" if is_running(frame) => Some(Reach::Running(Running::First)),
+            "last_value" if is_running(frame) => Some(Reach::Running(Running::Peers)),
+            "first_value" | "last_value" | "nth_value" => rows(frame),
+            _ => None,
+        },
+        WindowFunctionDefinition::AggregateUDF(_) => {
+            let running = match name.as_str() {
+                "count" | "sum" => Running::Sum,
+                "min" => Running::Min,
+                "max" => Running::Max,
+                _ => return Reach::Partition,
+            };
+            if !running.is_exact(value) {
+                // Sums of floats depend on where they begin.
+                return Reach::Partition;
+            }
+            is_running(frame).then_some(Reach::Running(running)).or_else(|| rows(frame))
+        }
+    };
+    reach.unwrap_or(Reach::Partition)
+}
+
+/// How many rows lag and lead look back or ahead.
+fn shift(args: &[Expr]) -> Option<u64> {
+    match args.get(1) {
+        None => Some(1),
+        Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) => u64::try_from(*n).ok(),
+        Some(_) => None,
+    }
+}
+
+/// True if the frame is all rows up to this one or its peers.
+fn is_running(frame: &WindowFrame) -> bool {
+    matches!(&frame.start_bound, WindowFrameBound::Preceding(n) if n.is_null())
+        && frame.end_bound == WindowFrameBound::CurrentRow
+}
+
+/// How far a frame of ROWS reaches.
+fn rows(frame: &WindowFrame) -> Option<Reach> {
+    let bound = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => Some(0),
+        WindowFrameBound::Preceding(ScalarValue::UInt64(Some(n))) => i64::try_from(*n).ok().map(|n| -n),
+        WindowFrameBound::Following(ScalarValue::UInt64(Some(n))) => i64::try_from(*n).ok(),
+        _ => None,
+    };
+    if frame.units != WindowFrameUnits::Rows {
+        return None;
+    }
+    let (start, end) = (bound(&frame.start_bound)?, bound(&frame.end_bound)?);
+    Some(Reach::Rows { before: start.min(0).unsigned_abs(), after: end.max(0).unsigned_abs() })
+}

@@ -1,0 +1,246 @@
+//! The first rows of each key in an order: LIMIT, and filters on `row_number()`, `rank()` and `dense_rank()`.
+//!
+//! A change costs in proportion to the rows that are shown and the logarithm of those that are held, not to the size of a
+//! partition. Where no input row ever goes, only rows that are shown or come before them are held.
+
+mod walk;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Delta, Error, Result};
+
+use super::arrivals::Arrivals;
+use super::map::concat;
+use super::order::{SortedRows, order_of};
+use super::shard::{for_each, shard_of, split};
+use super::{Operator, StepContext, evaluate};
+use crate::state::{Ordered, Placed, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+pub(crate) use walk::{Bound, Ranking};
+use walk::{Entry, Walk};
+
+/// See the module.
+pub(crate) struct TopN {
+    spec: TopNSpec,
+    key_codec: RowCodec,
+    shards: Vec<Ordered>,
+}
+
+/// What lowering says about a top-n.
+pub(crate) struct TopNSpec {
+    /// The partition of a row; none is one partition.
+    pub(crate) keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) rows: SortedRows,
+    /// A row is shown if all of them hold.
+    pub(crate) bounds: Vec<Bound>,
+    /// Columns after those of the input; one that nobody reads is NULL.
+    pub(crate) numbers: Vec<(Ranking, bool)>,
+    /// True if no input row ever goes.
+    pub(crate) append_only: bool,
+    pub(crate) input_schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
+}
+
+impl TopN {
+    pub(crate) fn new(spec: TopNSpec, shards: usize) -> Result<Self> {
+        let types = spec
+            .keys
+            .iter()
+            .map(|k| k.data_type(&spec.input_schema).map_err(|e| Error::bug(e.to_string())))
+            .collect::<Result<Vec<_>>>()?;
+        let shards = if types.is_empty() { 1 } else { shards };
+        let shards = (0..shards).map(|_| Ordered::default()).collect();
+        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards })
+    }
+
+    /// Rows of the state looked at so far.
+    #[cfg(test)]
+    fn visited(&self) -> u64 {
+        self.shards.iter().map(|s| s.visited.get()).sum()
+    }
+}
+
+impl TopNSpec {
+    fn step(&self, state: &mut Ordered, input: &Arrivals<'_>, rows: &[u32]) -> Result<Delta> {
+        let mut changes: Vec<(Entry, i64)> = vec![];
+        let in_time = |i: usize| !self.append_only || !self.is_late(state, input.key(i), input.rows.row(i));
+        for partition in input.partitions(rows, in_time) {
+            let (hash, key) = input.key_of(&partition);
+            let arrived = input.sorted(partition);
+            let old = self.shown(state, hash, key);
+            if self.append_only {
+                self.keep_first(state, hash, key, &arrived);
+            } else {
+                for (row, weight) in arrived {
+                    state.add(hash, key, row, weight);
+                }
+            }
+            let new = self.shown(state, hash, key);
+            difference(state, &old, &new, &mut changes);
+        }
+        let delta = self.answer(state, &changes);
+        state.sweep();
+        delta
+    }
+
+    /// True if a row that arrives comes after enough others.
+    fn is_late(&self, state: &Ordered, (hash, key): (u64, &[u8]), row: &[u8]) -> bool {
+        let Some(slot) = state.key_slot(hash, key) else { return false };
+        let total = state.total(slot);
+        self.bounds.iter().any(|bound| match bound.ranking {
+            Ranking::RowNumber => total >= bound.last && state.last(slot).is_some_and(|l| row > state.row(l)),
+            Ranking::Rank => {
+                total >= bound.last && state.last(slot).is_some_and(|l| order_of(row) > order_of(state.row(l)))
+            }
+            Ranking::DenseRank => false,
+        })
+    }
+
+    fn shown(&self, state: &Ordered, hash: u64, key: &[u8]) -> Vec<Entry> {
+        let mut entries = vec![];
+        let Some(slot) = state.key_slot(hash, key) else { return entries };
+        let mut walk = Walk::new(&self.bounds);
+        for row in state.from(slot, 0) {
+            match walk.next(order_of(state.row(row.slot)), row.weight) {
+                Some(place) => place.entries(row.slot, &self.numbers, &mut entries),
+                None => break,
+            }
+        }
+        entries
+    }
+
+    /// Adds the rows that are among the first, and lets those go that no longer are.
+    fn keep_first(&self, state: &mut Ordered, hash: u64, key: &[u8], arrived: &[(&[u8], i64)]) {
+        let held: Vec<Placed> = state.key_slot(hash, key).map_or(vec![], |slot| state.from(slot, 0).collect());
+        let (mut old, mut new) = (0, 0);
+        let mut walk = Walk::new(&self.bounds);
+        loop {
+            let old_row = held.get(old).map(|h| (state.row(h.slot), h.weight));
+            let new_row = arrived.get(new).map(|(row, weight)| (*row, *weight as u64));
+            let (next, row, weight) = match (old_row, new_row) {
+                (Some((row, weight)), None) => (&mut old, row, weight),
+                (Some((row, weight)), Some((other, _))) if row <= other => (&mut old, row, weight),
+                (_, Some((row, weight))) => (&mut new, row, weight),
+                (None, None) => break,
+            };
+            if walk.next(order_of(row), weight).is_none() {
+                break;
+            }
+            *next += 1;
+        }
+        for late in &held[old..] {
+            let row = state.row(late.slot).to_vec();
+            state.add(hash, key, &row, -(late.weight as i64));
+        }
+        for (row, weight) in &arrived[..new] {
+            state.add(hash, key, row, *weight);
+        }
+    }
+
+    fn answer(&self, state: &Ordered, changes: &[(Entry, i64)]) -> Result<Delta> {
+        if changes.is_empty() {
+            return Ok(Delta::empty(self.schema.clone()));
+        }
+        let rows: Vec<&[u8]> = changes.iter().map(|(e, _)| state.row(e.slot)).collect();
+        let mut columns = self.rows.decode(&rows)?;
+        for (n, (_, is_read)) in self.numbers.iter().enumerate() {
+            columns.push(if *is_read {
+                Arc::new(changes.iter().map(|(e, _)| e.numbers[n]).collect::<UInt64Array>()) as ArrayRef
+            } else {
+                arrow::array::new_null_array(&DataType::UInt64, changes.len())
+            });
+        }
+        let batch = batch_of(&self.schema, columns, changes.len())?;
+        Delta::weighted(batch, changes.iter().map(|(_, w)| *w).collect())
+    }
+}
+
+/// What went and what came between two answers of one partition, both in its order.
+fn difference(state: &Ordered, old: &[Entry], new: &[Entry], changes: &mut Vec<(Entry, i64)>) {
+    let mut came = vec![];
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        match (old.peek(), new.peek()) {
+            (None, None) => break,
+            (Some(o), Some(n)) if o.is_same(n) => {
+                let change = n.weight as i64 - o.weight as i64;
+                if change != 0 {
+                    came.push((**n, change));
+                }
+                old.next();
+                new.next();
+            }
+            (Some(o), n) if n.is_none_or(|n| (state.row(o.slot), o.numbers) < (state.row(n.slot), n.numbers)) => {
+                changes.push((**o, -(o.weight as i64)));
+                old.next();
+            }
+            (_, Some(n)) => {
+                came.push((**n, n.weight as i64));
+                new.next();
+            }
+            (Some(_), None) => break,
+        }
+    }
+    changes.append(&mut came);
+}
+
+impl Operator for TopN {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        let delta = &inputs[0];
+        let spec = &self.spec;
+        let columns = spec.keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
+        let keys = self.key_codec.encode(&columns)?;
+        let hashes: Vec<u64> = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let rows = spec.rows.encode(&delta.batch)?;
+        let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
+        let parts = split(&hashes, self.shards.len());
+        let outs = for_each(&mut self.shards, delta.len(), |s, state| spec.step(state, &input, &parts[s]))?;
+        concat(&spec.schema, &outs)
+    }
+
+    fn describe(&self) -> String {
+        let spec = &self.spec;
+        let bounds: Vec<String> = spec.bounds.iter().map(ToString::to_string).collect();
+        let mut text = format!("TopN: {}", bounds.join(" and "));
+        if !spec.keys.is_empty() {
+            let keys: Vec<String> = spec.keys.iter().map(ToString::to_string).collect();
+            text.push_str(&format!(" by [{}]", keys.join(", ")));
+        }
+        if !spec.rows.keys.is_empty() {
+            let order: Vec<String> = spec.rows.keys.iter().map(ToString::to_string).collect();
+            text.push_str(&format!(" order [{}]", order.join(", ")));
+        }
+        let numbers: Vec<String> = spec.numbers.iter().filter(|n| n.1).map(|n| n.0.to_string()).collect();
+        if !numbers.is_empty() {
+            text.push_str(&format!(" with {}", numbers.join(", ")));
+        }
+        text
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(Ordered::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(Ordered::bytes).sum()
+    }
+
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.take_changes(full))).collect()
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let n = self.shards.len();
+        let shards = &mut self.shards;
+        changes_from_batch(batch, |_, key, row, weight| {
+            shards[shard_of(hash_bytes(key), n)].restore(key, row, weight);
+        })?;
+        self.shards.iter_mut().for_each(Ordered::mark_saved);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

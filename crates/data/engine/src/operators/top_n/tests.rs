@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, StringArray};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{Field, Schema};
+use datafusion::physical_expr::expressions::Column;
+
+use super::super::order::SortKey;
+use super::*;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("name", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]))
+}
+
+/// `row_number() OVER (ORDER BY n) BETWEEN first AND last`
+fn top(first: u64, last: u64, append_only: bool) -> TopN {
+    let schema = schema();
+    let options = SortOptions { descending: false, nulls_first: false };
+    let key = SortKey { expr: Arc::new(Column::new("n", 1)), options };
+    let spec = TopNSpec {
+        keys: vec![],
+        rows: SortedRows::new(vec![key], &schema).unwrap(),
+        bounds: vec![Bound { ranking: Ranking::RowNumber, first, last }],
+        numbers: vec![],
+        append_only,
+        input_schema: schema.clone(),
+        schema,
+    };
+    TopN::new(spec, 1).unwrap()
+}
+
+fn delta(rows: &[(i64, i64)]) -> Delta {
+    let names = StringArray::from_iter_values(rows.iter().map(|(n, _)| format!("row {n}")));
+    let numbers = Int64Array::from_iter_values(rows.iter().map(|(n, _)| *n));
+    let batch = RecordBatch::try_new(schema(), vec![Arc::new(names), Arc::new(numbers)]).unwrap();
+    Delta::weighted(batch, rows.iter().map(|(_, w)| *w).collect()).unwrap()
+}
+
+fn step(top: &mut TopN, rows: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let out = top.step(&[delta(rows)], StepContext { first: false }).unwrap();
+    let numbers = out.batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
+    (0..out.len()).map(|i| (numbers.value(i), out.weight(i))).collect()
+}
+
+#[test]
+fn a_change_of_a_million_rows_looks_at_few() {
+    let rows: Vec<(i64, i64)> = (0..1_000_000_i64).map(|n| ((n * 7919) % 1_000_003, 1)).collect();
+    let mut limit = top(1, 10, false);
+    assert_eq!(step(&mut limit, &rows).len(), 10);
+    let (held, mut before) = (limit.state_rows(), limit.visited());
+    assert_eq!(held, 1_000_000);
+    for (change, expected) in [
+        // Not among the first.
+        ((500_000, -1), vec![]),
+        ((500_000, 1), vec![]),
+        // Among them: one row comes, one goes.
+        ((0, -1), vec![(0, -1), (10, 1)]),
+        ((-5, 1), vec![(10, -1), (-5, 1)]),
+    ] {
+        assert_eq!(step(&mut limit, &[change]), expected);
+        let looked_at = limit.visited() - before;
+        before = limit.visited();
+        assert!(looked_at < 500, "{change:?}: {looked_at} rows were looked at");
+    }
+}
+
+#[test]
+fn of_rows_that_never_go_only_the_first_are_held() {
+    let mut limit = top(3, 5, true);
+    for n in (0..10_000).rev() {
+        step(&mut limit, &[(n, 1)]);
+    }
+    assert_eq!(limit.state_rows(), 5);
+    // Two rows before all others: 0, 1 and 2 stand where 2, 3 and 4 stood.
+    assert_eq!(step(&mut limit, &[(-1, 2), (10_001, 1)]), [(3, -1), (4, -1), (0, 1), (1, 1)]);
+    assert_eq!(limit.state_rows(), 4);
+}

@@ -1,0 +1,287 @@
+//! Window functions over one PARTITION BY and ORDER BY. Each partition's rows are held in their order with the values of the
+//! functions beside them. A change computes the values of the rows that it can reach, and only those: see [`Reach`].
+//!
+//! DataFusion's window functions compute them, over a part of the partition in its order, ties broken by the whole row.
+
+mod range;
+mod running;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::window::WindowExpr;
+use fleuve_types::{Delta, Error, Result};
+
+use super::arrivals::Arrivals;
+use super::map::concat;
+use super::order::SortedRows;
+use super::shard::{for_each, shard_of, split};
+use super::{Operator, StepContext, evaluate};
+use crate::state::{Ordered, RowCodec, Values, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use range::{Changed, Piece};
+pub(crate) use running::Running;
+
+/// Which rows of a partition the value of a row depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those from so many rows before it to so many rows after it.
+    Rows { before: u64, after: u64 },
+    /// Those before it and its peers, and what those before its peers give is known from the row before them.
+    Running(Running),
+    /// All.
+    Partition,
+}
+
+/// A call of a window function.
+pub(crate) struct WindowCall {
+    pub(crate) expr: Arc<dyn WindowExpr>,
+    pub(crate) reach: Reach,
+    /// For EXPLAIN.
+    pub(crate) label: String,
+}
+
+/// What lowering says about window functions.
+pub(crate) struct WindowSpec {
+    /// The partition of a row; none is one partition.
+    pub(crate) keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) rows: SortedRows,
+    pub(crate) calls: Vec<WindowCall>,
+    pub(crate) input_schema: SchemaRef,
+    /// The columns of the input, then one for each call.
+    pub(crate) schema: SchemaRef,
+}
+
+/// See the module.
+pub(crate) struct Window {
+    spec: WindowSpec,
+    key_codec: RowCodec,
+    value_codec: RowCodec,
+    shards: Vec<Shard>,
+}
+
+#[derive(Default)]
+struct Shard {
+    rows: Ordered,
+    /// Not saved: they follow from the rows.
+    values: Values,
+}
+
+/// A row in its slot, the bytes of its values, and how many of it came or went.
+type Change = (u32, Box<[u8]>, i64);
+
+impl Window {
+    pub(crate) fn new(spec: WindowSpec, shards: usize) -> Result<Self> {
+        let types = spec
+            .keys
+            .iter()
+            .map(|k| k.data_type(&spec.input_schema).map_err(|e| Error::bug(e.to_string())))
+            .collect::<Result<Vec<_>>>()?;
+        let shards = if types.is_empty() { 1 } else { shards };
+        let inputs = spec.input_schema.fields().len();
+        let values = spec.schema.fields().iter().skip(inputs).map(|f| f.data_type().clone()).collect();
+        Ok(Self {
+            key_codec: RowCodec::new(types)?,
+            value_codec: RowCodec::new(values)?,
+            spec,
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+        })
+    }
+}
+
+impl WindowSpec {
+    fn step(&self, shard: &mut Shard, input: &Arrivals<'_>, rows: &[u32], values: &RowCodec) -> Result<Delta> {
+        let mut changes: Vec<Change> = vec![];
+        let mut pieces: Vec<Piece> = vec![];
+        for partition in input.partitions(rows, |_| true) {
+            let (hash, key) = input.key_of(&partition);
+            let arrived = input.sorted(partition);
+            for (row, weight) in &arrived {
+                let slot = shard.rows.add(hash, key, row, *weight);
+                for value in shard.values.truncate(slot, shard.rows.weight(slot)) {
+                    changes.push((slot, value, -1));
+                }
+            }
+            let Some(key) = shard.rows.key_slot(hash, key) else { continue };
+            let changed: Vec<Changed<'_>> = arrived.iter().map(|(row, _)| Changed::of(&shard.rows, key, row)).collect();
+            range::pieces(&self.calls, &shard.rows, key, &changed, &mut pieces);
+        }
+        self.refresh(shard, &pieces, values, &mut changes)?;
+        let delta = self.answer(&shard.rows, &changes, values);
+        shard.rows.sweep();
+        delta
+    }
+
+    /// Computes the values of the rows of `pieces`, keeps them, and notes what changed.
+    fn refresh(&self, shard: &mut Shard, pieces: &[Piece], codec: &RowCodec, out: &mut Vec<Change>) -> Result<()> {
+        // All rows and all values before a piece are decoded at once.
+        let mut slots: Vec<(u32, u64)> = vec![];
+        let mut before: Vec<&[u8]> = vec![];
+        let mut places: Vec<Option<usize>> = vec![];
+        for piece in pieces {
+            slots.extend(range::copies(&shard.rows, piece.key, piece.read.clone()));
+            let previous = piece.previous(&shard.rows);
+            places.push(previous.map(|_| before.len()));
+            if let Some((slot, copy)) = previous {
+                before.push(shard.values.get(slot, copy).ok_or_else(|| Error::bug("a row has no window value"))?);
+            }
+        }
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<&[u8]> = slots.iter().map(|(slot, _)| shard.rows.row(*slot)).collect();
+        let batch = batch_of(&self.input_schema, self.rows.decode(&rows)?, rows.len())?;
+        let before = codec.decode(before.into_iter())?;
+        let mut columns: Vec<Vec<ArrayRef>> = vec![vec![]; self.calls.len()];
+        let mut start = 0;
+        for (piece, place) in pieces.iter().zip(places) {
+            let rows = batch.slice(start, (piece.read.end - piece.read.start) as usize);
+            for (n, call) in self.calls.iter().enumerate() {
+                let before = place.map(|at| before[n].slice(at, 1));
+                columns[n].push(self.evaluate(call, piece, &rows, before, n)?);
+            }
+            start += rows.num_rows();
+        }
+        let columns = columns
+            .iter()
+            .map(|parts| {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                arrow::compute::concat(&parts).map_err(|e| Error::bug(e.to_string()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let encoded = codec.encode(&columns)?;
+        let (mut start, mut row) = (0, 0);
+        for piece in pieces {
+            let skip = (piece.write.start - piece.read.start) as usize;
+            let len = (piece.write.end - piece.write.start) as usize;
+            for (slot, copy) in &slots[start + skip..start + skip + len] {
+                let new = encoded.row(row);
+                if shard.values.get(*slot, *copy) != Some(new) {
+                    if let Some(old) = shard.values.set(*slot, *copy, new) {
+                        out.push((*slot, old, -1));
+                    }
+                    out.push((*slot, new.into(), 1));
+                }
+                row += 1;
+            }
+            start += (piece.read.end - piece.read.start) as usize;
+        }
+        Ok(())
+    }
+
+    /// The values of a call for the rows that a piece writes. `before` is its value in the row before them.
+    fn evaluate(
+        &self,
+        call: &WindowCall,
+        piece: &Piece,
+        rows: &RecordBatch,
+        before: Option<ArrayRef>,
+        n: usize,
+    ) -> Result<ArrayRef> {
+        let skip = (piece.write.start - piece.read.start) as usize;
+        let len = (piece.write.end - piece.write.start) as usize;
+        let failed = |e: datafusion::error::DataFusionError| {
+            Error::input(format!("window function {} failed: {}", call.label, e.strip_backtrace()))
+        };
+        let values = match call.reach {
+            Reach::Running(running) => {
+                let values = call.expr.evaluate(&rows.slice(skip, len)).map_err(failed)?;
+                running.go_on(values, before, piece.write.start)?
+            }
+            Reach::Rows { .. } | Reach::Partition => call.expr.evaluate(rows).map_err(failed)?.slice(skip, len),
+        };
+        let wanted = self.schema.field(self.input_schema.fields().len() + n).data_type();
+        if values.data_type() == wanted {
+            return Ok(values);
+        }
+        arrow::compute::cast(&values, wanted).map_err(|e| Error::bug(e.to_string()))
+    }
+
+    fn answer(&self, rows: &Ordered, changes: &[Change], codec: &RowCodec) -> Result<Delta> {
+        if changes.is_empty() {
+            return Ok(Delta::empty(self.schema.clone()));
+        }
+        let bytes: Vec<&[u8]> = changes.iter().map(|(slot, _, _)| rows.row(*slot)).collect();
+        let mut columns = self.rows.decode(&bytes)?;
+        columns.extend(codec.decode(changes.iter().map(|(_, value, _)| &value[..]))?);
+        let batch = batch_of(&self.schema, columns, changes.len())?;
+        Delta::weighted(batch, changes.iter().map(|(_, _, w)| *w).collect())
+    }
+}
+
+impl Operator for Window {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        let delta = &inputs[0];
+        let spec = &self.spec;
+        let columns = spec.keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
+        let keys = self.key_codec.encode(&columns)?;
+        let hashes: Vec<u64> = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let rows = spec.rows.encode(&delta.batch)?;
+        let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
+        let parts = split(&hashes, self.shards.len());
+        let codec = &self.value_codec;
+        let outs = for_each(&mut self.shards, delta.len(), |s, shard| spec.step(shard, &input, &parts[s], codec))?;
+        concat(&spec.schema, &outs)
+    }
+
+    fn describe(&self) -> String {
+        let list = |items: Vec<String>| items.join(", ");
+        let spec = &self.spec;
+        let calls = spec.calls.iter().map(|c| format!("{}{}", c.label, range::text(c.reach))).collect();
+        let mut text = format!("Window: [{}]", list(calls));
+        if !spec.keys.is_empty() {
+            text.push_str(&format!(" by [{}]", list(spec.keys.iter().map(ToString::to_string).collect())));
+        }
+        if !spec.rows.keys.is_empty() {
+            text.push_str(&format!(" order [{}]", list(spec.rows.keys.iter().map(ToString::to_string).collect())));
+        }
+        text
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|s| s.rows.len()).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(|s| s.rows.bytes() + s.values.bytes()).sum()
+    }
+
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.rows.take_changes(full))).collect()
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let n = self.shards.len();
+        let shards = &mut self.shards;
+        changes_from_batch(batch, |_, key, row, weight| {
+            shards[shard_of(hash_bytes(key), n)].rows.restore(key, row, weight);
+        })?;
+        self.shards.iter_mut().for_each(|s| s.rows.mark_saved());
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        let (spec, codec) = (&self.spec, &self.value_codec);
+        let rows = self.state_rows();
+        for_each(&mut self.shards, rows, |_, shard| {
+            let (mut pieces, mut waiting) = (vec![], 0);
+            for key in shard.rows.keys() {
+                pieces.push(Piece::whole(key, shard.rows.total(key)));
+                waiting += shard.rows.total(key);
+                if waiting >= RELOAD_ROWS {
+                    waiting = 0;
+                    spec.refresh(shard, &std::mem::take(&mut pieces), codec, &mut vec![])?;
+                }
+            }
+            spec.refresh(shard, &pieces, codec, &mut vec![])
+        })?;
+        Ok(())
+    }
+}
+
+/// Values are computed for about so many rows at once after a restart.
+const RELOAD_ROWS: u64 = 16_384;
+
+#[cfg(test)]
+mod tests;
