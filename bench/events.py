@@ -21,6 +21,22 @@ def events_file(events):
     return path
 
 
+def dealt(path, files):
+    """A folder with the lines of a file dealt to so many files in turn."""
+    folder = path.with_name(f"{path.stem}-in-{files}")
+    if not folder.exists():
+        part = folder.with_suffix(".part")
+        part.mkdir(exist_ok=True)
+        outs = [open(part / f"{n}.jsonl", "wb") for n in range(files)]
+        with open(path, "rb") as lines:
+            for n, line in enumerate(lines):
+                outs[n % files].write(line)
+        for out in outs:
+            out.close()
+        part.rename(folder)
+    return folder
+
+
 def bids_file(events):
     """The bids among them, as flat objects."""
     path = OUT / "data" / f"bids-{events}.jsonl"

@@ -8,8 +8,9 @@ reads the same bytes.
 fleuve       a server with default settings. FROM=stream: the file is loaded into the stream first (the case `load`), then each query is a
              materialized view, timed from CREATE MATERIALIZED VIEW to its complete answer, which stays there to be read. FROM=file: the
              view is there first, timed from CREATE SOURCE on the file to its complete answer. The server starts anew for each query.
-flink        a streaming job (MiniCluster, heap state, no checkpoints) from the file to a blackhole sink, timed from handing in the job
-             to its end, planning and start included. `flink-job` is the running time of the job alone.
+flink        a streaming job (MiniCluster, heap state, no checkpoints) from the events to a blackhole sink, timed from handing in the job
+             to its end, planning and start included. `flink-job` is the running time of the job alone. Its file source gives a file to
+             one reader, so that the lines are dealt in turn to as many files as its parallelism (FLINK_FILES=1: the one file).
 duckdb       the batch answer from the file. Answers of fleuve are compared with it, row by row.
 """
 
@@ -20,7 +21,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from common import OUT, PeerError, Results, Server, Span, choices, geometric_mean, harness, machine, peer, setting  # noqa: E402
-from events import SPACING, events_file  # noqa: E402
+from events import SPACING, dealt, events_file  # noqa: E402
 
 QUERIES = [f"q{n}" for n in (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 21, 22)]
 PEERS = ("duckdb", "fleuve", "flink")
@@ -111,7 +112,9 @@ def duckdb(name, path, results):
 
 
 def flink(name, path, results):
-    request = {"tables": sql("flink", "tables").replace("{path}", str(path)), "query": sql("flink", name), "parallelism": CORES}
+    files = setting("FLINK_FILES", CORES)
+    read = path if files == 1 else dealt(path, files)
+    request = {"tables": sql("flink", "tables").replace("{path}", str(read)), "query": sql("flink", name), "parallelism": CORES}
     did = peer(HERE / "flink_peer.py", request)
     results.add(name, "flink", did["seconds"], did["cpu_seconds"], did["peak_mb"])
     results.add(name, "flink-job", did["job_seconds"])
