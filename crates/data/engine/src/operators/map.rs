@@ -1,12 +1,14 @@
 //! Filter and projection, fused. Keeps no state.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{BooleanArray, NullArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use fleuve_types::{Delta, Error, Result};
 
 use super::{Operator, StepContext, evaluate, evaluate_filter};
@@ -18,6 +20,27 @@ pub(crate) struct Stage {
     /// None keeps the columns as they are.
     pub(crate) project: Option<Vec<Arc<dyn PhysicalExpr>>>,
     pub(crate) schema: SchemaRef,
+}
+
+impl Stage {
+    /// The rows for which `mask` holds. Columns that only the filter reads are not copied: they become columns of NULLs.
+    fn keep(&self, delta: &Delta, mask: &BooleanArray) -> Result<Delta> {
+        let Some(project) = &self.project else { return keep(delta, mask) };
+        let read: HashSet<usize> = project.iter().flat_map(collect_columns).map(|c| c.index()).collect();
+        let given = delta.batch.schema();
+        let (mut fields, mut columns) = (vec![], vec![]);
+        for (n, (field, column)) in given.fields().iter().zip(delta.batch.columns()).enumerate() {
+            if read.contains(&n) {
+                fields.push(field.clone());
+                columns.push(column.clone());
+            } else {
+                fields.push(Arc::new(Field::new(field.name(), DataType::Null, true)));
+                columns.push(Arc::new(NullArray::new(column.len())));
+            }
+        }
+        let batch = batch_of(&Arc::new(Schema::new(fields)), columns, delta.len())?;
+        keep(&Delta { batch, weights: delta.weights.clone() }, mask)
+    }
 }
 
 /// Stages one after the other.
@@ -35,7 +58,7 @@ impl Map {
             if let Some(filter) = &stage.filter {
                 let mask = evaluate_filter(filter, &delta.batch)?;
                 if mask.true_count() < mask.len() {
-                    delta = keep(&delta, &mask)?;
+                    delta = stage.keep(&delta, &mask)?;
                 }
             }
             if let Some(project) = &stage.project {
