@@ -1,8 +1,8 @@
 //! `fleuve`: the whole platform and its command line in one program.
 //!
 //! This crate wires the rooms together and knows them all; nothing knows it. `platform` is the running server, `config` its
-//! settings, `cli` the commands. The commands other than `serve` are ordinary clients: they reach a server over HTTP or the Kafka
-//! protocol and never open its data.
+//! settings, `cli` the commands. `test` and `slt` run servers of their own that go with them; the commands other than these and `serve`
+//! are ordinary clients: they reach a server over HTTP or the Kafka protocol and never open its data.
 
 // A program exports nothing, so `pub` here only means "for the other modules".
 #![allow(unreachable_pub)]

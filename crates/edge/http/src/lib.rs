@@ -36,4 +36,5 @@ pub use observe::{
     ViewReport,
 };
 pub use registry::registry_router;
+pub use render::texts;
 pub use sql::{Sessions, Sql};

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use fleuve_sql::ProjectFile;
 use fleuve_types::{Error, Result};
 use serde_json::{Value, json};
 
@@ -12,27 +13,45 @@ use super::term::{Out, Paint};
 const MAX_FILES: usize = 10_000;
 /// Folders within folders.
 const MAX_DEPTH: usize = 32;
+/// The folder of a project that holds the tests of `fleuve test`.
+pub(super) const TESTS: &str = "tests";
 
 /// `fleuve apply`
 pub async fn run(args: ApplyArgs) -> Result<ExitCode> {
-    let files = project_files(&args.dir)?;
-    let mut sent = Vec::with_capacity(files.len());
-    for path in &files {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read {}", path.display()), e))?;
-        sent.push(json!({"path": path.display().to_string(), "text": text}));
-    }
+    let files: Vec<Value> =
+        project(&args.dir)?.into_iter().map(|file| json!({"path": file.path, "text": file.text})).collect();
     let server = Server::find(&args.server);
-    let answer = server.post_json("/v1/apply", &json!({"files": sent, "dry_run": args.dry_run})).await?;
+    let answer = server.post_json("/v1/apply", &json!({"files": files, "dry_run": args.dry_run})).await?;
     print(&answer, args.dry_run)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The project's files in the order of their names.
-fn project_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// What a project declares: its `.sql` files in the order of their names, without those of its tests.
+///
+/// # Errors
+/// When there are none, or they cannot be read.
+pub(super) fn project(dir: &Path) -> Result<Vec<ProjectFile>> {
     if dir.is_file() {
-        return Ok(vec![dir.to_path_buf()]);
+        return Ok(vec![read(dir)?]);
     }
+    let tests = dir.join(TESTS);
+    sql_files(dir)?.iter().filter(|path| !path.starts_with(&tests)).map(|path| read(path)).collect()
+}
+
+/// A file with its text.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read(path: &Path) -> Result<ProjectFile> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read {}", path.display()), e))?;
+    Ok(ProjectFile { path: path.display().to_string(), text })
+}
+
+/// The `.sql` files of a folder and the folders in it in the order of their names; at least one.
+///
+/// # Errors
+/// When there are none, or too many.
+pub(super) fn sql_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     collect(dir, 0, &mut files)?;
     files.sort();

@@ -46,6 +46,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Compare views with the batch answer of their query
     Verify(VerifyArgs),
+    /// Run the tests of a project's SQL
+    Test(TestArgs),
     /// Write lines as records of a topic
     Produce(ProduceArgs),
     /// Print the records of a topic
@@ -54,6 +56,8 @@ pub enum Command {
     Topics(TopicsArgs),
     /// What the server holds and how it is doing
     Status(StatusArgs),
+    /// Run sqllogictest files
+    Slt(SltArgs),
 }
 
 /// The settings that have a flag of their own, and `--set` for the rest.
@@ -137,8 +141,8 @@ pub struct BrokerArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The files *.sql of DIR and the folders in it are read in the order of their names. What they declare is created or replaced; what
-is there already and the same is left alone. All of it happens, or none.
+The files *.sql of DIR and the folders in it (but DIR/tests, see `fleuve test`) are read in the order of their names. What they declare
+is created or replaced; what is there already and the same is left alone. All of it happens, or none.
 
 Examples:
   fleuve apply examples/access-log --dry-run
@@ -257,6 +261,79 @@ pub struct VerifyArgs {
     pub show: usize,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// How the results of tests are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestFormat {
+    /// For reading
+    Text,
+    /// JUnit's XML, for CI
+    Junit,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The files DIR/tests/*.sql hold tests in plain SQL. Each test runs in a server of its own, in this process, that holds what the project
+declares (its sources read nothing). Under a query stands the table that it gives, under a statement that fails its error:
+
+  -- test: a page counts its clicks
+  INSERT INTO clicks VALUES ('/', 12), ('/buy', 40), ('/', 8);
+  SELECT page, n FROM pages;
+  -- | page | n |
+  -- | /    | 2 |
+  -- | /buy | 1 |
+  INSERT INTO clicks VALUES (1, 2, 3);
+  -- error: 3 values
+
+What stands before the first test happens at the beginning of each. Rows are compared in their order only if the query says ORDER BY.
+Exits with 1 if a test fails.
+
+Examples:
+  fleuve test examples/access-log
+  fleuve test --only scanners
+  fleuve test --write                              put what queries give under them, to be reviewed
+  fleuve test --format junit > results.xml")]
+pub struct TestArgs {
+    /// The project folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Only tests whose name or file holds TEXT
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Write the tables that queries give into the files
+    #[arg(long)]
+    pub write: bool,
+    /// How the results are written
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TestFormat,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Runs files in the syntax of sqllogictest as DataFusion publishes them. Each file gets an empty server of its own in this process.
+What files of other databases have and Fleuve has not is skipped, with the reason; CREATE TABLE makes a stream.
+
+Examples:
+  fleuve slt --as-views tests/slt
+  fleuve slt --postgres 127.0.0.1:5433 case.slt    on a running server; what the file makes is dropped at its end
+  fleuve slt --write case.slt                      put what queries give into the file, to be reviewed")]
+pub struct SltArgs {
+    /// The files, or folders with .slt files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Also run each query as a view made before the data and as one made after it
+    #[arg(long)]
+    pub as_views: bool,
+    /// Run on the server at this PostgreSQL address instead
+    #[arg(long, value_name = "HOST:PORT")]
+    pub postgres: Option<HostPort>,
+    /// Write the rows that queries give into the files
+    #[arg(long, conflicts_with = "as_views")]
+    pub write: bool,
+    /// Exit with 1 if anything was skipped
+    #[arg(long)]
+    pub deny_skips: bool,
 }
 
 /// Compression of record batches.

@@ -9,10 +9,12 @@ mod kafka;
 mod produce;
 mod render;
 mod serve;
+mod slt;
 mod sql;
 mod status;
 mod subscription;
 mod term;
+mod test;
 mod topics;
 mod verify;
 mod watch;
@@ -52,6 +54,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Consume(args) => client(consume::run(args)),
         Command::Topics(args) => client(topics::run(args)),
         Command::Status(args) => client(status::run(args)),
+        Command::Test(args) => in_process(test::run(args)),
+        Command::Slt(args) => in_process(slt::run(args)),
     }
 }
 
@@ -65,4 +69,29 @@ fn client(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     // A prompt that still reads from the terminal must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Runs a command that has servers in this process. Ctrl-C ends it, and their folders go.
+fn in_process(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("cannot start the command", e))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = command => result,
+            _ = tokio::signal::ctrl_c() => Err(Error::input("interrupted")),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Runs something beside everything else, on a thread of its own: a future that starts a server cannot move between threads.
+fn on_its_own<F: Future>(work: impl FnOnce() -> F + Send + 'static) -> tokio::task::JoinHandle<F::Output>
+where
+    F::Output: Send + 'static,
+{
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work()))
 }

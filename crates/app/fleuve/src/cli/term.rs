@@ -22,7 +22,6 @@ impl Paint {
     }
 
     /// Never any style.
-    #[cfg(test)]
     pub fn none() -> Self {
         Self { on: false }
     }

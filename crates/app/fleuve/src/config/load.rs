@@ -79,6 +79,19 @@ pub fn load(
     Ok(Loaded { config, values })
 }
 
+/// The settings of a server that is alone with its folder, whatever the environment and `fleuve.toml` say.
+///
+/// # Errors
+/// As for [`load`]; none is known.
+pub fn alone(data: &Path) -> Result<Config> {
+    let mut texts: BTreeMap<&'static str, String> = SETTINGS.iter().map(|s| (s.key, (s.default)())).collect();
+    texts.insert("data", data.display().to_string());
+    for door in ["kafka", "postgres", "http", "registry"] {
+        texts.insert(door, "off".into());
+    }
+    Config::from_texts(&texts).map_err(|(key, problem)| config_error(format!("setting {key}: {problem}")))
+}
+
 /// The data folder of the server that a client command most likely means; never fails, because a client may run without settings.
 pub fn server_data_folder() -> PathBuf {
     let flag: &[FlagValue] = &[];

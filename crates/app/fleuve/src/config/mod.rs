@@ -13,7 +13,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use load::{FlagValue, Loaded, load, server_data_folder};
+pub use load::{FlagValue, Loaded, alone, load, server_data_folder};
 pub use print::{ConfigFormat, print};
 pub use settings::{Config, SETTINGS};
 pub use values::{Door, HostPort};

@@ -96,6 +96,7 @@ impl Platform {
                 let writer = self.opener().sink_writer(set, bound, sink).await?;
                 self.engine.add_sink(id, sink.from, Box::new(writer)).await
             }
+            Spec::Source(_) if !self.runs_sources => Ok(()),
             Spec::Source(source) => {
                 drop(self.sources.write().remove(&id));
                 let relation = self

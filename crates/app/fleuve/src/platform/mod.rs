@@ -7,6 +7,7 @@ mod apply;
 mod backend;
 mod dead;
 mod durable;
+mod local;
 mod observe;
 mod open;
 mod relations;
@@ -30,6 +31,7 @@ use fleuve_sql::ObjectSet;
 use fleuve_types::{Clock, ObjectId, Result};
 use parking_lot::RwLock;
 
+pub use local::Local;
 pub use serve::serve;
 
 use crate::config::Config;
@@ -51,6 +53,8 @@ pub struct Platform {
     objects: RwLock<Arc<ObjectSet>>,
     streams: RwLock<HashMap<ObjectId, Arc<StreamRelation>>>,
     sources: RwLock<HashMap<ObjectId, RunningSource>>,
+    /// False in tests of a project: they bring the rows themselves.
+    runs_sources: bool,
     /// One change of the catalog at a time.
     changing: tokio::sync::Mutex<()>,
     rates: Rates,

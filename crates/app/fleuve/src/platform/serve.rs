@@ -47,7 +47,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     let registry_door = bind("registry", &config.registry).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let platform = tokio::select! {
-        platform = start(&config, clock.clone()) => platform?,
+        platform = start(&config, clock.clone(), true) => platform?,
         () = &mut stop => return Ok(()),
     };
     let backend = Arc::new(Shared(platform.clone()));
@@ -141,7 +141,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     Ok(())
 }
 
-async fn shut_down(platform: &Arc<Platform>, wait: Duration) {
+pub(super) async fn shut_down(platform: &Arc<Platform>, wait: Duration) {
     let sources = std::mem::take(&mut *platform.sources.write());
     let _ = tokio::task::spawn_blocking(move || drop(sources)).await;
     match tokio::time::timeout(wait, platform.engine.stop()).await {
@@ -178,8 +178,8 @@ async fn bind(name: &str, door: &Door) -> Result<Option<TcpListener>> {
     crate::doors::bind(name, door).await
 }
 
-/// Opens what is on disk and starts what is declared.
-async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Platform>> {
+/// Opens what is on disk and starts what is declared; without `sources` those are declared but read nothing.
+pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool) -> Result<Arc<Platform>> {
     let data = &config.data;
     let mut options = LogOptions::new(data.join("log"));
     options.segment_bytes = config.segment_bytes;
@@ -217,6 +217,7 @@ async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Platform>> 
         objects: RwLock::new(Arc::new(set)),
         streams: RwLock::new(streams),
         sources: RwLock::default(),
+        runs_sources: sources,
         changing: tokio::sync::Mutex::new(()),
         rates: Rates::default(),
     });

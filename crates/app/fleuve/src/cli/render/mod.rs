@@ -10,7 +10,7 @@ use fleuve_types::{Error, Result};
 use serde_json::Value;
 
 use table::printable;
-pub use table::{TableStyle, expanded, fit, table};
+pub use table::{TableStyle, expanded, fit, table, width};
 pub use text::{csv, json_array, json_object};
 
 /// A column of an answer.

@@ -1,0 +1,145 @@
+//! `fleuve slt`: sqllogictest files, each query as it stands and, if wanted, as a view made before and after the data.
+
+mod compare;
+mod database;
+mod foreign;
+mod parse;
+mod run;
+mod show;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fleuve_types::{Error, Result};
+use tokio::sync::Semaphore;
+
+use super::args::SltArgs;
+use super::on_its_own;
+use super::term::{Out, Paint};
+use database::Database;
+use parse::{Record, Wanted};
+use run::{Tally, Way};
+
+/// `fleuve slt`
+pub async fn run(args: SltArgs) -> Result<ExitCode> {
+    let begun = Instant::now();
+    let files = files(&args.files)?;
+    let ways = match args.as_views {
+        true => vec![Way::Plain, Way::Before, Way::After],
+        false => vec![Way::Plain],
+    };
+    // A running server is one for all files; those of our own are one each.
+    let at_once = if args.postgres.is_some() { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let (turn, ways, address) = (Arc::new(Semaphore::new(at_once)), Arc::new(ways), args.postgres.clone());
+    let mut running = vec![];
+    for path in files {
+        let (turn, ways, address, write) = (turn.clone(), ways.clone(), address.clone(), args.write);
+        let file = move || async move {
+            let _turn = turn.acquire().await.map_err(|e| Error::bug(e.to_string()))?;
+            let records = parse::read(&path)?;
+            let mut tally = Tally::default();
+            for way in ways.iter() {
+                let mut database = Database::open(address.as_ref()).await?;
+                let before = if address.is_some() { database.objects().await? } else { vec![] };
+                tally.add(run::run(&records, *way, &mut database).await?);
+                database.close(&before).await?;
+            }
+            if write {
+                fill_in(&path, &records, &tally)?;
+            }
+            let queries = records.iter().filter(|r| matches!(r.wanted, Wanted::Rows(_))).count();
+            Ok::<_, Error>((queries, records.len() - queries, tally))
+        };
+        running.push(on_its_own(file));
+    }
+    let (mut all, mut queries, mut statements) = (Tally::default(), 0, 0);
+    let (count, mut out, paint) = (running.len(), Out::new(), Paint::stdout());
+    for file in running {
+        let (q, s, tally) = match file.await.map_err(|e| Error::bug(format!("a file's run broke off: {e}")))? {
+            Ok(done) => done,
+            // One file that cannot be read or run does not keep the others.
+            Err(e) => (0, 0, Tally { failures: vec![e.to_string()], ..Tally::default() }),
+        };
+        for failure in &tally.failures {
+            out.line(&format!("{} {failure}", paint.red("FAIL")))?;
+        }
+        out.flush()?;
+        (queries, statements) = (queries + q, statements + s);
+        all.add(tally);
+    }
+    let as_views = if args.as_views { ", as they stand and as views made before and after the data" } else { "" };
+    let seconds = begun.elapsed().as_secs_f64();
+    out.line(&format!("{queries} queries and {statements} statements of {count} files{as_views}, in {seconds:.1} s"))?;
+    let skipped = told(&mut out, &all)?;
+    let (passed, failed) = (all.passed, all.failures.len());
+    let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    out.line(&format!("{passed} passed, {failed} failed{skips}"))?;
+    out.flush()?;
+    let well = args.write || (failed == 0 && (skipped == 0 || !args.deny_skips));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Why records were skipped; their number.
+fn told(out: &mut Out, tally: &Tally) -> Result<usize> {
+    let mut reasons: Vec<(&String, &usize)> = tally.skipped.iter().collect();
+    reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    if !reasons.is_empty() {
+        out.line("skipped:")?;
+    }
+    for (reason, n) in &reasons {
+        out.line(&format!("{n:>6}  {reason}"))?;
+    }
+    Ok(reasons.iter().map(|(_, n)| **n).sum())
+}
+
+/// The files, and those of folders.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut out = vec![];
+    for path in paths {
+        match path.is_dir() {
+            true => collect(path, &mut out)?,
+            false => out.push(path.clone()),
+        }
+    }
+    match out.is_empty() {
+        true => Err(Error::not_found("there is no .slt file")),
+        false => Ok(out),
+    }
+}
+
+fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
+    let unreadable = |e| Error::io(format!("cannot read the folder {}", folder.display()), e);
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(unreadable)?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            collect(&path, out)?;
+        } else if path.extension().is_some_and(|e| e == "slt") {
+            out.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Puts the rows that were found into the file.
+fn fill_in(path: &Path, records: &[Record], tally: &Tally) -> Result<()> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read {}", path.display()), e))?;
+    let mut lines: Vec<String> = text.split('\n').map(Into::into).collect();
+    let name = path.display().to_string();
+    for record in records.iter().rev().filter(|r| *r.file == *name) {
+        let (Wanted::Rows(rows), Some(found)) = (&record.wanted, tally.found.get(&record.line)) else { continue };
+        let (first, last) = rows.at;
+        match first {
+            Some(first) => drop(lines.splice(first..last, found.iter().cloned())),
+            None => drop(lines.splice(last..last, std::iter::once("----".into()).chain(found.iter().cloned()))),
+        }
+    }
+    std::fs::write(path, lines.join("\n")).map_err(|e| Error::io(format!("cannot write {}", path.display()), e))
+}

@@ -1,0 +1,192 @@
+//! A file of tests: SQL statements, and comments that say what they are to give.
+//!
+//! ```sql
+//! -- test: NAME            begins a test; statements before the first happen in every test
+//! SELECT ...;
+//! -- | column | column |   the table that the query above gives
+//! -- | value  | value  |
+//! INSERT ...;
+//! -- error: TEXT           the statement above fails, and its message holds TEXT
+//! ```
+
+use std::collections::HashSet;
+
+use fleuve_sql::ProjectFile;
+use fleuve_sql::parse::{Parsed, Statement};
+use fleuve_types::{Error, Location, Result};
+
+use super::table::{Line, Place, Table, line};
+
+/// The tests of a file.
+#[derive(Debug)]
+pub struct TestFile {
+    pub path: String,
+    pub tests: Vec<Test>,
+}
+
+/// One test.
+#[derive(Clone, Debug)]
+pub struct Test {
+    pub name: String,
+    pub steps: Vec<Step>,
+}
+
+/// A statement and what it is to give.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub sql: String,
+    pub at: Location,
+    /// Whether it gives rows.
+    pub query: bool,
+    /// Whether their order counts.
+    pub ordered: bool,
+    pub wanted: Wanted,
+    /// The lines of the table in the file, or where it would be.
+    pub place: Place,
+}
+
+/// What a statement is to give.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    Nothing,
+    Rows(Table),
+    /// An error whose message holds this text.
+    Error(String),
+}
+
+struct Reader<'a> {
+    path: &'a str,
+    setup: Vec<Step>,
+    tests: Vec<Test>,
+}
+
+/// Reads a file. With `incomplete`, queries may have no table yet.
+///
+/// # Errors
+/// With file, line and column.
+pub fn read(file: &ProjectFile, incomplete: bool) -> Result<TestFile> {
+    let statements = fleuve_sql::parse(&file.text).map_err(|mut e| {
+        let at = e.location.take().unwrap_or_default();
+        e.at(Location { file: Some(file.path.clone()), ..at })
+    })?;
+    let lines: Vec<&str> = file.text.lines().collect();
+    let mut reader = Reader { path: &file.path, setup: vec![], tests: vec![] };
+    let mut next = 0;
+    for parsed in statements {
+        let begin = (parsed.at.line as usize).saturating_sub(1);
+        reader.comments(&lines, next..begin)?;
+        next = begin + parsed.text.matches('\n').count() + 1;
+        reader.step(parsed, next);
+    }
+    reader.comments(&lines, next..lines.len())?;
+    reader.finish(incomplete)
+}
+
+impl Reader<'_> {
+    fn error(&self, line: usize, column: usize, message: impl Into<String>) -> Error {
+        let file = Some(self.path.to_string());
+        Error::input(message).at(Location { file, line: line as u64 + 1, column: column as u64 + 1 })
+    }
+
+    fn steps(&mut self) -> &mut Vec<Step> {
+        match self.tests.last_mut() {
+            Some(test) => &mut test.steps,
+            None => &mut self.setup,
+        }
+    }
+
+    fn step(&mut self, parsed: Parsed, next: usize) {
+        let ordered = matches!(&parsed.statement, Statement::Query(query) if query.order_by.is_some());
+        let query = matches!(
+            parsed.statement,
+            Statement::Query(_) | Statement::Show(_) | Statement::Describe(_) | Statement::Explain(..)
+        );
+        let at = Location { file: Some(self.path.to_string()), ..parsed.at };
+        let step = Step { sql: parsed.text, at, query, ordered, wanted: Wanted::Nothing, place: next..next };
+        self.steps().push(step);
+    }
+
+    /// The comments between two statements.
+    fn comments(&mut self, lines: &[&str], range: Place) -> Result<()> {
+        for at in range {
+            let Some(text) = lines.get(at) else { break };
+            let indent = text.len() - text.trim_start().len();
+            let Some(comment) = text.trim().strip_prefix("--").map(str::trim) else { continue };
+            if let Some(name) = directive(comment, "test:") {
+                if name.is_empty() {
+                    return Err(self.error(at, indent, "a test wants a name"));
+                }
+                self.tests.push(Test { name: name.to_string(), steps: vec![] });
+            } else if let Some(message) = directive(comment, "error:") {
+                let wanted = Wanted::Error(message.to_string());
+                match self.steps().last_mut().filter(|step| step.wanted == Wanted::Nothing) {
+                    Some(step) => step.wanted = wanted,
+                    None => return Err(self.error(at, indent, "no statement stands above this error")),
+                }
+            } else {
+                self.table_line(at, indent, comment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn table_line(&mut self, at: usize, indent: usize, comment: &str) -> Result<()> {
+        let cells = match line(comment) {
+            Line::Other => return Ok(()),
+            // A rule or the number of rows belongs to the table that it touches.
+            Line::Decoration => {
+                if let Some(step) = self.steps().last_mut().filter(|s| s.query && at == s.place.end) {
+                    step.place.end = at + 1;
+                }
+                return Ok(());
+            }
+            Line::Row(cells) => cells,
+        };
+        let Some(step) = self.steps().last_mut().filter(|step| step.query) else {
+            return Err(self.error(at, indent, "no query stands above this table"));
+        };
+        match &mut step.wanted {
+            Wanted::Nothing => {
+                let columns = cells.into_iter().map(Option::unwrap_or_default).collect();
+                step.wanted = Wanted::Rows(Table { columns, rows: vec![] });
+                let first = if step.place.end == at { step.place.start } else { at };
+                step.place = first..at + 1;
+            }
+            Wanted::Rows(table) if table.columns.len() == cells.len() => {
+                table.rows.push(cells);
+                step.place.end = at + 1;
+            }
+            Wanted::Rows(table) => {
+                let message = format!("the row has {} values, the table {} columns", cells.len(), table.columns.len());
+                return Err(self.error(at, indent, message));
+            }
+            Wanted::Error(_) => return Err(self.error(at, indent, "the query is to fail, so it gives no table")),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, incomplete: bool) -> Result<TestFile> {
+        if self.tests.is_empty() {
+            let error = self.error(0, 0, "there is no test in this file");
+            return Err(error.hint("a test begins with a line `-- test: NAME`"));
+        }
+        let mut names = HashSet::new();
+        for test in &mut self.tests {
+            let first = test.steps.first().map(|s| s.at.clone()).unwrap_or_default();
+            if !names.insert(test.name.clone()) {
+                return Err(Error::input(format!("two tests have the name '{}'", test.name)).at(first));
+            }
+            if let Some(step) = test.steps.iter().find(|s| s.query && s.wanted == Wanted::Nothing && !incomplete) {
+                let error = Error::input("the query lacks the table that it is to give").at(step.at.clone());
+                return Err(error.hint("write it as comments under the query; `fleuve test --write` does"));
+            }
+            test.steps.splice(0..0, self.setup.iter().cloned());
+        }
+        Ok(TestFile { path: self.path.to_string(), tests: self.tests })
+    }
+}
+
+fn directive<'a>(comment: &'a str, word: &str) -> Option<&'a str> {
+    let head = comment.get(..word.len())?;
+    head.eq_ignore_ascii_case(word).then(|| comment[word.len()..].trim())
+}
