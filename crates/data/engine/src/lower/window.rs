@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::ScalarValue;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, ExprSchemable, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -19,7 +20,7 @@ use super::{Lowering, loose};
 use crate::operators::map::{Map, Stage};
 use crate::operators::order::SortedRows;
 use crate::operators::physical;
-use crate::operators::window::{Reach, Running, Window, WindowCall, WindowSpec};
+use crate::operators::window::{Distance, Reach, Running, Window, WindowCall, WindowSpec, can_be_alone};
 
 /// Calls of window functions over one PARTITION BY and one ORDER BY.
 pub(super) struct WindowCalls<'a> {
@@ -95,7 +96,8 @@ impl Lowering<'_> {
             let made = create_window_expr(expr, from, &ExecutionProps::new())
                 .map_err(|e| Error::unsupported(format!("window function {expr}: {}", e.strip_backtrace())))?;
             let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
-            Ok(WindowCall { expr: made, reach: reach(function, value.data_type()), label: label(function) })
+            let (reach, alone) = reach(function, from, value.data_type(), can_be_alone(made.as_ref()));
+            Ok(WindowCall { expr: made, reach, alone, label: label(function) })
         });
         let calls = made.collect::<Result<_>>()?;
         let key = self.nodes[input].key.clone();
@@ -125,20 +127,23 @@ fn label(function: &WindowFunction) -> String {
     if let Some(filter) = &params.filter {
         text.push_str(&format!(" FILTER (WHERE {filter})"));
     }
-    if params.window_frame != WindowFrame::new(Some(false)) && !params.order_by.is_empty() {
-        text.push_str(&format!(" {}", params.window_frame));
+    let frame = &params.window_frame;
+    let is_usual = frame.units == WindowFrameUnits::Range && (is_running(frame) || params.order_by.is_empty());
+    if !is_usual {
+        text.push_str(&format!(" {frame}"));
     }
     text
 }
 
-/// Which rows a call's value depends on; `value` is its type.
-fn reach(function: &WindowFunction, value: &arrow::datatypes::DataType) -> Reach {
+/// Which rows a call's value depends on, and whether each is to be computed by itself. `value` is its type.
+fn reach(function: &WindowFunction, input: &DFSchema, value: &DataType, can_be_alone: bool) -> (Reach, bool) {
     let params = &function.params;
     if params.distinct || params.null_treatment == Some(NullTreatment::IgnoreNulls) {
-        return Reach::Partition;
+        return (Reach::Partition, false);
     }
     let name = function.fun.name().to_lowercase();
     let frame = &params.window_frame;
+    let around = || rows(frame).or_else(|| values(frame, &params.order_by, input));
     let reach = match &function.fun {
         WindowFunctionDefinition::WindowUDF(_) => match name.as_str() {
             "row_number" | "rank" => Some(Reach::Running(Running::Position)),
@@ -147,24 +152,26 @@ fn reach(function: &WindowFunction, value: &arrow::datatypes::DataType) -> Reach
             "lead" => shift(&params.args).map(|n| Reach::Rows { before: 0, after: n }),
             "first_value" if is_running(frame) => Some(Reach::Running(Running::First)),
             "last_value" if is_running(frame) => Some(Reach::Running(Running::Peers)),
-            "first_value" | "last_value" | "nth_value" => rows(frame),
+            "first_value" | "last_value" | "nth_value" => around(),
             _ => None,
         },
         WindowFunctionDefinition::AggregateUDF(_) => {
             let running = match name.as_str() {
-                "count" | "sum" => Running::Sum,
-                "min" => Running::Min,
-                "max" => Running::Max,
-                _ => return Reach::Partition,
+                "count" | "sum" => Some(Running::Sum),
+                "min" => Some(Running::Min),
+                "max" => Some(Running::Max),
+                _ => None,
             };
-            if !running.is_exact(value) {
-                // Sums of floats depend on where they begin.
-                return Reach::Partition;
+            match running.filter(|r| r.is_exact(value)) {
+                Some(running) => is_running(frame).then_some(Reach::Running(running)).or_else(around),
+                None if can_be_alone && params.filter.is_none() => {
+                    return around().map_or((Reach::Partition, false), |r| (r, true));
+                }
+                None => None,
             }
-            is_running(frame).then_some(Reach::Running(running)).or_else(|| rows(frame))
         }
     };
-    reach.unwrap_or(Reach::Partition)
+    (reach.unwrap_or(Reach::Partition), false)
 }
 
 /// How many rows lag and lead look back or ahead.
@@ -195,4 +202,38 @@ fn rows(frame: &WindowFrame) -> Option<Reach> {
     }
     let (start, end) = (bound(&frame.start_bound)?, bound(&frame.end_bound)?);
     Some(Reach::Rows { before: start.min(0).unsigned_abs(), after: end.max(0).unsigned_abs() })
+}
+
+/// How far a frame of RANGE with two ends reaches, in the values of its sort key.
+fn values(frame: &WindowFrame, order_by: &[SortExpr], input: &DFSchema) -> Option<Reach> {
+    let [key] = order_by else { return None };
+    if frame.units != WindowFrameUnits::Range {
+        return None;
+    }
+    let key = key.expr.get_type(input).ok()?;
+    let (start, end) = (&frame.start_bound, &frame.end_bound);
+    let is_distance = |b: &WindowFrameBound| match b {
+        WindowFrameBound::CurrentRow => true,
+        WindowFrameBound::Preceding(d) | WindowFrameBound::Following(d) => is_even(d, &key),
+    };
+    let before = match start {
+        WindowFrameBound::Preceding(d) => Some(d.clone()),
+        _ => None,
+    };
+    let after = match end {
+        WindowFrameBound::Following(d) => Some(d.clone()),
+        _ => None,
+    };
+    (is_distance(start) && is_distance(end)).then_some(Reach::Values(Distance { before, after }))
+}
+
+/// True for a distance that is as long everywhere; a month is not, nor is a day where clocks change.
+fn is_even(distance: &ScalarValue, key: &DataType) -> bool {
+    let days_are_even = !matches!(key, DataType::Timestamp(_, Some(zone)) if &**zone != "UTC" && &**zone != "+00:00");
+    match distance {
+        ScalarValue::IntervalMonthDayNano(Some(i)) => i.months == 0 && (i.days == 0 || days_are_even),
+        ScalarValue::IntervalDayTime(Some(i)) => i.days == 0 || days_are_even,
+        ScalarValue::IntervalYearMonth(_) => false,
+        other => !other.is_null(),
+    }
 }

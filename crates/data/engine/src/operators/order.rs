@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use fleuve_types::{Error, Result};
@@ -86,6 +87,29 @@ impl SortedRows {
             out.ends.push(out.bytes.len());
         }
         Ok(out)
+    }
+
+    /// The order bytes of the first sort key's value that is `distance` after (or before) that of `row`; NULL has none around
+    /// it. `None`: there is no such value.
+    pub(crate) fn moved(&self, row: &[u8], distance: &ScalarValue, after: bool) -> Result<Option<Vec<u8>>> {
+        let bug = |e: datafusion::error::DataFusionError| Error::bug(format!("a sort key: {e}"));
+        let (Some(key), Some(column)) = (self.keys.first(), self.order.decode(std::iter::once(order_of(row)))?.pop())
+        else {
+            return Ok(None);
+        };
+        let value = ScalarValue::try_from_array(&column, 0).map_err(bug)?;
+        if value.is_null() {
+            return Ok(Some(order_of(row).to_vec()));
+        }
+        let moved =
+            if after == key.options.descending { value.sub_checked(distance) } else { value.add_checked(distance) };
+        match moved {
+            Ok(moved) if moved.data_type() == value.data_type() => {
+                let column = moved.to_array().map_err(bug)?;
+                Ok(Some(self.order.encode(&[column])?.row(0).to_vec()))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Bytes to the columns of the schema.

@@ -213,11 +213,21 @@ impl Ordered {
 
     /// How many rows of a key, copies counted, are less than `bytes`.
     pub(crate) fn count_before(&self, key_slot: u32, bytes: &[u8]) -> u64 {
+        self.count(key_slot, |row| row < bytes)
+    }
+
+    /// How many rows of a key, copies counted, are less than `bytes` or begin with them.
+    pub(crate) fn count_through(&self, key_slot: u32, bytes: &[u8]) -> u64 {
+        self.count(key_slot, |row| row < bytes || row.starts_with(bytes))
+    }
+
+    /// How many rows of a key are `counted`, which all are up to some place.
+    fn count(&self, key_slot: u32, counted: impl Fn(&[u8]) -> bool) -> u64 {
         let mut at = self.root(key_slot);
         let mut before = 0;
         while at != NONE {
             let node = self.node(at);
-            if self.rows.row(at) < bytes {
+            if counted(self.rows.row(at)) {
                 before += self.sum(node.left) + node.weight;
                 at = node.right;
             } else {

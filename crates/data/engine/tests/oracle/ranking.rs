@@ -116,18 +116,52 @@ fn of_peers(random: &mut Random, input: &Relation, by: &str) -> (String, Type) {
     let value = int(random, input, "a");
     let any = random.below(input.columns.len());
     let over = format!("OVER ({by}ORDER BY {order})");
-    match random.below(10) {
+    match random.below(11) {
         0 => (format!("rank() {over}"), Type::Int),
         1 => (format!("dense_rank() {over}"), Type::Int),
         2 => (format!("CAST(round(percent_rank() {over} * 1000 + 0.123) AS BIGINT)"), Type::Int),
         3 => (format!("CAST(round(cume_dist() {over} * 1000 + 0.123) AS BIGINT)"), Type::Int),
         4 => (format!("count(a.c{any}) {over}"), Type::Int),
         5 => (format!("min(a.c{any}) OVER ({by})"), input.columns[any]),
-        6 => (format!("sum({value}) OVER ({by}ORDER BY {value} RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING)"), Type::Int),
-        7 => (format!("count(*) OVER ({by}ORDER BY {order} GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW)"), Type::Int),
-        8 => (format!("max({value}) {over}"), Type::Int),
+        6 | 7 => {
+            let call = match random.below(5) {
+                0 => format!("count(a.c{any})"),
+                1 => format!("max({value})"),
+                2 => "CAST(1000 * avg(CAST(VALUE AS DOUBLE)) OVER () AS BIGINT)".replace("VALUE", &value),
+                _ => format!("sum({value})"),
+            };
+            let over = format!("OVER ({by}{})", by_distance(random, input));
+            let call = if call.contains("OVER ()") { call.replace("OVER ()", &over) } else { format!("{call} {over}") };
+            (call, Type::Int)
+        }
+        8 => (format!("count(*) OVER ({by}ORDER BY {order} GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW)"), Type::Int),
+        9 => (format!("max({value}) {over}"), Type::Int),
         _ => (format!("sum({value}) {over}"), Type::Int),
     }
+}
+
+/// An order with a frame by value.
+fn by_distance(random: &mut Random, input: &Relation) -> String {
+    let times = columns_of(input, Type::Time);
+    let direction = direction(random);
+    if !times.is_empty() && random.chance(40) {
+        let frame = random.pick::<&str>(&[
+            "INTERVAL '1 minute' PRECEDING AND CURRENT ROW",
+            "INTERVAL '30 seconds' PRECEDING AND INTERVAL '1 minute' FOLLOWING",
+            "CURRENT ROW AND INTERVAL '1 minute' FOLLOWING",
+            "INTERVAL '1 day' PRECEDING AND INTERVAL '20 seconds' PRECEDING",
+        ]);
+        return format!("ORDER BY a.c{}{direction} RANGE BETWEEN {frame}", random.pick(&times));
+    }
+    let frame = random.pick::<&str>(&[
+        "2 PRECEDING AND 1 FOLLOWING",
+        "1 PRECEDING AND CURRENT ROW",
+        "CURRENT ROW AND 2 FOLLOWING",
+        "3 PRECEDING AND 1 PRECEDING",
+        "1 FOLLOWING AND 2 FOLLOWING",
+        "CURRENT ROW AND CURRENT ROW",
+    ]);
+    format!("ORDER BY {}{direction} RANGE BETWEEN {frame}", int(random, input, "a"))
 }
 
 fn frame(random: &mut Random) -> &'static str {

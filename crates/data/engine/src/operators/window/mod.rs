@@ -3,6 +3,7 @@
 //!
 //! DataFusion's window functions compute them, over a part of the partition in its order, ties broken by the whole row.
 
+mod alone;
 mod range;
 mod running;
 
@@ -20,14 +21,18 @@ use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{Ordered, RowCodec, Values, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
-use range::{Changed, Piece};
+pub(crate) use alone::is_possible as can_be_alone;
+pub(crate) use range::Distance;
+use range::{Partition, Piece};
 pub(crate) use running::Running;
 
 /// Which rows of a partition the value of a row depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Those from so many rows before it to so many rows after it.
     Rows { before: u64, after: u64 },
+    /// Those whose sort key is in a distance from its own.
+    Values(Distance),
     /// Those before it and its peers, and what those before its peers give is known from the row before them.
     Running(Running),
     /// All.
@@ -38,6 +43,8 @@ pub(crate) enum Reach {
 pub(crate) struct WindowCall {
     pub(crate) expr: Arc<dyn WindowExpr>,
     pub(crate) reach: Reach,
+    /// The value of each row is computed by itself, so that it is exactly the same whatever else is computed.
+    pub(crate) alone: bool,
     /// For EXPLAIN.
     pub(crate) label: String,
 }
@@ -104,8 +111,8 @@ impl WindowSpec {
                 }
             }
             let Some(key) = shard.rows.key_slot(hash, key) else { continue };
-            let changed: Vec<Changed<'_>> = arrived.iter().map(|(row, _)| Changed::of(&shard.rows, key, row)).collect();
-            range::pieces(&self.calls, &shard.rows, key, &changed, &mut pieces);
+            let changed: Vec<&[u8]> = arrived.into_iter().map(|(row, _)| row).collect();
+            Partition::new(&shard.rows, &self.rows, key).pieces(&self.calls, &changed, &mut pieces)?;
         }
         self.refresh(shard, &pieces, values, &mut changes)?;
         let delta = self.answer(&shard.rows, &changes, values);
@@ -184,12 +191,15 @@ impl WindowSpec {
         let failed = |e: datafusion::error::DataFusionError| {
             Error::input(format!("window function {} failed: {}", call.label, e.strip_backtrace()))
         };
-        let values = match call.reach {
+        let values = match &call.reach {
             Reach::Running(running) => {
                 let values = call.expr.evaluate(&rows.slice(skip, len)).map_err(failed)?;
                 running.go_on(values, before, piece.write.start)?
             }
-            Reach::Rows { .. } | Reach::Partition => call.expr.evaluate(rows).map_err(failed)?.slice(skip, len),
+            _ => match alone::evaluate(call, rows, skip, len).map_err(failed)? {
+                Some(values) => values,
+                None => call.expr.evaluate(rows).map_err(failed)?.slice(skip, len),
+            },
         };
         let wanted = self.schema.field(self.input_schema.fields().len() + n).data_type();
         if values.data_type() == wanted {
@@ -228,7 +238,7 @@ impl Operator for Window {
     fn describe(&self) -> String {
         let list = |items: Vec<String>| items.join(", ");
         let spec = &self.spec;
-        let calls = spec.calls.iter().map(|c| format!("{}{}", c.label, range::text(c.reach))).collect();
+        let calls = spec.calls.iter().map(|c| format!("{}{}", c.label, range::text(&c.reach))).collect();
         let mut text = format!("Window: [{}]", list(calls));
         if !spec.keys.is_empty() {
             text.push_str(&format!(" by [{}]", list(spec.keys.iter().map(ToString::to_string).collect())));

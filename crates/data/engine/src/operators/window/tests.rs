@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrow::array::Int64Array;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::expressions::Column;
@@ -22,8 +22,9 @@ fn window(sql: &str, reach: Reach) -> Window {
     let context = SessionContext::new();
     context.register_batch("t", RecordBatch::new_empty(schema())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let plan = runtime.block_on(context.state().create_logical_plan(&format!("SELECT {sql} FROM t"))).unwrap();
-    let LogicalPlan::Projection(projection) = plan else { panic!("{plan}") };
+    let state = context.state();
+    let plan = runtime.block_on(state.create_logical_plan(&format!("SELECT {sql} FROM t"))).unwrap();
+    let LogicalPlan::Projection(projection) = state.optimize(&plan).unwrap() else { panic!("{plan}") };
     let LogicalPlan::Window(plan) = projection.input.as_ref() else { panic!("{sql} has no window") };
     let columns = DFSchema::try_from(schema()).unwrap();
     let expr = plan.window_expr[0].clone().transform_columns();
@@ -36,6 +37,7 @@ fn window(sql: &str, reach: Reach) -> Window {
         calls: vec![WindowCall {
             expr: create_window_expr(&expr, &columns, &ExecutionProps::new()).unwrap(),
             reach,
+            alone: false,
             label: sql.into(),
         }],
         input_schema: schema(),
@@ -102,6 +104,25 @@ fn neighbours_are_computed_again_and_nothing_else() {
     check(&mut next, (-1, 5, 1), &[(-1, Some(1), 1)]);
     check(&mut next, (40_000, 1, -1), &[(40_000, Some(1), -1)]);
     check(&mut next, (40_000, 3, 1), &[(39_998, Some(1), -1), (39_998, Some(3), 1), (40_000, Some(1), 1)]);
+}
+
+#[test]
+fn values_in_a_distance_are_computed_again() {
+    let reach = Reach::Values(Distance { before: Some(ScalarValue::Int64(Some(2))), after: None });
+    let mut sums = large("sum(v) OVER (ORDER BY n RANGE BETWEEN 2 PRECEDING AND CURRENT ROW)", reach);
+    check(&mut sums, (30_001, 7, 1), &[(30_001, Some(8), 1), (30_002, Some(2), -1), (30_002, Some(9), 1)]);
+    // A peer of it.
+    check(
+        &mut sums,
+        (30_001, 5, 1),
+        &[
+            (30_001, Some(13), 1),
+            (30_001, Some(8), -1),
+            (30_001, Some(13), 1),
+            (30_002, Some(9), -1),
+            (30_002, Some(14), 1),
+        ],
+    );
 }
 
 #[test]
