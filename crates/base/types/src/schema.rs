@@ -11,6 +11,10 @@ pub fn is_pseudo_column(name: &str) -> bool {
     PSEUDO_COLUMNS.contains(&name)
 }
 
+/// The window functions that `SESSION` is planned as: start and end of the session of a row, called as `(time, gap)` over a
+/// partition ordered by time, with the gap as a whole number of the time's unit. Whoever runs such a plan may know them by name.
+pub const SESSION_FUNCTIONS: [&str; 2] = ["fleuve_session_start", "fleuve_session_end"];
+
 /// The Arrow fields of [`PSEUDO_COLUMNS`], in that order: `Int32`, `Int64`, `Timestamp(ms)` (the record's Kafka timestamp),
 /// `Binary` (null when the record has no key), `Utf8` (a JSON array of `[name, value]` pairs, null when there are none;
 /// a value that is not UTF-8 is shown as base64 with the prefix `base64:`).

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
-use crate::window::{ScanPlanner, WindowPlanner, window_functions};
+use crate::window::{ScanPlanner, WindowPlanner, session_functions, window_functions};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
@@ -86,6 +86,9 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     for function in window_functions().into_iter().chain(functions::scalar()) {
         registry.register_udf(function).expect("a name of our own can be registered");
+    }
+    for function in session_functions() {
+        registry.register_udwf(function).expect("a name of our own can be registered");
     }
     for function in functions::aggregate() {
         registry.register_udaf(function).expect("a name of our own can be registered");

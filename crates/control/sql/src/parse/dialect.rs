@@ -1,5 +1,6 @@
-//! PostgreSQL's dialect as sqlparser has it, with three changes: `TABLE t` may stand as an argument (`TUMBLE(TABLE t, ...)`),
-//! speculation is bounded, and chains of operators are bounded (dropping a tree is recursive).
+//! PostgreSQL's dialect as sqlparser has it, with four changes: `TABLE t` may stand as an argument (`TUMBLE(TABLE t, ...)`), also
+//! with keys (`SESSION(t PARTITION BY k, ...)`), speculation is bounded, and chains of operators are bounded (dropping a tree is
+//! recursive).
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -86,6 +87,24 @@ fn parse_table_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
     Ok(Expr::Subquery(Box::new(select_all_from(name))))
 }
 
+/// True before `PARTITION BY` after what can be a table argument.
+fn at_partition_by(parser: &Parser) -> bool {
+    let [first, second] = parser.peek_tokens_ref();
+    matches!((&first.token, &second.token), (Token::Word(p), Token::Word(by))
+        if p.keyword == Keyword::PARTITION && by.keyword == Keyword::BY)
+}
+
+/// `table PARTITION BY key` or `table PARTITION BY (key, ...)` as an argument: the tuple `(table, key, ...)`.
+fn parse_partition_by(parser: &mut Parser, table: &Expr) -> Result<Expr, ParserError> {
+    parser.expect_keywords(&[Keyword::PARTITION, Keyword::BY])?;
+    let keys = match parser.parse_expr()? {
+        Expr::Tuple(keys) => keys,
+        Expr::Nested(key) => vec![*key],
+        key => vec![key],
+    };
+    Ok(Expr::Tuple(std::iter::once(table.clone()).chain(keys).collect()))
+}
+
 /// `SELECT * FROM name`
 pub(crate) fn select_all_from(name: ObjectName) -> Query {
     let mut query = Parser::new(&PostgreSqlDialect {})
@@ -141,6 +160,9 @@ impl Dialect for FleuveDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        if at_partition_by(parser) {
+            return Some(Ok(self.prec_value(Precedence::Or)));
+        }
         self.base.get_next_precedence(parser)
     }
 
@@ -159,12 +181,12 @@ impl Dialect for FleuveDialect {
         }
     }
 
-    fn parse_infix(&self, _parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
         if chain_length(expr) >= MAX_CHAIN {
             self.chain_too_long.set(true);
             return Some(Err(ParserError::RecursionLimitExceeded));
         }
-        None
+        at_partition_by(parser).then(|| parse_partition_by(parser, expr))
     }
 
     // `f(label: value)` is parsed only where the label is a plain name: with an expression as label, each nested call

@@ -3,7 +3,7 @@
 //! - every table that is not a CTE gets its full name, `main.namespace.name`; one that does not exist is an error with its place;
 //! - a stream's pseudo-columns are hidden where nothing names them, and `*` leaves them out where something does;
 //! - fields of structs are named as PostgreSQL names them;
-//! - window table functions get one shape: `tumble((subquery), time, size)`.
+//! - window table functions get one shape: `tumble((subquery), time, size)`, `session((subquery), time, gap, key, ...)`.
 //!
 //! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
 //! dialect cannot write.

@@ -1,4 +1,5 @@
-//! The one shape of a window table function: `tumble((SELECT * FROM t), time, size)`, whatever way it was written.
+//! The one shape of a window table function: `tumble((SELECT * FROM t), time, size)`, whatever way it was written. The keys of
+//! a `SESSION` come last.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, SetExpr, TableFactor,
@@ -33,11 +34,20 @@ pub(super) fn normal_form(factor: &TableFactor) -> Result<Option<TableFactor>> {
         _ => return Ok(None),
     };
     let Some((kind, at)) = kind_of(name) else { return Ok(None) };
-    let slots = arguments(kind, args, &at)?;
-    let (table, rest) = slots.split_first().expect("there are at least three arguments");
+    let (slots, mut keys) = arguments(kind, args, &at)?;
+    let (mut table, rest) =
+        slots.split_first().map(|(t, rest)| (*t, rest)).expect("there are at least three arguments");
+    if let Expr::Tuple(parts) = table
+        && let [of, by @ ..] = parts.as_slice()
+        && kind == WindowKind::Session
+    {
+        table = of;
+        keys.extend(by);
+    }
     let (query, inner_name) = table_argument(kind, table, &at)?;
     let mut args = vec![unnamed(Expr::Subquery(Box::new(query)))];
     args.extend(rest.iter().enumerate().map(|(i, e)| unnamed(if i == 0 { time_argument(e) } else { (*e).clone() })));
+    args.extend(keys.into_iter().map(|k| unnamed(k.clone())));
     let mut out = TableFactor::Table {
         name: ObjectName::from(vec![Ident { value: kind.name().to_lowercase(), ..first_ident(name) }]),
         alias: alias_of(factor).cloned(),
@@ -65,11 +75,12 @@ fn unnamed(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
 
-/// The arguments in order: table, time, lengths.
-fn arguments<'a>(kind: WindowKind, args: &'a [FunctionArg], at: &Location) -> Result<Vec<&'a Expr>> {
+/// The arguments in order: table, time, lengths; and the keys after them in the normal form of a `SESSION`.
+fn arguments<'a>(kind: WindowKind, args: &'a [FunctionArg], at: &Location) -> Result<(Vec<&'a Expr>, Vec<&'a Expr>)> {
     let names: Vec<&str> = ["data", "timecol"].iter().chain(kind.lengths()).copied().collect();
     let wrong = |what: String| Error::input(what).at(at.clone()).hint(format!("write {}", kind.usage()));
     let mut slots: Vec<Option<&Expr>> = vec![None; names.len()];
+    let mut keys = vec![];
     for (i, arg) in args.iter().enumerate() {
         let (slot, expr) = match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => (i, e),
@@ -82,13 +93,14 @@ fn arguments<'a>(kind: WindowKind, args: &'a [FunctionArg], at: &Location) -> Re
         };
         match slots.get_mut(slot) {
             Some(free @ None) => *free = Some(expr),
+            None if kind == WindowKind::Session => keys.push(expr),
             Some(Some(_)) => return Err(wrong(format!("{} is given \"{}\" twice", kind.name(), names[slot]))),
             None => return Err(wrong(format!("{} has too many arguments", kind.name()))),
         }
     }
     let count = slots.len();
     let given: Vec<&Expr> = slots.into_iter().flatten().collect();
-    if given.len() == count { Ok(given) } else { Err(wrong(format!("{} has too few arguments", kind.name()))) }
+    if given.len() == count { Ok((given, keys)) } else { Err(wrong(format!("{} has too few arguments", kind.name()))) }
 }
 
 /// The table as a query, and the name it goes by.
@@ -112,6 +124,14 @@ fn table_argument(kind: WindowKind, expr: &Expr, at: &Location) -> Result<(Query
                 *slot = inner;
             }
             return Ok((query, None));
+        }
+        Expr::Tuple(_) if kind != WindowKind::Session => {
+            return Err(Error::input(format!(
+                "{} has no PARTITION BY: its windows are the same for all rows",
+                kind.name()
+            ))
+            .at(at.clone())
+            .hint(format!("write {}", kind.usage())));
         }
         other => {
             return Err(Error::input(format!("{} needs a table first, not {other}", kind.name()))

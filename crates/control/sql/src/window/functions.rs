@@ -191,7 +191,8 @@ fn check_lengths(kind: Kind, lengths: &[i64]) -> Result<()> {
 /// [`check_lengths`] for the planner.
 pub(super) fn check(kind: WindowKind, lengths: &[i64]) -> Result<()> {
     let kind = match kind {
-        WindowKind::Tumble => Kind::Tumble,
+        // One length that has to be positive, as a size.
+        WindowKind::Tumble | WindowKind::Session => Kind::Tumble,
         WindowKind::Hop => Kind::Hop,
         WindowKind::Cumulate => Kind::Cumulate,
     };
@@ -221,7 +222,7 @@ fn apply(kind: Kind, times: &ArrayRef, lengths: &[i64]) -> Result<ArrayRef> {
 }
 
 /// The counts as timestamps again; no value changes.
-fn retyped(values: Int64Array, time_type: &DataType) -> Result<ArrayRef> {
+pub(super) fn retyped(values: Int64Array, time_type: &DataType) -> Result<ArrayRef> {
     let data = values.into_data().into_builder().data_type(time_type.clone()).build()?;
     Ok(make_array(data))
 }

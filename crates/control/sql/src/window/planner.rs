@@ -1,4 +1,4 @@
-//! From `tumble((subquery), time, size)` to a plan.
+//! From `tumble((subquery), time, size)` or `session((subquery), time, gap, key, ...)` to a plan.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, plan_err};
@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
 
 use super::functions::{self, length_in};
-use super::{WINDOW_COLUMNS, WindowKind};
+use super::{WINDOW_COLUMNS, WindowKind, session};
 use crate::rewrite::simple_input;
 
 /// Plans window table functions in the shape that `rewrite` gives them.
@@ -49,13 +49,17 @@ impl RelationPlanner for WindowPlanner {
             }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
-        let [ast::Expr::Subquery(query), time, lengths @ ..] = exprs.as_slice() else {
+        let [ast::Expr::Subquery(query), time, rest @ ..] = exprs.as_slice() else {
+            return plan_err!("write {}", kind.usage());
+        };
+        let Some((lengths, keys)) = rest.split_at_checked(kind.lengths().len()) else {
             return plan_err!("write {}", kind.usage());
         };
         let input = plan_input(query, context)?;
+        let keys = keys.iter().map(|k| context.sql_to_expr(k.clone(), input.schema())).collect::<Result<Vec<_>>>()?;
         let time = context.sql_to_expr(time.clone(), input.schema())?;
         let lengths = lengths.iter().map(|l| length(kind, l, context)).collect::<Result<Vec<_>>>()?;
-        let plan = add_windows(kind, input, time, &lengths)?;
+        let plan = add_windows(kind, input, time, &lengths, keys)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
@@ -106,7 +110,13 @@ fn constant(expr: &Expr) -> Option<ScalarValue> {
     }
 }
 
-fn add_windows(kind: WindowKind, input: LogicalPlan, time: Expr, lengths: &[Length]) -> Result<LogicalPlan> {
+fn add_windows(
+    kind: WindowKind,
+    input: LogicalPlan,
+    time: Expr,
+    lengths: &[Length],
+    keys: Vec<Expr>,
+) -> Result<LogicalPlan> {
     for name in WINDOW_COLUMNS {
         if input.schema().fields().iter().any(|f| f.name() == name) {
             return plan_err!(
@@ -163,6 +173,19 @@ fn add_windows(kind: WindowKind, input: LogicalPlan, time: Expr, lengths: &[Leng
             let unnested = unnest(input, with_start, ends, end)?;
             let added = [start, end].map(|c| Expr::Column(Column::new_unqualified(c)));
             unnested.project(columns.into_iter().chain(added))?.build()
+        }
+        (WindowKind::Session, [gap]) => {
+            let mut builder = LogicalPlanBuilder::from(input);
+            if time.nullable(builder.schema())? {
+                builder = builder.filter(time.clone().is_not_null())?;
+            }
+            let gap = lit(length_in(unit, gap.months, gap.days, gap.nanos)?);
+            let window = |function| session::call(function, &time, &gap, &keys);
+            let (from, to) = (window(session::start())?, window(session::end())?);
+            let names = [&from, &to].map(|e| Expr::Column(Column::new_unqualified(e.schema_name().to_string())));
+            let [from_column, to_column] = names;
+            let added = [from_column.alias(start), to_column.alias(end)];
+            builder.window([from, to])?.project(columns.into_iter().chain(added))?.build()
         }
         _ => plan_err!("write {}", kind.usage()),
     }

@@ -116,6 +116,74 @@ async fn cumulate_grows_by_steps_up_to_the_size() {
 }
 
 #[tokio::test]
+async fn a_session_goes_on_while_no_gap_is_too_long() {
+    let by_who = "CREATE STREAM clicks (who TEXT, page INT, ts TIMESTAMP);
+        INSERT INTO clicks VALUES ('a', 1, '2024-01-01 10:00:10'), ('a', 2, '2024-01-01 10:00:40'), ('b', 1, '2024-01-01 10:00:50'),
+        ('a', 1, '2024-01-01 10:01:10'), ('a', 1, '2024-01-01 10:01:41'), ('b', 1, NULL), (NULL, 1, '2024-01-01 10:00:00')";
+    let (_, session) = session();
+    run(&session, by_who).await.unwrap();
+    // 30 s between 10:00:10, 10:00:40 and 10:01:10 are not too long, 31 s to 10:01:41 are.
+    let wanted = [
+        "a|3|2024-01-01T10:00:10|2024-01-01T10:01:40",
+        "a|1|2024-01-01T10:01:41|2024-01-01T10:02:11",
+        "b|1|2024-01-01T10:00:50|2024-01-01T10:01:20",
+        "NULL|1|2024-01-01T10:00:00|2024-01-01T10:00:30",
+    ];
+    for from in [
+        "SESSION(clicks PARTITION BY who, ts, INTERVAL '30 seconds')",
+        "SESSION(TABLE clicks PARTITION BY who, DESCRIPTOR(ts), INTERVAL '30' SECOND)",
+        "TABLE(SESSION(TABLE clicks PARTITION BY (who), DESCRIPTOR(ts), INTERVAL '30' SECOND))",
+        "session(data => TABLE public.clicks PARTITION BY (who), gap => '30 s'::interval, timecol => DESCRIPTOR(ts)) AS t",
+        "SESSION((SELECT ts, who FROM clicks) PARTITION BY lower(who), ts, INTERVAL '30 seconds')",
+    ] {
+        let query = format!(
+            "SELECT who, count(*), window_start, window_end FROM {from}
+             GROUP BY who, window_start, window_end ORDER BY who, window_start"
+        );
+        assert_eq!(run(&session, &query).await.unwrap(), wanted, "{from}");
+    }
+    // Without keys, and with several.
+    let all = "SELECT count(*), window_start FROM SESSION(clicks, ts, INTERVAL '30 seconds') GROUP BY 2 ORDER BY 2";
+    assert_eq!(run(&session, all).await.unwrap(), ["5|2024-01-01T10:00:00", "1|2024-01-01T10:01:41"]);
+    let both = "SELECT clicks.* FROM SESSION(clicks PARTITION BY (who, page), ts, INTERVAL '1 minute')
+        WHERE who = 'a' ORDER BY ts";
+    let wanted = [
+        "a|1|2024-01-01T10:00:10|2024-01-01T10:00:10|2024-01-01T10:02:41",
+        "a|2|2024-01-01T10:00:40|2024-01-01T10:00:40|2024-01-01T10:01:40",
+        "a|1|2024-01-01T10:01:10|2024-01-01T10:00:10|2024-01-01T10:02:41",
+        "a|1|2024-01-01T10:01:41|2024-01-01T10:00:10|2024-01-01T10:02:41",
+    ];
+    assert_eq!(run(&session, both).await.unwrap(), wanted);
+}
+
+/// The same by gaps and islands.
+#[tokio::test]
+async fn a_session_is_an_island_between_gaps() {
+    let (_, session) = session();
+    run(&session, "CREATE STREAM hits (id BIGINT, k INT, ts TIMESTAMP)").await.unwrap();
+    let seconds = (0..120_u64).map(|i| (i, i * i * 7919 % 11, i * i * 104_729 % 3_571));
+    let rows: Vec<String> = seconds
+        .map(|(i, k, s)| format!("({i}, {k}, TIMESTAMP '2024-01-01 10:00:00' + INTERVAL '{s} seconds')"))
+        .collect();
+    run(&session, &format!("INSERT INTO hits SELECT * FROM (VALUES {}) v", rows.join(", "))).await.unwrap();
+    for gap in [1, 30, 120, 1_000, 10_000] {
+        let asked = format!(
+            "SELECT id, window_start, window_end FROM SESSION(hits PARTITION BY k, ts, INTERVAL '{gap} s') ORDER BY id"
+        );
+        let islands = format!(
+            "SELECT id, min(ts) OVER (PARTITION BY k, n), max(ts) OVER (PARTITION BY k, n) + INTERVAL '{gap} s' FROM (
+               SELECT *, sum(begins) OVER (PARTITION BY k ORDER BY ts) AS n FROM (
+                 SELECT *, CASE WHEN ts <= lag(ts) OVER (PARTITION BY k ORDER BY ts) + INTERVAL '{gap} s' THEN 0 ELSE 1
+                   END AS begins FROM hits))
+             ORDER BY id"
+        );
+        let got = run(&session, &asked).await.unwrap();
+        assert_eq!(got.len(), 120);
+        assert_eq!(got, run(&session, &islands).await.unwrap(), "gap {gap}");
+    }
+}
+
+#[tokio::test]
 async fn the_columns_are_those_of_the_table_then_the_window() {
     assert_eq!(
         answer("SELECT * FROM TUMBLE(clicks, ts, INTERVAL '1 day') WHERE who = 'a'").await,
@@ -201,6 +269,11 @@ async fn wrong_windows_are_refused_in_plain_words() {
         ("SELECT 1 FROM CUMULATE(clicks, ts, INTERVAL '7 s', INTERVAL '1 minute')", "a multiple of its step"),
         ("SELECT 1 FROM TUMBLE(clicks, ts, size => 5)", "needs a constant INTERVAL"),
         ("SELECT 1 FROM TUMBLE(clicks, ts, step => INTERVAL '1 s')", "TUMBLE has no argument \"step\""),
+        ("SELECT 1 FROM TUMBLE(clicks PARTITION BY who, ts, INTERVAL '1 s')", "TUMBLE has no PARTITION BY"),
+        ("SELECT 1 FROM SESSION(clicks PARTITION BY who, ts)", "SESSION has too few arguments"),
+        ("SELECT 1 FROM SESSION(clicks PARTITION BY wo, ts, INTERVAL '1 s')", "there is no column \"wo\""),
+        ("SELECT 1 FROM SESSION(clicks, ts, INTERVAL '0 s')", "must be positive"),
+        ("SELECT 1 FROM SESSION(clicks, ts, INTERVAL '1 month')", "not months or years"),
         (
             "SELECT 1 FROM TUMBLE((SELECT ts, 1 AS window_end FROM clicks), ts, INTERVAL '1 s')",
             "adds a column \"window_end\", and its table has one already",

@@ -5,6 +5,7 @@ mod fallback;
 mod join;
 mod map;
 mod scalar;
+mod session;
 mod top_n;
 mod window;
 
@@ -107,6 +108,7 @@ impl Lowering<'_> {
                 Ok(self.node(Box::new(operator), vec![input], schema, append_only, key))
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
+            LogicalPlan::Window(window) if session::is_session(window) => self.session(window),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
             other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),

@@ -9,6 +9,7 @@ pub(crate) mod map;
 pub(crate) mod order;
 pub(crate) mod partitioned;
 pub(crate) mod recompute;
+pub(crate) mod session;
 pub(crate) mod top_n;
 pub(crate) mod union;
 pub(crate) mod values;

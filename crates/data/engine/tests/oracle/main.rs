@@ -9,6 +9,7 @@
 mod query;
 mod random;
 mod ranking;
+mod sessions;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -107,6 +108,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Outcome {
     let growth = Growth(std::array::from_fn(|_| random.chance(50)));
     let mut tables: Vec<Table> = (0..TABLES).map(|_| Table::default()).collect();
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    sessions::register(&context);
     tables::register(&context, &tables);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&sql)) else { return Outcome::NotRunnable };

@@ -39,7 +39,7 @@ fn relation(random: &mut Random, depth: usize) -> Relation {
     if depth == 0 {
         return table(random);
     }
-    match random.below(16) {
+    match random.below(17) {
         0 | 1 => map(random, depth),
         2..=5 => join(random, depth),
         6..=8 => aggregate(random, depth),
@@ -54,6 +54,7 @@ fn relation(random: &mut Random, depth: usize) -> Relation {
             ranking::limit(random, input)
         }
         14 => scalar(random, depth),
+        15 => sessions(random, depth),
         _ => windows(random, depth),
     }
 }
@@ -259,4 +260,31 @@ fn windows(random: &mut Random, depth: usize) -> Relation {
         )
     };
     Relation { sql, columns: vec![Type::Time, Type::Int] }
+}
+
+/// `SESSION` as it is planned, alone or with an aggregate over it.
+fn sessions(random: &mut Random, depth: usize) -> Relation {
+    let input = relation(random, depth - 1);
+    let times = columns_of(&input, Type::Time);
+    let Some(ts) = times.first() else { return input };
+    let n = input.columns.len();
+    let by = random.below(n);
+    let partition = if random.chance(75) { format!("PARTITION BY a.c{by} ") } else { String::new() };
+    let gap = 1_000_000 * (1 + random.below(30));
+    let over = format!("(a.c{ts}, {gap}) OVER ({partition}ORDER BY a.c{ts})");
+    let (start, end) = (format!("fleuve_session_start{over}"), format!("fleuve_session_end{over}"));
+    let filter = if random.chance(50) { format!(" WHERE a.c{ts} IS NOT NULL") } else { String::new() };
+    if random.chance(50) {
+        let sql = format!(
+            "SELECT k AS c0, w AS c1, e AS c2, count(*) AS c3 FROM \
+             (SELECT a.c{by} AS k, {start} AS w, {end} AS e FROM ({}) a{filter}) s GROUP BY k, w, e",
+            input.sql
+        );
+        return Relation { sql, columns: vec![input.columns[by], Type::Time, Type::Time, Type::Int] };
+    }
+    let all: Vec<String> = (0..n).map(|i| format!("a.c{i} AS c{i}")).collect();
+    let bound = if random.chance(50) { start } else { end };
+    let mut columns = input.columns.clone();
+    columns.push(Type::Time);
+    Relation { sql: format!("SELECT {}, {bound} AS c{n} FROM ({}) a{filter}", all.join(", "), input.sql), columns }
 }

@@ -81,6 +81,7 @@ const KEYWORDS: &[&str] = &[
     "REPLACE",
     "RIGHT",
     "SELECT",
+    "SESSION",
     "SHOW",
     "SINK",
     "SINKS",

@@ -1,0 +1,66 @@
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{Expr, Window};
+use fleuve_types::{Error, Result, SESSION_FUNCTIONS};
+
+use super::{Lowering, loose};
+use crate::operators::physical;
+use crate::operators::session::{Session, SessionSpec};
+
+/// True for what `SESSION` is planned as.
+pub(super) fn is_session(window: &Window) -> bool {
+    window.window_expr.iter().all(|e| call(e).is_some())
+}
+
+fn call(expr: &Expr) -> Option<&WindowFunction> {
+    match expr {
+        Expr::Alias(alias) => call(&alias.expr),
+        Expr::WindowFunction(call) if SESSION_FUNCTIONS.contains(&call.fun.name()) => Some(call),
+        _ => None,
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn session(&mut self, window: &Window) -> Result<usize> {
+        let calls: Vec<&WindowFunction> = window.window_expr.iter().filter_map(call).collect();
+        let Some(one) = calls.first() else { return Err(Error::bug("a window without a function")) };
+        let same =
+            |c: &&WindowFunction| c.params.args == one.params.args && c.params.partition_by == one.params.partition_by;
+        let [time, Expr::Literal(ScalarValue::Int64(Some(gap)), _)] = one.params.args.as_slice() else {
+            return Err(Error::unsupported("sessions without a constant gap have no incremental operator"));
+        };
+        if !calls.iter().all(same) {
+            return Err(Error::unsupported("sessions of several kinds at once have no incremental operator"));
+        }
+        let input = self.plan(&window.input)?;
+        let schema = window.input.schema();
+        let bug = |e: datafusion::error::DataFusionError| Error::bug(e.to_string());
+        let type_of = |e: &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>| {
+            e.data_type(schema.as_arrow()).map_err(bug)
+        };
+        let by = &one.params.partition_by;
+        let keys = by.iter().map(|k| physical(k, schema)).collect::<Result<Vec<_>>>()?;
+        let key_types = keys.iter().map(type_of).collect::<Result<Vec<_>>>()?;
+        let physical_time = physical(time, schema)?;
+        let time_type = type_of(&physical_time)?;
+        let DataType::Timestamp(unit, _) = &time_type else {
+            return Err(Error::bug(format!("the time of a session is {time_type}")));
+        };
+        let names: Vec<String> = by.iter().map(ToString::to_string).collect();
+        let spec = SessionSpec {
+            label: format!("Session: by [{}], {time}, gap {gap} {unit:?}s", names.join(", ")),
+            keys,
+            key_types,
+            time: physical_time,
+            time_type,
+            gap: *gap,
+            bounds: calls.iter().map(|c| c.fun.name() == SESSION_FUNCTIONS[1]).collect(),
+            input_schema: self.nodes[input].schema.clone(),
+            schema: loose(&window.schema),
+        };
+        let (schema, key) = (spec.schema.clone(), self.nodes[input].key.clone());
+        let operator = Session::new(spec, self.shards)?;
+        Ok(self.node(Box::new(operator), vec![input], schema, false, key))
+    }
+}
