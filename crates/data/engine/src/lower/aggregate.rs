@@ -1,37 +1,50 @@
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, LogicalPlan};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use fleuve_types::{Error, Result};
 
-use super::{Lowering, loose};
-use crate::operators::aggregate::{Aggregate, AggregateCall, is_supported};
+use super::{Lowering, grouping, loose};
+use crate::operators::aggregate::{Aggregate, AggregateCall, is_supported, reads_in_order};
 use crate::operators::physical;
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, plan: &AggregatePlan) -> Result<usize> {
-        if plan.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            return Err(Error::unsupported("GROUPING SETS have no incremental operator"));
-        }
         let input = self.plan(&plan.input)?;
         let append_only = self.nodes[input].append_only;
-        let calls = plan.aggr_expr.iter().map(|e| self.call(e, &plan.input)).collect::<Result<Option<Vec<_>>>>()?;
-        let calls = calls.filter(|c| c.iter().all(|c| is_supported(c, append_only)));
-        let schema = loose(&plan.schema);
-        let key = Some((0..plan.group_expr.len()).collect::<Vec<_>>());
-        let Some(calls) = calls else {
-            if plan.group_expr.is_empty() {
+        let sets = grouping::sets_of(plan);
+        let Some(calls) = self.aggregate_calls(plan, append_only)? else {
+            if plan.group_expr.is_empty() || sets.is_some() {
                 return Err(Error::unsupported("this aggregate has no incremental operator"));
             }
-            let node = self.partitioned(
-                &LogicalPlan::Aggregate(plan.clone()),
-                &plan.input,
-                &plan.group_expr,
-                (0..plan.group_expr.len()).collect(),
-            )?;
-            self.nodes[node].key = key;
+            let key: Vec<usize> = (0..plan.group_expr.len()).collect();
+            let node = LogicalPlan::Aggregate(plan.clone());
+            let node = self.partitioned(&node, &plan.input, &plan.group_expr, key.clone())?;
+            self.nodes[node].key = Some(key);
             return Ok(node);
         };
+        if let Some(set) = sets {
+            return self.grouping_sets(plan, set, input);
+        }
         let keys = plan.group_expr.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
+        self.aggregate_by(input, keys, calls, loose(&plan.schema))
+    }
+
+    /// An aggregate over a node; `schema` has the keys, then the results.
+    pub(super) fn aggregate_by(
+        &mut self,
+        input: usize,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> Result<usize> {
+        let append_only = self.nodes[input].append_only;
+        let key = Some((0..keys.len()).collect());
         let key_types = schema.fields().iter().take(keys.len()).map(|f| f.data_type().clone()).collect();
         // Without calls this is DISTINCT: what was there once stays.
         let stays = append_only && calls.is_empty() && !keys.is_empty();
@@ -39,27 +52,48 @@ impl Lowering<'_> {
         Ok(self.node(Box::new(operator), vec![input], schema, stays, key))
     }
 
-    /// `None` for a call that only the batch engine can do (ORDER BY inside, IGNORE NULLS).
+    /// The calls of an aggregate; `None` if there is one that only the batch engine can do.
+    pub(super) fn aggregate_calls(
+        &self,
+        plan: &AggregatePlan,
+        append_only: bool,
+    ) -> Result<Option<Vec<AggregateCall>>> {
+        let calls = plan.aggr_expr.iter().map(|e| self.call(e, &plan.input)).collect::<Result<Option<Vec<_>>>>()?;
+        Ok(calls.filter(|c| c.iter().all(|c| is_supported(c, append_only))))
+    }
+
+    /// `None` for a call that only the batch engine can do (ORDER BY or IGNORE NULLS where we know no use for it).
     fn call(&self, expr: &Expr, input: &LogicalPlan) -> Result<Option<AggregateCall>> {
         let inner = unalias(expr);
         let Expr::AggregateFunction(f) = inner else {
             return Err(Error::bug(format!("{expr} is not an aggregate")));
         };
-        if !f.params.order_by.is_empty() || f.params.null_treatment.is_some() {
+        let function = f.func.name().to_lowercase();
+        let is_ordered = reads_in_order(&function);
+        if !is_ordered && (!f.params.order_by.is_empty() || f.params.null_treatment.is_some()) {
             return Ok(None);
         }
         let schema = input.schema();
-        let arrow = std::sync::Arc::new(schema.as_arrow().clone());
+        let arrow = Arc::new(schema.as_arrow().clone());
         let props = ExecutionProps::new();
         let lowered = LoweredAggregateBuilder::new(expr, schema, &arrow, &props)
             .build()
             .map_err(|e| Error::unsupported(format!("aggregate {expr}: {}", e.strip_backtrace())))?;
         let mut arguments = f.params.args.iter().map(|a| physical(a, schema)).collect::<Result<Vec<_>>>()?;
+        let parameter = f.params.args.get(1).and_then(|a| a.as_literal().cloned());
+        let mut order = vec![];
+        for by in &f.params.order_by {
+            let options = SortOptions { descending: !by.asc, nulls_first: by.nulls_first };
+            order.push((physical(&by.expr, schema)?, options));
+        }
+        if is_ordered {
+            arguments.truncate(1);
+            arguments.extend(order.iter().map(|(by, _)| by.clone()));
+        }
         let argument_types = arguments
             .iter()
             .map(|a| a.data_type(&arrow).map_err(|e| Error::bug(e.to_string())))
             .collect::<Result<Vec<_>>>()?;
-        let function = f.func.name().to_lowercase();
         let counts_rows = matches!(f.params.args.as_slice(), [Expr::Literal(v, _)] if !v.is_null());
         if function == "count" && !f.params.distinct && counts_rows {
             arguments.clear();
@@ -69,6 +103,9 @@ impl Lowering<'_> {
             distinct: f.params.distinct,
             arguments,
             argument_types,
+            parameter,
+            order,
+            ignores_null: f.params.null_treatment == Some(NullTreatment::IgnoreNulls),
             filter: lowered.filter,
             output: lowered.aggregate.field().data_type().clone(),
             expr: lowered.aggregate,

@@ -28,9 +28,6 @@ fn shape(kind: JoinType) -> (bool, Alone, Alone) {
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, plan: &JoinPlan) -> Result<usize> {
-        if plan.null_aware {
-            return Err(Error::unsupported("NOT IN over a nullable column has no incremental operator"));
-        }
         let left = self.plan(&plan.left)?;
         let right = self.plan(&plan.right)?;
         let (left_schema, right_schema) = (plan.left.schema(), plan.right.schema());

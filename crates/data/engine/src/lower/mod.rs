@@ -2,8 +2,10 @@
 
 mod aggregate;
 mod fallback;
+mod grouping;
 mod join;
 mod map;
+mod not_in;
 mod scalar;
 mod session;
 mod top_n;
@@ -92,6 +94,7 @@ impl Lowering<'_> {
             LogicalPlan::Repartition(r) => self.plan(&r.input),
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) if join.null_aware => self.plan(&not_in::joins(join)?),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => {
                 let inputs = union.inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;

@@ -3,6 +3,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod distinct;
+pub(crate) mod expand;
 pub(crate) mod flat_map;
 pub(crate) mod join;
 pub(crate) mod map;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod incremental;
 mod query;
 mod random;
 mod ranking;
@@ -150,8 +151,11 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Outcome {
         }
     }
     tables::register(&context, &tables);
-    let batches = runtime.block_on(async { context.sql(&sql).await?.collect().await });
-    let Ok(batches) = batches else { return Outcome::NotRunnable };
+    // DataFusion 54.1 panics in first_value and last_value when two of the columns to order by turn out to be the same.
+    let batches = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(async { context.sql(&sql).await?.collect().await })
+    }));
+    let Ok(Ok(batches)) = batches else { return Outcome::NotRunnable };
     let mut expected = BTreeMap::new();
     for batch in batches {
         add(&mut expected, &Delta::insert(batch));

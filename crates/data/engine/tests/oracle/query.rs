@@ -153,14 +153,69 @@ fn aggregate(random: &mut Random, depth: usize) -> Relation {
         exprs.push(format!("{call} AS c{}", columns.len()));
         columns.push(kind);
     }
+    let sets = (!groups.is_empty() && random.chance(25)).then(|| grouping_sets(random, &groups));
+    if sets.is_some() && random.chance(60) {
+        exprs.push(format!("grouping({}) AS c{}", random.pick(&groups), columns.len()));
+        columns.push(Type::Int);
+    }
     let mut sql = format!("SELECT {} FROM ({}) a", exprs.join(", "), input.sql);
     if !groups.is_empty() {
-        sql.push_str(&format!(" GROUP BY {}", groups.join(", ")));
+        sql.push_str(&format!(" GROUP BY {}", sets.unwrap_or_else(|| groups.join(", "))));
         if random.chance(20) {
             sql.push_str(" HAVING count(*) > 1");
         }
     }
     Relation { sql, columns }
+}
+
+fn grouping_sets(random: &mut Random, groups: &[String]) -> String {
+    let all = groups.join(", ");
+    match random.below(4) {
+        0 => format!("ROLLUP ({all})"),
+        1 => format!("CUBE ({all})"),
+        2 => format!("GROUPING SETS (({all}), ({}), ({}))", random.pick(groups), random.pick(groups)),
+        _ => format!("GROUPING SETS (({all}), ())"),
+    }
+}
+
+/// An aggregate that reads its values in an order.
+fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String, Type) {
+    let value = int(random, input, "a");
+    let by = format!("a.c{}", random.below(input.columns.len()));
+    let direction = *random.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
+    let order =
+        if by == value { format!("ORDER BY {by}{direction}") } else { format!("ORDER BY {by}{direction}, {value}") };
+    let distinct = if random.chance(30) { "DISTINCT " } else { "" };
+    let texts = columns_of(input, Type::Text);
+    let own = |value: &str| format!("ORDER BY {value}{direction}");
+    let nulls = *random.pick(&["", "", " IGNORE NULLS", " RESPECT NULLS"]);
+    // DataFusion 54.1 takes some rows whose condition is NULL into first_value and last_value.
+    let known = match filter.strip_prefix(" FILTER (WHERE ") {
+        Some(condition) => format!(" FILTER (WHERE ({condition} IS TRUE)"),
+        None => String::new(),
+    };
+    match random.below(7) {
+        0 => {
+            let order = if distinct.is_empty() { order } else { own(&value) };
+            (format!("array_to_string(array_agg({distinct}{value} {order}){filter}, ',', 'N')"), Type::Text)
+        }
+        1 if !texts.is_empty() => {
+            let text = format!("a.c{}", random.pick(&texts));
+            let by_both = distinct.is_empty() && by != text;
+            let order = if by_both { format!("ORDER BY {by}{direction}, {text}") } else { own(&text) };
+            (format!("string_agg({distinct}{text}, '/' {order}){filter}"), Type::Text)
+        }
+        2 => (format!("first_value({value} {order}){nulls}{known}"), Type::Int),
+        3 => (format!("last_value({value} {order}){nulls}{known}"), Type::Int),
+        4 => (format!("nth_value({value}, {} {order}){filter}", 1 + random.below(3)), Type::Int),
+        5 => (format!("CAST(median({distinct}{value}){filter} * 1000 AS BIGINT)"), Type::Int),
+        _ => {
+            let part = *random.pick(&["0.5", "0.25", "0.9", "1.0", "0"]);
+            let order = if random.chance(50) { format!("{value} DESC") } else { value };
+            let call = format!("percentile_cont({part}) WITHIN GROUP (ORDER BY {order}){filter}");
+            (format!("CAST(round({call} * 100000) AS BIGINT)"), Type::Int)
+        }
+    }
 }
 
 fn call(random: &mut Random, input: &Relation) -> (String, Type) {
@@ -169,7 +224,8 @@ fn call(random: &mut Random, input: &Relation) -> (String, Type) {
     let filter =
         if random.chance(20) { format!(" FILTER (WHERE {})", condition(random, input, "a")) } else { String::new() };
     let decimals = columns_of(input, Type::Decimal);
-    match random.below(14) {
+    match random.below(18) {
+        14..=16 => ordered_call(random, input, &filter),
         0 => (format!("count(*){filter}"), Type::Int),
         1 => (format!("count(a.c{any}){filter}"), Type::Int),
         2 => (format!("sum({value}){filter}"), Type::Int),
@@ -188,7 +244,8 @@ fn call(random: &mut Random, input: &Relation) -> (String, Type) {
         9 => (format!("bool_or({value} > 1)"), Type::Bool),
         10 => (format!("CAST(round(var_pop({value}) * 1000 + 0.123) AS BIGINT)"), Type::Int),
         11 => (format!("bit_xor({value})"), Type::Int),
-        12 => (format!("sum(DISTINCT {value})"), Type::Int),
+        12 => (format!("sum(DISTINCT {value}){filter}"), Type::Int),
+        13 => (format!("CAST(avg(DISTINCT {value}){filter} * 1000 AS BIGINT)"), Type::Int),
         _ => (format!("max({value}){filter}"), Type::Int),
     }
 }
@@ -220,10 +277,14 @@ fn exists(random: &mut Random, depth: usize) -> Relation {
     if random.chance(40) {
         inner = format!("{inner} AND {} < {}", int(random, &right, "b"), int(random, &left, "a"));
     }
-    let test = match random.below(5) {
+    let test = match random.below(6) {
         0 | 1 => format!("EXISTS (SELECT 1 FROM ({}) b WHERE {inner})", right.sql),
         2 => format!("NOT EXISTS (SELECT 1 FROM ({}) b WHERE {inner})", right.sql),
-        3 => format!("{} IN (SELECT b.c1 FROM ({}) b)", int(random, &left, "a"), right.sql),
+        3 => {
+            let nulls = *random.pick(&["", " WHERE b.c1 IS NOT NULL", " WHERE b.c1 > 4"]);
+            format!("{} NOT IN (SELECT b.c1 FROM ({}) b{nulls})", int(random, &left, "a"), right.sql)
+        }
+        4 => format!("{} IN (SELECT b.c1 FROM ({}) b)", int(random, &left, "a"), right.sql),
         _ => format!("({} OR EXISTS (SELECT 1 FROM ({}) b WHERE {inner}))", condition(random, &left, "a"), right.sql),
     };
     let sql = format!("SELECT {} FROM ({}) a WHERE {test}", all.join(", "), left.sql);

@@ -1,15 +1,19 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use fleuve_types::{Error, Result};
 
-use super::count::{BoolFold, Count, CountDistinct};
+use super::count::{BoolFold, Count};
+use super::distinct::Distinct;
 use super::extreme::extreme;
 use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
+use super::in_order::{self, InOrder, reads_in_order};
 use super::sum::{DecimalMean, IntSum};
 use crate::state::ByteSet;
 
@@ -18,8 +22,14 @@ pub(crate) struct AggregateCall {
     /// The function's name in lower case.
     pub(crate) function: String,
     pub(crate) distinct: bool,
+    /// Of a function that reads its values in an order: the value, then what orders them.
     pub(crate) arguments: Vec<Arc<dyn PhysicalExpr>>,
     pub(crate) argument_types: Vec<DataType>,
+    /// The second argument where it is a constant.
+    pub(crate) parameter: Option<ScalarValue>,
+    /// ORDER BY.
+    pub(crate) order: Vec<(Arc<dyn PhysicalExpr>, SortOptions)>,
+    pub(crate) ignores_null: bool,
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
     pub(crate) output: DataType,
     /// DataFusion's own form, for functions without one of ours.
@@ -43,8 +53,13 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     /// Calls `each(group, row, weight)` for the rows that pass the filter and whose first argument is not NULL.
-    pub(crate) fn each(&self, mut each: impl FnMut(usize, usize, i64)) {
-        let nulls = self.arguments.first().and_then(|a| a.logical_nulls());
+    pub(crate) fn each(&self, each: impl FnMut(usize, usize, i64)) {
+        self.each_row(true, each);
+    }
+
+    /// As [`Input::each`]; rows whose first argument is NULL are left out only if `skip_null`.
+    pub(crate) fn each_row(&self, skip_null: bool, mut each: impl FnMut(usize, usize, i64)) {
+        let nulls = self.arguments.first().filter(|_| skip_null).and_then(|a| a.logical_nulls());
         for (row, group) in self.rows.iter().zip(self.groups) {
             let row = *row as usize;
             if self.filter.is_some_and(|f| !f.value(row)) || nulls.as_ref().is_some_and(|n| n.is_null(row)) {
@@ -64,7 +79,7 @@ pub(crate) trait Accumulator: Send {
     /// Takes in rows.
     fn update(&mut self, input: &Input<'_>) -> Result<()>;
     /// The result of each of `groups`.
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef>;
+    fn emit(&mut self, groups: &[u32], keys: &ByteSet) -> Result<ArrayRef>;
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
     /// How many columns [`Accumulator::save_groups`] gives.
@@ -79,9 +94,11 @@ pub(crate) trait Accumulator: Send {
         vec![]
     }
     /// Takes in one entry of [`Accumulator::save_entries`].
-    fn load_entry(&mut self, key: &[u8], group: Option<u32>, entry: &[u8], weight: i64) {
-        let _ = (key, group, entry, weight);
+    fn load_entry(&mut self, key: &[u8], entry: &[u8], weight: i64) {
+        let _ = (key, entry, weight);
     }
+    /// Called after each batch of [`Accumulator::load_entry`].
+    fn entries_loaded(&mut self) {}
 }
 
 /// Functions whose DataFusion accumulator can be asked again and again while rows are only added.
@@ -103,8 +120,11 @@ const REPEATABLE: [&str; 13] = [
 
 /// True if a call can be kept up to date group by group, without reading the group's rows again.
 pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
-    if call.distinct {
-        return call.function == "count" && call.arguments.len() == 1;
+    if reads_in_order(&call.function) {
+        return in_order::is_supported(call);
+    }
+    if call.distinct && call.arguments.len() != 1 {
+        return false;
     }
     let argument = call.argument_types.first();
     match call.function.as_str() {
@@ -118,16 +138,23 @@ pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
             matches!(argument, Some(DataType::Float64))
         }
         "bool_and" | "bool_or" => true,
-        name => append_only && REPEATABLE.contains(&name),
+        name => append_only && !call.distinct && REPEATABLE.contains(&name),
     }
 }
 
 /// The accumulator of a call.
 pub(crate) fn accumulator_for(call: &AggregateCall, append_only: bool) -> Result<Box<dyn Accumulator>> {
-    if call.distinct {
-        return Ok(Box::new(CountDistinct::new(call.argument_types[0].clone())?));
-    }
     let argument = call.argument_types.first().cloned().unwrap_or(DataType::Null);
+    let inner = plain(call, argument.clone(), append_only)?;
+    let counts_copies = !matches!(call.function.as_str(), "min" | "max" | "bool_and" | "bool_or");
+    Ok(if call.distinct && counts_copies { Box::new(Distinct::new(argument, inner)?) } else { inner })
+}
+
+/// The accumulator of a call without DISTINCT.
+fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<Box<dyn Accumulator>> {
+    if reads_in_order(&call.function) {
+        return Ok(Box::new(InOrder::new(call)?));
+    }
     Ok(match call.function.as_str() {
         "count" => Box::new(Count::default()),
         "sum" => match argument {

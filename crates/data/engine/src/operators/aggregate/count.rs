@@ -1,13 +1,13 @@
-//! count, count(DISTINCT), bool_and, bool_or.
+//! count, bool_and, bool_or.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::Int64Type;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
-use crate::state::{Arrangement, RowCodec, hash_bytes};
+use crate::state::ByteSet;
 
 pub(super) fn int_column(values: &[i64], groups: &[u32]) -> ArrayRef {
     Arc::new(groups.iter().map(|g| values[*g as usize]).collect::<Int64Array>())
@@ -39,7 +39,7 @@ impl Accumulator for Count {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         Ok(int_column(&self.counts, groups))
     }
 
@@ -58,92 +58,6 @@ impl Accumulator for Count {
     fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
         self.counts[group as usize] = int_at(&state[0], row)?;
         Ok(())
-    }
-}
-
-/// `count(DISTINCT x)`: the values of each group with their weights.
-pub(super) struct CountDistinct {
-    codec: RowCodec,
-    values: Arrangement,
-    counts: Vec<i64>,
-}
-
-impl CountDistinct {
-    pub(super) fn new(argument: DataType) -> Result<Self> {
-        Ok(Self { codec: RowCodec::new(vec![argument])?, values: Arrangement::default(), counts: vec![] })
-    }
-}
-
-/// An entry is told from those of other groups by the group's key in front of the value.
-fn entry(buffer: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    buffer.clear();
-    buffer.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    buffer.extend_from_slice(key);
-    buffer.extend_from_slice(value);
-}
-
-impl Accumulator for CountDistinct {
-    fn resize(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
-    }
-
-    fn reset(&mut self, group: u32) {
-        self.counts[group as usize] = 0;
-    }
-
-    fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let encoded = self.codec.encode(input.arguments)?;
-        let mut buffer = Vec::new();
-        let (values, counts) = (&mut self.values, &mut self.counts);
-        // All values live under one key: they are looked up by entry only.
-        let no_key = hash_bytes(&[]);
-        input.each(|group, row, weight| {
-            entry(&mut buffer, input.keys.key(group as u32), encoded.row(row));
-            let touched = values.add(no_key, &[], hash_bytes(&buffer), &buffer, weight);
-            let now = values.weight(touched.slot);
-            counts[group] += i64::from(now > 0) - i64::from(touched.old > 0);
-        });
-        self.values.sweep();
-        Ok(())
-    }
-
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
-        Ok(int_column(&self.counts, groups))
-    }
-
-    fn bytes(&self) -> usize {
-        self.values.bytes() + self.counts.capacity() * 8
-    }
-
-    fn state_width(&self) -> usize {
-        1
-    }
-
-    fn save_groups(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![int_column(&self.counts, groups)])
-    }
-
-    fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
-        self.counts[group as usize] = int_at(&state[0], row)?;
-        Ok(())
-    }
-
-    fn save_entries(&mut self, full: bool) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
-        let changes = self.values.take_changes(full);
-        // The entry names its group: the shard of a restored entry is found by the group's key.
-        changes
-            .into_iter()
-            .filter_map(|(_, entry, weight)| {
-                let (len, rest) = entry.split_first_chunk::<4>()?;
-                let key = rest.get(..u32::from_le_bytes(*len) as usize)?.to_vec();
-                Some((key, entry, weight))
-            })
-            .collect()
-    }
-
-    fn load_entry(&mut self, _: &[u8], _: Option<u32>, entry: &[u8], weight: i64) {
-        self.values.restore(&[], entry, weight);
-        self.values.mark_saved();
     }
 }
 
@@ -178,7 +92,7 @@ impl Accumulator for BoolFold {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         let array: BooleanArray = groups
             .iter()
             .map(|g| {

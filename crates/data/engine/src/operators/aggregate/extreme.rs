@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
-use crate::state::RowCodec;
+use crate::state::{ByteSet, RowCodec};
 
 type Key = Box<[u8]>;
 
@@ -71,7 +71,7 @@ impl Accumulator for Best {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         column(&self.codec, groups.iter().map(|g| self.best[*g as usize].as_deref()))
     }
 
@@ -144,7 +144,7 @@ impl Accumulator for Multiset {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         let max = self.max;
         column(
             &self.codec,

@@ -12,6 +12,7 @@ use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
 use super::count::{int_at, int_column};
+use crate::state::ByteSet;
 
 /// One running sum per group.
 #[derive(Default)]
@@ -181,7 +182,7 @@ impl Accumulator for FloatSum {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         Ok(self.results(groups, false))
     }
 
@@ -228,7 +229,7 @@ impl Accumulator for FloatMean {
         self.0.update(input)
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         Ok(self.0.results(groups, true))
     }
 
@@ -320,7 +321,7 @@ impl Accumulator for Variance {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         Ok(Arc::new(groups.iter().map(|g| self.value(*g)).collect::<Float64Array>()))
     }
 

@@ -9,6 +9,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
+use crate::state::ByteSet;
 
 type Inner = Box<dyn datafusion::logical_expr::Accumulator>;
 
@@ -68,7 +69,7 @@ impl Accumulator for Generic {
         Ok(())
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         let values = groups
             .iter()
             .map(|g| self.inner(*g as usize)?.evaluate().map_err(failed))

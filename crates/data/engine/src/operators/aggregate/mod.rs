@@ -5,10 +5,15 @@
 
 mod accumulator;
 mod count;
+mod distinct;
 mod extreme;
 mod float;
 mod generic;
+mod in_order;
 mod sum;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -18,6 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
 
 pub(crate) use accumulator::{Accumulator, AggregateCall, Input, accumulator_for, is_supported};
+pub(crate) use in_order::reads_in_order;
 
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
@@ -121,7 +127,7 @@ impl Groups {
     fn emit(&mut self, slots: &[u32], codec: &RowCodec, schema: &SchemaRef) -> Result<RecordBatch> {
         let mut columns = codec.decode(slots.iter().map(|s| self.keys.key(*s)))?;
         for a in &mut self.accumulators {
-            columns.push(a.emit(slots)?);
+            columns.push(a.emit(slots, &self.keys)?);
         }
         let columns = columns
             .into_iter()
@@ -308,12 +314,12 @@ impl Operator for Aggregate {
             let shards = &mut self.shards;
             changes_from_batch(batch, |part, key, row, weight| {
                 let shard = &mut shards[shard_of(hash_bytes(key), n)];
-                let group = shard.keys.get(hash_bytes(key), key);
                 match shard.accumulators.get_mut(part as usize) {
-                    Some(a) => a.load_entry(key, group, row, weight),
+                    Some(a) => a.load_entry(key, row, weight),
                     None => result = Err(Error::bug("a state section names an aggregate that is not there")),
                 }
             })?;
+            shards.iter_mut().flat_map(|s| &mut s.accumulators).for_each(|a| a.entries_loaded());
             return result;
         }
         let keys = batch.column(0).as_any().downcast_ref::<BinaryArray>().ok_or_else(|| Error::bug("state: key"))?;

@@ -8,6 +8,7 @@ use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
 use super::count::{int_at, int_column};
+use crate::state::ByteSet;
 
 /// Sums as 128-bit integers, whatever the argument's width, with the number of values that are not NULL.
 #[derive(Default)]
@@ -94,7 +95,7 @@ impl Accumulator for IntSum {
         self.state.update(input)
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         let at = |g: &u32| {
             let g = *g as usize;
             (self.state.counts[g] != 0).then_some(self.state.sums[g])
@@ -162,7 +163,7 @@ impl Accumulator for DecimalMean {
         self.state.update(input)
     }
 
-    fn emit(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
         let DataType::Decimal128(p, s) = self.output else { return Err(Error::bug("avg output")) };
         let mut out = Vec::with_capacity(groups.len());
         for g in groups {

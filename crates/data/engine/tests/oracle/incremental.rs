@@ -1,0 +1,88 @@
+//! Queries whose circuits compute changes from changes, with no part of them run again by the batch engine.
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use datafusion::prelude::SessionContext;
+use fleuve_engine::{Circuit, lower};
+use fleuve_types::Delta;
+
+use super::tables::{self, TABLES, Table};
+use super::{Growth, sessions};
+
+/// The circuit of a query over tables whose rows come and go, or only come.
+fn circuit(sql: &str, append_only: bool) -> Circuit {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    sessions::register(&context);
+    tables::register(&context, &std::array::from_fn::<_, TABLES, _>(|_| Table::default()));
+    let state = context.state();
+    let plan = runtime.block_on(state.create_logical_plan(sql)).unwrap();
+    lower(&state.optimize(&plan).unwrap(), &state, &Growth([append_only; TABLES]), 2).unwrap()
+}
+
+#[test]
+fn nothing_of_these_is_run_again() {
+    let aggregates = [
+        "array_agg(v)",
+        "array_agg(v ORDER BY ts DESC NULLS LAST, k) FILTER (WHERE v > 1)",
+        "array_agg(DISTINCT s ORDER BY s)",
+        "string_agg(s, ', ')",
+        "string_agg(DISTINCT s, ', ' ORDER BY s DESC)",
+        "first_value(v ORDER BY ts) FILTER (WHERE s <> 'a')",
+        "last_value(v ORDER BY ts, k) IGNORE NULLS",
+        "nth_value(v, 2 ORDER BY ts)",
+        "median(v), median(DISTINCT d)",
+        "percentile_cont(0.9) WITHIN GROUP (ORDER BY v DESC)",
+        "sum(DISTINCT v), avg(DISTINCT d) FILTER (WHERE b), count(DISTINCT s), min(DISTINCT v)",
+    ];
+    let mut queries: Vec<String> = vec![];
+    for call in aggregates {
+        queries.push(format!("SELECT k, {call} FROM t0 GROUP BY k"));
+        queries.push(format!("SELECT {call} FROM t0"));
+        queries.push(format!("SELECT k, s, grouping(s), {call} FROM t0 GROUP BY ROLLUP (k, s)"));
+    }
+    queries.extend(
+        [
+            "SELECT k, s, count(*) FROM t0 GROUP BY CUBE (k, s)",
+            "SELECT k, s, grouping(k, s), max(v) FROM t0 GROUP BY GROUPING SETS ((k), (s), (k), ())",
+            "SELECT * FROM t0 WHERE v NOT IN (SELECT v FROM t1)",
+            "SELECT w, count(*) FROM (SELECT fleuve_session_start(ts, 5) OVER (PARTITION BY k, s ORDER BY ts) AS w FROM t0) GROUP BY w",
+            "SELECT *, fleuve_session_start(ts, 5) OVER (ORDER BY ts), fleuve_session_end(ts, 5) OVER (ORDER BY ts) FROM t0",
+        ]
+        .map(String::from),
+    );
+    for sql in queries {
+        for append_only in [true, false] {
+            let lines = circuit(&sql, append_only).explain(false);
+            let again = |line: &String| line.contains("Recompute") || line.contains("Partitioned");
+            assert!(!lines.iter().any(again), "{sql}\n{}", lines.join("\n"));
+        }
+    }
+}
+
+/// `(k, v, ts in seconds)`
+fn rows(rows: &[(i32, i64, i64)], weight: i64) -> Delta {
+    let columns: [(&str, ArrayRef); 3] = [
+        ("k", std::sync::Arc::new(rows.iter().map(|r| r.0).collect::<Int32Array>())),
+        ("v", std::sync::Arc::new(rows.iter().map(|r| r.1).collect::<Int64Array>())),
+        ("ts", std::sync::Arc::new(rows.iter().map(|r| Some(r.2 * 1_000_000)).collect::<TimestampMicrosecondArray>())),
+    ];
+    Delta::weighted(RecordBatch::try_from_iter(columns).unwrap(), vec![weight; rows.len()]).unwrap()
+}
+
+/// Of 100,000 rows of one key, in sessions of ten, a change touches the sessions around it.
+#[test]
+fn a_change_of_a_session_touches_that_session() {
+    let over = "(ts, 2000000) OVER (PARTITION BY k ORDER BY ts)";
+    let sql = format!("SELECT k, v, ts, fleuve_session_start{over} AS f, fleuve_session_end{over} AS t FROM t0");
+    let mut circuit = circuit(&sql, false);
+    assert_eq!(circuit.inputs()[0].columns, [0, 1, 5], "what the rows are made of");
+    // Sessions of 20 s with 80 s between them.
+    let all: Vec<(i32, i64, i64)> = (0..100_000).map(|i| (1, i, i / 10 * 100 + i % 10 * 2)).collect();
+    assert_eq!(circuit.step(&[rows(&all, 1)]).unwrap().len(), 100_000);
+    let mut change = |row: (i32, i64, i64), weight: i64| circuit.step(&[rows(&[row], weight)]).unwrap().len();
+    assert_eq!(change((1, -1, 5_003), 1), 1, "in a session: only the row itself");
+    assert_eq!(change((1, -2, 5_020), 1), 1 + 2 * 11, "at the end of a session: its rows too");
+    assert_eq!(change((1, -2, 5_020), -1), 1 + 2 * 11);
+    assert_eq!(change((1, -3, 5_050), 1), 1, "between sessions: a session of its own");
+    assert_eq!(change((1, 70_004, 700_008), -1), 1 + 2 * 9, "out of the middle: the rows of both halves");
+}
