@@ -13,7 +13,9 @@ use datafusion::logical_expr::{
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let any = Signature::any(1, Volatility::Immutable);
     let text = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
+    let sign = datafusion::functions::math::signum();
     vec![
+        Arc::new(sign.as_ref().clone().with_aliases(["sign"])),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "pg_typeof", signature: any })),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "quote_literal", signature: text })),
     ]
@@ -22,7 +24,12 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 /// Aggregate functions.
 pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let bool_and = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
-    vec![Arc::new(bool_and.as_ref().clone().with_aliases(["every"]))]
+    let var_samp = datafusion::functions_aggregate::variance::var_samp_udaf();
+    vec![
+        Arc::new(bool_and.as_ref().clone().with_aliases(["every"])),
+        // Its own other names stay.
+        Arc::new(var_samp.as_ref().clone().with_aliases(["variance"])),
+    ]
 }
 
 /// `pg_typeof(any)`, `quote_literal(text)`

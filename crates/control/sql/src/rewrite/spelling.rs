@@ -1,13 +1,15 @@
 //! PostgreSQL's spellings of what DataFusion spells otherwise.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, ObjectName, Query, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, ObjectName,
+    Query, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use fleuve_types::{Error, Result};
 
-/// `a ^ b`, `mod(a, b)`, `(a).field`, and PostgreSQL's patterns in `to_char`.
+/// `a ^ b`, `mod(a, b)`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
+/// and times.
 pub(super) fn respell(expr: &mut Expr) {
     match expr {
         Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
@@ -40,10 +42,17 @@ pub(super) fn respell(expr: &mut Expr) {
             }
         }
         Expr::CompoundFieldAccess { access_chain, .. } => super::fields::respell(access_chain),
-        Expr::Function(f) if is_named(&f.name, "to_char") => {
-            if let FunctionArguments::List(list) = &mut f.args
-                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) = list.args.get_mut(1)
-                && let Value::SingleQuotedString(pattern) = &mut value.value
+        Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
+        Expr::Function(f) if is_named(&f.name, "array_replace") => rename(f, "array_replace_all"),
+        Expr::Function(f) if is_named(&f.name, "encode") => {
+            if let Some(form) = text_argument(f, 1)
+                && form.eq_ignore_ascii_case("base64")
+            {
+                *form = "base64pad".into();
+            }
+        }
+        Expr::Function(f) if PATTERNED.iter().any(|name| is_named(&f.name, name)) => {
+            if let Some(pattern) = text_argument(f, 1)
                 && !pattern.contains('%')
             {
                 *pattern = chrono_pattern(pattern);
@@ -51,6 +60,25 @@ pub(super) fn respell(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// Functions whose second argument is a pattern of dates and times.
+const PATTERNED: [&str; 3] = ["to_char", "to_date", "to_timestamp"];
+
+/// An argument that is written as a 'string'.
+fn text_argument(f: &mut Function, at: usize) -> Option<&mut String> {
+    let FunctionArguments::List(list) = &mut f.args else { return None };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) = list.args.get_mut(at) else {
+        return None;
+    };
+    match &mut value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn rename(f: &mut Function, name: &str) {
+    f.name = ObjectName::from(vec![Ident::new(name)]);
 }
 
 fn is_named(name: &ObjectName, wanted: &str) -> bool {
