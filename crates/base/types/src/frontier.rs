@@ -43,11 +43,14 @@ impl Frontier {
 
     /// Reads what [`Frontier::encode`] wrote; `None` if the bytes are not exactly that.
     pub fn decode(bytes: &[u8]) -> Option<Frontier> {
-        let (count, mut rest) = bytes.split_first_chunk::<4>()?;
+        Self::decode_prefix(bytes).filter(|(_, rest)| rest.is_empty()).map(|(frontier, _)| frontier)
+    }
+
+    /// As [`Frontier::decode`], and the bytes that follow.
+    pub fn decode_prefix(bytes: &[u8]) -> Option<(Frontier, &[u8])> {
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
         let count = u32::from_be_bytes(*count) as usize;
-        if rest.len() != count.checked_mul(28)? {
-            return None;
-        }
+        let (mut rest, after) = rest.split_at_checked(count.checked_mul(28)?)?;
         let mut frontier = Frontier::default();
         for _ in 0..count {
             let (id, r) = rest.split_first_chunk::<16>()?;
@@ -56,6 +59,6 @@ impl Frontier {
             frontier.offsets.insert((ObjectId::from_bytes(*id), i32::from_be_bytes(*p)), i64::from_be_bytes(*o));
             rest = r;
         }
-        Some(frontier)
+        Some((frontier, after))
     }
 }

@@ -76,6 +76,17 @@ pub struct Watermark {
     pub column: String,
     /// How far the watermark stays behind the latest event time, in microseconds.
     pub delay_us: i64,
+    /// A partition without records for this long does not hold the watermark back.
+    pub idle_timeout_us: i64,
+    /// Rows behind the watermark also go to the dead-letter stream.
+    pub late_to_dead_letters: bool,
+}
+
+impl Watermark {
+    /// One with the defaults of the options.
+    pub fn new(column: &str, delay_us: i64) -> Self {
+        Self { column: column.into(), delay_us, idle_timeout_us: 30_000_000, late_to_dead_letters: false }
+    }
 }
 
 /// A source: a connector that feeds a stream.
@@ -101,6 +112,8 @@ pub struct ViewSpec {
     pub schema: SchemaRef,
     /// `(namespace, name) -> id` of every stream and view that the plan scans.
     pub inputs: BTreeMap<(String, String), ObjectId>,
+    /// `EMIT ON WINDOW CLOSE`: rows are shown only when the watermark has passed them.
+    pub emit_on_close: bool,
 }
 
 /// How a sink writes a view's changes into a stream.

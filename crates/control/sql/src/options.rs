@@ -110,6 +110,20 @@ pub const OPTIONS: &[OptionSpec] = &[
         "bytes",
         "A partition larger than this loses its oldest records.",
     ),
+    stream(
+        "idle_timeout",
+        OptionType::Duration,
+        "30 seconds",
+        "",
+        "A partition without records for this long does not hold the watermark back.",
+    ),
+    stream(
+        "late",
+        OptionType::OneOf(&["ignore", "dead_letter"]),
+        "ignore",
+        "",
+        "dead_letter: rows behind the watermark also go to the dead-letter stream.",
+    ),
     OptionSpec {
         of: OptionOf::Stream,
         only: ANY_FORMAT,

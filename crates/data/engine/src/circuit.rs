@@ -6,7 +6,8 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Error, Result};
 
-use crate::operators::{Operator, StepContext};
+use crate::event_time::{Mark, TimeColumn, shown};
+use crate::operators::{Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
 use crate::state::{Section, read_run, write_run};
 
@@ -33,6 +34,12 @@ pub(crate) struct Node {
     pub(crate) append_only: bool,
     /// Columns that identify a row of this node's answer.
     pub(crate) key: Option<Vec<usize>>,
+    /// Columns that carry event time. Only circuits that emit on window close have any.
+    pub(crate) times: Vec<TimeColumn>,
+    /// Which of them the operator closes windows by.
+    pub(crate) close_by: Vec<usize>,
+    /// Every row that this node puts out is final: its window is closed.
+    pub(crate) is_closed: bool,
 }
 
 /// A running query: changes of its inputs in, change of its answer out.
@@ -41,18 +48,20 @@ pub struct Circuit {
     pub(crate) inputs: Vec<CircuitInput>,
     pub(crate) root: usize,
     pub(crate) fresh: bool,
+    /// Shows rows only when the watermark has passed them.
+    pub(crate) on_close: bool,
     profile: Arc<Profile>,
 }
 
 impl Circuit {
-    pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize) -> Self {
+    pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize, on_close: bool) -> Self {
         let counters = nodes.iter().map(|node| Counters {
             description: node.describe(&inputs),
             inputs: node.inputs.clone(),
             ..Counters::default()
         });
         let profile = Arc::new(Profile(counters.collect()));
-        Self { nodes, inputs, root, fresh: true, profile }
+        Self { nodes, inputs, root, fresh: true, on_close, profile }
     }
 
     /// What it reads.
@@ -75,11 +84,34 @@ impl Circuit {
         self.nodes[self.root].append_only
     }
 
+    /// True if rows are shown only when the watermark has passed them: the inputs must then be without late rows.
+    pub fn emits_on_close(&self) -> bool {
+        self.on_close
+    }
+
+    /// The columns of the answer that carry event time, with the watermarks that they have by now.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.nodes[self.root].times.iter().filter_map(|t| Some((t.column, t.watermark?))).collect()
+    }
+
+    /// The columns of the answer that carry event time.
+    pub fn time_columns(&self) -> Vec<usize> {
+        self.nodes[self.root].times.iter().map(|t| t.column).collect()
+    }
+
     /// Takes the change of each input (in the order of [`Circuit::inputs`]) and gives the change of the answer.
     ///
     /// # Errors
     /// When an expression fails. The circuit's state is then undefined: it has to be made again.
     pub fn step(&mut self, inputs: &[Delta]) -> Result<Delta> {
+        self.step_at(inputs, &[])
+    }
+
+    /// As [`Circuit::step`]; `marks` are the watermarks of each input after the change, columns counted as in its relation.
+    ///
+    /// # Errors
+    /// As for [`Circuit::step`].
+    pub fn step_at(&mut self, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::bug("a circuit was given another number of inputs than it has"));
         }
@@ -95,7 +127,7 @@ impl Circuit {
         }
         for n in 0..self.nodes.len() {
             let (node, counters) = (&mut self.nodes[n], &self.profile.0[n]);
-            let out = match &mut node.kind {
+            let mut out = match &mut node.kind {
                 NodeKind::Input(i) => inputs[*i].clone(),
                 NodeKind::Operator(operator) => {
                     let changes: Vec<Delta> = node.inputs.iter().map(|i| outs[*i].clone()).collect();
@@ -110,7 +142,12 @@ impl Circuit {
                     }
                 }
             };
-            Counters::add(&counters.rows_out, out.len());
+            if self.move_watermarks(n, marks)?
+                && let Some(closed) = self.close(n)?
+            {
+                out = concat_deltas(&self.nodes[n].schema, &[out, closed])?;
+            }
+            Counters::add(&self.profile.0[n].rows_out, out.len());
             for i in self.nodes[n].inputs.clone() {
                 if last_reader[i] == n && i != self.root {
                     outs[i] = Delta::empty(self.nodes[i].schema.clone());
@@ -119,6 +156,36 @@ impl Circuit {
             outs.push(out);
         }
         Ok(outs.swap_remove(self.root))
+    }
+
+    /// Brings a node's watermarks up to date; tells if one moved.
+    fn move_watermarks(&mut self, n: usize, marks: &[Vec<Mark>]) -> Result<bool> {
+        let watermark = |node: usize, column: usize| {
+            self.nodes[node].times.iter().find(|t| t.column == column).and_then(|t| t.watermark)
+        };
+        let now = self.nodes[n].times.iter().map(|t| t.now(marks, watermark)).collect::<Result<Vec<_>>>()?;
+        let mut moved = false;
+        for (time, now) in self.nodes[n].times.iter_mut().zip(now) {
+            // It never goes back.
+            if now > time.watermark {
+                time.watermark = now;
+                moved = true;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn close(&mut self, n: usize) -> Result<Option<Delta>> {
+        let node = &mut self.nodes[n];
+        let NodeKind::Operator(operator) = &mut node.kind else { return Ok(None) };
+        if node.close_by.is_empty() {
+            return Ok(None);
+        }
+        let watermarks: Vec<Option<i64>> = node.close_by.iter().map(|t| node.times[*t].watermark).collect();
+        let start = Instant::now();
+        let closed = operator.close(&watermarks)?;
+        self.profile.0[n].spent(start.elapsed());
+        Ok(closed)
     }
 
     /// Memory held, in bytes.
@@ -218,8 +285,10 @@ impl Circuit {
                 NodeKind::Input(i) => format!("{:?}", self.inputs[*i]),
                 NodeKind::Operator(o) => o.describe(),
             };
+            let closes: Vec<usize> = node.close_by.iter().map(|t| node.times[*t].column).collect();
             let types: Vec<String> = node.schema.fields().iter().map(|f| f.data_type().to_string()).collect();
-            out.push_str(&format!("{n}:{what}:{:?}:{}:{}\n", node.inputs, types.join(","), node.append_only));
+            let types = types.join(",");
+            out.push_str(&format!("{n}:{what}:{:?}:{types}:{}:{closes:?}\n", node.inputs, node.append_only));
         }
         out
     }
@@ -237,6 +306,25 @@ impl Circuit {
         let mut line = node.describe(&self.inputs);
         if node.append_only {
             line.push_str(" (append-only)");
+        }
+        if !node.times.is_empty() {
+            let time = |t: &TimeColumn| {
+                let field = node.schema.field(t.column);
+                match t.watermark.filter(|_| !figures.is_empty()) {
+                    Some(w) => format!("{} at {}", field.name(), shown(w, field.data_type())),
+                    None => field.name().clone(),
+                }
+            };
+            let times: Vec<String> = node.times.iter().map(time).collect();
+            line.push_str(&format!(" | watermark on {}", times.join(", ")));
+        }
+        if let NodeKind::Operator(o) = &node.kind
+            && let Some(closing) = o.closing()
+        {
+            line.push_str(&format!("; {closing}"));
+        }
+        if self.on_close && node.inputs.is_empty() && !node.times.is_empty() {
+            line.push_str("; late rows are left out");
         }
         if let Some(own) = figures.get(n) {
             line.push_str(&format!(" | node {n}, rows in {}, out {}", own.rows_in, own.rows_out));

@@ -8,6 +8,7 @@
 //! It does not promise an order of rows, nor that two runs fail at the same row.
 
 mod circuit;
+mod event_time;
 mod lower;
 mod operators;
 mod output;
@@ -17,7 +18,8 @@ mod run;
 mod state;
 
 pub use circuit::{Circuit, CircuitInput};
-pub use lower::{Relations, lower};
+pub use event_time::Mark;
+pub use lower::{Relations, lower, lower_on_close};
 pub use output::ViewSnapshot;
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;

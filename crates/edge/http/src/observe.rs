@@ -71,6 +71,12 @@ pub struct StreamReport {
     /// The stream that holds them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dead_letter_stream: Option<String>,
+    /// Rows that came behind the watermark.
+    #[serde(default)]
+    pub late_records: u64,
+    /// The watermark: no row that is on time comes below it. Absent before the first row, and without WATERMARK.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watermark: Option<String>,
     /// Records older than this go; absent keeps them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retention_ms: Option<i64>,

@@ -43,7 +43,8 @@ impl Platform {
             let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
             match &bound.spec {
                 Spec::View(view) => {
-                    self.engine.explain_plan(&view.plan, &Declared(&set))?;
+                    let declared = Declared { objects: &set, engine: &self.engine };
+                    self.engine.circuit(&view.plan, &declared, view.emit_on_close)?;
                 }
                 Spec::Source(source) => {
                     super::source::check(source)?;

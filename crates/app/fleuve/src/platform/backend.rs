@@ -116,7 +116,8 @@ impl Backend for Shared {
     }
 
     fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>> {
-        self.0.engine.explain_plan(&view.plan, &Declared(&self.0.object_set()))
+        let declared = Declared { objects: &self.0.object_set(), engine: &self.0.engine };
+        Ok(self.0.engine.circuit(&view.plan, &declared, view.emit_on_close)?.explain(false))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What the engine needs to survive a crash, on the log, the catalog and files: the epoch journal and checkpoints.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fleuve_catalog::{Catalog, Checkpoint};
-use fleuve_engine::{CheckpointStore, Journal, SavedCheckpoint, SavedView};
+use fleuve_engine::{CheckpointStore, EpochEntry, Journal, SavedCheckpoint, SavedView};
 use fleuve_log::Log;
 use fleuve_store::Blob;
-use fleuve_types::{Epoch, Error, Frontier, Result};
+use fleuve_types::{Epoch, Error, Frontier, ObjectId, Result};
 use tokio::runtime::Handle;
 
 /// The journal as marks of the log: an epoch's mark goes in front of whatever the epoch writes.
@@ -20,27 +21,24 @@ fn key(epoch: Epoch) -> String {
 }
 
 impl Journal for LogJournal {
-    fn append(&mut self, epoch: Epoch, time_us: i64, frontier: &Frontier) -> Result<()> {
-        let mut value = time_us.to_be_bytes().to_vec();
-        value.extend(frontier.encode());
-        // Not waited for: what comes after it in the log is not durable without it.
-        self.0
-            .append_atomic_nowait(vec![], vec![(key(epoch), Some(Bytes::from(value)))])
-            .map(|_| ())
-            .map_err(|e| Error::io("write the epoch journal", e))
+    fn append(&mut self, entry: &EpochEntry, wait: bool) -> Result<()> {
+        let failed = |e| Error::io("write the epoch journal", e);
+        let mark = (key(entry.epoch), Some(Bytes::from(encode(entry))));
+        let pending = self.0.append_atomic_nowait(vec![], vec![mark]).map_err(failed)?;
+        // Else not waited for: what comes after it in the log is not durable without it.
+        if wait { futures::executor::block_on(pending).map(|_| ()).map_err(failed) } else { Ok(()) }
     }
 
-    fn after(&self, epoch: Epoch) -> Result<Vec<(Epoch, i64, Frontier)>> {
+    fn after(&self, epoch: Epoch) -> Result<Vec<EpochEntry>> {
         let damaged = || Error::io("read the epoch journal", "an entry is damaged");
         self.0
             .marks_with_prefix(PREFIX)
             .into_iter()
             .map(|(name, value)| {
                 let epoch = name[PREFIX.len()..].parse().map_err(|_| damaged())?;
-                let (time, frontier) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
-                Ok((epoch, i64::from_be_bytes(*time), Frontier::decode(frontier).ok_or_else(damaged)?))
+                decode(epoch, &value).ok_or_else(damaged)
             })
-            .filter(|entry| entry.as_ref().is_ok_and(|(e, _, _)| *e > epoch) || entry.is_err())
+            .filter(|entry| entry.as_ref().map_or(true, |e| e.epoch > epoch))
             .collect()
     }
 
@@ -57,6 +55,30 @@ impl Journal for LogJournal {
         }
         self.0.append_atomic_nowait(vec![], old).map(|_| ()).map_err(|e| Error::io("trim the epoch journal", e))
     }
+}
+
+/// An entry without its epoch: time, frontier, then a stream and its watermark for each.
+fn encode(entry: &EpochEntry) -> Vec<u8> {
+    let mut value = entry.time_us.to_be_bytes().to_vec();
+    value.extend(entry.frontier.encode());
+    for (stream, watermark) in &entry.watermarks {
+        value.extend(stream.to_bytes());
+        value.extend(watermark.to_be_bytes());
+    }
+    value
+}
+
+fn decode(epoch: Epoch, value: &[u8]) -> Option<EpochEntry> {
+    let (time, rest) = value.split_first_chunk::<8>()?;
+    let (frontier, mut rest) = Frontier::decode_prefix(rest)?;
+    let mut watermarks = BTreeMap::new();
+    while !rest.is_empty() {
+        let (stream, r) = rest.split_first_chunk::<16>()?;
+        let (watermark, r) = r.split_first_chunk::<8>()?;
+        watermarks.insert(ObjectId::from_bytes(*stream), i64::from_be_bytes(*watermark));
+        rest = r;
+    }
+    Some(EpochEntry { epoch, time_us: i64::from_be_bytes(*time), frontier, watermarks })
 }
 
 /// Checkpoints: runs as objects, what names them in the catalog's database.

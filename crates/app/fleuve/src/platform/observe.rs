@@ -76,6 +76,12 @@ impl Platform {
         (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(s, e)| (e - s).max(0) as u64).sum()
     }
 
+    /// The watermark of a stream as text.
+    fn watermark(&self, stream: ObjectId, published: &Published) -> Option<String> {
+        let watermark = published.times.get(&stream)?.watermark?;
+        Some(self.relation(stream)?.show_time(watermark))
+    }
+
     /// Records of a stream that are not in `frontier`.
     fn behind(&self, stream: ObjectId, frontier: &Frontier) -> u64 {
         let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
@@ -176,6 +182,8 @@ impl Platform {
                         records_per_s: rate(id),
                         dead_letters: dead.map_or(0, |d| self.written(d)),
                         dead_letter_stream: dead.map(name_of),
+                        late_records: published.times.get(&id).map_or(0, |t| t.late_rows),
+                        watermark: self.watermark(id, &published),
                         retention_ms: topic.as_ref().and_then(|t| t.config.retention_ms),
                         retention_bytes: topic.as_ref().and_then(|t| t.config.retention_bytes),
                     });
@@ -279,6 +287,7 @@ impl Observe for Watcher {
         family("stream_records", "gauge", "Records held.", streams(&|s| s.records as f64));
         family("stream_bytes", "gauge", "Bytes held.", streams(&|s| s.bytes as f64));
         family("stream_dead_letters_total", "counter", "Records that are no row.", streams(&|s| s.dead_letters as f64));
+        family("stream_late_total", "counter", "Rows behind the watermark.", streams(&|s| s.late_records as f64));
         let views = |f: &dyn Fn(&ViewReport) -> f64| {
             report.views.iter().map(|v| (label("view", &v.name), f(v))).collect::<Vec<_>>()
         };

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use fleuve_engine::StreamReader;
+use fleuve_engine::{EventTime, LateRow, StreamReader};
 use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseudo_columns};
 use fleuve_log::batch::{Batches, Record};
 use fleuve_log::{Log, ReadError};
@@ -16,6 +18,7 @@ use fleuve_types::{Error, ErrorKind, ObjectId, Result, pseudo_fields};
 use parking_lot::Mutex;
 
 use super::dead::{BadRecord, DeadLetters};
+use super::relations::event_column;
 
 /// Records below this number are decoded on the calling thread.
 const PARALLEL_RECORDS: usize = 8_192;
@@ -36,6 +39,7 @@ pub struct StreamRelation {
     schema: SchemaRef,
     checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
     lookup: Arc<dyn SchemaLookup>,
+    event_time: Option<EventTime>,
     dead: Option<DeadLetters>,
     /// `(partition, from) -> (next, bad records)` of ranges read but not passed.
     bad: Mutex<ReadRanges>,
@@ -78,6 +82,7 @@ impl StreamRelation {
             dead: dead.map(|dead| DeadLetters::new(log.clone(), bound.object.id, dead)),
             log,
             format,
+            event_time: event_time(spec)?,
             own: Arc::new(Schema::new(own)),
             schema: Arc::new(Schema::new(all)),
             checks,
@@ -236,6 +241,33 @@ impl StreamRelation {
         Ok((batch, bad))
     }
 
+    /// An event time, counted as its column does, as text.
+    pub fn show_time(&self, time: i64) -> String {
+        let column = self.event_time.as_ref().map(|e| self.schema.field(e.column).data_type());
+        let value = column.and_then(|c| ScalarValue::Int64(Some(time)).cast_to(c).ok()?.to_array().ok());
+        value.and_then(|v| array_value_to_string(&v, 0).ok()).unwrap_or_else(|| time.to_string())
+    }
+
+    /// The records of rows that came late.
+    fn late_records(&self, partition: i32, (from, to): (i64, i64), late: &[&LateRow]) -> Result<Vec<BadRecord>> {
+        let (mut out, mut at) = (vec![], from);
+        while at < to {
+            let (records, next) = self.records(partition, at, to, super::READ_BYTES)?;
+            for record in &records {
+                if let Some(row) = late.iter().find(|l| l.offset == record.offset) {
+                    let reason = format!(
+                        "late: its time {} is behind the watermark {}",
+                        self.show_time(row.time),
+                        self.show_time(row.watermark)
+                    );
+                    out.push(bad_record(partition, record, reason));
+                }
+            }
+            at = next;
+        }
+        Ok(out)
+    }
+
     fn own_declared(&self) -> SchemaRef {
         self.format.schema().clone()
     }
@@ -292,6 +324,29 @@ fn pieces(records: &[Record]) -> Vec<std::ops::Range<usize>> {
     out
 }
 
+/// The event time of a stream as the engine counts it: in the unit of its column.
+fn event_time(spec: &StreamSpec) -> Result<Option<EventTime>> {
+    let (Some(watermark), Some(column)) = (&spec.watermark, event_column(spec)) else { return Ok(None) };
+    let DataType::Timestamp(unit, _) = spec.schema.field(column).data_type() else {
+        return Err(Error::bug("an event time is a timestamp"));
+    };
+    let us = watermark.delay_us;
+    let delay = match unit {
+        TimeUnit::Second => us.saturating_add(999_999) / 1_000_000,
+        TimeUnit::Millisecond => us.saturating_add(999) / 1_000,
+        TimeUnit::Microsecond => us,
+        TimeUnit::Nanosecond => us.saturating_mul(1_000),
+    };
+    // The offset is the second of the columns behind a stream's own.
+    let offset = spec.schema.fields().len() + 1;
+    Ok(Some(EventTime {
+        column,
+        delay,
+        idle_timeout_us: watermark.idle_timeout_us,
+        offsets: watermark.late_to_dead_letters.then_some(offset),
+    }))
+}
+
 fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {
     BadRecord {
         reason,
@@ -335,18 +390,27 @@ impl StreamReader for StreamRelation {
         Ok((range.rows, range.next))
     }
 
-    fn passed(&self, partition: i32, from: i64, to: i64) -> Result<()> {
+    fn event_time(&self) -> Option<EventTime> {
+        self.event_time.clone()
+    }
+
+    fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()> {
         let Some(dead) = &self.dead else { return Ok(()) };
         let mut at = from;
         while at < to {
             let remembered = self.bad.lock().remove(&(partition, at)).filter(|(next, _)| *next <= to);
-            let (next, bad) = match remembered {
+            let (next, mut bad) = match remembered {
                 Some(known) => known,
                 None => {
                     let range = self.decode(partition, at, to, super::READ_BYTES, &[])?;
                     (range.next, range.bad)
                 }
             };
+            let late: Vec<&LateRow> = late.iter().filter(|l| (at..next).contains(&l.offset)).collect();
+            if !late.is_empty() {
+                bad.extend(self.late_records(partition, (at, next), &late)?);
+                bad.sort_by_key(|b| b.offset);
+            }
             dead.write(partition, next, &bad)?;
             if next <= at {
                 return Err(Error::new(ErrorKind::Bug, "a range of the log did not move on"));

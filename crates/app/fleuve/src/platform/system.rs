@@ -89,6 +89,8 @@ impl Platform {
                     ("records_per_s", rates(s.iter().map(|s| s.records_per_s))),
                     ("dead_letters", numbers(s.iter().map(|s| s.dead_letters))),
                     ("dead_letter_stream", texts(s.iter().map(|s| s.dead_letter_stream.clone()))),
+                    ("watermark", texts(s.iter().map(|s| s.watermark.clone()))),
+                    ("late_records", numbers(s.iter().map(|s| s.late_records))),
                 ]
             }
             "views" => {

@@ -38,7 +38,21 @@ pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
         e.clone().at(at.clone())
     })?;
     let schema = spec.schema().clone();
-    let watermark = watermark(create, &schema, &format)?;
+    let mut watermark = watermark(create, &schema, &format)?;
+    for (key, meaning) in
+        [("idle_timeout", "how long a partition holds the watermark back"), ("late", "rows behind the watermark")]
+    {
+        let Some(entry) = checked.entry(key) else { continue };
+        let Some(watermark) = &mut watermark else {
+            return Err(Error::input(format!("option \"{key}\" is about {meaning}, and the stream has no watermark"))
+                .at(entry.at.clone())
+                .hint("declare WATERMARK FOR ts AS ts - INTERVAL '5 seconds' among the columns"));
+        };
+        match checked.duration_us(key).filter(|_| key == "idle_timeout") {
+            Some(us) => watermark.idle_timeout_us = us,
+            None => watermark.late_to_dead_letters = entry.value.text() == "dead_letter",
+        }
+    }
     let mut checks = Vec::with_capacity(create.checks.len());
     for (expr, at) in &create.checks {
         let text = expr.to_string();
@@ -71,7 +85,7 @@ fn watermark(create: &CreateStream, schema: &Schema, format: &str) -> Result<Opt
     let Some(clause) = &create.watermark else {
         // An access log that says nothing has its time as event time.
         let is_log = format == "combined_log" && create.columns.is_none() && schema.column_with_name("ts").is_some();
-        return Ok(is_log.then(|| Watermark { column: "ts".into(), delay_us: 0 }));
+        return Ok(is_log.then(|| Watermark::new("ts", 0)));
     };
     let names = schema.fields().iter().map(|f| f.name().as_str());
     let Some((_, field)) = schema.column_with_name(&clause.column) else {
@@ -91,7 +105,7 @@ fn watermark(create: &CreateStream, schema: &Schema, format: &str) -> Result<Opt
         ))
         .at(clause.at.clone()));
     }
-    Ok(Some(Watermark { column: clause.column.clone(), delay_us: clause.delay_us }))
+    Ok(Some(Watermark::new(&clause.column, clause.delay_us)))
 }
 
 /// The checks of a stream as expressions over its own columns; a row passes a check that is true or NULL.

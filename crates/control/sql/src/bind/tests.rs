@@ -66,7 +66,7 @@ async fn a_stream_with_all_types() {
     assert_eq!(fleuve_types::sql_type_name(&types[15]), "INT[]");
     assert_eq!(fleuve_types::sql_type_name(&types[16]), "STRUCT<x INT, y TEXT[]>");
     assert!(!s.schema.field(2).is_nullable() && s.schema.field(1).is_nullable());
-    assert_eq!(s.watermark, Some(Watermark { column: "m".into(), delay_us: 60_000_000 }));
+    assert_eq!(s.watermark, Some(Watermark::new("m", 60_000_000)));
     assert_eq!((s.partitions, s.retention_ms, s.retention_bytes), (3, Some(604_800_000), Some(1_000_000_000)));
     assert_eq!(s.format_options.get("max_record_bytes").map(String::as_str), Some("1000"));
 }
@@ -81,7 +81,7 @@ async fn formats_bring_their_columns() {
     let objects = fake.objects();
     let names: Vec<String> = stream(&objects, "log").schema.fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(names.join(" "), "host ident user_name ts method path protocol status bytes referer agent");
-    assert_eq!(stream(&objects, "log").watermark, Some(Watermark { column: "ts".into(), delay_us: 0 }));
+    assert_eq!(stream(&objects, "log").watermark, Some(Watermark::new("ts", 0)));
     assert_eq!(stream(&objects, "lines").schema.fields().len(), 1);
     assert_eq!(stream(&objects, "bytes").schema.field(0).data_type(), &DataType::Binary);
 }

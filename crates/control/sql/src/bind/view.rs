@@ -63,7 +63,8 @@ pub fn plan_view(objects: &ObjectSet, query: &str) -> Result<ViewSpec> {
 
 /// Binds `CREATE MATERIALIZED VIEW`.
 pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>) -> Result<ViewSpec> {
-    plan_query(objects, &view.query, &view.query_text, &view.columns, place)
+    let spec = plan_query(objects, &view.query, &view.query_text, &view.columns, place)?;
+    Ok(ViewSpec { emit_on_close: view.emit_on_close, ..spec })
 }
 
 fn plan_query(
@@ -90,7 +91,7 @@ fn plan_query(
     at_once(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
     let inputs = inputs(&plan, objects)?;
-    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs })
+    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close: false })
 }
 
 /// Runs a future of the planner that has nothing to wait for, as the tables of a binding are in memory.

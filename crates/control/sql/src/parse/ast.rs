@@ -220,6 +220,8 @@ pub struct CreateView {
     pub query: Box<Query>,
     /// The query as written.
     pub query_text: String,
+    /// `EMIT ON WINDOW CLOSE`
+    pub emit_on_close: bool,
 }
 
 impl fmt::Display for CreateView {
@@ -229,7 +231,8 @@ impl fmt::Display for CreateView {
             let columns: Vec<_> = self.columns.iter().map(|(c, _)| quoted(c)).collect();
             write!(f, " ({})", columns.join(", "))?;
         }
-        write!(f, " AS {}", self.query)
+        write!(f, " AS {}", self.query)?;
+        if self.emit_on_close { f.write_str(" EMIT ON WINDOW CLOSE") } else { Ok(()) }
     }
 }
 
@@ -288,8 +291,8 @@ pub struct ExplainMode {
 /// What is explained.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExplainTarget {
-    /// A query.
-    Query(Box<Query>),
+    /// A query, and whether it would be emitted on window close.
+    Query(Box<Query>, bool),
     /// A running view.
     View(Name),
 }
@@ -383,7 +386,7 @@ impl Statement {
     /// The query inside, if there is one.
     pub fn query(&self) -> Option<&ast::Query> {
         match self {
-            Self::Query(q) | Self::Insert { source: q, .. } | Self::Explain(_, ExplainTarget::Query(q)) => Some(q),
+            Self::Query(q) | Self::Insert { source: q, .. } | Self::Explain(_, ExplainTarget::Query(q, _)) => Some(q),
             Self::CreateView(v) => Some(&v.query),
             _ => None,
         }

@@ -180,11 +180,6 @@ impl StatementParser<'_> {
     }
 
     fn create_view(&mut self, or_replace: bool) -> Result<Statement> {
-        if let Some(at) = self.emit_at.take() {
-            return Err(Error::unsupported("EMIT ON WINDOW CLOSE comes in a later version")
-                .at(at)
-                .hint("without it the view shows running answers"));
-        }
         let if_not_exists = self.if_not_exists();
         let name = self.name("the view's name")?;
         let mut columns = Vec::new();
@@ -215,7 +210,9 @@ impl StatementParser<'_> {
         }
         self.words(&["with", "data"]);
         let query_text = self.places.slice(from, to).to_string();
-        Ok(Statement::CreateView(CreateView { or_replace, if_not_exists, name, columns, query, query_text }))
+        let emit_on_close = self.emit_at.take().is_some();
+        let view = CreateView { or_replace, if_not_exists, name, columns, query, query_text, emit_on_close };
+        Ok(Statement::CreateView(view))
     }
 
     /// `WITH (key = value, ...)`, or nothing.

@@ -98,19 +98,20 @@ fn highest_parameter(tokens: &[TokenWithSpan]) -> usize {
         .unwrap_or(0)
 }
 
-/// The place of `EMIT ON WINDOW CLOSE` in a statement.
-fn emit_clause(run: &[TokenWithSpan]) -> Option<Location> {
-    let words: Vec<(String, At)> = run
-        .iter()
-        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
-        .map(|t| match &t.token {
-            Token::Word(w) if w.quote_style.is_none() => (w.value.to_ascii_lowercase(), t.span.start),
-            _ => (String::new(), t.span.start),
-        })
-        .collect();
-    let clause = ["emit", "on", "window", "close"];
-    let hit = words.windows(4).find(|four| four.iter().zip(clause).all(|((word, _), wanted)| word == wanted))?;
-    Some(place(hit[0].1))
+/// Where `EMIT ON WINDOW CLOSE` ends a statement: the number of its first token, and its place.
+fn emit_clause(run: &[TokenWithSpan]) -> Option<(usize, Location)> {
+    let solid = |t: &TokenWithSpan| !matches!(t.token, Token::Whitespace(_) | Token::EOF);
+    let mut from_end = run.iter().enumerate().rev().filter(|(_, t)| solid(t));
+    let mut first = None;
+    for word in ["close", "window", "on", "emit"] {
+        let (number, token) = from_end.next()?;
+        let Token::Word(w) = &token.token else { return None };
+        if w.quote_style.is_some() || !w.value.eq_ignore_ascii_case(word) {
+            return None;
+        }
+        first = Some((number, place(token.span.start)));
+    }
+    first
 }
 
 /// Reads one statement out of its tokens.
@@ -119,7 +120,7 @@ pub(crate) struct StatementParser<'a> {
     dialect: &'a FleuveDialect,
     places: &'a TextPlaces<'a>,
     end: At,
-    /// Where `EMIT ON WINDOW CLOSE` stands. sqlparser would take EMIT for a table's alias.
+    /// Where `EMIT ON WINDOW CLOSE` stood at the end. It is taken off first: sqlparser would take EMIT for a table's alias.
     emit_at: Option<Location>,
     /// Closing angle brackets that were read but not used yet: `>>` is one token.
     open_angles: usize,
@@ -127,12 +128,19 @@ pub(crate) struct StatementParser<'a> {
 
 impl<'a> StatementParser<'a> {
     fn new(run: &[TokenWithSpan], dialect: &'a FleuveDialect, places: &'a TextPlaces<'a>, end: At) -> Self {
+        let emit = emit_clause(run);
+        let run = &run[..emit.as_ref().map_or(run.len(), |(first, _)| *first)];
         let parser = Parser::new(dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(run.to_vec());
-        Self { parser, dialect, places, end, emit_at: emit_clause(run), open_angles: 0 }
+        Self { parser, dialect, places, end, emit_at: emit.map(|(_, at)| at), open_angles: 0 }
     }
 
     fn statement(mut self) -> Result<Statement> {
         let statement = self.any_statement()?;
+        if let Some(at) = self.emit_at.take() {
+            return Err(Error::input("EMIT ON WINDOW CLOSE belongs to a view")
+                .at(at)
+                .hint("write CREATE MATERIALIZED VIEW name AS SELECT ... EMIT ON WINDOW CLOSE"));
+        }
         let next = self.parser.peek_token();
         if next.token != Token::EOF {
             return Err(self.expected("the end of the statement"));

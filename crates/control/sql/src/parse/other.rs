@@ -197,13 +197,13 @@ impl StatementParser<'_> {
             }
         }
         if self.begins_query(0) {
-            return Ok(Statement::Explain(mode, ExplainTarget::Query(self.query()?)));
+            return Ok(Statement::Explain(mode, ExplainTarget::Query(self.query()?, self.emit_at.take().is_some())));
         }
         if self.words(&["create"]) {
             let Statement::CreateView(view) = self.create()? else {
                 return Err(self.expected("a query or a view's name"));
             };
-            return Ok(Statement::Explain(mode, ExplainTarget::Query(view.query)));
+            return Ok(Statement::Explain(mode, ExplainTarget::Query(view.query, view.emit_on_close)));
         }
         let _ = self.words(&["materialized", "view"]) || self.word("view");
         Ok(Statement::Explain(mode, ExplainTarget::View(self.name("a query or a view's name")?)))

@@ -35,7 +35,7 @@ fn answer(lines: Vec<String>) -> Result<Outcome> {
 impl Session {
     pub(super) async fn explain_query(
         &self,
-        mode: ExplainMode,
+        (mode, on_close): (ExplainMode, bool),
         query: &Query,
         parameters: Option<ParamValues>,
         place: Where<'_>,
@@ -66,7 +66,10 @@ impl Session {
         let optimised = planned.context.state().optimize(&planned.plan).map_err(|e| at_statement(&e, place))?;
         section(&mut lines, "Optimised plan", plan_lines(&optimised));
         match plan_view(&self.backend.objects(), &query.to_string()) {
-            Ok(view) => section(&mut lines, "Circuit", self.circuit(&view)),
+            Ok(view) => {
+                let view = ViewSpec { emit_on_close: on_close, ..view };
+                section(&mut lines, "Circuit", self.circuit(&view));
+            }
             Err(e) => section(&mut lines, "Circuit", [format!("none, as it cannot be a view: {}", e.message)]),
         }
         answer(lines)

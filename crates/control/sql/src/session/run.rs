@@ -41,7 +41,7 @@ impl Session {
             }
             Statement::Explain(_, target) => {
                 let types = match target {
-                    ExplainTarget::Query(query) => self.plan(query, place).await?.parameter_types(count)?,
+                    ExplainTarget::Query(query, _) => self.plan(query, place).await?.parameter_types(count)?,
                     ExplainTarget::View(_) => none,
                 };
                 (Some(text_schema(&EXPLAIN_COLUMNS)), types)
@@ -64,7 +64,7 @@ impl Session {
         };
         let takes_parameters = matches!(
             parsed.statement,
-            Statement::Query(_) | Statement::Insert { .. } | Statement::Explain(_, ExplainTarget::Query(_))
+            Statement::Query(_) | Statement::Insert { .. } | Statement::Explain(_, ExplainTarget::Query(..))
         );
         if takes_parameters && given < parsed.parameters {
             let message = format!("the statement has {} parameters and {given} values", parsed.parameters);
@@ -92,8 +92,8 @@ impl Session {
             }
             Statement::Show(show) => self.show(show).map_err(located(parsed)),
             Statement::Describe(name) => self.describe_object(name),
-            Statement::Explain(mode, ExplainTarget::Query(query)) => {
-                self.explain_query(*mode, query, parameters, place).await
+            Statement::Explain(mode, ExplainTarget::Query(query, on_close)) => {
+                self.explain_query((*mode, *on_close), query, parameters, place).await
             }
             Statement::Explain(mode, ExplainTarget::View(name)) => self.explain_view(*mode, name, place).await,
             Statement::Subscribe(name) => {

@@ -9,7 +9,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use fleuve_types::{Error, Result};
 
+use super::time::TimeKeys;
 use super::{Lowering, grouping, loose};
+use crate::event_time::TimeColumn;
 use crate::operators::aggregate::{Aggregate, AggregateCall, is_supported, reads_in_order};
 use crate::operators::physical;
 
@@ -32,14 +34,15 @@ impl Lowering<'_> {
             return self.grouping_sets(plan, set, input);
         }
         let keys = plan.group_expr.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
-        self.aggregate_by(input, keys, calls, loose(&plan.schema))
+        let times = self.time_keys(input, &plan.group_expr, plan.input.schema())?;
+        self.aggregate_by(input, (keys, times), calls, loose(&plan.schema))
     }
 
-    /// An aggregate over a node; `schema` has the keys, then the results.
+    /// An aggregate over a node; `schema` has the keys, then the results. `times` are the keys that carry event time.
     pub(super) fn aggregate_by(
         &mut self,
         input: usize,
-        keys: Vec<Arc<dyn PhysicalExpr>>,
+        (keys, times): (Vec<Arc<dyn PhysicalExpr>>, TimeKeys),
         calls: Vec<AggregateCall>,
         schema: SchemaRef,
     ) -> Result<usize> {
@@ -48,8 +51,13 @@ impl Lowering<'_> {
         let key_types = schema.fields().iter().take(keys.len()).map(|f| f.data_type().clone()).collect();
         // Without calls this is DISTINCT: what was there once stays.
         let stays = append_only && calls.is_empty() && !keys.is_empty();
-        let operator = Aggregate::new(keys, key_types, calls, schema.clone(), append_only, self.shards)?;
-        Ok(self.node(Box::new(operator), vec![input], schema, stays, key))
+        let mut operator = Aggregate::new(keys, key_types, calls, schema.clone(), append_only, self.shards)?;
+        operator.close_by(times.iter().map(|(key, _)| *key).collect());
+        let closes = !times.is_empty();
+        let node = self.node(Box::new(operator), vec![input], schema, stays || closes, key);
+        self.nodes[node].is_closed = closes;
+        self.closes_by(node, times.into_iter().map(|(key, source)| TimeColumn::new(key, source)).collect());
+        Ok(node)
     }
 
     /// The calls of an aggregate; `None` if there is one that only the batch engine can do.

@@ -6,7 +6,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use fleuve_types::{Error, Result};
 
+use super::map::plain_column;
 use super::{Lowering, loose};
+use crate::event_time::TimeColumn;
 use crate::operators::flat_map::FlatMap;
 use crate::operators::partitioned::{Partitioned, PartitionedSpec};
 use crate::operators::recompute::Recompute;
@@ -37,7 +39,14 @@ impl Lowering<'_> {
         let schema = loose(plan.schema());
         let append_only = self.nodes[node].append_only;
         let operator = FlatMap { label: plan.display().to_string(), input: cell, plan: runner, schema: schema.clone() };
-        Ok(self.node(Box::new(operator), vec![node], schema, append_only, None))
+        let (times, is_closed) = match plan {
+            LogicalPlan::Unnest(unnest) => (self.unnest_times(unnest, node), self.nodes[node].is_closed),
+            _ => (vec![], false),
+        };
+        let out = self.node(Box::new(operator), vec![node], schema, append_only, None);
+        self.carries(out, times);
+        self.nodes[out].is_closed = is_closed;
+        Ok(out)
     }
 
     /// `keys` over the input; `output_columns` are where the same values stand in the output.
@@ -52,6 +61,13 @@ impl Lowering<'_> {
         let (cell, runner) = self.over_cell(plan, input)?;
         let schema = loose(plan.schema());
         let input_keys = keys.iter().map(|k| physical(k, input.schema())).collect::<Result<Vec<_>>>()?;
+        let times = self.time_keys(node, keys, input.schema())?;
+        let shown_at = |key: usize| match output_columns.as_slice() {
+            [] => plain_column(&keys[key], input.schema()),
+            columns => columns.get(key).copied(),
+        };
+        // Only a key that is also a column of the output can be followed further.
+        let times: Vec<_> = times.into_iter().filter_map(|(key, s)| Some((key, shown_at(key)?, s))).collect();
         let output_keys = if output_columns.is_empty() {
             // The output begins with the input's columns, so the same expressions hold.
             input_keys.clone()
@@ -77,7 +93,11 @@ impl Lowering<'_> {
             input_schema: self.nodes[node].schema.clone(),
             schema: schema.clone(),
         };
-        Ok(self.node(Box::new(Partitioned::new(spec)?), vec![node], schema, false, None))
+        let mut operator = Partitioned::new(spec)?;
+        operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
+        let out = self.node(Box::new(operator), vec![node], schema, false, None);
+        self.closes_by(out, times.into_iter().map(|(_, column, s)| TimeColumn::new(column, s)).collect());
+        Ok(out)
     }
 
     /// The batch engine runs `plan` over all its current input in each epoch.

@@ -71,6 +71,10 @@ impl Lowering<'_> {
         let exprs = set.distinct_expr();
         let members = members(set, &exprs)?;
         let schema = loose(&plan.schema);
+        // Where a set leaves the time out it is NULL, and no such row would ever be shown: only what all sets have closes them.
+        let owned: Vec<Expr> = exprs.iter().map(|e| (*e).clone()).collect();
+        let mut times = self.time_keys(input, &owned, plan.input.schema())?;
+        times.retain(|(key, _)| members.iter().all(|set| set[*key]));
         let ids = ids(&members, schema.field(exprs.len()).data_type())?;
         let sets = members.into_iter().zip(ids).map(|(has, id)| expand::GroupingSet { has, id });
         let (some, empty): (Vec<_>, Vec<_>) = sets.partition(|s| s.has.contains(&true));
@@ -79,7 +83,7 @@ impl Lowering<'_> {
             let keys = exprs.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
             let (expanded, keys) = self.expand(input, keys, some, &schema);
             let calls = self.calls_again(plan, input)?;
-            parts.push(self.aggregate_by(expanded, keys, calls, schema.clone())?);
+            parts.push(self.aggregate_by(expanded, (keys, times), calls, schema.clone())?);
         }
         for set in empty {
             parts.push(self.total(plan, input, set.id, &schema)?);
@@ -121,7 +125,7 @@ impl Lowering<'_> {
         let results = schema.fields().len() - plan.aggr_expr.len();
         let fields: Vec<Field> = schema.fields().iter().skip(results).map(|f| f.as_ref().clone()).collect();
         let calls = self.calls_again(plan, input)?;
-        let total = self.aggregate_by(input, vec![], calls, Arc::new(Schema::new(fields.clone())))?;
+        let total = self.aggregate_by(input, (vec![], vec![]), calls, Arc::new(Schema::new(fields.clone())))?;
         let mut project: Vec<Arc<dyn PhysicalExpr>> = vec![];
         for field in schema.fields().iter().take(results - 1) {
             let null = ScalarValue::try_from(field.data_type()).map_err(|e| Error::bug(e.to_string()))?;

@@ -7,6 +7,7 @@ use fleuve_types::{Error, Result};
 
 use super::map::plain_column;
 use super::{Lowering, loose};
+use crate::event_time::{TimeColumn, TimeSource};
 use crate::operators::join::{Alone, Join, JoinSpec};
 use crate::operators::physical;
 
@@ -71,8 +72,42 @@ impl Lowering<'_> {
             left_alone,
             right_alone,
         };
-        let operator = Join::new(spec, self.shards)?;
-        Ok(self.node(Box::new(operator), vec![left, right], schema, append_only, key))
+        let mut operator = Join::new(spec, self.shards)?;
+        let times = self.join_times(plan, left, right);
+        operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
+        let (columns, close_by) = self.joined_times(plan.join_type, (left, right), &times);
+        let node = self.node(Box::new(operator), vec![left, right], schema, append_only, key);
+        self.carries(node, columns);
+        self.nodes[node].close_by = close_by;
+        Ok(node)
+    }
+
+    /// The event times of a join's rows, and which of them belong to the keys of `times`. A change of either side touches rows of
+    /// the other: only a time that is equal on both sides is not below the least of their watermarks.
+    fn joined_times(
+        &self,
+        kind: JoinType,
+        (left, right): (usize, usize),
+        times: &[(usize, usize, usize)],
+    ) -> (Vec<TimeColumn>, Vec<usize>) {
+        let width = self.nodes[left].schema.fields().len();
+        let (shows_left, shows_right) = match kind {
+            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, None),
+            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (false, Some(0)),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => (true, Some(width)),
+        };
+        let (mut columns, mut close_by) = (vec![], vec![]);
+        for (_, l, r) in times {
+            let source = TimeSource::Least { of: vec![(left, *l), (right, *r)], steps: vec![] };
+            close_by.push(columns.len());
+            if shows_left {
+                columns.push(TimeColumn::new(*l, source.clone()));
+            }
+            if let Some(from) = shows_right {
+                columns.push(TimeColumn::new(from + r, source));
+            }
+        }
+        (columns, close_by)
     }
 
     fn join_key(&self, plan: &JoinPlan, left: usize, right: usize) -> Option<Vec<usize>> {

@@ -2,6 +2,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use fleuve_types::Result;
 
+use super::time::Times;
 use super::{Lowering, loose};
 use crate::operators::map::{Map, Stage};
 use crate::operators::physical;
@@ -47,6 +48,7 @@ impl Lowering<'_> {
     pub(super) fn map_over(&mut self, chain: &[&LogicalPlan], input: usize) -> Result<usize> {
         let mut key = self.nodes[input].key.clone();
         let mut schema = self.nodes[input].schema.clone();
+        let mut times = Times::of(input, &self.nodes[input]);
         let mut stages: Vec<Stage> = vec![];
         for step in chain.iter().rev() {
             match step {
@@ -58,6 +60,7 @@ impl Lowering<'_> {
                     let exprs = p.expr.iter().map(|e| physical(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
                     let from: Vec<Option<usize>> = p.expr.iter().map(|e| plain_column(e, p.input.schema())).collect();
                     key = key.and_then(|k| k.iter().map(|c| from.iter().position(|f| *f == Some(*c))).collect());
+                    times = times.project(&p.expr, p.input.schema())?;
                     schema = loose(&p.schema);
                     match stages.last_mut() {
                         Some(last) if last.project.is_none() => {
@@ -70,7 +73,10 @@ impl Lowering<'_> {
                 _ => {}
             }
         }
-        let append_only = self.nodes[input].append_only;
-        Ok(self.node(Box::new(Map { stages }), vec![input], schema, append_only, key))
+        let (append_only, is_closed) = (self.nodes[input].append_only, self.nodes[input].is_closed);
+        let node = self.node(Box::new(Map { stages }), vec![input], schema, append_only, key);
+        self.carries(node, times.into_columns());
+        self.nodes[node].is_closed = is_closed;
+        Ok(node)
     }
 }

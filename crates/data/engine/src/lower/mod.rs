@@ -8,6 +8,7 @@ mod map;
 mod not_in;
 mod scalar;
 mod session;
+mod time;
 mod top_n;
 mod window;
 
@@ -21,6 +22,7 @@ use datafusion::logical_expr::{Distinct as DistinctPlan, LogicalPlan, TableScan}
 use fleuve_types::{Delta, Error, Result};
 
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
+use crate::event_time::{TimeColumn, TimeSource, is_time};
 use crate::operators::distinct::Distinct;
 use crate::operators::union::Union;
 use crate::operators::values::Values;
@@ -33,6 +35,11 @@ pub trait Relations {
     fn is_append_only(&self, table: &(String, String)) -> bool;
     /// Columns that identify its rows, if known.
     fn key(&self, table: &(String, String)) -> Option<Vec<usize>>;
+    /// Columns that carry event time: with late rows left out, its rows come with a watermark of each.
+    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+        let _ = table;
+        vec![]
+    }
 }
 
 /// Builds the circuit of an optimised plan.
@@ -40,16 +47,55 @@ pub trait Relations {
 /// # Errors
 /// When a part of the plan can be run neither incrementally nor by the batch engine.
 pub fn lower(plan: &LogicalPlan, state: &SessionState, relations: &dyn Relations, shards: usize) -> Result<Circuit> {
-    let mut lowering =
-        Lowering { state, relations, shards, nodes: vec![], inputs: vec![], memo: HashMap::new(), cells: 0 };
-    let root = lowering.plan(&scalar::join_scalars(plan)?)?;
-    Ok(Circuit::new(lowering.nodes, lowering.inputs, root))
+    build(plan, state, relations, shards, false)
+}
+
+/// As [`lower`], for a view that shows rows only when the watermark has passed them (`EMIT ON WINDOW CLOSE`).
+///
+/// # Errors
+/// As for [`lower`], and when no column of the answer carries event time.
+pub fn lower_on_close(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    relations: &dyn Relations,
+    shards: usize,
+) -> Result<Circuit> {
+    build(plan, state, relations, shards, true)
+}
+
+fn build(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    relations: &dyn Relations,
+    shards: usize,
+    on_close: bool,
+) -> Result<Circuit> {
+    let mut lowering = Lowering {
+        state,
+        relations,
+        shards,
+        on_close,
+        has_event_time: false,
+        nodes: vec![],
+        inputs: vec![],
+        memo: HashMap::new(),
+        cells: 0,
+    };
+    let mut root = lowering.plan(&scalar::join_scalars(plan)?)?;
+    if on_close {
+        root = lowering.gate(root)?;
+    }
+    Ok(Circuit::new(lowering.nodes, lowering.inputs, root, on_close))
 }
 
 pub(crate) struct Lowering<'a> {
     state: &'a SessionState,
     relations: &'a dyn Relations,
     shards: usize,
+    /// The circuit follows event time.
+    on_close: bool,
+    /// Something that it reads has one.
+    has_event_time: bool,
     nodes: Vec<Node>,
     inputs: Vec<CircuitInput>,
     /// Equal subplans share one node.
@@ -100,15 +146,22 @@ impl Lowering<'_> {
                 let inputs = union.inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
                 let schema = loose(&union.schema);
                 let append_only = inputs.iter().all(|i| self.nodes[*i].append_only);
-                Ok(self.node(Box::new(Union { schema: schema.clone() }), inputs, schema, append_only, None))
+                let times = self.union_times(union, &inputs);
+                let node = self.node(Box::new(Union { schema: schema.clone() }), inputs, schema, append_only, None);
+                self.carries(node, times);
+                Ok(node)
             }
             LogicalPlan::Distinct(DistinctPlan::All(input)) => {
                 let input = self.plan(input)?;
                 let schema = self.nodes[input].schema.clone();
                 let key = Some((0..schema.fields().len()).collect());
                 let append_only = self.nodes[input].append_only;
-                let operator = Distinct::new(schema.clone(), self.shards)?;
-                Ok(self.node(Box::new(operator), vec![input], schema, append_only, key))
+                let mut operator = Distinct::new(schema.clone(), self.shards)?;
+                let times = self.same_times(input);
+                operator.close_by(times.iter().map(|t| t.column).collect());
+                let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
+                self.closes_by(node, times);
+                Ok(node)
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
             LogicalPlan::Window(window) if session::is_session(window) => self.session(window),
@@ -137,7 +190,16 @@ impl Lowering<'_> {
         append_only: bool,
         key: Option<Vec<usize>>,
     ) -> usize {
-        self.nodes.push(Node { kind, inputs, schema, append_only, key });
+        self.nodes.push(Node {
+            kind,
+            inputs,
+            schema,
+            append_only,
+            key,
+            times: vec![],
+            close_by: vec![],
+            is_closed: false,
+        });
         self.nodes.len() - 1
     }
 
@@ -156,6 +218,8 @@ impl Lowering<'_> {
             .relations
             .key(&table)
             .and_then(|key| key.iter().map(|k| columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
+        let event_time = if self.on_close { self.relations.event_time(&table) } else { vec![] };
+        self.has_event_time |= !event_time.is_empty();
         let input = CircuitInput { table, columns };
         let number = match self.inputs.iter().position(|i| *i == input) {
             Some(number) => number,
@@ -165,8 +229,17 @@ impl Lowering<'_> {
             }
         };
         // Two scans of the same columns are one node.
-        let same = self.nodes.iter().position(|n| matches!(n.kind, NodeKind::Input(i) if i == number));
-        Ok(same.unwrap_or_else(|| self.push(NodeKind::Input(number), vec![], schema, append_only, key)))
+        if let Some(same) = self.nodes.iter().position(|n| matches!(n.kind, NodeKind::Input(i) if i == number)) {
+            return Ok(same);
+        }
+        let carried = |(at, column): (usize, &usize)| {
+            (event_time.contains(column) && is_time(schema.field(at).data_type()))
+                .then(|| TimeColumn::new(at, TimeSource::Input { input: number, column: *column }))
+        };
+        let times = self.inputs[number].columns.iter().enumerate().filter_map(carried).collect();
+        let node = self.push(NodeKind::Input(number), vec![], schema, append_only, key);
+        self.carries(node, times);
+        Ok(node)
     }
 
     fn values(&mut self, plan: &LogicalPlan) -> Result<usize> {

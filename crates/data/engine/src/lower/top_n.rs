@@ -183,7 +183,12 @@ impl Lowering<'_> {
             input_schema,
             schema: schema.clone(),
         };
-        Ok(self.node(Box::new(TopN::new(spec, self.shards)?), vec![input], schema, false, key))
+        let mut operator = TopN::new(spec, self.shards)?;
+        let (numbers, times) = self.partition_times(input, firsts.partition_by, from)?;
+        operator.close_by(numbers);
+        let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.closes_by(node, times);
+        Ok(node)
     }
 }
 

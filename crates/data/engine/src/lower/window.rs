@@ -17,6 +17,7 @@ use fleuve_types::{Error, Result};
 
 use super::top_n::sort_keys;
 use super::{Lowering, loose};
+use crate::event_time::TimeColumn;
 use crate::operators::map::{Map, Stage};
 use crate::operators::order::SortedRows;
 use crate::operators::physical;
@@ -99,10 +100,16 @@ impl Lowering<'_> {
             let (reach, alone) = reach(function, from, value.data_type(), can_be_alone(made.as_ref()));
             Ok(WindowCall { expr: made, reach, alone, label: label(function) })
         });
+        let partition_by = calls.partition_by;
         let calls = made.collect::<Result<_>>()?;
         let key = self.nodes[input].key.clone();
         let spec = WindowSpec { keys, rows, calls, input_schema, schema: schema.clone() };
-        Ok(self.node(Box::new(Window::new(spec, self.shards)?), vec![input], schema, false, key))
+        let mut operator = Window::new(spec, self.shards)?;
+        let (numbers, times) = self.partition_times(input, partition_by, from)?;
+        operator.close_by(numbers);
+        let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.closes_by(node, times);
+        Ok(node)
     }
 
     /// The columns of a node, of which the one at `i` belongs at `places[i]`.
@@ -114,7 +121,10 @@ impl Lowering<'_> {
         let project = Some((0..places.len()).map(column).collect());
         let key = self.nodes[node].key.clone();
         let map = Map { stages: vec![Stage { filter: None, project, schema: schema.clone() }] };
-        self.node(Box::new(map), vec![node], schema, false, key)
+        let times = self.same_times(node).into_iter().map(|t| TimeColumn { column: places[t.column], ..t }).collect();
+        let out = self.node(Box::new(map), vec![node], schema, false, key);
+        self.carries(out, times);
+        out
     }
 }
 

@@ -5,21 +5,41 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Result};
 
+use super::gate::find_rows;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext};
-use crate::state::{Arrangement, RowCodec, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    Arrangement, RowCodec, Windows, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+};
 
 pub(crate) struct Distinct {
     schema: SchemaRef,
     codec: RowCodec,
     shards: Vec<Arrangement>,
+    /// Columns that carry event time: rows are dropped when the watermark has passed them.
+    close_by: Vec<usize>,
+    /// By shard.
+    windows: Vec<Windows>,
 }
 
 impl Distinct {
     pub(crate) fn new(schema: SchemaRef, shards: usize) -> Result<Self> {
         let codec = RowCodec::for_schema(&schema)?;
-        Ok(Self { schema, codec, shards: (0..shards).map(|_| Arrangement::default()).collect() })
+        let windows = (0..shards).map(|_| Windows::default()).collect();
+        Ok(Self {
+            schema,
+            codec,
+            shards: (0..shards).map(|_| Arrangement::default()).collect(),
+            close_by: vec![],
+            windows,
+        })
+    }
+
+    /// Drops rows when the watermark has passed one of these columns, which carry event time.
+    pub(crate) fn close_by(&mut self, columns: Vec<usize>) {
+        self.windows = self.shards.iter().map(|_| Windows::new(columns.len())).collect();
+        self.close_by = columns;
     }
 }
 
@@ -30,12 +50,17 @@ impl Operator for Distinct {
         let hashes: Vec<u64> = (0..input.len()).map(|i| hash_bytes(rows.row(i))).collect();
         let parts = split(&hashes, self.shards.len());
         let no_key = hash_bytes(&[]);
-        let outs = for_each(&mut self.shards, input.len(), |s, state| {
+        let times = self.close_by.iter().map(|c| times_of(input.batch.column(*c))).collect::<Result<Vec<_>>>()?;
+        let mut both: Vec<_> = self.shards.iter_mut().zip(&mut self.windows).collect();
+        let outs = for_each(&mut both, input.len(), |s, (state, windows)| {
             let mut touched: Vec<(u32, i64, u32)> = Vec::new();
             let mut seen = std::collections::HashSet::new();
             for i in &parts[s] {
                 let at = *i as usize;
                 let t = state.add(no_key, &[], hashes[at], rows.row(at), input.weight(at));
+                if t.is_new {
+                    windows.put(t.slot, times_at(&times, at));
+                }
                 if seen.insert(t.slot) {
                     touched.push((t.slot, t.old, *i));
                 }
@@ -56,6 +81,24 @@ impl Operator for Distinct {
         concat(&self.schema, &outs)
     }
 
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        for (state, windows) in self.shards.iter_mut().zip(&mut self.windows) {
+            state.drop_rows(&windows.closed(watermarks));
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        for (state, windows) in self.shards.iter().zip(&mut self.windows).filter(|(_, w)| !w.is_off()) {
+            find_rows(state, &self.codec, &self.close_by, windows)?;
+        }
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "Distinct".into()
     }
@@ -65,7 +108,8 @@ impl Operator for Distinct {
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Arrangement::bytes).sum()
+        self.shards.iter().map(Arrangement::bytes).sum::<usize>()
+            + self.windows.iter().map(Windows::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {

@@ -5,6 +5,7 @@ pub(crate) mod aggregate;
 pub(crate) mod distinct;
 pub(crate) mod expand;
 pub(crate) mod flat_map;
+pub(crate) mod gate;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod order;
@@ -45,6 +46,19 @@ pub(crate) trait Operator: Send {
     fn wants_step(&self, context: StepContext) -> bool {
         let _ = context;
         false
+    }
+
+    /// The watermarks moved of the columns by which the operator closes windows (in the order in which it was told of them):
+    /// no later change has a value below them. Gives what is shown now that it is final, and drops what no later change can
+    /// touch. Called after the step.
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        let _ = watermarks;
+        Ok(None)
+    }
+
+    /// What [`Operator::close`] does, for EXPLAIN. `None` if it does nothing.
+    fn closing(&self) -> Option<&'static str> {
+        None
     }
 
     /// One line for EXPLAIN.

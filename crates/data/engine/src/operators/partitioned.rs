@@ -8,8 +8,11 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Result};
 
+use super::gate::find_keys;
 use super::{Cell, Operator, PlanRunner, StepContext, evaluate};
-use crate::state::{Arrangement, RowCodec, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    Arrangement, OpenKeys, RowCodec, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+};
 
 pub(crate) struct Partitioned {
     pub(crate) label: String,
@@ -21,6 +24,8 @@ pub(crate) struct Partitioned {
     pub(crate) plan: PlanRunner,
     pub(crate) input_schema: SchemaRef,
     pub(crate) schema: SchemaRef,
+    /// Keys that carry event time, by number: their rows are dropped when the watermark has passed them.
+    close_by: Vec<usize>,
     state: State,
 }
 
@@ -30,6 +35,8 @@ struct State {
     output_codec: RowCodec,
     input: Arrangement,
     output: Arrangement,
+    /// Keys by event time.
+    open: OpenKeys,
 }
 
 /// What lowering says about a partitioned plan.
@@ -52,6 +59,7 @@ impl Partitioned {
             output_codec: RowCodec::for_schema(&spec.schema)?,
             input: Arrangement::default(),
             output: Arrangement::default(),
+            open: OpenKeys::default(),
         };
         Ok(Self {
             label: spec.label,
@@ -61,8 +69,15 @@ impl Partitioned {
             plan: spec.plan,
             input_schema: spec.input_schema,
             schema: spec.schema,
+            close_by: vec![],
             state,
         })
+    }
+
+    /// Drops rows when the watermark has passed one of these keys, which carry event time.
+    pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
+        self.state.open = OpenKeys::new(keys.len());
+        self.close_by = keys;
     }
 }
 
@@ -84,10 +99,14 @@ impl Operator for Partitioned {
         let columns = self.input_keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let keys = state.key_codec.encode(&columns)?;
         let rows = state.input_codec.encode(delta.batch.columns())?;
+        let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
         let mut touched: Vec<&[u8]> = Vec::new();
         for i in 0..delta.len() {
             let (key, row) = (keys.row(i), rows.row(i));
             state.input.add(hash_bytes(key), key, hash_bytes(row), row, delta.weight(i));
+            if !state.open.is_off() {
+                state.open.note(hash_bytes(key), key, times_at(&times, i));
+            }
             touched.push(key);
         }
         touched.sort_unstable();
@@ -124,6 +143,28 @@ impl Operator for Partitioned {
         changes.apply(&mut state.output, &state.output_codec, &self.schema)
     }
 
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        let state = &mut self.state;
+        for key in state.open.closed(watermarks) {
+            let hash = hash_bytes(&key);
+            state.input.drop_key(hash, &key);
+            state.output.drop_key(hash, &key);
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        if self.close_by.is_empty() {
+            return Ok(());
+        }
+        let state = &mut self.state;
+        find_keys(&state.input, &state.key_codec, &self.close_by, &mut state.open)
+    }
+
     fn describe(&self) -> String {
         let keys: Vec<String> = self.input_keys.iter().map(ToString::to_string).collect();
         format!("Partitioned by [{}]: {}", keys.join(", "), self.label)
@@ -134,7 +175,7 @@ impl Operator for Partitioned {
     }
 
     fn state_bytes(&self) -> usize {
-        self.state.input.bytes() + self.state.output.bytes()
+        self.state.input.bytes() + self.state.output.bytes() + self.state.open.bytes()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use fleuve_types::{Delta, Frontier, ObjectId, Result};
 
-use super::build::{Building, Built, Progress, Round, needed, positions, spawn};
-use super::core::Core;
+use super::build::{Building, Built, Progress, Round, needed, positions, read_range, spawn};
+use super::core::{Core, EpochInput};
+use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
 use crate::operators::concat_deltas;
@@ -27,7 +28,8 @@ impl Core {
         let (id, version) = (definition.id, definition.version);
         let started = self.plan(definition).and_then(|view| {
             let (progress, profile) = (Progress::begin(), view.circuit.profile());
-            self.begin_round(view, Frontier::default(), None, &progress)?;
+            let times = self.times_to_build(&view);
+            self.begin_round(view, Frontier::default(), None, &progress, times)?;
             Ok((progress, profile))
         });
         match started {
@@ -44,12 +46,23 @@ impl Core {
         }
     }
 
+    /// The event times of what a view reads, to be read from the start. None for a view that does not follow them.
+    fn times_to_build(&self, view: &View) -> AllTimes {
+        if !view.circuit.emits_on_close() {
+            return AllTimes::new();
+        }
+        let timed = |id: &ObjectId| self.streams.get(id).is_some_and(|s| s.event_time().is_some());
+        let objects = view.inputs.iter().map(|i| i.object).filter(timed);
+        objects.map(|id| (id, self.times.get(&id).map(StreamTimes::to_read_again).unwrap_or_default())).collect()
+    }
+
     pub(super) fn begin_round(
         &self,
         view: View,
         from: Frontier,
         views: Option<HashMap<ObjectId, Delta>>,
         progress: &Arc<Progress>,
+        times: AllTimes,
     ) -> Result<()> {
         let mut inputs = BTreeSet::new();
         inputs.extend(view.inputs.iter().map(|i| i.object));
@@ -77,7 +90,10 @@ impl Core {
                 to.advance(*stream, *partition, *offset);
             }
         }
+        let marks = inputs.iter().map(|id| (*id, self.marks_of_object(*id))).collect();
         let round = Round {
+            times,
+            marks,
             view,
             streams,
             from,
@@ -100,7 +116,7 @@ impl Core {
             self.building.insert(id, building);
             return;
         }
-        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building));
+        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building, built.times));
         let failed = match result {
             Ok(None) => {
                 self.building.insert(id, building);
@@ -122,7 +138,18 @@ impl Core {
     }
 
     /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
-    pub(super) fn catch_up(&mut self, mut view: View, from: Frontier, building: &mut Building) -> Result<Option<View>> {
+    pub(super) fn catch_up(
+        &mut self,
+        mut view: View,
+        from: Frontier,
+        building: &mut Building,
+        mut times: AllTimes,
+    ) -> Result<Option<View>> {
+        for (id, times) in &mut times {
+            if let Some(live) = self.times.get(id) {
+                times.learn(live);
+            }
+        }
         let inputs = view.inputs.clone();
         let mut views = HashMap::new();
         for (id, deltas) in std::mem::take(&mut building.retained) {
@@ -137,20 +164,21 @@ impl Core {
             }
         }
         if behind > ROUND_RECORDS {
-            self.begin_round(view, from, Some(views), &building.progress)?;
+            self.begin_round(view, from, Some(views), &building.progress, times)?;
             return Ok(None);
         }
         let ids: BTreeSet<ObjectId> =
             inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
-        let columns = needed(&inputs, &ids);
+        let mut columns = needed(&inputs, &ids);
         let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
         for ((stream, partition), to) in &self.frontier.offsets {
-            let Some(columns) = columns.get(stream) else { continue };
-            let reader = &self.streams[stream];
+            let Some(columns) = columns.get_mut(stream) else { continue };
+            let reader = self.streams[stream].as_ref();
             let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
             while at < *to {
-                let (batches, next) = reader.read(*partition, at, *to, self.options.epoch_bytes, columns)?;
-                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
+                let range = (*partition, at, *to);
+                let (read, next) = read_range(*stream, reader, range, self.options.epoch_bytes, columns, &mut times)?;
+                rows.entry(*stream).or_default().extend(read);
                 at = next;
             }
         }
@@ -168,7 +196,8 @@ impl Core {
                 concat_deltas(&schema, &parts)
             })
             .collect::<Result<Vec<_>>>()?;
-        view.step(self.epoch, &deltas)?;
+        let marks = self.marks_of(&view);
+        view.step(self.epoch, &deltas, &marks)?;
         view.measure();
         Ok(Some(view))
     }
@@ -202,11 +231,11 @@ impl Core {
         let difference = consolidate(concat_deltas(&after.schema, &parts)?)?;
         self.sort_views();
         self.epoch += 1;
-        self.note_epoch()?;
+        self.note_epoch(self.clock.now_us(), false)?;
         let mut outs = HashMap::new();
         self.deliver(id, &difference);
         outs.insert(id, difference);
-        self.step_views(&HashMap::new(), &HashMap::new(), outs);
+        self.step_views(&EpochInput::default(), outs);
         if !self.sinks.is_empty() {
             // The difference is not in the journal's epochs: a restart must not have to find it again.
             self.finish_checkpoint(true);

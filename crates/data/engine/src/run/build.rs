@@ -9,8 +9,10 @@ use std::time::Instant;
 use fleuve_types::{Delta, Epoch, Frontier, ObjectId, Result};
 
 use super::core::MEASURE;
+use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, input_schema, project};
-use super::{BuildProgress, Command, Reply, StreamReader};
+use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
+use crate::event_time::Mark;
 use crate::operators::concat_deltas;
 use crate::profile::Profile;
 
@@ -35,6 +37,10 @@ pub(super) struct Round {
     pub(super) to: Frontier,
     /// Changes of views to take in with the first step.
     pub(super) views: HashMap<ObjectId, Delta>,
+    /// Event times where the view stands, and the watermarks where the round ends; of the views that it reads, too. Only for
+    /// a view that follows them.
+    pub(super) times: AllTimes,
+    pub(super) marks: HashMap<ObjectId, Vec<Mark>>,
     pub(super) epoch: Epoch,
     pub(super) batch_bytes: usize,
     pub(super) progress: Arc<Progress>,
@@ -65,6 +71,7 @@ impl Progress {
 pub(crate) struct Built {
     pub(super) view: View,
     pub(super) frontier: Frontier,
+    pub(super) times: AllTimes,
     pub(super) result: Result<()>,
 }
 
@@ -74,7 +81,7 @@ pub(super) fn spawn(mut round: Round, commands: SyncSender<Command>) -> Result<(
         .name("build".into())
         .spawn(move || {
             let result = round.run();
-            let built = Built { view: round.view, frontier: round.to, result };
+            let built = Built { view: round.view, frontier: round.to, times: round.times, result };
             // The engine is gone only when the process ends.
             let _ = commands.send(Command::Built(Box::new(built)));
         })
@@ -83,6 +90,21 @@ pub(super) fn spawn(mut round: Round, commands: SyncSender<Command>) -> Result<(
 }
 
 impl Round {
+    /// The watermarks of each input when `unread` is still to come.
+    fn marks_now(&self, unread: &[(ObjectId, i32, i64, i64)]) -> Vec<Vec<Mark>> {
+        if !self.view.circuit.emits_on_close() {
+            return vec![];
+        }
+        let of = |id: &ObjectId| {
+            let end = self.marks.get(id).cloned().unwrap_or_default();
+            let event = self.streams.get(id).and_then(|s| s.event_time());
+            let (Some(event), Some(times)) = (event, self.times.get(id)) else { return end };
+            let unread = unread.iter().filter(|r| r.0 == *id).map(|r| r.1);
+            mark(&event, times.building(unread, end.first().map(|m| m.1)))
+        };
+        self.view.inputs.iter().map(|i| of(&i.object)).collect()
+    }
+
     fn run(&mut self) -> Result<()> {
         let inputs = self.view.inputs.clone();
         let schemas: Vec<_> = (0..inputs.len()).map(|i| input_schema(&self.view.circuit, i)).collect();
@@ -117,13 +139,15 @@ impl Round {
             let streams: std::collections::BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
             let share = self.batch_bytes / ranges.len().max(1);
             let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
-            let columns = needed(&inputs, &streams);
+            let mut columns = needed(&inputs, &streams);
             for (stream, partition, from, to) in &mut ranges {
-                let (batches, next) =
-                    self.streams[stream].read(*partition, *from, *to, share.max(1 << 20), &columns[stream])?;
+                let reader = self.streams[stream].as_ref();
+                let columns = columns.entry(*stream).or_default();
+                let at = (*partition, *from, *to);
+                let (read, next) = read_range(*stream, reader, at, share.max(1 << 20), columns, &mut self.times)?;
                 done += (next - *from).max(0) as u64;
                 *from = next;
-                rows.entry(*stream).or_default().extend(batches.into_iter().map(Delta::insert));
+                rows.entry(*stream).or_default().extend(read);
             }
             ranges.retain(|r| r.2 < r.3);
             for (n, input) in inputs.iter().enumerate() {
@@ -133,7 +157,8 @@ impl Round {
                     pending[n] = concat_deltas(&schemas[n], &parts)?;
                 }
             }
-            self.view.step(self.epoch, &pending)?;
+            let marks = self.marks_now(&ranges);
+            self.view.step(self.epoch, &pending, &marks)?;
             pending.clone_from(&empty);
             self.progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
             if measured.elapsed() > MEASURE {
@@ -143,6 +168,30 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// Reads a piece `(partition, from, to)` of a stream and gives the offset after it. Of a stream in `times`, which stands at
+/// `from`, late rows are left out.
+pub(super) fn read_range(
+    stream: ObjectId,
+    reader: &dyn StreamReader,
+    (partition, from, to): (i32, i64, i64),
+    max_bytes: usize,
+    columns: &mut Vec<usize>,
+    times: &mut AllTimes,
+) -> Result<(Vec<Delta>, i64)> {
+    let event = reader.event_time().map(|e| EventTime { offsets: None, ..e });
+    let (Some(event), Some(times)) = (event, times.get_mut(&stream)) else {
+        let (batches, next) = reader.read(partition, from, to, max_bytes, columns)?;
+        return Ok((batches.into_iter().map(Delta::insert).collect(), next));
+    };
+    with_time(columns, &event);
+    let to = times.next_floor(partition, from).map_or(to, |floor| floor.min(to));
+    let (batches, next) = reader.read(partition, from, to, max_bytes, columns)?;
+    let rows: Vec<Delta> = batches.into_iter().map(Delta::insert).collect();
+    let sorted = times.sort_out(partition, from, &rows, TimeAt::of(&event, columns)?)?;
+    times.take(partition, &sorted, 0);
+    Ok((sorted.on_time, next))
 }
 
 /// The columns of each stream that any of `inputs` asks for.

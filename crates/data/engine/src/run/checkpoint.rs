@@ -16,7 +16,7 @@ pub struct SavedCheckpoint {
     pub epoch: Epoch,
     /// When it was taken.
     pub time_us: i64,
-    /// The inputs that it includes, as [`fleuve_types::Frontier::encode`] writes them.
+    /// The inputs that it includes, and the event times of streams there: the engine's own bytes.
     pub frontier: Vec<u8>,
     /// Views; when committing, only those that changed.
     pub views: Vec<SavedView>,
@@ -105,7 +105,7 @@ impl Core {
         let checkpoint = SavedCheckpoint {
             epoch,
             time_us: self.clock.now_us(),
-            frontier: self.frontier.encode(),
+            frontier: self.encode_frontier(),
             views: saved,
             removed,
         };

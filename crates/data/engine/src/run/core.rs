@@ -15,10 +15,11 @@ use super::build::{Building, needed, positions};
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
 use super::sinks::Sink;
+use super::times::{AllTimes, Sorted, TimeAt, with_time};
 use super::view::{Failure, Known, Manifest, View, input_schema, project};
 use super::{
-    BuildProgress, CheckpointStore, Command, EngineOptions, EngineParts, EpochStatus, Journal, Published, Reply,
-    StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+    BuildProgress, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
+    Published, Reply, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
 };
 use crate::operators::concat_deltas;
 
@@ -42,6 +43,8 @@ pub(super) struct Core {
     pub(super) waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
     pub(super) epoch: Epoch,
     pub(super) frontier: Frontier,
+    /// Event times at the frontier.
+    pub(super) times: AllTimes,
     pub(super) checkpointed: Epoch,
     pub(super) last_checkpoint: Instant,
     pub(super) writing: Option<Writing>,
@@ -85,6 +88,7 @@ impl Core {
             waiting: vec![],
             epoch: 0,
             frontier: Frontier::default(),
+            times: AllTimes::new(),
             checkpointed: 0,
             last_checkpoint: Instant::now(),
             writing: None,
@@ -101,10 +105,13 @@ impl Core {
         for (id, view, writer) in parts.sinks {
             core.sinks.push(Sink { id, view, writer, failed: None });
         }
-        for (epoch, _, frontier) in core.journal.after(core.epoch)? {
-            core.take_epoch(epoch, Some(&frontier))?;
+        for entry in core.journal.after(core.epoch)? {
+            core.take_epoch(entry.epoch, Some(&entry))?;
         }
         core.replaying = false;
+        let now_us = core.clock.now_us();
+        core.times.values_mut().for_each(|t| t.awake(now_us));
+        core.refresh_watermarks();
         core.start_late_sinks();
         core.publish_now();
         for definition in to_build {
@@ -119,8 +126,9 @@ impl Core {
         let Some(checkpoint) = self.store.load()? else { return Ok(definitions) };
         self.epoch = checkpoint.epoch;
         self.checkpointed = checkpoint.epoch;
-        self.frontier = Frontier::decode(&checkpoint.frontier)
+        self.decode_frontier(&checkpoint.frontier)
             .ok_or_else(|| Error::new(ErrorKind::Io, "the checkpoint's frontier is damaged"))?;
+        self.times.retain(|stream, _| self.streams.contains_key(stream));
         self.frontier.offsets.retain(|(stream, _), _| self.streams.contains_key(stream));
         let mut missing: BTreeSet<ObjectId> = BTreeSet::new();
         for definition in definitions {
@@ -157,7 +165,7 @@ impl Core {
     }
 
     pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
-        let known = Known::of(&definition, self.views.iter());
+        let known = Known::of(&definition, self.views.iter(), &self.streams);
         View::new(definition, &self.state, &known, self.options.shards, self.options.subscriber_epochs)
     }
 
@@ -181,7 +189,7 @@ impl Core {
                     self.measure();
                     self.publish_now();
                 }
-                let wait = if self.writing.is_some() || self.retry_at.is_some() {
+                let mut wait = if self.writing.is_some() || self.retry_at.is_some() {
                     Duration::from_millis(20)
                 } else if self.unmeasured || !self.building.is_empty() {
                     MEASURE
@@ -190,6 +198,9 @@ impl Core {
                 } else {
                     Duration::from_secs(3600)
                 };
+                if let Some(us) = self.time_due_us(self.clock.now_us()) {
+                    wait = wait.min(Duration::from_micros(us.max(1_000) as u64));
+                }
                 match queue.recv_timeout(wait) {
                     Ok(command) => {
                         if let Some(ending) = self.command(command) {
@@ -228,6 +239,7 @@ impl Core {
             }
             Command::RemoveStream(id, reply) => {
                 self.streams.remove(&id);
+                self.times.remove(&id);
                 self.frontier.offsets.retain(|(stream, _), _| *stream != id);
                 let _ = reply.send(Ok(()));
             }
@@ -320,28 +332,38 @@ impl Core {
         Ok(ranges)
     }
 
-    /// Takes one epoch; false if there was nothing to take in. `to` repeats an epoch of the journal.
-    fn take_epoch(&mut self, epoch: Epoch, to: Option<&Frontier>) -> Result<bool> {
-        let (began, time_us) = (Instant::now(), self.clock.now_us());
+    /// Takes one epoch; false if there was nothing to take in. `again` repeats an epoch of the journal.
+    fn take_epoch(&mut self, epoch: Epoch, again: Option<&EpochEntry>) -> Result<bool> {
+        let began = Instant::now();
+        let to = again.map(|e| &e.frontier);
         let ranges = self.ranges(to)?;
-        if ranges.is_empty() && to.is_none() {
+        let now_us = again.map_or_else(|| self.clock.now_us(), |e| e.time_us);
+        if ranges.is_empty() && to.is_none() && self.time_due_us(now_us).is_none_or(|us| us > 0) {
             return Ok(false);
         }
         let ids: BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
-        let columns = needed(self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| &v.inputs), &ids);
+        let mut columns = needed(self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| &v.inputs), &ids);
+        let events: HashMap<ObjectId, EventTime> =
+            ids.iter().filter_map(|id| Some((*id, self.streams.get(id)?.event_time()?))).collect();
+        for (id, event) in &events {
+            with_time(columns.entry(*id).or_default(), event);
+        }
+        for (id, partition, from, _) in ranges.iter().filter(|r| events.contains_key(&r.0)) {
+            self.times.entry(*id).or_default().raise_floor(*partition, *from);
+        }
         let read: BTreeSet<ObjectId> =
             self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| v.inputs.iter().map(|i| i.object)).collect();
         // A replayed epoch is taken whole: its bounds are the journal's.
         let share =
             if to.is_some() { usize::MAX } else { (self.options.epoch_bytes / ranges.len().max(1)).max(64 << 10) };
-        let streams = &self.streams;
-        let taken: Vec<(ObjectId, i32, i64, i64, Vec<Delta>)> = ranges
+        let (streams, times) = (&self.streams, &self.times);
+        let taken: Vec<Taken> = ranges
             .par_iter()
             .map(|(id, partition, from, end)| {
                 let reader = &streams[id];
                 let mut rows = vec![];
                 let mut at = *from;
-                if read.contains(id) {
+                if read.contains(id) || events.contains_key(id) {
                     loop {
                         let (batches, next) = reader.read(*partition, at, *end, share, &columns[id])?;
                         rows.extend(batches.into_iter().map(Delta::insert));
@@ -353,51 +375,63 @@ impl Core {
                 } else {
                     at = *end;
                 }
-                reader.passed(*partition, *from, at)?;
-                Ok((*id, *partition, *from, at, rows))
+                let sorted = match events.get(id) {
+                    Some(event) => {
+                        let columns = TimeAt::of(event, &columns[id])?;
+                        Some(times[id].sort_out(*partition, *from, &rows, columns)?)
+                    }
+                    None => None,
+                };
+                reader.passed(*partition, *from, at, sorted.as_ref().map_or(&[], |s| &s.late))?;
+                Ok((*id, *partition, at, rows, sorted))
             })
             .collect::<Result<_>>()?;
-        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        let mut input = EpochInput { columns, ..EpochInput::default() };
         let mut count = 0;
-        for (id, partition, _, next, deltas) in taken {
+        for (id, partition, next, deltas, sorted) in taken {
             self.frontier.advance(id, partition, next);
             count += deltas.iter().map(|d| d.len() as u64).sum::<u64>();
-            rows.entry(id).or_default().extend(deltas);
+            input.rows.entry(id).or_default().extend(deltas);
+            if let Some(sorted) = sorted {
+                self.times.entry(id).or_default().take(partition, &sorted, now_us);
+                input.on_time.entry(id).or_default().extend(sorted.on_time);
+            }
         }
         self.epoch = epoch;
+        let by_clock = self.settle_times(again, now_us);
         if !self.replaying {
-            self.note_epoch()?;
+            self.note_epoch(now_us, by_clock)?;
         }
-        self.step_views(&rows, &columns, HashMap::new());
+        self.step_views(&input, HashMap::new());
         if !self.replaying {
             self.publish_now();
-            self.epochs.note(EpochStatus { epoch, time_us, rows: count, duration: began.elapsed() });
+            self.epochs.note(EpochStatus { epoch, time_us: now_us, rows: count, duration: began.elapsed() });
         }
         Ok(true)
     }
 
-    pub(super) fn note_epoch(&mut self) -> Result<()> {
-        if self.sinks.is_empty() {
+    /// Writes down what decided this epoch, if anybody could tell it from another. `wait` until that is durable.
+    pub(super) fn note_epoch(&mut self, time_us: i64, wait: bool) -> Result<()> {
+        let late_rows_leave = || self.streams.values().any(|s| s.event_time().is_some_and(|e| e.offsets.is_some()));
+        if self.sinks.is_empty() && !self.views.iter().any(|v| v.circuit.emits_on_close()) && !late_rows_leave() {
             return Ok(());
         }
-        self.journal.append(self.epoch, self.clock.now_us(), &self.frontier)
+        let watermarks = self.times.iter().filter_map(|(id, t)| Some((*id, t.watermark()?))).collect();
+        let entry = EpochEntry { epoch: self.epoch, time_us, frontier: self.frontier.clone(), watermarks };
+        self.journal.append(&entry, wait)
     }
 
     /// Steps every view, each after those that it reads. `outs` holds changes that are known already.
-    pub(super) fn step_views(
-        &mut self,
-        rows: &HashMap<ObjectId, Vec<Delta>>,
-        columns: &HashMap<ObjectId, Vec<usize>>,
-        mut outs: HashMap<ObjectId, Delta>,
-    ) {
+    pub(super) fn step_views(&mut self, input: &EpochInput, mut outs: HashMap<ObjectId, Delta>) {
         let epoch = self.epoch;
         for n in 0..self.views.len() {
+            let marks = self.marks_of(&self.views[n]);
             let view = &mut self.views[n];
             let id = view.id();
             if outs.contains_key(&id) || view.failed.is_some() {
                 continue;
             }
-            let stepped = inputs_of(view, rows, columns, &outs).and_then(|inputs| view.step(epoch, &inputs));
+            let stepped = inputs_of(view, input, &outs).and_then(|inputs| view.step(epoch, &inputs, &marks));
             match stepped {
                 Ok(delta) => {
                     if !delta.is_empty() {
@@ -492,18 +526,27 @@ impl Core {
             view.output.seen(self.epoch);
         }
         let sinks = self.sinks.iter().map(|s| (s.id, s.failed.clone())).collect();
-        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status, sinks };
+        let times = self.times.iter().map(|(id, t)| (*id, t.shown())).collect();
+        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status, sinks, times };
         self.publish.send_replace(Arc::new(published));
     }
 }
 
+/// A partition's part of an epoch: the offset after it, its rows, and which of them are late.
+type Taken = (ObjectId, i32, i64, Vec<Delta>, Option<Sorted>);
+
+/// What an epoch takes in.
+#[derive(Default)]
+pub(super) struct EpochInput {
+    rows: HashMap<ObjectId, Vec<Delta>>,
+    /// Of streams with an event time: without the late rows.
+    on_time: HashMap<ObjectId, Vec<Delta>>,
+    /// The columns that were read.
+    columns: HashMap<ObjectId, Vec<usize>>,
+}
+
 /// The change of each input of a view.
-fn inputs_of(
-    view: &View,
-    rows: &HashMap<ObjectId, Vec<Delta>>,
-    columns: &HashMap<ObjectId, Vec<usize>>,
-    outs: &HashMap<ObjectId, Delta>,
-) -> Result<Vec<Delta>> {
+fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -> Result<Vec<Delta>> {
     view.inputs
         .iter()
         .enumerate()
@@ -512,8 +555,11 @@ fn inputs_of(
             if let Some(delta) = outs.get(&input.object) {
                 return project(delta, &input.columns, &schema);
             }
-            let Some(deltas) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
-            let at = positions(&columns[&input.object], &input.columns);
+            let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
+            let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
+                return Ok(Delta::empty(schema));
+            };
+            let at = positions(&epoch.columns[&input.object], &input.columns);
             let parts = deltas.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
             concat_deltas(&schema, &parts)
         })

@@ -6,9 +6,10 @@ mod checkpoint;
 mod core;
 mod epochs;
 mod sinks;
+mod times;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -24,6 +25,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
+pub use self::times::{EventTime, LateRow, StreamTime};
+use crate::circuit::Circuit;
+use crate::lower::{lower, lower_on_close};
 use crate::output::ViewSnapshot;
 use crate::profile::Profile;
 
@@ -48,8 +52,13 @@ pub trait StreamReader: Send + Sync {
         max_bytes: usize,
         columns: &[usize],
     ) -> Result<(Vec<RecordBatch>, i64)>;
-    /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters.
-    fn passed(&self, partition: i32, from: i64, to: i64) -> Result<()>;
+    /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters, and
+    /// the rows of it that came late, if [`EventTime::offsets`] asks for them.
+    fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()>;
+    /// The event time of its rows, if it has a watermark.
+    fn event_time(&self) -> Option<EventTime> {
+        None
+    }
 }
 
 /// Takes a view's changes out. Writing the same epoch again must change nothing.
@@ -60,12 +69,25 @@ pub trait SinkWriter: Send {
     fn last_epoch(&self) -> Option<Epoch>;
 }
 
+/// What decided an epoch: with the log, it gives the same again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochEntry {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its time by the engine's clock.
+    pub time_us: i64,
+    /// The offsets that it includes.
+    pub frontier: Frontier,
+    /// The watermarks of streams at its end, in the unit of their event times.
+    pub watermarks: BTreeMap<ObjectId, i64>,
+}
+
 /// Where epochs are written down before their effects are seen outside.
 pub trait Journal: Send {
-    /// Notes an epoch; durable before anything that is written outside after this call.
-    fn append(&mut self, epoch: Epoch, time_us: i64, frontier: &Frontier) -> Result<()>;
+    /// Notes an epoch; durable before anything that is written outside after this call. With `wait`, durable when it returns.
+    fn append(&mut self, entry: &EpochEntry, wait: bool) -> Result<()>;
     /// Epochs after `epoch`, in order.
-    fn after(&self, epoch: Epoch) -> Result<Vec<(Epoch, i64, Frontier)>>;
+    fn after(&self, epoch: Epoch) -> Result<Vec<EpochEntry>>;
     /// Forgets epochs up to and including `epoch`.
     fn trim(&mut self, epoch: Epoch) -> Result<()>;
 }
@@ -82,6 +104,8 @@ pub struct ViewDefinition {
     pub plan: LogicalPlan,
     /// Which object each scanned table is.
     pub inputs: HashMap<(String, String), ObjectId>,
+    /// Shows rows only when the watermark has passed them.
+    pub emit_on_close: bool,
 }
 
 /// Limits and pace.
@@ -196,6 +220,8 @@ pub struct Published {
     pub status: HashMap<ObjectId, ViewStatus>,
     /// The sinks, with the reason if one has stopped.
     pub sinks: HashMap<ObjectId, Option<String>>,
+    /// The event times of streams that have one.
+    pub times: HashMap<ObjectId, StreamTime>,
 }
 
 /// One epoch's change of a view, for subscribers.
@@ -407,13 +433,14 @@ impl Engine {
         seen.map(|_| ()).map_err(|_| stopped())
     }
 
-    /// The circuit that a plan would get, as text lines.
+    /// The circuit that a plan would get; `on_close` says that it emits on window close.
     ///
     /// # Errors
     /// When the plan cannot run.
-    pub fn explain_plan(&self, plan: &LogicalPlan, relations: &dyn crate::Relations) -> Result<Vec<String>> {
+    pub fn circuit(&self, plan: &LogicalPlan, relations: &dyn crate::Relations, on_close: bool) -> Result<Circuit> {
         let optimized = optimize(plan, &self.state)?;
-        Ok(crate::lower(&optimized, &self.state, relations, self.shards)?.explain(false))
+        let lower = if on_close { lower_on_close } else { lower };
+        lower(&optimized, &self.state, relations, self.shards)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A view that takes part in epochs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use fleuve_types::{Delta, Epoch, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::{ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
+use super::{StreamReader, ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
 use crate::circuit::Circuit;
-use crate::lower::{Relations, lower};
+use crate::event_time::Mark;
+use crate::lower::{Relations, lower, lower_on_close};
 use crate::output::{Output, consolidate};
 use crate::state::{Section, hash_bytes, read_run, write_run};
 
@@ -74,6 +75,7 @@ impl View {
         subscriber_epochs: usize,
     ) -> Result<Self> {
         let plan = optimize(&definition.plan, state)?;
+        let lower = if definition.emit_on_close { lower_on_close } else { lower };
         let circuit = lower(&plan, state, relations, shards)?;
         let inputs = circuit
             .inputs()
@@ -108,12 +110,12 @@ impl View {
         self.definition.id
     }
 
-    /// Takes one step: the change of each input in, the consolidated change of the answer out. A failure of any kind, a panic
-    /// of a function included, stops this view and nothing else.
-    pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta]) -> Result<Delta> {
+    /// Takes one step: the change of each input and its watermarks in, the consolidated change of the answer out. A failure of
+    /// any kind, a panic of a function included, stops this view and nothing else.
+    pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let stepped = catch_unwind(AssertUnwindSafe(|| {
-            let delta = consolidate(circuit.step(inputs)?)?;
+            let delta = consolidate(circuit.step_at(inputs, marks)?)?;
             output.apply(&delta)?;
             Ok(delta)
         }));
@@ -184,39 +186,55 @@ impl View {
     }
 }
 
-/// Whether a relation only grows, and its key.
-type KnownRelation = (bool, Option<Vec<usize>>);
+struct KnownRelation {
+    append_only: bool,
+    key: Option<Vec<usize>>,
+    event_time: Vec<usize>,
+}
 
 /// What lowering asks about relations, answered from what runs now.
 pub(super) struct Known {
-    pub(super) objects: HashMap<(String, String), KnownRelation>,
+    objects: HashMap<(String, String), KnownRelation>,
 }
 
 impl Known {
     /// Streams only grow; of views their circuits tell.
-    pub(super) fn of<'v>(definition: &ViewDefinition, views: impl Iterator<Item = &'v View>) -> Self {
+    pub(super) fn of<'v>(
+        definition: &ViewDefinition,
+        views: impl Iterator<Item = &'v View>,
+        streams: &BTreeMap<ObjectId, Arc<dyn StreamReader>>,
+    ) -> Self {
         let by_id: HashMap<ObjectId, &View> = views.map(|v| (v.id(), v)).collect();
-        let objects = definition
-            .inputs
-            .iter()
-            .map(|(name, id)| {
-                let known = by_id
-                    .get(id)
-                    .map_or((true, None), |v| (v.output.is_append_only(), v.circuit.key().map(<[usize]>::to_vec)));
-                (name.clone(), known)
-            })
-            .collect();
-        Self { objects }
+        let known = |id: &ObjectId| match by_id.get(id) {
+            Some(view) => KnownRelation {
+                append_only: view.output.is_append_only(),
+                key: view.circuit.key().map(<[usize]>::to_vec),
+                event_time: if view.circuit.emits_on_close() { view.circuit.time_columns() } else { vec![] },
+            },
+            None => {
+                let event = streams.get(id).and_then(|s| s.event_time());
+                KnownRelation {
+                    append_only: true,
+                    key: None,
+                    event_time: event.map(|e| e.column).into_iter().collect(),
+                }
+            }
+        };
+        Self { objects: definition.inputs.iter().map(|(name, id)| (name.clone(), known(id))).collect() }
     }
 }
 
 impl Relations for Known {
     fn is_append_only(&self, table: &(String, String)) -> bool {
-        self.objects.get(table).is_none_or(|o| o.0)
+        self.objects.get(table).is_none_or(|o| o.append_only)
     }
 
     fn key(&self, table: &(String, String)) -> Option<Vec<usize>> {
-        self.objects.get(table).and_then(|o| o.1.clone())
+        self.objects.get(table).and_then(|o| o.key.clone())
+    }
+
+    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+        self.objects.get(table).map_or(vec![], |o| o.event_time.clone())
     }
 }
 

@@ -114,6 +114,36 @@ impl Arrangement {
         }
     }
 
+    /// Drops rows, whatever their weight. Slots that hold no row are passed over.
+    pub(crate) fn drop_rows(&mut self, slots: &[u32]) {
+        for slot in slots {
+            let s = *slot as usize;
+            if self.key_of[s] != NONE {
+                self.totals[self.key_of[s] as usize] -= self.weights[s];
+                self.weights[s] = 0;
+                self.zeros.push(*slot);
+                if !self.is_changed[s] {
+                    self.is_changed[s] = true;
+                    self.changed.push(*slot);
+                }
+            }
+        }
+        self.sweep();
+    }
+
+    /// Drops the rows of a key.
+    pub(crate) fn drop_key(&mut self, hash: u64, key: &[u8]) {
+        if let Some(key) = self.key_slot(hash, key) {
+            let slots: Vec<u32> = self.rows_of(key).collect();
+            self.drop_rows(&slots);
+        }
+    }
+
+    /// True if a slot holds a row.
+    pub(crate) fn is_held(&self, slot: u32) -> bool {
+        self.key_of[slot as usize] != NONE
+    }
+
     /// The slot of a key.
     pub(crate) fn key_slot(&self, hash: u64, key: &[u8]) -> Option<u32> {
         self.keys.get(hash, key)

@@ -6,6 +6,7 @@ mod ordered;
 mod rows;
 mod run;
 mod values;
+mod windows;
 
 pub(crate) use arrangement::Arrangement;
 pub(crate) use bytes::{ByteSet, hash_bytes};
@@ -13,6 +14,7 @@ pub(crate) use ordered::{Ordered, Placed};
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
 pub(crate) use values::Values;
+pub(crate) use windows::{OpenKeys, Windows, times_at, times_of};
 
 #[cfg(test)]
 mod tests;

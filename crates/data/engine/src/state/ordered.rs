@@ -287,6 +287,23 @@ impl Ordered {
         FromPosition { ordered: self, path, position: start }
     }
 
+    /// Drops the rows of a key; gives their slots, which may be given to others now.
+    pub(crate) fn drop_key(&mut self, hash: u64, key: &[u8]) -> Vec<u32> {
+        let Some(key) = self.key_slot(hash, key) else { return vec![] };
+        let slots: Vec<u32> = self.rows.rows_of(key).collect();
+        for slot in &slots {
+            self.nodes[*slot as usize] = OUT;
+        }
+        self.roots[key as usize] = NONE;
+        self.rows.drop_rows(&slots);
+        slots
+    }
+
+    /// An arrangement of the same rows.
+    pub(crate) fn arrangement(&self) -> &Arrangement {
+        &self.rows
+    }
+
     /// Distinct rows held.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()

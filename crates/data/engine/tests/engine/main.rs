@@ -5,19 +5,32 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod idle;
 mod world;
 
 use std::collections::BTreeMap;
 
 use world::{Random, World};
 
-/// The views of the test, in the order in which they can be made: name and query.
-const VIEWS: [(&str, &str); 4] = [
+/// The views of the test, in the order in which they can be made: name and query. `c...` emit on window close.
+const VIEWS: [(&str, &str); 8] = [
     ("v0", "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k"),
     ("v1", "SELECT a.k, a.v, b.v AS w FROM s0 a LEFT JOIN s1 b ON a.k = b.k AND a.v < b.v"),
     ("v2", "SELECT n, count(*) AS c, max(s) AS m FROM v0 GROUP BY n"),
     ("v3", "SELECT v0.k, v0.n, x.v FROM v0 JOIN s1 x ON x.k = v0.k WHERE x.v > 2"),
+    ("c0", "SELECT date_bin(INTERVAL '10 seconds', ts) AS w, k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY w, k"),
+    ("c1", "SELECT date_bin(INTERVAL '20 seconds', w) AS x, max(n) AS m, count(*) AS c FROM c0 GROUP BY x"),
+    (
+        "c2",
+        "SELECT a.w, a.k, a.v, b.v AS z FROM (SELECT date_bin(INTERVAL '10 seconds', ts) AS w, * FROM s0) a
+         LEFT JOIN (SELECT date_bin(INTERVAL '10 seconds', ts) AS w, * FROM s1) b ON a.w = b.w AND a.k = b.k",
+    ),
+    ("c3", "SELECT c0.w, c0.k, c0.n, c2.z FROM c0 JOIN c2 ON c0.w = c2.w AND c0.k = c2.k"),
 ];
+/// Of those: the column and length of its windows, and the streams that hold it back.
+const CLOSING: [(&str, &str, i64, &[usize]); 4] =
+    [("c0", "w", 10, &[0]), ("c1", "x", 20, &[0]), ("c2", "w", 10, &[0, 1]), ("c3", "w", 10, &[0, 1])];
+
 /// What `v0` becomes when it is replaced: the same columns, another meaning.
 const REPLACED: &str = "SELECT k, count(*) AS n, max(v) AS s FROM s0 WHERE v <> 1 GROUP BY k";
 
@@ -26,7 +39,7 @@ async fn case(seed: u64) {
     let mut world = World::new(&mut random);
     world.start(1 + random.below(3)).await;
     let mut made = 0;
-    for _ in 0..25 {
+    for _ in 0..30 {
         match random.below(10) {
             0..=4 => world.append(&mut random),
             5 if made < VIEWS.len() => {
@@ -45,9 +58,13 @@ async fn case(seed: u64) {
         world.create(name, query).await;
     }
     world.wait().await;
-    for (name, _) in VIEWS {
+    for (name, _) in VIEWS.iter().filter(|(name, _)| name.starts_with('v')) {
         let (view, batch) = (world.view(name), world.batch(name).await);
         assert_eq!(view, batch, "seed {seed}: {name}");
+    }
+    for (name, column, length, of) in CLOSING {
+        let (view, closed) = (world.view(name), world.closed(name, column, length, of).await);
+        assert_eq!(view, closed, "seed {seed}: {name}");
     }
     if world.has_sink() {
         let (sink, view): (BTreeMap<String, i64>, _) = (world.sunk(), world.view("v0"));

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{Int64Array, RecordBatch, TimestampSecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    CheckpointStore, Engine, EngineOptions, EngineParts, Journal, SavedCheckpoint, SinkWriter, StreamReader,
-    ViewDefinition, ViewStatus, session_state,
+    CheckpointStore, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal, LateRow, Published,
+    SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewStatus, session_state,
 };
-use fleuve_types::{Delta, Epoch, Error, Frontier, ManualClock, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
 
 /// Numbers that are the same for the same seed.
@@ -31,22 +31,32 @@ impl Random {
     }
 }
 
-const PARTITIONS: usize = 2;
+pub const PARTITIONS: usize = 2;
+/// How far the streams' watermarks stay behind.
+pub const DELAY_S: i64 = 5;
+/// When a partition is idle.
+pub const IDLE_US: i64 = 1_000_000;
 
-type Rows = Vec<(i64, i64)>;
+/// `k`, `v`, and the event time in seconds.
+pub type Row = (i64, i64, i64);
 
-/// A stream of `(k, v)`.
+/// A stream of rows in partitions.
 #[derive(Default)]
-struct Memory(Mutex<[Rows; PARTITIONS]>);
+struct Memory(Mutex<[Vec<Row>; PARTITIONS]>);
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true), Field::new("v", DataType::Int64, true)]))
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int64, true),
+        Field::new("v", DataType::Int64, true),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Second, None), true),
+    ]))
 }
 
-fn batch(rows: &[(i64, i64)]) -> RecordBatch {
+fn batch(rows: &[Row]) -> RecordBatch {
     let k: Int64Array = rows.iter().map(|r| r.0).collect();
     let v: Int64Array = rows.iter().map(|r| r.1).collect();
-    RecordBatch::try_new(schema(), vec![Arc::new(k), Arc::new(v)]).unwrap()
+    let ts: TimestampSecondArray = rows.iter().map(|r| Some(r.2)).collect();
+    RecordBatch::try_new(schema(), vec![Arc::new(k), Arc::new(v), Arc::new(ts)]).unwrap()
 }
 
 impl StreamReader for Memory {
@@ -69,8 +79,12 @@ impl StreamReader for Memory {
         Ok((vec![rows.project(columns).unwrap()], next))
     }
 
-    fn passed(&self, _: i32, _: i64, _: i64) -> Result<()> {
+    fn passed(&self, _: i32, _: i64, _: i64, _: &[LateRow]) -> Result<()> {
         Ok(())
+    }
+
+    fn event_time(&self) -> Option<EventTime> {
+        Some(EventTime { column: 2, delay: DELAY_S, idle_timeout_us: IDLE_US, offsets: None })
     }
 }
 
@@ -108,18 +122,18 @@ impl CheckpointStore for Store {
     }
 }
 
-type Entries = Arc<Mutex<BTreeMap<Epoch, (i64, Frontier)>>>;
+type Entries = Arc<Mutex<BTreeMap<Epoch, EpochEntry>>>;
 
 struct MemoryJournal(Entries);
 
 impl Journal for MemoryJournal {
-    fn append(&mut self, epoch: Epoch, time_us: i64, frontier: &Frontier) -> Result<()> {
-        self.0.lock().insert(epoch, (time_us, frontier.clone()));
+    fn append(&mut self, entry: &EpochEntry, _: bool) -> Result<()> {
+        self.0.lock().insert(entry.epoch, entry.clone());
         Ok(())
     }
 
-    fn after(&self, epoch: Epoch) -> Result<Vec<(Epoch, i64, Frontier)>> {
-        Ok(self.0.lock().range(epoch + 1..).map(|(e, (t, f))| (*e, *t, f.clone())).collect())
+    fn after(&self, epoch: Epoch) -> Result<Vec<EpochEntry>> {
+        Ok(self.0.lock().range(epoch + 1..).map(|(_, e)| e.clone()).collect())
     }
 
     fn trim(&mut self, epoch: Epoch) -> Result<()> {
@@ -170,7 +184,15 @@ pub struct World {
     sink_on: Option<&'static str>,
     /// Name, query and version of the views that were made.
     views: Vec<(&'static str, &'static str, u32)>,
+    clock: Arc<ManualClock>,
+    /// The event time of the next rows, about.
+    now_s: i64,
     engine: Option<Engine>,
+}
+
+/// Views whose names begin with `c` emit on window close.
+fn is_closing(name: &str) -> bool {
+    name.starts_with('c')
 }
 
 pub fn id(name: &str) -> ObjectId {
@@ -179,23 +201,32 @@ pub fn id(name: &str) -> ObjectId {
 
 impl World {
     pub fn new(random: &mut Random) -> Self {
-        let mut world = World {
+        let mut world = World::empty();
+        world.append_quietly(random);
+        world
+    }
+
+    /// One whose streams have no rows.
+    pub fn empty() -> Self {
+        World {
             streams: vec![Arc::default(), Arc::default()],
             store: Arc::default(),
             journal: Arc::default(),
             sunk: Arc::default(),
             sink_on: None,
             views: vec![],
+            clock: Arc::default(),
+            now_s: 100,
             engine: None,
-        };
-        world.append_quietly(random);
-        world
+        }
     }
 
     fn append_quietly(&mut self, random: &mut Random) {
         for stream in &self.streams {
             for _ in 0..random.below(9) {
-                let row = (random.below(6) as i64, random.below(5) as i64);
+                self.now_s += random.below(3) as i64;
+                let time = self.now_s - random.below(15) as i64;
+                let row = (random.below(6) as i64, random.below(5) as i64, time);
                 stream.0.lock()[random.below(PARTITIONS)].push(row);
             }
         }
@@ -212,9 +243,15 @@ impl World {
 
     /// A session that knows the streams and, with no rows, the views.
     async fn session(&self, rows: bool) -> SessionContext {
+        let data = |stream: &Memory| if rows { stream.0.lock().to_vec() } else { vec![] };
+        self.session_over(self.streams.iter().map(|s| data(s)).collect()).await
+    }
+
+    /// A session over streams of these rows, with the views as queries.
+    async fn session_over(&self, streams: Vec<Vec<Vec<Row>>>) -> SessionContext {
         let context = SessionContext::new_with_state(session_state());
-        for (n, stream) in self.streams.iter().enumerate() {
-            let data = if rows { stream.0.lock().iter().map(|r| batch(r)).collect() } else { vec![] };
+        for (n, rows) in streams.into_iter().enumerate() {
+            let data = rows.iter().map(|r| batch(r)).collect();
             let table = MemTable::try_new(schema(), vec![data]).unwrap();
             context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
         }
@@ -245,7 +282,8 @@ impl World {
         // Only what the plan reads.
         let text = plan.display_indent().to_string();
         inputs.retain(|(_, table), _| text.contains(&format!("TableScan: {table}")));
-        ViewDefinition { id: id(name), name: ("public".into(), name.into()), version, plan, inputs }
+        let emit_on_close = is_closing(name);
+        ViewDefinition { id: id(name), name: ("public".into(), name.into()), version, plan, inputs, emit_on_close }
     }
 
     pub async fn start(&mut self, shards: usize) {
@@ -260,7 +298,7 @@ impl World {
         let parts = EngineParts {
             options: EngineOptions { shards, epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
             state: session_state(),
-            clock: Arc::new(ManualClock::new(0)),
+            clock: self.clock.clone(),
             store: self.store.clone(),
             journal: Box::new(MemoryJournal(self.journal.clone())),
             streams: self
@@ -313,6 +351,64 @@ impl World {
 
     pub async fn stop(&self) {
         self.engine().stop().await.unwrap();
+    }
+
+    /// Appends rows to one partition of the first stream.
+    pub fn append_rows(&mut self, partition: usize, rows: &[Row]) {
+        self.streams[0].0.lock()[partition].extend_from_slice(rows);
+        self.engine().wake();
+    }
+
+    /// Moves the clock; the watermark of the first stream will be `watermark`.
+    pub async fn advance(&self, us: i64, watermark: i64) {
+        self.clock.advance_us(us);
+        self.engine().wake();
+        let mut watch = self.engine().watch();
+        let there = |p: &Arc<Published>| p.times.get(&id("s0")).and_then(|t| t.watermark) == Some(watermark);
+        drop(watch.wait_for(there).await.unwrap());
+    }
+
+    /// The watermark and the late rows of the first stream.
+    pub fn time(&self) -> (Option<i64>, u64) {
+        let time = self.engine().published().times[&id("s0")];
+        (time.watermark, time.late_rows)
+    }
+
+    /// What a view that emits on window close has to show: the batch answer over the rows that were not late in their
+    /// partition, restricted to rows whose `column` is behind the watermarks of the streams `of` by `length_s`. Holds as long as no
+    /// partition was passed over.
+    pub async fn closed(&self, name: &str, column: &str, length_s: i64, of: &[usize]) -> BTreeMap<String, i64> {
+        let mut streams = vec![];
+        let mut watermarks = vec![];
+        for stream in &self.streams {
+            let mut highs = vec![];
+            let mut on_time = vec![];
+            for rows in stream.0.lock().iter() {
+                let mut high = i64::MIN;
+                let keep = |row: &&Row| {
+                    let kept = row.2 >= high;
+                    high = high.max(row.2 - DELAY_S);
+                    kept
+                };
+                on_time.push(rows.iter().filter(keep).copied().collect::<Vec<_>>());
+                highs.push(high);
+            }
+            watermarks.push(highs.into_iter().min().unwrap());
+            streams.push(on_time);
+        }
+        let watermark = of.iter().map(|n| watermarks[*n]).min().unwrap();
+        if watermark == i64::MIN {
+            return BTreeMap::new();
+        }
+        let sql = format!(
+            "SELECT * FROM {name} WHERE {column} + INTERVAL '{length_s} seconds' <= to_timestamp_seconds({watermark})"
+        );
+        let frame = self.session_over(streams).await.sql(&sql).await.unwrap();
+        let mut rows = BTreeMap::new();
+        for batch in frame.collect().await.unwrap() {
+            add(&mut rows, &Delta::insert(batch));
+        }
+        rows
     }
 
     /// Until every view runs and shows everything that was appended.

@@ -335,6 +335,7 @@ fn the_document_knows_every_field_of_the_status() {
     let full = crate::StatusReport {
         streams: vec![crate::StreamReport {
             dead_letter_stream: Some(String::new()),
+            watermark: Some(String::new()),
             retention_ms: Some(1),
             retention_bytes: Some(1),
             ..Default::default()

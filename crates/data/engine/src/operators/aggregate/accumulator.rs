@@ -76,6 +76,11 @@ pub(crate) trait Accumulator: Send {
     fn resize(&mut self, groups: usize);
     /// Sets a group back to "no rows".
     fn reset(&mut self, group: u32);
+    /// Drops all that is held for a group with this key, also what is not kept by group number.
+    fn forget(&mut self, group: u32, key: &[u8]) {
+        let _ = key;
+        self.reset(group);
+    }
     /// Takes in rows.
     fn update(&mut self, input: &Input<'_>) -> Result<()>;
     /// The result of each of `groups`.

@@ -41,6 +41,11 @@ impl Accumulator for Distinct {
         self.inner.reset(group);
     }
 
+    fn forget(&mut self, group: u32, key: &[u8]) {
+        self.values.drop_key(hash_bytes(key), key);
+        self.inner.forget(group, key);
+    }
+
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let encoded = self.codec.encode(&input.arguments[..1])?;
         let mut buffer = Vec::new();

@@ -47,7 +47,9 @@ impl Accumulator for Best {
     }
 
     fn reset(&mut self, group: u32) {
-        self.best[group as usize] = None;
+        if let Some(gone) = self.best[group as usize].take() {
+            self.heap_bytes = self.heap_bytes.saturating_sub(gone.len() + 16);
+        }
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -90,7 +92,11 @@ impl Accumulator for Best {
 
     fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
         let array = state[0].as_any().downcast_ref::<BinaryArray>().ok_or_else(|| Error::bug("state: min/max"))?;
-        self.best[group as usize] = array.is_valid(row).then(|| array.value(row).into());
+        self.reset(group);
+        if array.is_valid(row) {
+            self.heap_bytes += array.value(row).len() + 16;
+            self.best[group as usize] = Some(array.value(row).into());
+        }
         Ok(())
     }
 }

@@ -252,6 +252,10 @@ impl Accumulator for InOrder {
     /// A group that went has no rows, and a new one neither.
     fn reset(&mut self, _: u32) {}
 
+    fn forget(&mut self, _: u32, key: &[u8]) {
+        self.rows.drop_key(hash_bytes(key), key);
+    }
+
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let (value, order) = input.arguments.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
         let order = &order[..self.codec.types().len() - 1];

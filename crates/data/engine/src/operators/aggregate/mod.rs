@@ -4,6 +4,7 @@
 //! gone disappears; the one group of an aggregate without GROUP BY is always there.
 
 mod accumulator;
+mod close;
 mod count;
 mod distinct;
 mod extreme;
@@ -28,7 +29,9 @@ pub(crate) use in_order::reads_in_order;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
 use crate::operators::map::concat;
-use crate::state::{ByteSet, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    ByteSet, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+};
 
 /// Aggregation by key.
 pub(crate) struct Aggregate {
@@ -37,6 +40,8 @@ pub(crate) struct Aggregate {
     codec: RowCodec,
     schema: SchemaRef,
     global: bool,
+    /// Keys that carry event time, by number: groups are shown, once, when the watermark has passed them, and dropped.
+    close_by: Vec<usize>,
     shards: Vec<Groups>,
 }
 
@@ -51,6 +56,8 @@ struct Groups {
     removed: Vec<Vec<u8>>,
     /// By group: already met in this step. All false between steps.
     seen: Vec<bool>,
+    /// Groups by event time.
+    windows: Windows,
 }
 
 /// The columns that a step evaluated once for all shards.
@@ -81,6 +88,7 @@ impl Aggregate {
                     dirty: vec![],
                     removed: vec![],
                     seen: vec![],
+                    windows: Windows::default(),
                 };
                 if global {
                     groups.group(hash_bytes(&[]), &[]);
@@ -88,7 +96,7 @@ impl Aggregate {
                 Ok(groups)
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { keys, calls, codec: RowCodec::new(key_types)?, schema, global, shards })
+        Ok(Self { keys, calls, codec: RowCodec::new(key_types)?, schema, global, close_by: vec![], shards })
     }
 
     fn evaluate(&self, input: &Delta) -> Result<Evaluated> {
@@ -151,6 +159,9 @@ impl Groups {
         for i in rows {
             let at = *i as usize;
             let (slot, is_new) = self.group(aggregate.hashes[at], aggregate.keys.row(at));
+            if is_new {
+                self.windows.put(slot, times_at(aggregate.times, at));
+            }
             if !std::mem::replace(&mut self.seen[slot as usize], true) {
                 touched.push(slot);
                 if !is_new {
@@ -162,8 +173,10 @@ impl Groups {
         let existed: Vec<u32> = if aggregate.global {
             // Before its first step the one group has not been shown.
             if aggregate.first { vec![] } else { touched.clone() }
-        } else {
+        } else if self.windows.is_off() {
             existed
+        } else {
+            vec![]
         };
         let old = self.emit(&existed, aggregate.codec, aggregate.schema)?;
         for (slot, i) in groups.iter().zip(rows) {
@@ -181,8 +194,8 @@ impl Groups {
             };
             a.update(&call)?;
         }
-        let now: Vec<u32> =
-            touched.iter().copied().filter(|s| aggregate.global || self.totals[*s as usize] != 0).collect();
+        let shown = |s: &u32| aggregate.global || (self.totals[*s as usize] != 0 && self.windows.is_off());
+        let now: Vec<u32> = touched.iter().copied().filter(shown).collect();
         let new = self.emit(&now, aggregate.codec, aggregate.schema)?;
         for slot in touched {
             self.seen[slot as usize] = false;
@@ -242,6 +255,8 @@ struct Shared<'a> {
     evaluated: &'a Evaluated,
     codec: &'a RowCodec,
     schema: &'a SchemaRef,
+    /// The keys of [`Aggregate::close_by`].
+    times: &'a [Int64Array],
     global: bool,
     first: bool,
 }
@@ -254,6 +269,7 @@ impl Operator for Aggregate {
         let hashes: Vec<u64> = (0..input.len()).map(|i| hash_bytes(keys.row(i))).collect();
         let evaluated = self.evaluate(input)?;
         let parts = split(&hashes, self.shards.len());
+        let times = self.close_by.iter().map(|k| times_of(&key_columns[*k])).collect::<Result<Vec<_>>>()?;
         let shared = Shared {
             input,
             hashes: &hashes,
@@ -261,6 +277,7 @@ impl Operator for Aggregate {
             evaluated: &evaluated,
             codec: &self.codec,
             schema: &self.schema,
+            times: &times,
             global: self.global,
             first: context.first,
         };
@@ -275,6 +292,18 @@ impl Operator for Aggregate {
 
     fn wants_step(&self, context: StepContext) -> bool {
         self.global && context.first
+    }
+
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        self.show_closed(watermarks)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("a group is shown when its window is closed, then dropped")
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        self.find_windows()
     }
 
     fn describe(&self) -> String {
@@ -293,6 +322,7 @@ impl Operator for Aggregate {
             .map(|s| {
                 s.keys.bytes()
                     + s.totals.capacity() * 9
+                    + s.windows.bytes()
                     + s.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
                     + s.removed.iter().map(|k| k.len() + 24).sum::<usize>()
             })

@@ -10,16 +10,19 @@ mod output;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Result};
 
 use self::output::Output;
+use super::gate::find_keys;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
-use crate::state::{Arrangement, Encoded, RowCodec, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    Arrangement, Encoded, OpenKeys, RowCodec, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+};
 
 /// How rows of one side appear besides in pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,8 @@ struct Side {
 struct Shard {
     left: Side,
     right: Side,
+    /// Keys of both sides by event time.
+    open: OpenKeys,
 }
 
 /// A join.
@@ -99,6 +104,8 @@ pub(crate) struct Join {
     key_codec: RowCodec,
     left_codec: RowCodec,
     right_codec: RowCodec,
+    /// Keys that carry event time on both sides, by number: their rows are dropped when the watermark has passed them.
+    close_by: Vec<usize>,
     shards: Vec<Shard>,
 }
 
@@ -108,6 +115,8 @@ struct Incoming<'a> {
     keys: Encoded,
     rows: Encoded,
     key_hashes: Vec<u64>,
+    /// The keys of [`Join::close_by`].
+    times: Vec<Int64Array>,
     /// Rows whose key has a NULL that matches nothing.
     no_match: Option<BooleanArray>,
 }
@@ -126,8 +135,17 @@ impl Join {
             left_codec: RowCodec::for_schema(&spec.left_schema)?,
             right_codec: RowCodec::for_schema(&spec.right_schema)?,
             shards: (0..shards).map(|_| Shard::default()).collect(),
+            close_by: vec![],
             spec,
         })
+    }
+
+    /// Drops the rows of both sides when the watermark has passed one of these keys, which carry event time.
+    pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
+        for shard in &mut self.shards {
+            shard.open = OpenKeys::new(keys.len());
+        }
+        self.close_by = keys;
     }
 
     /// True when partners have to be counted per row.
@@ -146,7 +164,8 @@ impl Join {
         let keys = self.key_codec.encode(&columns)?;
         let rows = codec.encode(delta.batch.columns())?;
         let key_hashes = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
-        Ok(Incoming { delta, keys, rows, key_hashes, no_match })
+        let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<_>>()?;
+        Ok(Incoming { delta, keys, rows, key_hashes, times, no_match })
     }
 }
 
@@ -160,6 +179,8 @@ impl Operator for Join {
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let outs = for_each(&mut self.shards, inputs[0].len() + inputs[1].len(), |s, shard| {
             let mut output = Output::new(spec, left_codec, right_codec);
+            shard.open.note_rows(&left_parts[s], &left.key_hashes, &left.keys, &left.times);
+            shard.open.note_rows(&right_parts[s], &right.key_hashes, &right.keys, &right.times);
             if counted {
                 counted::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
             } else {
@@ -168,6 +189,21 @@ impl Operator for Join {
             output.finish()
         })?;
         concat(&self.spec.schema, &outs)
+    }
+
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        for shard in &mut self.shards {
+            for key in shard.open.closed(watermarks) {
+                let hash = hash_bytes(&key);
+                shard.left.rows.drop_key(hash, &key);
+                shard.right.rows.drop_key(hash, &key);
+            }
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
     }
 
     fn describe(&self) -> String {
@@ -184,6 +220,7 @@ impl Operator for Join {
             .map(|s| {
                 s.left.rows.bytes()
                     + s.right.rows.bytes()
+                    + s.open.bytes()
                     + (s.left.partners.capacity() + s.right.partners.capacity()) * 8
             })
             .sum()
@@ -214,6 +251,10 @@ impl Operator for Join {
     }
 
     fn loaded(&mut self) -> Result<()> {
+        for shard in self.shards.iter_mut().filter(|s| !s.open.is_off()) {
+            find_keys(&shard.left.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
+            find_keys(&shard.right.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
+        }
         if !self.counts_rows() {
             return Ok(());
         }

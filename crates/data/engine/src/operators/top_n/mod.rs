@@ -13,11 +13,14 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::arrivals::Arrivals;
+use super::gate::find_keys;
 use super::map::concat;
 use super::order::{SortedRows, order_of};
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
-use crate::state::{Ordered, Placed, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    OpenKeys, Ordered, Placed, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+};
 pub(crate) use walk::{Bound, Ranking};
 use walk::{Entry, Walk};
 
@@ -26,6 +29,10 @@ pub(crate) struct TopN {
     spec: TopNSpec,
     key_codec: RowCodec,
     shards: Vec<Ordered>,
+    /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
+    close_by: Vec<usize>,
+    /// By shard.
+    open: Vec<OpenKeys>,
 }
 
 /// What lowering says about a top-n.
@@ -52,7 +59,13 @@ impl TopN {
             .collect::<Result<Vec<_>>>()?;
         let shards = if types.is_empty() { 1 } else { shards };
         let shards = (0..shards).map(|_| Ordered::default()).collect();
-        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards })
+        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards, close_by: vec![], open: vec![] })
+    }
+
+    /// Drops partitions when the watermark has passed one of these keys, which carry event time.
+    pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
+        self.open = self.shards.iter().map(|_| OpenKeys::new(keys.len())).collect();
+        self.close_by = keys;
     }
 
     /// Rows of the state looked at so far.
@@ -196,8 +209,25 @@ impl Operator for TopN {
         let rows = spec.rows.encode(&delta.batch)?;
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());
+        let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
+        for (open, rows) in self.open.iter_mut().zip(&parts) {
+            open.note_rows(rows, &hashes, &keys, &times);
+        }
         let outs = for_each(&mut self.shards, delta.len(), |s, state| spec.step(state, &input, &parts[s]))?;
         concat(&spec.schema, &outs)
+    }
+
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        for (state, open) in self.shards.iter_mut().zip(&mut self.open) {
+            for key in open.closed(watermarks) {
+                state.drop_key(hash_bytes(&key), &key);
+            }
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
     }
 
     fn describe(&self) -> String {
@@ -224,7 +254,7 @@ impl Operator for TopN {
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Ordered::bytes).sum()
+        self.shards.iter().map(Ordered::bytes).sum::<usize>() + self.open.iter().map(OpenKeys::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -238,6 +268,13 @@ impl Operator for TopN {
             shards[shard_of(hash_bytes(key), n)].restore(key, row, weight);
         })?;
         self.shards.iter_mut().for_each(Ordered::mark_saved);
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        for (state, open) in self.shards.iter().zip(&mut self.open) {
+            find_keys(state.arrangement(), &self.key_codec, &self.close_by, open)?;
+        }
         Ok(())
     }
 }

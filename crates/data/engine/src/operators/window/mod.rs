@@ -16,11 +16,14 @@ use datafusion::physical_expr::window::WindowExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::arrivals::Arrivals;
+use super::gate::find_keys;
 use super::map::concat;
 use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
-use crate::state::{Ordered, RowCodec, Values, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    OpenKeys, Ordered, RowCodec, Values, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+};
 pub(crate) use alone::is_possible as can_be_alone;
 pub(crate) use range::Distance;
 use range::{Partition, Piece};
@@ -66,6 +69,10 @@ pub(crate) struct Window {
     key_codec: RowCodec,
     value_codec: RowCodec,
     shards: Vec<Shard>,
+    /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
+    close_by: Vec<usize>,
+    /// By shard.
+    open: Vec<OpenKeys>,
 }
 
 #[derive(Default)]
@@ -93,7 +100,15 @@ impl Window {
             value_codec: RowCodec::new(values)?,
             spec,
             shards: (0..shards).map(|_| Shard::default()).collect(),
+            close_by: vec![],
+            open: vec![],
         })
+    }
+
+    /// Drops partitions when the watermark has passed one of these keys, which carry event time.
+    pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
+        self.open = self.shards.iter().map(|_| OpenKeys::new(keys.len())).collect();
+        self.close_by = keys;
     }
 }
 
@@ -230,9 +245,28 @@ impl Operator for Window {
         let rows = spec.rows.encode(&delta.batch)?;
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());
+        let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
+        for (open, rows) in self.open.iter_mut().zip(&parts) {
+            open.note_rows(rows, &hashes, &keys, &times);
+        }
         let codec = &self.value_codec;
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| spec.step(shard, &input, &parts[s], codec))?;
         concat(&spec.schema, &outs)
+    }
+
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        for (shard, open) in self.shards.iter_mut().zip(&mut self.open) {
+            for key in open.closed(watermarks) {
+                for slot in shard.rows.drop_key(hash_bytes(&key), &key) {
+                    shard.values.truncate(slot, 0);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
     }
 
     fn describe(&self) -> String {
@@ -254,7 +288,8 @@ impl Operator for Window {
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|s| s.rows.bytes() + s.values.bytes()).sum()
+        let open = self.open.iter().map(OpenKeys::bytes).sum::<usize>();
+        open + self.shards.iter().map(|s| s.rows.bytes() + s.values.bytes()).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -272,6 +307,9 @@ impl Operator for Window {
     }
 
     fn loaded(&mut self) -> Result<()> {
+        for (shard, open) in self.shards.iter().zip(&mut self.open) {
+            find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, open)?;
+        }
         let (spec, codec) = (&self.spec, &self.value_codec);
         let rows = self.state_rows();
         for_each(&mut self.shards, rows, |_, shard| {

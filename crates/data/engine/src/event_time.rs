@@ -1,0 +1,102 @@
+//! Where event time goes in a circuit, and the watermarks there.
+//!
+//! A column of a node *carries event time* with a watermark `w` when no later change of the node has a value below `w` in that
+//! column (NULL says nothing). At an input it is the stream's watermark; a monotone expression of such a column carries
+//! it on (Akidau et al., "The Dataflow Model", VLDB 2015; Begoli et al., "One SQL to Rule Them All", SIGMOD 2019).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Error, Result};
+
+use crate::operators::evaluate;
+use crate::state::times_of;
+
+/// A watermark of a relation: the number of a column, and the value below which it gets no more rows, in the column's unit.
+pub type Mark = (usize, i64);
+
+/// True for types whose values are points in time that do not depend on a time zone.
+pub(crate) fn is_time(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, None) | DataType::Date32 => true,
+        DataType::Timestamp(_, Some(zone)) => matches!(zone.as_ref(), "UTC" | "Z" | "+00" | "+00:00"),
+        _ => false,
+    }
+}
+
+/// One monotone expression of a column that carries event time.
+#[derive(Clone)]
+pub(crate) struct TimeStep {
+    /// Over one column.
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    pub(crate) input: DataType,
+}
+
+impl TimeStep {
+    /// The watermark behind the expression. Of a list (the windows of a row, ascending) it is that of the first item.
+    fn apply(&self, watermark: i64) -> Result<Option<i64>> {
+        let value = cast(&Int64Array::from(vec![watermark]), &self.input).map_err(|e| Error::bug(e.to_string()))?;
+        let schema = Schema::new(vec![Field::new("time", self.input.clone(), true)]);
+        let row = RecordBatch::try_new(Arc::new(schema), vec![value]).map_err(|e| Error::bug(e.to_string()))?;
+        let mut result: ArrayRef = evaluate(&self.expr, &row)?;
+        if let Some(list) = result.as_list_opt::<i32>() {
+            if list.is_null(0) || list.value_length(0) == 0 {
+                return Ok(None);
+            }
+            result = list.value(0);
+        }
+        let times = times_of(&result)?;
+        Ok(times.is_valid(0).then(|| times.value(0)))
+    }
+}
+
+/// Where the watermark of a column comes from.
+#[derive(Clone)]
+pub(crate) enum TimeSource {
+    /// A column of a relation that the circuit reads: the number of the input, and of the column in the relation.
+    Input { input: usize, column: usize },
+    /// The least of columns of other nodes, `(node, column)`, then expressions.
+    Least { of: Vec<(usize, usize)>, steps: Vec<TimeStep> },
+}
+
+/// A column of a node that carries event time.
+#[derive(Clone)]
+pub(crate) struct TimeColumn {
+    pub(crate) column: usize,
+    pub(crate) source: TimeSource,
+    /// In the column's unit; `None` before anything is known.
+    pub(crate) watermark: Option<i64>,
+}
+
+impl TimeColumn {
+    pub(crate) fn new(column: usize, source: TimeSource) -> Self {
+        Self { column, source, watermark: None }
+    }
+
+    /// The watermark as things stand: `inputs` are those of the circuit's inputs, `of` finds those of other nodes.
+    pub(crate) fn now(&self, inputs: &[Vec<Mark>], of: impl Fn(usize, usize) -> Option<i64>) -> Result<Option<i64>> {
+        match &self.source {
+            TimeSource::Input { input, column } => {
+                Ok(inputs.get(*input).and_then(|marks| marks.iter().find(|m| m.0 == *column)).map(|m| m.1))
+            }
+            TimeSource::Least { of: columns, steps } => {
+                let all: Option<Vec<i64>> = columns.iter().map(|(node, column)| of(*node, *column)).collect();
+                let mut watermark = all.and_then(|all| all.into_iter().min());
+                for step in steps {
+                    let Some(now) = watermark else { break };
+                    watermark = step.apply(now)?;
+                }
+                Ok(watermark)
+            }
+        }
+    }
+}
+
+/// A watermark as people read it.
+pub(crate) fn shown(watermark: i64, data_type: &DataType) -> String {
+    let array = cast(&Int64Array::from(vec![watermark]), data_type).ok();
+    array.and_then(|a| arrow::util::display::array_value_to_string(&a, 0).ok()).unwrap_or_else(|| watermark.to_string())
+}

@@ -1,0 +1,339 @@
+//! Event time of streams: which rows come late, and how far the watermark is.
+//!
+//! A row is *late* when its time is below what its partition promised before it: the greatest time seen there less the delay.
+//! That depends on the order within the partition alone, so it is the same in every batching and for a view built later. A
+//! partition without rows for `idle_timeout` no longer holds the stream's watermark back; rows that come to it afterwards are
+//! late also when they are below the watermark by then, which is noted as a [`Floor`]. That decision depends on the clock: what
+//! the watermark was in an epoch is in the journal, and what is here is in the checkpoint.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::datatypes::Int64Type;
+use fleuve_types::{Delta, Error, Frontier, ObjectId, Result};
+use serde::{Deserialize, Serialize};
+
+use super::EpochEntry;
+use super::core::Core;
+use super::view::{View, input_schema};
+use crate::event_time::Mark;
+use crate::operators::map::keep;
+use crate::state::times_of;
+
+/// The event time of a stream, as it was declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTime {
+    /// The column.
+    pub column: usize,
+    /// How far the watermark stays behind the greatest time, in the column's unit.
+    pub delay: i64,
+    /// A partition without rows for this long does not hold the watermark back.
+    pub idle_timeout_us: i64,
+    /// The column of offsets, if the reader wants to know which rows were late.
+    pub offsets: Option<usize>,
+}
+
+/// A row that came late. Times are in the event-time column's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRow {
+    /// Where it stands in its partition.
+    pub offset: i64,
+    /// Its time.
+    pub time: i64,
+    /// The watermark that it was behind.
+    pub watermark: i64,
+}
+
+/// The event time of a stream by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamTime {
+    /// No row that is on time comes below this; in the event-time column's unit.
+    pub watermark: Option<i64>,
+    /// Rows that came late.
+    pub late_rows: u64,
+}
+
+/// From an offset of a partition on, rows below this are late, whatever came before them there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Floor {
+    partition: i32,
+    offset: i64,
+    value: i64,
+}
+
+/// Floors that are remembered for a stream. A view that is built over older rows takes those below them for on time.
+const MAX_FLOORS: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct PartitionTime {
+    /// The greatest time less the delay.
+    high: Option<i64>,
+    /// When rows last came, by the engine's clock.
+    seen_us: i64,
+}
+
+/// What is known about a stream's event time at a frontier. Ground state of the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StreamTimes {
+    partitions: BTreeMap<i32, PartitionTime>,
+    watermark: Option<i64>,
+    late_rows: u64,
+    floors: Vec<Floor>,
+}
+
+/// A range of a partition, sorted out.
+pub(super) struct Sorted {
+    /// The rows that are not late.
+    pub(super) on_time: Vec<Delta>,
+    pub(super) late: Vec<LateRow>,
+    late_rows: u64,
+    high: Option<i64>,
+}
+
+/// Where the columns of an [`EventTime`] stand in what was read.
+#[derive(Clone, Copy)]
+pub(super) struct TimeAt {
+    time: usize,
+    delay: i64,
+    offsets: Option<usize>,
+}
+
+impl TimeAt {
+    /// `columns` are those that were read.
+    pub(super) fn of(event: &EventTime, columns: &[usize]) -> Result<Self> {
+        let find = |column: usize| {
+            columns.iter().position(|c| *c == column).ok_or_else(|| Error::bug("the event time was not read"))
+        };
+        Ok(Self { time: find(event.column)?, delay: event.delay, offsets: event.offsets.map(find).transpose()? })
+    }
+}
+
+/// Finds the late ones among the rows of a partition that follow a high of `high`.
+fn sort_out(rows: &[Delta], at: TimeAt, mut high: Option<i64>, floor: Option<i64>) -> Result<Sorted> {
+    let mut sorted = Sorted { on_time: Vec::with_capacity(rows.len()), late: vec![], late_rows: 0, high };
+    for delta in rows {
+        let times = times_of(delta.batch.column(at.time))?;
+        let mut late: Option<Vec<bool>> = None;
+        for i in 0..times.len() {
+            if times.is_null(i) {
+                continue;
+            }
+            let time = times.value(i);
+            if let Some(watermark) = high.max(floor).filter(|w| time < *w) {
+                late.get_or_insert_with(|| vec![false; times.len()])[i] = true;
+                sorted.late_rows += 1;
+                if let Some(offsets) = at.offsets {
+                    let offsets = delta.batch.column(offsets).as_primitive_opt::<Int64Type>();
+                    let offset = offsets.ok_or_else(|| Error::bug("offsets are integers"))?.value(i);
+                    sorted.late.push(LateRow { offset, time, watermark });
+                }
+            }
+            high = high.max(Some(time.saturating_sub(at.delay)));
+        }
+        sorted.on_time.push(match late {
+            None => delta.clone(),
+            Some(late) => keep(delta, &BooleanArray::from(late.into_iter().map(|l| !l).collect::<Vec<_>>()))?,
+        });
+    }
+    sorted.high = high;
+    Ok(sorted)
+}
+
+impl StreamTimes {
+    fn floor(&self, partition: i32, offset: i64) -> Option<i64> {
+        self.floors.iter().filter(|f| f.partition == partition && f.offset <= offset).map(|f| f.value).max()
+    }
+
+    /// The next offset of a partition after `from` at which another floor begins.
+    pub(super) fn next_floor(&self, partition: i32, from: i64) -> Option<i64> {
+        self.floors.iter().filter(|f| f.partition == partition && f.offset > from).map(|f| f.offset).min()
+    }
+
+    /// Rows are about to be read from `offset` on: what they must not be below, if the watermark went on without the partition.
+    pub(super) fn raise_floor(&mut self, partition: i32, offset: i64) {
+        let high = self.partitions.get(&partition).and_then(|p| p.high);
+        let Some(watermark) = self.watermark.filter(|w| high < Some(*w)) else { return };
+        if self.floor(partition, offset) < Some(watermark) {
+            self.floors.push(Floor { partition, offset, value: watermark });
+            if self.floors.len() > MAX_FLOORS {
+                self.floors.remove(0);
+            }
+        }
+    }
+
+    /// Finds the late rows of a range that begins at `offset`.
+    pub(super) fn sort_out(&self, partition: i32, offset: i64, rows: &[Delta], at: TimeAt) -> Result<Sorted> {
+        let high = self.partitions.get(&partition).and_then(|p| p.high);
+        sort_out(rows, at, high, self.floor(partition, offset))
+    }
+
+    /// Takes in a range that was sorted out.
+    pub(super) fn take(&mut self, partition: i32, sorted: &Sorted, now_us: i64) {
+        let entry = self.partitions.entry(partition).or_default();
+        entry.high = sorted.high;
+        entry.seen_us = now_us;
+        self.late_rows += sorted.late_rows;
+    }
+
+    /// What the watermark is at `now_us`, and whether the clock had a part in it.
+    fn reckon(&self, idle_us: i64, now_us: i64) -> (Option<i64>, bool) {
+        let is_idle = |p: &&PartitionTime| now_us.saturating_sub(p.seen_us) >= idle_us;
+        let least = |ps: &mut dyn Iterator<Item = &PartitionTime>| ps.map(|p| p.high).min().flatten();
+        let all = least(&mut self.partitions.values()).max(self.watermark);
+        let now = if self.partitions.values().all(|p| is_idle(&p)) {
+            // Nothing comes any more: all that came is complete.
+            self.partitions.values().filter_map(|p| p.high).max()
+        } else {
+            least(&mut self.partitions.values().filter(|p| !is_idle(p)))
+        };
+        let now = now.max(self.watermark);
+        (now, now > all)
+    }
+
+    /// Brings the watermark up to date at the end of an epoch; tells if the clock had a part in it.
+    pub(super) fn settle(&mut self, event: &EventTime, partitions: i32, now_us: i64) -> bool {
+        for partition in 0..partitions {
+            self.partitions.entry(partition).or_insert(PartitionTime { high: None, seen_us: now_us });
+        }
+        let (watermark, by_clock) = self.reckon(event.idle_timeout_us, now_us);
+        self.watermark = watermark;
+        by_clock
+    }
+
+    /// As [`StreamTimes::settle`] in an epoch that is repeated: the journal says what it was.
+    pub(super) fn settle_at(&mut self, partitions: i32, watermark: Option<i64>, now_us: i64) {
+        for partition in 0..partitions {
+            self.partitions.entry(partition).or_insert(PartitionTime { high: None, seen_us: now_us });
+        }
+        self.watermark = watermark.max(self.watermark);
+    }
+
+    /// How long until time alone moves the watermark; `None` if it will not. Zero or less if it is due.
+    pub(super) fn due_us(&self, event: &EventTime, now_us: i64) -> Option<i64> {
+        let next = self.partitions.values().map(|p| p.seen_us.saturating_add(event.idle_timeout_us));
+        let (now, _) = self.reckon(event.idle_timeout_us, now_us);
+        if now > self.watermark {
+            return Some(0);
+        }
+        let greatest = self.partitions.values().filter_map(|p| p.high).max();
+        next.filter(|at| *at > now_us).min().filter(|_| greatest > self.watermark).map(|at| at - now_us)
+    }
+
+    /// Idleness is counted anew, as after a restart: nobody could write meanwhile.
+    pub(super) fn awake(&mut self, now_us: i64) {
+        self.partitions.values_mut().for_each(|p| p.seen_us = now_us);
+    }
+
+    pub(super) fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    pub(super) fn shown(&self) -> StreamTime {
+        StreamTime { watermark: self.watermark, late_rows: self.late_rows }
+    }
+
+    /// The same stream to be read again from its start: the floors are known, nothing else.
+    pub(super) fn to_read_again(&self) -> Self {
+        Self { floors: self.floors.clone(), ..Self::default() }
+    }
+
+    /// Takes over what became known meanwhile.
+    pub(super) fn learn(&mut self, live: &Self) {
+        self.floors.clone_from(&live.floors);
+    }
+
+    /// The watermark while old rows are read: the least of the partitions that have more to read, and of `end`, the watermark
+    /// where they end.
+    pub(super) fn building(&self, unread: impl Iterator<Item = i32>, end: Option<i64>) -> Option<i64> {
+        unread.fold(end, |least, p| least.min(self.partitions.get(&p).and_then(|p| p.high)))
+    }
+}
+
+/// The event times of all streams that have one.
+pub(super) type AllTimes = BTreeMap<ObjectId, StreamTimes>;
+
+/// A stream's watermark as a circuit takes it.
+pub(super) fn mark(event: &EventTime, watermark: Option<i64>) -> Vec<Mark> {
+    watermark.map(|w| (event.column, w)).into_iter().collect()
+}
+
+/// The columns of a stream to read, with those of its event time.
+pub(super) fn with_time(columns: &mut Vec<usize>, event: &EventTime) {
+    columns.push(event.column);
+    columns.extend(event.offsets);
+    columns.sort_unstable();
+    columns.dedup();
+}
+
+impl Core {
+    /// Brings the watermarks of all streams up to date; tells if the clock had a part in one.
+    pub(super) fn settle_times(&mut self, again: Option<&EpochEntry>, now_us: i64) -> bool {
+        let mut by_clock = false;
+        for (id, reader) in &self.streams {
+            let Some(event) = reader.event_time() else { continue };
+            let times = self.times.entry(*id).or_default();
+            match again {
+                Some(entry) => times.settle_at(reader.partitions(), entry.watermarks.get(id).copied(), now_us),
+                None => by_clock |= times.settle(&event, reader.partitions(), now_us),
+            }
+        }
+        by_clock
+    }
+
+    /// How long until time alone moves a watermark.
+    pub(super) fn time_due_us(&self, now_us: i64) -> Option<i64> {
+        let due = |(id, times): (&ObjectId, &StreamTimes)| times.due_us(&self.streams.get(id)?.event_time()?, now_us);
+        self.times.iter().filter_map(due).min()
+    }
+
+    /// The watermarks of each input of a view that follows them.
+    pub(super) fn marks_of(&self, view: &View) -> Vec<Vec<Mark>> {
+        if !view.circuit.emits_on_close() {
+            return vec![];
+        }
+        view.inputs.iter().map(|i| self.marks_of_object(i.object)).collect()
+    }
+
+    pub(super) fn marks_of_object(&self, id: ObjectId) -> Vec<Mark> {
+        if let Some(event) = self.streams.get(&id).and_then(|s| s.event_time()) {
+            return mark(&event, self.times.get(&id).and_then(StreamTimes::watermark));
+        }
+        self.views.iter().find(|v| v.id() == id && v.circuit.emits_on_close()).map_or(vec![], |v| v.circuit.marks())
+    }
+
+    /// After a restart the circuits learn the watermarks again; nothing else comes of it.
+    pub(super) fn refresh_watermarks(&mut self) {
+        for n in 0..self.views.len() {
+            let marks = self.marks_of(&self.views[n]);
+            let view = &mut self.views[n];
+            if marks.is_empty() || view.failed.is_some() {
+                continue;
+            }
+            let empty: Vec<Delta> =
+                (0..view.inputs.len()).map(|i| Delta::empty(input_schema(&view.circuit, i))).collect();
+            let (id, epoch) = (view.id(), view.epoch);
+            if let Err(e) = view.step(epoch, &empty, &marks) {
+                tracing::error!(view = %id, error = %e, "a view could not be told the watermark");
+            }
+        }
+    }
+
+    /// The frontier and the event times there.
+    pub(super) fn encode_frontier(&self) -> Vec<u8> {
+        let mut bytes = self.frontier.encode();
+        let times: Vec<([u8; 16], &StreamTimes)> = self.times.iter().map(|(id, t)| (id.to_bytes(), t)).collect();
+        bytes.extend(serde_json::to_vec(&times).unwrap_or_default());
+        bytes
+    }
+
+    /// Takes in what [`Core::encode_frontier`] wrote.
+    pub(super) fn decode_frontier(&mut self, bytes: &[u8]) -> Option<()> {
+        let (frontier, rest) = Frontier::decode_prefix(bytes)?;
+        self.frontier = frontier;
+        if !rest.is_empty() {
+            let times: Vec<([u8; 16], StreamTimes)> = serde_json::from_slice(rest).ok()?;
+            self.times = times.into_iter().map(|(id, t)| (ObjectId::from_bytes(id), t)).collect();
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,252 @@
+//! EMIT ON WINDOW CLOSE: whatever the query, the batching, the number of shards and a restart in between, the view equals the batch
+//! answer over the rows that were not late, restricted to closed windows. What is late and what is closed is reckoned here anew, from
+//! the definition. And a year of events takes no more state than two weeks.
+//!
+//! `FLEUVE_ORACLE_CASES` sets the number of cases, `FLEUVE_ORACLE_SEED` the first seed.
+
+#![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
+
+mod query;
+#[path = "../oracle/random.rs"]
+mod random;
+mod year;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use fleuve_engine::{Circuit, Mark, Relations, lower_on_close};
+use fleuve_types::Delta;
+
+use random::Random;
+
+pub const TABLES: usize = 2;
+const SECOND: i64 = 1_000_000;
+const TIME: usize = 3;
+
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int32, true),
+        Field::new("v", DataType::Int64, true),
+        Field::new("s", DataType::Utf8, true),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]))
+}
+
+pub type Row = (Option<i32>, i64, &'static str, Option<i64>);
+
+pub fn batch(rows: &[Row]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(|r| r.0).collect::<Int32Array>()),
+        Arc::new(rows.iter().map(|r| Some(r.1)).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|r| Some(r.2)).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|r| r.3).collect::<TimestampMicrosecondArray>()),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// Both tables are streams with event time.
+pub struct Streams;
+
+impl Relations for Streams {
+    fn is_append_only(&self, _: &(String, String)) -> bool {
+        true
+    }
+
+    fn key(&self, _: &(String, String)) -> Option<Vec<usize>> {
+        None
+    }
+
+    fn event_time(&self, _: &(String, String)) -> Vec<usize> {
+        vec![TIME]
+    }
+}
+
+/// Makes the tables known to a session, in place of what it had.
+pub fn register(context: &SessionContext, tables: &[Vec<Row>]) {
+    for (n, rows) in tables.iter().enumerate() {
+        let name = format!("t{n}");
+        let _ = context.deregister_table(name.as_str()).unwrap();
+        let rows = MemTable::try_new(schema(), vec![vec![batch(rows)]]).unwrap();
+        context.register_table(name.as_str(), Arc::new(rows)).unwrap();
+    }
+}
+
+/// The change of each input of a circuit, and its watermark.
+pub fn inputs(circuit: &Circuit, rows: &[Vec<Row>], watermarks: &[Option<i64>]) -> (Vec<Delta>, Vec<Vec<Mark>>) {
+    let number = |table: &(String, String)| table.1[1..].parse::<usize>().unwrap();
+    circuit
+        .inputs()
+        .iter()
+        .map(|input| {
+            let n = number(&input.table);
+            let delta = Delta::insert(batch(&rows[n]).project(&input.columns).unwrap());
+            (delta, watermarks[n].map(|w| (TIME, w)).into_iter().collect())
+        })
+        .unzip()
+}
+
+fn add(answer: &mut BTreeMap<String, i64>, delta: &Delta) {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = delta.batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    for i in 0..delta.len() {
+        let text: Vec<String> = columns.iter().map(|c| c.value(i).to_string()).collect();
+        *answer.entry(text.join("|")).or_default() += delta.weight(i);
+    }
+    answer.retain(|_, w| *w != 0);
+}
+
+/// A stream as the definition has it: one partition, rows in their order.
+struct Model {
+    delay: i64,
+    watermark: Option<i64>,
+    on_time: Vec<Row>,
+    late: usize,
+}
+
+impl Model {
+    /// Takes a row; true if it is not late.
+    fn take(&mut self, row: Row) -> bool {
+        let Some(time) = row.3 else {
+            self.on_time.push(row);
+            return true;
+        };
+        if self.watermark.is_some_and(|w| time < w) {
+            self.late += 1;
+            return false;
+        }
+        self.watermark = self.watermark.max(Some(time - self.delay));
+        self.on_time.push(row);
+        true
+    }
+}
+
+fn row(random: &mut Random, now: i64) -> Row {
+    let jitter = random.below(40) as i64 - 30;
+    (
+        random.chance(90).then(|| random.below(4) as i32),
+        random.below(9) as i64 - 3,
+        *random.pick(&["", "a", "b"]),
+        random.chance(95).then_some((now + jitter) * SECOND),
+    )
+}
+
+struct Case<'a> {
+    state: &'a SessionState,
+    plan: &'a LogicalPlan,
+}
+
+impl Case<'_> {
+    fn circuit(&self, shards: usize) -> fleuve_types::Result<Circuit> {
+        lower_on_close(self.plan, self.state, &Streams, shards)
+    }
+}
+
+/// The batch answer over the tables, restricted to windows that end at `watermark`, the first column being their start.
+fn closed_answer(
+    runtime: &tokio::runtime::Runtime,
+    context: &SessionContext,
+    query: &query::Query,
+    watermark: Option<i64>,
+) -> Option<BTreeMap<String, i64>> {
+    let mut expected = BTreeMap::new();
+    let Some(watermark) = watermark else { return Some(expected) };
+    let seconds = query::WINDOW_SECONDS;
+    let sql = format!(
+        "SELECT * FROM ({}) q WHERE c0 + INTERVAL '{seconds} seconds' <= to_timestamp_micros({watermark})",
+        query.sql
+    );
+    let batches = runtime.block_on(async { context.sql(&sql).await?.collect().await }).ok()?;
+    for batch in batches {
+        add(&mut expected, &Delta::insert(batch));
+    }
+    Some(expected)
+}
+
+/// True if the case could be compared.
+fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &mut usize) -> bool {
+    let mut random = Random::new(seed);
+    let query = query::generate(&mut random);
+    let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    register(&context, &vec![vec![]; TABLES]);
+    let state = context.state();
+    let Ok(plan) = runtime.block_on(state.create_logical_plan(&query.sql)) else { return false };
+    let Ok(plan) = state.optimize(&plan) else { return false };
+    let case = Case { state: &state, plan: &plan };
+    let mut circuit = case.circuit(1 + random.below(4)).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+    assert!(circuit.is_append_only(), "seed {seed}: {}", query.sql);
+    let mut models: Vec<Model> = (0..TABLES)
+        .map(|_| Model { delay: random.below(25) as i64 * SECOND, watermark: None, on_time: vec![], late: 0 })
+        .collect();
+    let (mut answer, mut runs, mut now) = (BTreeMap::new(), vec![], 100);
+    for _ in 0..1 + random.below(12) {
+        let mut rows = vec![vec![]; TABLES];
+        for (model, rows) in models.iter_mut().zip(&mut rows) {
+            for _ in 0..random.below(7) {
+                now += random.below(4) as i64;
+                let row = row(&mut random, now);
+                if model.take(row) {
+                    rows.push(row);
+                }
+            }
+        }
+        if random.chance(15) {
+            now += 60;
+        }
+        let watermarks: Vec<Option<i64>> = models.iter().map(|m| m.watermark).collect();
+        let (deltas, marks) = inputs(&circuit, &rows, &watermarks);
+        let out = circuit.step_at(&deltas, &marks).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+        assert!(out.is_append(), "seed {seed}: a row went\n{}", query.sql);
+        add(&mut answer, &out);
+        if random.chance(35) {
+            let full = runs.is_empty() || random.chance(10);
+            if full {
+                runs.clear();
+            }
+            runs.push(circuit.save_all(full).unwrap());
+            if random.chance(60) {
+                circuit = case.circuit(1 + random.below(4)).unwrap();
+                circuit.load_all(&runs).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+            }
+        }
+        // At any moment, not only at the end.
+        register(&context, &models.iter().map(|m| m.on_time.clone()).collect::<Vec<_>>());
+        let watermark = query.tables.iter().map(|t| models[*t].watermark).min().flatten();
+        let Some(expected) = closed_answer(runtime, &context, &query, watermark) else { return false };
+        assert!(
+            answer == expected,
+            "seed {seed} at {watermark:?}\n{}\n{}\nonly in the view: {:?}\nonly in the model: {:?}",
+            query.sql,
+            circuit.explain(true).join("\n"),
+            answer.iter().filter(|(k, v)| expected.get(*k) != Some(v)).collect::<Vec<_>>(),
+            expected.iter().filter(|(k, v)| answer.get(*k) != Some(v)).collect::<Vec<_>>(),
+        );
+    }
+    *late += models.iter().map(|m| m.late).sum::<usize>();
+    *shown += answer.len();
+    true
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn a_closed_view_equals_the_batch_answer_over_closed_windows() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cases = setting("FLEUVE_ORACLE_CASES", 500);
+    let first = setting("FLEUVE_ORACLE_SEED", 1);
+    let (mut same, mut late, mut shown) = (0, 0, 0);
+    for seed in first..first + cases {
+        same += u64::from(run(seed, &runtime, &mut late, &mut shown));
+    }
+    println!("{same} of {cases} cases compared, {late} late rows, {shown} rows shown at the end");
+    assert!(same * 10 >= cases * 8, "only {same} of {cases} generated queries could be run at all");
+    assert!(cases < 100 || (late > 100 && shown > 100), "{late} late rows and {shown} rows shown test nothing");
+}

@@ -1,0 +1,88 @@
+//! A year of events: state of closed windows is dropped.
+
+use datafusion::prelude::SessionContext;
+use fleuve_engine::lower_on_close;
+
+use super::{Row, Streams, TABLES, inputs, register};
+
+const HOUR: i64 = 3_600 * 1_000_000;
+
+/// Queries over windows of a day, one for each operator that keeps state.
+const QUERIES: [(&str, &str); 9] = [
+    (
+        "aggregate",
+        "SELECT date_trunc('day', ts) d, k, count(*), sum(v), min(s), max(v), count(DISTINCT s) FROM t0 GROUP BY 1, k",
+    ),
+    ("aggregate by the batch engine", "SELECT date_trunc('day', ts) d, sum(DISTINCT v) FROM t0 GROUP BY 1"),
+    ("aggregate of an aggregate", "SELECT d, max(n) FROM (SELECT date_trunc('day', ts) d, k, count(*) n FROM t0 GROUP BY 1, k) GROUP BY d"),
+    ("distinct", "SELECT DISTINCT date_trunc('day', ts) d, k, s FROM t0"),
+    (
+        "join",
+        "SELECT a.d, a.v, b.s FROM (SELECT date_trunc('day', ts) d, * FROM t0) a JOIN (SELECT date_trunc('day', ts) d, * FROM t1) b
+         ON a.d = b.d AND a.k = b.k WHERE a.v = b.v",
+    ),
+    (
+        "outer join with a condition",
+        "SELECT a.d, a.v, b.s FROM (SELECT date_trunc('day', ts) d, * FROM t0) a LEFT JOIN (SELECT date_trunc('day', ts) d, * FROM t1) b
+         ON a.d = b.d AND a.k = b.k AND a.v < b.v",
+    ),
+    ("window function", "SELECT d, rank() OVER (PARTITION BY d ORDER BY v) FROM (SELECT date_trunc('day', ts) d, v FROM t0)"),
+    (
+        "top-n",
+        "SELECT d, v FROM (SELECT d, v, rank() OVER (PARTITION BY d, k ORDER BY v) r FROM (SELECT date_trunc('day', ts) d, k, v FROM t0))
+         WHERE r <= 2",
+    ),
+    ("rows as they are", "SELECT ts, v FROM t0 WHERE v > 2"),
+];
+
+/// Steps of a day.
+const STEPS: i64 = 4;
+const ROWS: i64 = 60;
+
+/// The rows of a quarter of a day; values that never come again, so that nothing is kept small by being equal.
+fn quarter(number: i64) -> Vec<Row> {
+    let row = |i: i64| {
+        let time = number * 24 / STEPS * HOUR + (i * 7 % ROWS) * (24 / STEPS * HOUR / ROWS);
+        (Some((number * ROWS + i) as i32), number * ROWS + i, if i % 2 == 0 { "even" } else { "odd" }, Some(time))
+    };
+    (0..ROWS).map(row).collect()
+}
+
+/// What byte sets hold back before they are written anew, and the like.
+const SLACK_BYTES: usize = 1 << 20;
+
+#[test]
+fn a_year_takes_no_more_state_than_two_weeks() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    register(&context, &vec![vec![]; TABLES]);
+    let state = context.state();
+    for (what, query) in QUERIES {
+        let plan = runtime.block_on(state.create_logical_plan(query)).unwrap();
+        let plan = state.optimize(&plan).unwrap();
+        let mut circuit = lower_on_close(&plan, &state, &Streams, 2).unwrap();
+        let (mut rows_out, mut after_two_weeks) = (0, 0);
+        for week in 1..=52 {
+            let mut most = 0;
+            for n in (week - 1) * 7 * STEPS..week * 7 * STEPS {
+                let rows = vec![quarter(n); TABLES];
+                let watermark = Some((n * 24 / STEPS - 1) * HOUR);
+                let (deltas, marks) = inputs(&circuit, &rows, &[watermark; TABLES]);
+                rows_out += circuit.step_at(&deltas, &marks).unwrap().len();
+                most = most.max(circuit.state_bytes());
+                // A checkpoint, as the engine makes them.
+                circuit.save_all(false).unwrap();
+            }
+            if week == 2 {
+                after_two_weeks = most;
+            }
+            assert!(
+                week <= 2 || most <= after_two_weeks + after_two_weeks / 4 + SLACK_BYTES,
+                "{what}: {after_two_weeks} bytes at most in week 2, {most} in week {week}\n{}",
+                circuit.explain(true).join("\n")
+            );
+        }
+        println!("{what}: {after_two_weeks} bytes in week 2, {} in the end", circuit.state_bytes());
+        assert!(rows_out >= 363, "{what}: {rows_out} rows in a year");
+    }
+}

@@ -1,0 +1,69 @@
+//! A partition that falls silent does not hold the watermark back for ever, and what was decided by the clock stays decided.
+
+use std::collections::BTreeMap;
+
+use super::world::{DELAY_S, IDLE_US, Row, World};
+
+const COUNTS: &str = "SELECT date_bin(INTERVAL '10 seconds', ts) AS w, count(*) AS n FROM s0 GROUP BY w";
+
+fn rows(times: &[i64]) -> Vec<Row> {
+    times.iter().map(|t| (0, 0, *t)).collect()
+}
+
+fn counts(of: &[(i64, i64)]) -> BTreeMap<String, i64> {
+    of.iter().map(|(start, n)| (format!("1970-01-01T00:{:02}:{:02}|{n}", start / 60, start % 60), 1)).collect()
+}
+
+async fn case(crashes: bool, checkpoints: bool) {
+    let mut world = World::empty();
+    world.start(2).await;
+    world.create("c0", COUNTS).await;
+    let disturb = async |world: &mut World| {
+        if checkpoints {
+            world.checkpoint().await;
+        }
+        if crashes {
+            world.crash(1).await;
+        }
+    };
+    // The other partition has nothing yet: it holds the watermark back.
+    world.append_rows(0, &rows(&[3, 14, 15 + DELAY_S]));
+    world.wait().await;
+    assert_eq!(world.view("c0"), counts(&[]));
+    assert_eq!(world.time(), (None, 0));
+    disturb(&mut world).await;
+    world.advance(IDLE_US, 15).await;
+    assert_eq!(world.view("c0"), counts(&[(0, 1)]));
+    disturb(&mut world).await;
+    assert_eq!(world.time(), (Some(15), 0));
+    // It wakes up: 12 and 3 are behind the watermark; 16 is not.
+    world.append_rows(1, &rows(&[12, 16, 3]));
+    world.wait().await;
+    assert_eq!(world.time(), (Some(15), 2));
+    disturb(&mut world).await;
+    // Now it holds back again: 16 - 5 is its promise, but what was promised before stays.
+    world.append_rows(0, &rows(&[31 + DELAY_S]));
+    world.wait().await;
+    assert_eq!(world.time(), (Some(15), 2));
+    assert_eq!(world.view("c0"), counts(&[(0, 1)]));
+    world.append_rows(1, &rows(&[32 + DELAY_S]));
+    world.wait().await;
+    assert_eq!(world.time(), (Some(31), 2));
+    let closed = counts(&[(0, 1), (10, 2), (20, 1)]);
+    assert_eq!(world.view("c0"), closed);
+    disturb(&mut world).await;
+    assert_eq!(world.view("c0"), closed);
+    // A view that is made now leaves out the same rows.
+    world.create("c1", COUNTS).await;
+    world.wait().await;
+    assert_eq!(world.view("c1"), closed);
+    world.stop().await;
+}
+
+#[test]
+fn a_silent_partition_is_passed_over_and_its_late_rows_stay_late() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (crashes, checkpoints) in [(false, false), (false, true), (true, false), (true, true)] {
+        runtime.block_on(case(crashes, checkpoints));
+    }
+}
