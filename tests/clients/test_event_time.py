@@ -109,6 +109,22 @@ def test_windows_of_every_kind_close_at_their_ends(server):
     assert starts(server, months) == {"00:00": 5}
 
 
+def test_a_session_is_over_when_the_watermark_has_passed_its_end(server):
+    s = stream(server)
+    it = view(
+        server,
+        f"SELECT window_start, window_end, count(*) AS n FROM SESSION({s} PARTITION BY k, ts, INTERVAL '10 minutes')"
+        " GROUP BY k, window_start, window_end",
+    )
+    insert(server, s, ("08:00", 1), ("08:10", 2), ("08:21", 3))
+    insert(server, s, ("08:25", 4))
+    assert starts(server, it) == {}, "the watermark is 08:20, which could still bring 08:20"
+    insert(server, s, ("08:31", 5), ("08:26", 6))
+    assert starts(server, it) == {"08:00": 2}
+    insert(server, s, ("09:00", 7))
+    assert starts(server, it) == {"08:00": 2, "08:21": 4}
+
+
 def test_joins_by_windows(server):
     left, right = stream(server), stream(server)
     query = f"""

@@ -5,6 +5,7 @@ use datafusion::logical_expr::{Expr, Window};
 use fleuve_types::{Error, Result, SESSION_FUNCTIONS};
 
 use super::{Lowering, loose};
+use crate::event_time::TimeColumn;
 use crate::operators::physical;
 use crate::operators::session::{Session, SessionSpec};
 
@@ -47,6 +48,7 @@ impl Lowering<'_> {
         let DataType::Timestamp(unit, _) = &time_type else {
             return Err(Error::bug(format!("the time of a session is {time_type}")));
         };
+        let schema_width = self.nodes[input].schema.fields().len();
         let names: Vec<String> = by.iter().map(ToString::to_string).collect();
         let spec = SessionSpec {
             label: format!("Session: by [{}], {time}, gap {gap} {unit:?}s", names.join(", ")),
@@ -60,7 +62,20 @@ impl Lowering<'_> {
             schema: loose(&window.schema),
         };
         let (schema, key) = (spec.schema.clone(), self.nodes[input].key.clone());
-        let operator = Session::new(spec, self.shards)?;
-        Ok(self.node(Box::new(operator), vec![input], schema, false, key))
+        let ends: Vec<usize> = spec.bounds.iter().enumerate().filter(|(_, is_end)| **is_end).map(|(i, _)| i).collect();
+        let mut operator = Session::new(spec, self.shards)?;
+        // A row that is not below the watermark changes no session that ends before it. Nothing of the kind holds for the
+        // start of a session, or for the times of its rows.
+        let time = self.time_keys(input, std::slice::from_ref(time), window.input.schema())?.pop();
+        let times: Vec<TimeColumn> = time
+            .iter()
+            .flat_map(|(_, source)| ends.iter().map(|i| TimeColumn::new(schema_width + i, source.clone())))
+            .collect();
+        if !times.is_empty() {
+            operator.close_by_end();
+        }
+        let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.closes_by(node, times);
+        Ok(node)
     }
 }

@@ -37,6 +37,10 @@ pub(crate) struct Session {
     key_codec: RowCodec,
     row_codec: RowCodec,
     shards: Vec<Shard>,
+    /// Sessions are dropped when the watermark has passed their ends.
+    closes: bool,
+    /// The watermark when that was last done.
+    swept: Option<i64>,
 }
 
 /// A key and a time as bytes that sort by key, then by time. The bytes of a key are never the beginning of another's.
@@ -219,6 +223,23 @@ impl Shard {
         Ok(out)
     }
 
+    /// Forgets the sessions that ended before a time, with their rows.
+    fn drop_ended(&mut self, before: i64, gap: i64) {
+        let ended = |(first, last): (&Place, &i64)| {
+            (last.saturating_add(gap) < before).then(|| (first.clone(), place(parts(first).0, *last)))
+        };
+        let ended: Vec<(Place, Place)> = self.sessions.iter().filter_map(ended).collect();
+        for (first, last) in ended {
+            let places: Vec<Place> = self.places.range(first.clone()..=last).cloned().collect();
+            for at in places {
+                self.rows.drop_key(hash_bytes(&at), &at);
+                self.place_bytes -= at.len();
+                self.places.remove(&at);
+            }
+            self.sessions.remove(&first);
+        }
+    }
+
     /// Finds places and sessions again from the rows.
     fn rebuild(&mut self, gap: i64) {
         self.places = self.rows.iter().map(|slot| self.rows.key_of(slot).into()).collect();
@@ -299,8 +320,15 @@ impl Session {
             key_codec: RowCodec::new(spec.key_types.clone())?,
             row_codec: RowCodec::for_schema(&spec.input_schema)?,
             shards: (0..shards).map(|_| Shard::default()).collect(),
+            closes: false,
+            swept: None,
             spec,
         })
+    }
+
+    /// Drops sessions when the watermark has passed their ends: a row that is not below it joins none of them.
+    pub(crate) fn close_by_end(&mut self) {
+        self.closes = true;
     }
 }
 
@@ -319,6 +347,20 @@ impl Operator for Session {
         let (spec, codec) = (&self.spec, &self.row_codec);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| shard.step(spec, codec, &incoming, &parts[s]))?;
         concat(&self.spec.schema, &outs)
+    }
+
+    fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        let (Some(Some(watermark)), gap) = (watermarks.first(), self.spec.gap) else { return Ok(None) };
+        // All sessions are looked at, so not each time: what is over stays at most as long again.
+        if self.closes && self.swept.is_none_or(|swept| watermark.saturating_sub(swept) >= gap) {
+            self.swept = Some(*watermark);
+            self.shards.iter_mut().for_each(|s| s.drop_ended(*watermark, gap));
+        }
+        Ok(None)
+    }
+
+    fn closing(&self) -> Option<&'static str> {
+        self.closes.then_some("sessions that ended are dropped")
     }
 
     fn describe(&self) -> String {

@@ -9,6 +9,8 @@
 mod query;
 #[path = "../oracle/random.rs"]
 mod random;
+#[path = "../oracle/sessions.rs"]
+mod sessions;
 mod year;
 
 use std::collections::BTreeMap;
@@ -157,11 +159,8 @@ fn closed_answer(
 ) -> Option<BTreeMap<String, i64>> {
     let mut expected = BTreeMap::new();
     let Some(watermark) = watermark else { return Some(expected) };
-    let seconds = query::WINDOW_SECONDS;
-    let sql = format!(
-        "SELECT * FROM ({}) q WHERE c0 + INTERVAL '{seconds} seconds' <= to_timestamp_micros({watermark})",
-        query.sql
-    );
+    let closed = query.closed(&format!("to_timestamp_micros({watermark})"));
+    let sql = format!("SELECT * FROM ({}) q WHERE {closed}", query.sql);
     let batches = runtime.block_on(async { context.sql(&sql).await?.collect().await }).ok()?;
     for batch in batches {
         add(&mut expected, &Delta::insert(batch));
@@ -175,6 +174,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
     let query = query::generate(&mut random);
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     register(&context, &vec![vec![]; TABLES]);
+    sessions::register(&context);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&query.sql)) else { return false };
     let Ok(plan) = state.optimize(&plan) else { return false };

@@ -8,11 +8,41 @@ pub const WINDOW_SECONDS: i64 = 10;
 pub struct Query {
     pub sql: String,
     pub tables: Vec<usize>,
+    /// `c0` is the end of a session: it is over when that has passed.
+    pub is_session: bool,
+}
+
+impl Query {
+    /// The condition under which a row is final at a watermark.
+    pub fn closed(&self, watermark: &str) -> String {
+        if self.is_session {
+            return format!("c0 < {watermark}");
+        }
+        format!("c0 + INTERVAL '{WINDOW_SECONDS} seconds' <= {watermark}")
+    }
 }
 
 pub fn generate(random: &mut Random) -> Query {
+    if random.chance(10) {
+        return sessions(random);
+    }
     let depth = 1 + random.below(3);
     relation(random, depth)
+}
+
+fn sessions(random: &mut Random) -> Query {
+    let n = random.below(super::TABLES);
+    let call =
+        |bound: &str| format!("fleuve_session_{bound}(ts, 5000000) OVER (PARTITION BY k ORDER BY ts) AS {bound}_of");
+    let rows = format!("SELECT *, {}, {} FROM t{n}", call("start"), call("end"));
+    let sql = match random.below(3) {
+        0 => format!("SELECT end_of AS c0, v AS c1, s AS c2 FROM ({rows}) a"),
+        1 => format!("SELECT end_of AS c0, k AS c1, count(*) AS c2 FROM ({rows}) a GROUP BY k, start_of, end_of"),
+        _ => format!(
+            "SELECT end_of AS c0, start_of AS c1, sum(v) AS c2 FROM ({rows}) a WHERE v > 0 GROUP BY k, start_of, end_of"
+        ),
+    };
+    Query { sql, tables: vec![n], is_session: true }
 }
 
 fn table(random: &mut Random) -> Query {
@@ -25,7 +55,7 @@ fn table(random: &mut Random) -> Query {
             "date_bin(INTERVAL '{WINDOW_SECONDS} seconds', date_trunc('second', ts) + INTERVAL '1 minute') - INTERVAL '1 minute'"
         ),
     };
-    Query { sql: format!("SELECT {window} AS c0, v AS c1, s AS c2 FROM t{n}"), tables: vec![n] }
+    Query { sql: format!("SELECT {window} AS c0, v AS c1, s AS c2 FROM t{n}"), tables: vec![n], is_session: false }
 }
 
 fn relation(random: &mut Random, depth: usize) -> Query {
@@ -33,7 +63,7 @@ fn relation(random: &mut Random, depth: usize) -> Query {
         return table(random);
     }
     let input = relation(random, depth - 1);
-    let of = |sql: String| Query { sql, tables: input.tables.clone() };
+    let of = |sql: String| Query { sql, tables: input.tables.clone(), is_session: false };
     let a = &input.sql;
     match random.below(15) {
         0 => of(format!("SELECT c0, c1 + 1 AS c1, c2 FROM ({a}) a WHERE c1 <> {}", random.below(4))),
@@ -98,5 +128,5 @@ fn both(left: &Query, right: &Query, sql: impl Fn(&str, &str) -> String) -> Quer
     let mut tables: Vec<usize> = left.tables.iter().chain(&right.tables).copied().collect();
     tables.sort_unstable();
     tables.dedup();
-    Query { sql: sql(&left.sql, &right.sql), tables }
+    Query { sql: sql(&left.sql, &right.sql), tables, is_session: false }
 }

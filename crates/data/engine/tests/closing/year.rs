@@ -8,12 +8,12 @@ use super::{Row, Streams, TABLES, inputs, register};
 const HOUR: i64 = 3_600 * 1_000_000;
 
 /// Queries over windows of a day, one for each operator that keeps state.
-const QUERIES: [(&str, &str); 9] = [
+const QUERIES: [(&str, &str); 10] = [
     (
         "aggregate",
         "SELECT date_trunc('day', ts) d, k, count(*), sum(v), min(s), max(v), count(DISTINCT s) FROM t0 GROUP BY 1, k",
     ),
-    ("aggregate by the batch engine", "SELECT date_trunc('day', ts) d, sum(DISTINCT v) FROM t0 GROUP BY 1"),
+    ("aggregate of distinct values", "SELECT date_trunc('day', ts) d, sum(DISTINCT v) FROM t0 GROUP BY 1"),
     ("aggregate of an aggregate", "SELECT d, max(n) FROM (SELECT date_trunc('day', ts) d, k, count(*) n FROM t0 GROUP BY 1, k) GROUP BY d"),
     ("distinct", "SELECT DISTINCT date_trunc('day', ts) d, k, s FROM t0"),
     (
@@ -31,6 +31,11 @@ const QUERIES: [(&str, &str); 9] = [
         "top-n",
         "SELECT d, v FROM (SELECT d, v, rank() OVER (PARTITION BY d, k ORDER BY v) r FROM (SELECT date_trunc('day', ts) d, k, v FROM t0))
          WHERE r <= 2",
+    ),
+    (
+        "sessions",
+        "SELECT e, g, count(*) FROM (SELECT fleuve_session_end(ts, 60000000) OVER (PARTITION BY g ORDER BY ts) AS e, g
+         FROM (SELECT k % 7 AS g, ts FROM t0)) GROUP BY g, e",
     ),
     ("rows as they are", "SELECT ts, v FROM t0 WHERE v > 2"),
 ];
@@ -56,6 +61,7 @@ fn a_year_takes_no_more_state_than_two_weeks() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     register(&context, &vec![vec![]; TABLES]);
+    super::sessions::register(&context);
     let state = context.state();
     for (what, query) in QUERIES {
         let plan = runtime.block_on(state.create_logical_plan(query)).unwrap();
