@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, StringArray};
@@ -14,19 +15,29 @@ fn schema() -> SchemaRef {
 
 /// `row_number() OVER (ORDER BY n) BETWEEN first AND last`
 fn top(first: u64, last: u64, append_only: bool) -> TopN {
-    let schema = schema();
     let options = SortOptions { descending: false, nulls_first: false };
     let key = SortKey { expr: Arc::new(Column::new("n", 1)), options };
+    top_by(vec![], vec![key], (first, last), append_only, 1)
+}
+
+fn top_by(
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    order: Vec<SortKey>,
+    (first, last): (u64, u64),
+    append_only: bool,
+    shards: usize,
+) -> TopN {
+    let schema = schema();
     let spec = TopNSpec {
-        keys: vec![],
-        rows: SortedRows::new(vec![key], &schema).unwrap(),
+        keys,
+        rows: SortedRows::new(order, &schema).unwrap(),
         bounds: vec![Bound { ranking: Ranking::RowNumber, first, last }],
         numbers: vec![],
         append_only,
         input_schema: schema.clone(),
         schema,
     };
-    TopN::new(spec, 1).unwrap()
+    TopN::new(spec, shards).unwrap()
 }
 
 fn delta(rows: &[(i64, i64)]) -> Delta {
@@ -74,4 +85,44 @@ fn of_rows_that_never_go_only_the_first_are_held() {
     // Two rows before all others: 0, 1 and 2 stand where 2, 3 and 4 stood.
     assert_eq!(step(&mut limit, &[(-1, 2), (10_001, 1)]), [(3, -1), (4, -1), (0, 1), (1, 1)]);
     assert_eq!(limit.state_rows(), 4);
+}
+
+/// What is shown of rows `(name, n)` in the end: two of each `n`, in no order that was asked for.
+fn two_of_each(rows: &[(String, i64)], at_once: usize, append_only: bool, shards: usize) -> BTreeSet<(String, i64)> {
+    let make = || top_by(vec![Arc::new(Column::new("n", 1))], vec![], (1, 2), append_only, shards);
+    let mut top = make();
+    let mut shown = BTreeMap::new();
+    for (number, rows) in rows.chunks(at_once).enumerate() {
+        let names = StringArray::from_iter_values(rows.iter().map(|r| &r.0));
+        let numbers = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
+        let batch = RecordBatch::try_new(schema(), vec![Arc::new(names), Arc::new(numbers)]).unwrap();
+        let out = top.step(&[Delta::insert(batch)], StepContext { first: false }).unwrap();
+        let names = out.batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
+        let numbers = out.batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
+        for i in 0..out.len() {
+            *shown.entry((names.value(i).to_string(), numbers.value(i))).or_insert(0) += out.weight(i);
+        }
+        if number % 5 == 4 {
+            let saved = top.save(true).unwrap();
+            top = make();
+            saved.iter().for_each(|batch| top.load(batch).unwrap());
+            top.loaded().unwrap();
+        }
+    }
+    assert!(shown.values().all(|w| *w == 0 || *w == 1));
+    shown.into_iter().filter(|(_, w)| *w == 1).map(|(row, _)| row).collect()
+}
+
+#[test]
+fn rows_that_no_order_tells_apart_are_the_same_ones_however_they_come() {
+    let rows: Vec<(String, i64)> = (0..600).map(|i| (format!("{:x}", (i * 7919) % 601), i % 40)).collect();
+    let backwards: Vec<(String, i64)> = rows.iter().rev().cloned().collect();
+    let expected = two_of_each(&rows, 600, false, 1);
+    assert_eq!(expected.len(), 80);
+    for (at_once, shards) in [(1, 1), (7, 3), (50, 4), (600, 2)] {
+        for append_only in [false, true] {
+            assert_eq!(two_of_each(&rows, at_once, append_only, shards), expected);
+            assert_eq!(two_of_each(&backwards, at_once, append_only, shards), expected);
+        }
+    }
 }
