@@ -1,9 +1,11 @@
 //! From a statement to what it means, given the objects there are. Binding decides; it changes nothing.
 
+mod copies;
 mod draft;
 mod key;
 mod quantified;
 mod sink;
+mod spans;
 mod stream;
 mod types;
 mod view;

@@ -104,7 +104,8 @@ pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
 /// Plans a query that was rewritten.
 pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
     let plan = state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await?;
-    super::quantified::with_own_names(plan)
+    let plan = super::quantified::with_own_names(plan)?;
+    super::spans::compared(super::copies::counted(plan)?)
 }
 
 fn plain_field(field: &Arc<Field>) -> Field {
