@@ -191,8 +191,8 @@ impl Reader {
             let words: Vec<&str> = line.split_whitespace().collect();
             let Some((first, rest)) = words.split_first() else { continue };
             match (*first, rest) {
-                ("onlyif", [label]) => ours &= LABELS.contains(&label.to_ascii_lowercase().as_str()),
-                ("skipif", [label]) => ours &= !LABELS.contains(&label.to_ascii_lowercase().as_str()),
+                ("onlyif", [label, ..]) => ours &= LABELS.contains(&label.to_ascii_lowercase().as_str()),
+                ("skipif", [label, ..]) => ours &= !LABELS.contains(&label.to_ascii_lowercase().as_str()),
                 ("statement" | "query", rest) => {
                     let (sql, wanted) = match *first {
                         "statement" => self.statement(&mut lines, begin, rest)?,

@@ -28,7 +28,7 @@ fn a_file_is_read() {
     let all = records(
         "# a comment\nstatement ok\nSELECT\n1\n\nstatement count 3\nINSERT\n\nstatement error no such\nx\n\n\
          # noview\nquery IT rowsort lab\nSELECT 2\n----\n1\ta\n2\t(empty)\n\nquery error\nSELECT 3\n----\nall\nof it\n\n\n\
-         onlyif mysql\nstatement ok\nfor others\n\nskipif postgres\nquery\nSELECT 4\n\nhalt\n\nnonsense\n",
+         onlyif mysql # theirs\nstatement ok\nfor others\n\nskipif postgres\nquery\nSELECT 4\n\nhalt\n\nnonsense\n",
     );
     let wanted: Vec<&Wanted> = all.iter().map(|r| &r.wanted).collect();
     assert_eq!(wanted[0], &Wanted::Done(None));
