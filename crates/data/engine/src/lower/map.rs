@@ -2,6 +2,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use fleuve_types::Result;
 
+use super::session::{is_session, read_of};
 use super::time::Times;
 use super::{Lowering, loose};
 use crate::operators::map::{Map, Stage};
@@ -34,6 +35,12 @@ impl Lowering<'_> {
                 LogicalPlan::SubqueryAlias(a) => at = &a.input,
                 _ => break,
             }
+        }
+        if let LogicalPlan::Window(window) = at
+            && is_session(window)
+        {
+            let node = self.session(window, &read_of(&chain, window))?;
+            return self.map_over(&chain, node);
         }
         if let LogicalPlan::Window(window) = at
             && let Some((node, left)) = self.first_ranks(&chain, at, window)?

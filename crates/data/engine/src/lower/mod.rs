@@ -164,7 +164,9 @@ impl Lowering<'_> {
                 Ok(node)
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
-            LogicalPlan::Window(window) if session::is_session(window) => self.session(window),
+            LogicalPlan::Window(window) if session::is_session(window) => {
+                self.session(window, &session::read_of(&[], window))
+            }
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
             other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),

@@ -1,7 +1,7 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{Expr, Window};
+use datafusion::logical_expr::{Expr, LogicalPlan, Window};
 use fleuve_types::{Error, Result, SESSION_FUNCTIONS};
 
 use super::{Lowering, loose};
@@ -22,8 +22,26 @@ fn call(expr: &Expr) -> Option<&WindowFunction> {
     }
 }
 
+/// By column of the input: true if it is read by what stands over the sessions, the topmost first.
+pub(super) fn read_of(chain: &[&LogicalPlan], window: &Window) -> Vec<bool> {
+    let width = window.input.schema().fields().len();
+    let mut read = vec![false; width];
+    for step in chain.iter().rev() {
+        for column in step.expressions().iter().flat_map(Expr::column_refs) {
+            if let Some(read) = window.schema.maybe_index_of_column(column).and_then(|i| read.get_mut(i)) {
+                *read = true;
+            }
+        }
+        if matches!(step, LogicalPlan::Projection(_)) {
+            return read;
+        }
+    }
+    vec![true; width]
+}
+
 impl Lowering<'_> {
-    pub(super) fn session(&mut self, window: &Window) -> Result<usize> {
+    /// `read` is as [`read_of`] gives it.
+    pub(super) fn session(&mut self, window: &Window, read: &[bool]) -> Result<usize> {
         let calls: Vec<&WindowFunction> = window.window_expr.iter().filter_map(call).collect();
         let Some(one) = calls.first() else { return Err(Error::bug("a window without a function")) };
         let same =
@@ -50,18 +68,24 @@ impl Lowering<'_> {
         };
         let schema_width = self.nodes[input].schema.fields().len();
         let names: Vec<String> = by.iter().map(ToString::to_string).collect();
+        let fields = schema.fields().iter().zip(read).filter(|(_, read)| **read);
+        let columns: Vec<&str> = fields.map(|(f, _)| f.name().as_str()).collect();
+        let (names, columns) = (names.join(", "), columns.join(", "));
+        let key = self.nodes[input].key.clone().filter(|key| key.iter().all(|k| read[*k]));
         let spec = SessionSpec {
-            label: format!("Session: by [{}], {time}, gap {gap} {unit:?}s", names.join(", ")),
+            label: format!("Session: by [{names}], {time}, gap {gap} {unit:?}s, of [{columns}]"),
             keys,
             key_types,
             time: physical_time,
             time_type,
             gap: *gap,
+            read: read.to_vec(),
+            append_only: self.nodes[input].append_only,
             bounds: calls.iter().map(|c| c.fun.name() == SESSION_FUNCTIONS[1]).collect(),
             input_schema: self.nodes[input].schema.clone(),
             schema: loose(&window.schema),
         };
-        let (schema, key) = (spec.schema.clone(), self.nodes[input].key.clone());
+        let schema = spec.schema.clone();
         let ends: Vec<usize> = spec.bounds.iter().enumerate().filter(|(_, is_end)| **is_end).map(|(i, _)| i).collect();
         let mut operator = Session::new(spec, self.shards)?;
         // A row that is not below the watermark changes no session that ends before it. Nothing of the kind holds for the

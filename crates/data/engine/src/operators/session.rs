@@ -1,11 +1,14 @@
-//! Session windows: per key the times of its rows in order, cut where the gap between two is too long. A row that comes may
-//! join sessions, one that goes may split one; only rows whose session changed its bounds are put out again.
+//! Session windows: per key the bounds of its sessions, and of each session its rows without what nobody reads of them. A row that
+//! comes may join sessions, one that goes may split one; only sessions whose bounds changed are put out again.
+//!
+//! A split needs to know when the rows were, so where rows can go they are kept by time, too. Where rows only come there are no
+//! splits, and rows of one session that are the same in what is read of them are kept as one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
@@ -25,8 +28,12 @@ pub(crate) struct SessionSpec {
     pub(crate) time_type: DataType,
     /// In the unit of the time. Rows of a key that are no further apart are in one session.
     pub(crate) gap: i64,
+    /// By column of the input: true if it is read. The others are put out as NULL.
+    pub(crate) read: Vec<bool>,
     /// The columns behind the input's, in order: true for the end of the session, false for its start.
     pub(crate) bounds: Vec<bool>,
+    /// No row ever goes.
+    pub(crate) append_only: bool,
     pub(crate) input_schema: SchemaRef,
     pub(crate) schema: SchemaRef,
 }
@@ -35,6 +42,7 @@ pub(crate) struct SessionSpec {
 pub(crate) struct Session {
     spec: SessionSpec,
     key_codec: RowCodec,
+    /// Of the columns that are read.
     row_codec: RowCodec,
     shards: Vec<Shard>,
     /// Sessions are dropped when the watermark has passed their ends.
@@ -64,6 +72,11 @@ fn parts(place: &[u8]) -> (&[u8], i64) {
 /// Sessions by the place of their first row, with the time of their last.
 type Sessions = BTreeMap<Place, i64>;
 
+/// A session's bytes: its first place, then the time of its last row.
+fn bytes_of(first: &[u8], last: i64) -> Place {
+    place(first, last)
+}
+
 /// The session that holds a place, as `(first, last)`.
 fn holding(sessions: &Sessions, at: &[u8]) -> Option<(i64, i64)> {
     let (key, time) = parts(at);
@@ -74,13 +87,15 @@ fn holding(sessions: &Sessions, at: &[u8]) -> Option<(i64, i64)> {
 
 #[derive(Default)]
 struct Shard {
-    /// Rows by place.
+    /// Rows by session: what is read of them behind the session's bytes.
+    contents: Arrangement,
+    /// Follows from `contents`.
+    sessions: Sessions,
+    /// Rows by place: what is read of them behind the place. Not kept if no row ever goes.
     rows: Arrangement,
     /// Places that have rows, and the sum of their lengths. Follows from `rows`.
     places: BTreeSet<Place>,
     place_bytes: usize,
-    /// Follows from `places`.
-    sessions: Sessions,
 }
 
 impl Shard {
@@ -96,20 +111,24 @@ impl Shard {
         (before, after)
     }
 
+    /// The sessions that hold a place or are near it.
+    fn sessions_near(&self, at: &[u8], gap: i64) -> Sessions {
+        let (key, time) = parts(at);
+        let before = self.sessions.range::<[u8], _>((Unbounded, Included(at))).next_back();
+        let after = self.sessions.range::<[u8], _>((Excluded(at), Unbounded)).next();
+        let before =
+            before.filter(|(first, last)| parts(first).0 == key && (time <= **last || is_near(**last, time, gap)));
+        let after = after.filter(|(first, _)| parts(first).0 == key && is_near(parts(first).1, time, gap));
+        before.into_iter().chain(after).map(|(first, last)| (first.clone(), *last)).collect()
+    }
+
     /// Makes a place known: it begins a session, or joins those within reach.
     fn appear(&mut self, at: &Place, gap: i64) {
         let (key, time) = parts(at);
-        let (before, after) = self.neighbours(at);
-        self.place_bytes += at.len();
-        self.places.insert(at.clone());
         let (mut first, mut last) = (time, time);
-        for near in [before, after].into_iter().flatten() {
-            if is_near(near, time, gap)
-                && let Some(session) = holding(&self.sessions, &place(key, near))
-            {
-                self.sessions.remove(&place(key, session.0));
-                (first, last) = (first.min(session.0), last.max(session.1));
-            }
+        for (near, end) in self.sessions_near(at, gap) {
+            self.sessions.remove(&near);
+            (first, last) = (first.min(parts(&near).1), last.max(end));
         }
         self.sessions.insert(place(key, first), last);
     }
@@ -137,54 +156,50 @@ impl Shard {
         }
     }
 
-    /// The sessions that places coming or going at `changed` may change. They hold, or are near, one of them.
+    /// The sessions that places coming or going at `changed` may change.
     fn sessions_at(&self, changed: &[Place], gap: i64) -> Sessions {
-        let mut found = Sessions::new();
-        for at in changed {
-            let (key, time) = parts(at);
-            let (before, after) = self.neighbours(at);
-            let near = [before, after].into_iter().flatten().filter(|t| is_near(*t, time, gap));
-            for at in near.chain([time]) {
-                if let Some((first, last)) = holding(&self.sessions, &place(key, at)) {
-                    found.insert(place(key, first), last);
-                }
-            }
-        }
-        found
+        changed.iter().flat_map(|at| self.sessions_near(at, gap)).collect()
     }
 
-    /// Takes rows in. Gives the places where there were none before or are none now, and each row that was touched with its old
-    /// weight.
-    fn take(&mut self, incoming: &Incoming<'_>, rows: &[u32]) -> (Vec<Place>, Vec<(u32, i64)>) {
-        let mut touched: Vec<(u32, i64)> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut at = BTreeSet::new();
+    /// Takes rows in by place. Gives the places where there were none before or are none now.
+    fn take(&mut self, incoming: &Incoming<'_>, rows: &[u32], append_only: bool) -> Vec<Place> {
+        let mut at: BTreeSet<Place> = BTreeSet::new();
         for i in rows {
-            let i = *i as usize;
-            if incoming.times.is_null(i) {
+            let Some(place) = incoming.place(*i as usize) else { continue };
+            if append_only {
+                if holding(&self.sessions, &place).is_none() {
+                    at.insert(place);
+                }
                 continue;
             }
-            let place = place(incoming.keys.row(i), incoming.times.value(i));
-            let row = incoming.rows.row(i);
-            let t = self.rows.add(hash_bytes(&place), &place, hash_bytes(row), row, incoming.delta.weight(i));
-            if seen.insert(t.slot) {
-                touched.push((t.slot, t.old));
-            }
+            let row = [&place, incoming.rows.row(*i as usize)].concat();
+            self.rows.add(hash_bytes(&place), &place, hash_bytes(&row), &row, incoming.delta.weight(*i as usize));
             at.insert(place);
         }
-        let holds_rows = |p: &Place| {
-            let slot = self.rows.key_slot(hash_bytes(p), p);
-            slot.is_some_and(|k| self.rows.rows_of(k).any(|row| self.rows.weight(row) != 0))
-        };
-        let changed = at.into_iter().filter(|p| self.places.contains(p) != holds_rows(p)).collect();
-        (changed, touched)
+        if append_only {
+            return at.into_iter().collect();
+        }
+        self.rows.sweep();
+        let mut changed = vec![];
+        for place in at {
+            let there = self.rows.key_slot(hash_bytes(&place), &place).is_some();
+            if there != self.places.contains(&place) {
+                if there {
+                    self.place_bytes += place.len();
+                    self.places.insert(place.clone());
+                }
+                changed.push(place);
+            }
+        }
+        changed
     }
 
     fn step(&mut self, spec: &SessionSpec, codec: &RowCodec, incoming: &Incoming<'_>, rows: &[u32]) -> Result<Delta> {
-        let (changed, touched) = self.take(incoming, rows);
-        let old = self.sessions_at(&changed, spec.gap);
+        let changed = self.take(incoming, rows, spec.append_only);
+        let mut old = self.sessions_at(&changed, spec.gap);
         for at in &changed {
-            if self.places.contains(at) { self.vanish(at, spec.gap) } else { self.appear(at, spec.gap) }
+            let goes = !spec.append_only && self.rows.key_slot(hash_bytes(at), at).is_none();
+            if goes { self.vanish(at, spec.gap) } else { self.appear(at, spec.gap) }
         }
         // What is there now between the ends of an old session is made of its rows, and so is what a new place belongs to.
         let mut new = self.sessions_at(&changed, spec.gap);
@@ -192,45 +207,115 @@ impl Shard {
             let end = place(parts(first).0, *last);
             new.extend(self.sessions.range(first.clone()..=end).map(|(first, last)| (first.clone(), *last)));
         }
+        let both = |a: &Sessions, b: &Sessions| -> Vec<Place> {
+            a.iter().filter(|(first, last)| b.get(*first) == Some(last)).map(|(first, _)| first.clone()).collect()
+        };
+        for same in both(&old, &new) {
+            old.remove(&same);
+            new.remove(&same);
+        }
         let mut out = Output::default();
+        let split = self.hand_over(&old, &new, &mut out);
         for i in rows {
             let i = *i as usize;
-            if incoming.times.is_null(i) {
-                out.put(incoming.rows.row(i), None, incoming.delta.weight(i));
+            let (row, weight) = (incoming.rows.row(i), incoming.delta.weight(i));
+            let Some(at) = incoming.place(i) else {
+                out.put(row, None, weight);
+                continue;
+            };
+            let Some((first, last)) = self.destination(&at, &old, &new, &split) else { continue };
+            let first = place(parts(&at).0, first);
+            if !new.contains_key(&first) {
+                out.put(row, Some((parts(&first).1, last)), weight);
             }
+            self.add(&first, last, row, weight);
         }
-        for (slot, old_weight) in &touched {
-            let at = self.rows.key_of(*slot);
-            let now = holding(&self.sessions, at);
-            let was = holding(&old, at).or(now);
-            out.turn(self.rows.row(*slot), (was, *old_weight), (now, self.rows.weight(*slot)));
+        for (first, last) in &new {
+            self.show(first, *last, 1, &mut out);
         }
-        let touched: HashSet<u32> = touched.into_iter().map(|(slot, _)| slot).collect();
-        for (first, last) in new.iter().filter(|(first, last)| old.get(*first) != Some(last)) {
-            let now = Some((parts(first).1, *last));
-            for at in self.places.range(first.clone()..=place(parts(first).0, *last)) {
-                let was = holding(&old, at);
-                let Some(slot) = self.rows.key_slot(hash_bytes(at), at) else { continue };
-                // A place that was in no session is new, and all its rows were touched.
-                for row in self.rows.rows_of(slot).filter(|r| was.is_some() && was != now && !touched.contains(r)) {
-                    let weight = self.rows.weight(row);
-                    out.turn(self.rows.row(row), (was, weight), (now, weight));
+        let out = out.finish(spec, codec)?;
+        self.contents.sweep();
+        Ok(out)
+    }
+
+    /// Takes the old sessions' rows away and gives them to the new ones. Gives the old sessions that fell apart: their rows
+    /// were found again by time, with the rows of this step.
+    fn hand_over(&mut self, old: &Sessions, new: &Sessions, out: &mut Output) -> BTreeSet<Place> {
+        let mut split = BTreeSet::new();
+        for (first, last) in old {
+            self.show(first, *last, -1, out);
+            let key = parts(first).0;
+            let targets = overlapping(new, first, *last);
+            for (row, weight) in self.rows_of_session(first, *last) {
+                self.add(first, *last, &row, -weight);
+                if let [(target, end)] = targets.as_slice() {
+                    self.add(target, *end, &row, weight);
+                }
+            }
+            if targets.len() < 2 {
+                continue;
+            }
+            split.insert(first.clone());
+            for (target, end) in &targets {
+                let from = target.max(first).clone();
+                let mut found = vec![];
+                for at in self.places.range(from..=place(key, *end.min(last))) {
+                    let Some(slot) = self.rows.key_slot(hash_bytes(at), at) else { continue };
+                    for row in self.rows.rows_of(slot) {
+                        found.push((self.rows.row(row)[at.len()..].to_vec(), self.rows.weight(row)));
+                    }
+                }
+                for (row, weight) in found {
+                    self.add(target, *end, &row, weight);
                 }
             }
         }
-        let out = out.finish(spec, codec)?;
-        self.rows.sweep();
-        Ok(out)
+        split
+    }
+
+    /// The session that a row of this step is to be added to; none if it is there already or came and went.
+    fn destination(&self, at: &Place, old: &Sessions, new: &Sessions, split: &BTreeSet<Place>) -> Option<(i64, i64)> {
+        let Some((first, last)) = holding(old, at) else { return holding(&self.sessions, at) };
+        let first = place(parts(at).0, first);
+        if split.contains(&first) {
+            return None;
+        }
+        match overlapping(new, &first, last).as_slice() {
+            [(target, end)] => Some((parts(target).1, *end)),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, first: &[u8], last: i64, row: &[u8], weight: i64) {
+        let session = bytes_of(first, last);
+        let row = [&session, row].concat();
+        self.contents.add(hash_bytes(&session), &session, hash_bytes(&row), &row, weight);
+    }
+
+    /// The rows of a session, with their weights.
+    fn rows_of_session(&self, first: &[u8], last: i64) -> Vec<(Vec<u8>, i64)> {
+        let session = bytes_of(first, last);
+        let Some(slot) = self.contents.key_slot(hash_bytes(&session), &session) else { return vec![] };
+        let row = |slot| (self.contents.row(slot)[session.len()..].to_vec(), self.contents.weight(slot));
+        self.contents.rows_of(slot).map(row).collect()
+    }
+
+    /// Puts out a session's rows, or takes them back.
+    fn show(&self, first: &[u8], last: i64, sign: i64, out: &mut Output) {
+        for (row, weight) in self.rows_of_session(first, last) {
+            out.put(&row, Some((parts(first).1, last)), sign * weight);
+        }
     }
 
     /// Forgets the sessions that ended before a time, with their rows.
     fn drop_ended(&mut self, before: i64, gap: i64) {
-        let ended = |(first, last): (&Place, &i64)| {
-            (last.saturating_add(gap) < before).then(|| (first.clone(), place(parts(first).0, *last)))
-        };
-        let ended: Vec<(Place, Place)> = self.sessions.iter().filter_map(ended).collect();
+        let ended = |(_, last): &(&Place, &i64)| last.saturating_add(gap) < before;
+        let ended: Vec<(Place, i64)> =
+            self.sessions.iter().filter(ended).map(|(first, last)| (first.clone(), *last)).collect();
         for (first, last) in ended {
-            let places: Vec<Place> = self.places.range(first.clone()..=last).cloned().collect();
+            let session = bytes_of(&first, last);
+            self.contents.drop_key(hash_bytes(&session), &session);
+            let places: Vec<Place> = self.places.range(first.clone()..=place(parts(&first).0, last)).cloned().collect();
             for at in places {
                 self.rows.drop_key(hash_bytes(&at), &at);
                 self.place_bytes -= at.len();
@@ -240,24 +325,26 @@ impl Shard {
         }
     }
 
-    /// Finds places and sessions again from the rows.
-    fn rebuild(&mut self, gap: i64) {
-        self.places = self.rows.iter().map(|slot| self.rows.key_of(slot).into()).collect();
+    /// Finds sessions and places again.
+    fn rebuild(&mut self) {
+        let session = |slot| {
+            let (first, last) = parts(self.contents.key(slot));
+            (first.into(), last)
+        };
+        self.sessions = self.contents.keys().map(session).collect();
+        self.places = self.rows.keys().map(|slot| self.rows.key(slot).into()).collect();
         self.place_bytes = self.places.iter().map(|p| p.len()).sum();
-        self.sessions.clear();
-        let mut open: Option<(&Place, i64)> = None;
-        for at in &self.places {
-            let (key, time) = parts(at);
-            open = match open {
-                Some((first, last)) if parts(first).0 == key && is_near(last, time, gap) => Some((first, time)),
-                ended => {
-                    self.sessions.extend(ended.map(|(first, last)| (first.clone(), last)));
-                    Some((at, time))
-                }
-            };
-        }
-        self.sessions.extend(open.map(|(first, last)| (first.clone(), last)));
     }
+}
+
+/// The sessions that have times in common with the one from `first` to `last`.
+fn overlapping(sessions: &Sessions, first: &Place, last: i64) -> Vec<(Place, i64)> {
+    let key = parts(first).0;
+    let inside = sessions.range((Excluded(first.clone()), Included(place(key, last))));
+    // It may have begun before.
+    let begun = sessions.range::<Place, _>((Unbounded, Included(first))).next_back();
+    let begun = begun.filter(|(f, l)| parts(f).0 == key && **l >= parts(first).1);
+    begun.into_iter().chain(inside).map(|(first, last)| (first.clone(), *last)).collect()
 }
 
 /// True if two times of a key are in one session when nothing is between them.
@@ -270,38 +357,51 @@ struct Incoming<'a> {
     delta: &'a Delta,
     keys: Encoded,
     times: Int64Array,
+    /// What is read of the rows.
     rows: Encoded,
 }
 
-/// Rows to put out: bytes, the first and last time of their session, weight.
+impl Incoming<'_> {
+    /// None for a row without a time, which is in no session.
+    fn place(&self, row: usize) -> Option<Place> {
+        self.times.is_valid(row).then(|| place(self.keys.row(row), self.times.value(row)))
+    }
+}
+
+/// Rows to put out: bytes one after the other and where they end, the first and last time of their session, weight.
 #[derive(Default)]
-struct Output<'a> {
-    rows: Vec<&'a [u8]>,
+struct Output {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
     sessions: Vec<Option<(i64, i64)>>,
     weights: Vec<i64>,
 }
 
-impl<'a> Output<'a> {
-    fn put(&mut self, row: &'a [u8], session: Option<(i64, i64)>, weight: i64) {
+impl Output {
+    fn put(&mut self, row: &[u8], session: Option<(i64, i64)>, weight: i64) {
         if weight != 0 {
-            self.rows.push(row);
+            self.bytes.extend_from_slice(row);
+            self.ends.push(self.bytes.len());
             self.sessions.push(session);
             self.weights.push(weight);
         }
     }
 
-    /// A row goes from one `(session, weight)` to another.
-    fn turn(&mut self, row: &'a [u8], old: (Option<(i64, i64)>, i64), new: (Option<(i64, i64)>, i64)) {
-        if old.0 == new.0 {
-            self.put(row, new.0, new.1 - old.1);
-        } else {
-            self.put(row, old.0, -old.1);
-            self.put(row, new.0, new.1);
-        }
-    }
-
     fn finish(self, spec: &SessionSpec, codec: &RowCodec) -> Result<Delta> {
-        let mut columns = codec.decode(self.rows.iter().copied())?;
+        let mut from = 0;
+        let row = |end: &usize| {
+            let row = &self.bytes[from..*end];
+            from = *end;
+            row
+        };
+        let rows: Vec<&[u8]> = self.ends.iter().map(row).collect();
+        let mut read = codec.decode(rows.iter().copied())?.into_iter();
+        let fields = spec.input_schema.fields().iter().zip(&spec.read);
+        let column = |(field, is_read): (&Arc<arrow::datatypes::Field>, &bool)| {
+            let column = if *is_read { read.next() } else { None };
+            column.unwrap_or_else(|| new_null_array(field.data_type(), rows.len()))
+        };
+        let mut columns: Vec<ArrayRef> = fields.map(column).collect();
         for is_end in &spec.bounds {
             let bound = |s: &Option<(i64, i64)>| {
                 s.and_then(|(first, last)| if *is_end { last.checked_add(spec.gap) } else { Some(first) })
@@ -309,16 +409,17 @@ impl<'a> Output<'a> {
             let counts: ArrayRef = Arc::new(self.sessions.iter().map(bound).collect::<Int64Array>());
             columns.push(cast(&counts, &spec.time_type).map_err(|e| Error::bug(e.to_string()))?);
         }
-        Delta::weighted(batch_of(&spec.schema, columns, self.rows.len())?, self.weights)
+        Delta::weighted(batch_of(&spec.schema, columns, rows.len())?, self.weights)
     }
 }
 
 impl Session {
     pub(crate) fn new(spec: SessionSpec, shards: usize) -> Result<Self> {
         let shards = if spec.key_types.is_empty() { 1 } else { shards };
+        let read = spec.input_schema.fields().iter().zip(&spec.read).filter(|(_, read)| **read);
         Ok(Self {
             key_codec: RowCodec::new(spec.key_types.clone())?,
-            row_codec: RowCodec::for_schema(&spec.input_schema)?,
+            row_codec: RowCodec::new(read.map(|(f, _)| f.data_type().clone()).collect())?,
             shards: (0..shards).map(|_| Shard::default()).collect(),
             closes: false,
             swept: None,
@@ -341,7 +442,8 @@ impl Operator for Session {
         let times = cast(&times, &DataType::Int64).map_err(|e| Error::bug(e.to_string()))?;
         let times = times.as_primitive::<Int64Type>().clone();
         let hashes: Vec<u64> = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
-        let rows = self.row_codec.encode(delta.batch.columns())?;
+        let columns = delta.batch.columns().iter().zip(&self.spec.read).filter(|(_, read)| **read);
+        let rows = self.row_codec.encode(&columns.map(|(c, _)| c.clone()).collect::<Vec<_>>())?;
         let incoming = Incoming { delta, keys, times, rows };
         let parts = split(&hashes, self.shards.len());
         let (spec, codec) = (&self.spec, &self.row_codec);
@@ -368,33 +470,43 @@ impl Operator for Session {
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.rows.len()).sum()
+        self.shards.iter().map(|s| s.contents.len() + s.rows.len()).sum()
     }
 
     fn state_bytes(&self) -> usize {
         // A place lies in a tree with its pointer and length; a session has a place and a time.
-        let of = |s: &Shard| s.rows.bytes() + s.place_bytes + s.places.len() * 24 + s.sessions.len() * 64;
-        self.shards.iter().map(of).sum()
+        let trees = |s: &Shard| s.place_bytes + s.places.len() * 24 + s.sessions.len() * 64;
+        self.shards.iter().map(|s| s.contents.bytes() + s.rows.bytes() + trees(s)).sum()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.rows.take_changes(full))).collect()
+        let mut out = vec![];
+        for shard in &mut self.shards {
+            out.push(changes_to_batch(0, &shard.contents.take_changes(full))?);
+            out.push(changes_to_batch(1, &shard.rows.take_changes(full))?);
+        }
+        Ok(out)
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
         let n = self.shards.len();
         let shards = &mut self.shards;
-        changes_from_batch(batch, |_, place, row, weight| {
-            let shard = &mut shards[shard_of(hash_bytes(parts(place).0), n)];
-            shard.rows.restore(place, row, weight);
+        changes_from_batch(batch, |part, at, row, weight| {
+            // A session has its first place in front.
+            let (key, _) = parts(if part == 0 { parts(at).0 } else { at });
+            let shard = &mut shards[shard_of(hash_bytes(key), n)];
+            let arrangement = if part == 0 { &mut shard.contents } else { &mut shard.rows };
+            arrangement.restore(at, row, weight);
         })?;
-        self.shards.iter_mut().for_each(|s| s.rows.mark_saved());
+        for shard in &mut self.shards {
+            shard.contents.mark_saved();
+            shard.rows.mark_saved();
+        }
         Ok(())
     }
 
     fn loaded(&mut self) -> Result<()> {
-        let gap = self.spec.gap;
-        self.shards.iter_mut().for_each(|s| s.rebuild(gap));
+        self.shards.iter_mut().for_each(Shard::rebuild);
         Ok(())
     }
 }

@@ -185,6 +185,11 @@ impl Arrangement {
         self.rows.hash(slot)
     }
 
+    /// The key in a key slot.
+    pub(crate) fn key(&self, key_slot: u32) -> &[u8] {
+        self.keys.key(key_slot)
+    }
+
     /// All key slots, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
         self.keys.iter()

@@ -11,7 +11,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use fleuve_types::{Error, Result};
 
 /// The first bytes of a run: name and version of the format. The version changes when any state encoding does.
-const MAGIC: &[u8; 8] = b"FLVRUN01";
+const MAGIC: &[u8; 8] = b"FLVRUN02";
 /// A section may not be larger than this.
 const MAX_SECTION_BYTES: u64 = 8 << 30;
 

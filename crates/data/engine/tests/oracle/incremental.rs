@@ -86,3 +86,23 @@ fn a_change_of_a_session_touches_that_session() {
     assert_eq!(change((1, -3, 5_050), 1), 1, "between sessions: a session of its own");
     assert_eq!(change((1, 70_004, 700_008), -1), 1 + 2 * 9, "out of the middle: the rows of both halves");
 }
+
+/// 100,000 rows of one session: where all that is read of them is the key, they are one row.
+#[test]
+fn a_session_holds_what_is_read_of_it() {
+    let over = "(ts, 2000000) OVER (PARTITION BY k ORDER BY ts)";
+    let sql = format!("SELECT k, fleuve_session_start{over} AS f, fleuve_session_end{over} AS t FROM t0");
+    let all: Vec<(i32, i64, i64)> = (0..100_000).map(|i| (1, i, i)).collect();
+    let without_v = |delta: Delta| Delta { batch: delta.batch.project(&[0, 2]).unwrap(), weights: delta.weights };
+    for append_only in [true, false] {
+        let mut circuit = circuit(&sql, append_only);
+        let mut change = |rows: Delta| circuit.step(&[without_v(rows)]).unwrap();
+        let first = change(rows(&all, 1));
+        assert_eq!((first.len(), first.weight(0)), (1, 100_000));
+        let second = change(rows(&[(1, 0, 100_000)], 1));
+        let weights: Vec<i64> = (0..second.len()).map(|i| second.weight(i)).collect();
+        assert_eq!(weights, [-100_000, 100_001], "it ends later: one row goes, one comes");
+        let state = circuit.explain(true).into_iter().find(|l| l.contains("Session")).unwrap();
+        assert_eq!(state.contains("state 1 rows"), append_only, "{state}");
+    }
+}

@@ -337,8 +337,10 @@ fn sessions(random: &mut Random, depth: usize) -> Relation {
     let filter = if random.chance(50) { format!(" WHERE a.c{ts} IS NOT NULL") } else { String::new() };
     if random.chance(50) {
         let sql = format!(
-            "SELECT k AS c0, w AS c1, e AS c2, count(*) AS c3 FROM \
-             (SELECT a.c{by} AS k, {start} AS w, {end} AS e FROM ({}) a{filter}) s GROUP BY k, w, e",
+            "SELECT k AS c0, w AS c1, e AS c2, {} AS c3 FROM \
+             (SELECT a.c{by} AS k, {} AS v, {start} AS w, {end} AS e FROM ({}) a{filter}) s GROUP BY k, w, e",
+            random.pick(&["count(*)", "sum(v)", "min(v)"]),
+            int(random, &input, "a"),
             input.sql
         );
         return Relation { sql, columns: vec![input.columns[by], Type::Time, Type::Time, Type::Int] };
