@@ -8,6 +8,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use fleuve_types::{Error, Result};
 
+use super::bits::{BitFold, Which};
 use super::count::{BoolFold, Count};
 use super::distinct::Distinct;
 use super::extreme::extreme;
@@ -107,11 +108,8 @@ pub(crate) trait Accumulator: Send {
 }
 
 /// Functions whose DataFusion accumulator can be asked again and again while rows are only added.
-const REPEATABLE: [&str; 13] = [
+const REPEATABLE: [&str; 10] = [
     "approx_distinct",
-    "bit_and",
-    "bit_or",
-    "bit_xor",
     "corr",
     "covar_pop",
     "covar_samp",
@@ -143,6 +141,7 @@ pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
             matches!(argument, Some(DataType::Float64))
         }
         "bool_and" | "bool_or" => true,
+        "bit_and" | "bit_or" | "bit_xor" => argument.is_some_and(DataType::is_integer),
         name => append_only && !call.distinct && REPEATABLE.contains(&name),
     }
 }
@@ -179,6 +178,9 @@ fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<
         "stddev_pop" => Box::new(Variance::new(true, false)),
         "bool_and" => Box::new(BoolFold::new(true)),
         "bool_or" => Box::new(BoolFold::new(false)),
+        "bit_and" => Box::new(BitFold::new(Which::All, call.output.clone())),
+        "bit_or" => Box::new(BitFold::new(Which::Any, call.output.clone())),
+        "bit_xor" => Box::new(BitFold::new(Which::Odd, call.output.clone())),
         _ => Box::new(Generic::new(call.expr.clone())?),
     })
 }

@@ -4,6 +4,7 @@
 //! gone disappears; the one group of an aggregate without GROUP BY is always there.
 
 mod accumulator;
+mod bits;
 mod close;
 mod count;
 mod distinct;
