@@ -13,6 +13,8 @@ use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Delta, Epoch, ObjectId, Result};
 use futures::Stream;
 
+use crate::parse::OnError;
+
 /// An object with its statement bound: what the running platform needs to know about it.
 #[derive(Clone, Debug)]
 pub struct BoundObject {
@@ -114,6 +116,8 @@ pub struct ViewSpec {
     pub inputs: BTreeMap<(String, String), ObjectId>,
     /// `EMIT ON WINDOW CLOSE`: rows are shown only when the watermark has passed them.
     pub emit_on_close: bool,
+    /// What a row does that an expression fails for.
+    pub on_error: OnError,
 }
 
 /// How a sink writes a view's changes into a stream.
@@ -230,6 +234,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A view's or stream's changes from now on.
     async fn subscribe(&self, object: ObjectId) -> Result<Subscription>;
+
+    /// Builds a view that failed anew; returns when it runs.
+    async fn resume(&self, view: ObjectId) -> Result<()>;
 
     /// How each view is doing; one that is missing has not been started yet.
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState>;

@@ -222,6 +222,11 @@ impl Backend for Fake {
         Ok(Subscription { schema, changes: Box::pin(futures::stream::iter(changes.collect::<Vec<_>>())) })
     }
 
+    async fn resume(&self, view: ObjectId) -> Result<()> {
+        self.applied.lock().push(vec![format!("resume {}", self.objects().by_id(view).unwrap().object.name)]);
+        Ok(())
+    }
+
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {
         let running = ViewState { state: "running".into(), detail: None };
         self.rows.lock().keys().map(|id| (*id, running.clone())).collect()

@@ -31,7 +31,7 @@ mod window;
 pub use backend::*;
 pub use bind::{DEAD_SUFFIX, bind_all, check_expressions, plan_view, view_key};
 pub use context::query_runtime;
-pub use parse::parse;
+pub use parse::{OnError, parse};
 pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};
 pub use window::{MAX_WINDOWS, WINDOW_COLUMNS, window_functions};
 

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Error, Result};
 
 use crate::event_time::{Mark, TimeColumn, shown};
-use crate::operators::{Operator, StepContext, concat_deltas};
+use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
 use crate::state::{Section, read_run, write_run};
 
@@ -51,17 +51,19 @@ pub struct Circuit {
     /// Shows rows only when the watermark has passed them.
     pub(crate) on_close: bool,
     profile: Arc<Profile>,
+    guard: Guard,
+    dead: Vec<DeadRow>,
 }
 
 impl Circuit {
-    pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize, on_close: bool) -> Self {
+    pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize, on_close: bool, guard: Guard) -> Self {
         let counters = nodes.iter().map(|node| Counters {
             description: node.describe(&inputs),
             inputs: node.inputs.clone(),
             ..Counters::default()
         });
         let profile = Arc::new(Profile(counters.collect()));
-        Self { nodes, inputs, root, fresh: true, on_close, profile }
+        Self { nodes, inputs, root, fresh: true, on_close, profile, guard, dead: vec![] }
     }
 
     /// What it reads.
@@ -97,6 +99,22 @@ impl Circuit {
     /// The columns of the answer that carry event time.
     pub fn time_columns(&self) -> Vec<usize> {
         self.nodes[self.root].times.iter().map(|t| t.column).collect()
+    }
+
+    /// Leaves out the rows that an expression fails for from now on, instead of failing: each is a [`DeadRow`].
+    pub fn skip_failing_rows(&self) {
+        self.guard.skip();
+    }
+
+    /// The rows that were left out since the last call.
+    pub fn take_dead_rows(&mut self) -> Vec<DeadRow> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// Memory of the rows that were left out and not yet taken.
+    pub(crate) fn dead_bytes(&self) -> usize {
+        let bytes = |d: &DeadRow| std::mem::size_of::<DeadRow>() + d.operator.len() + d.reason.len() + d.row.len();
+        self.dead.iter().map(bytes).sum()
     }
 
     /// Takes the change of each input (in the order of [`Circuit::inputs`]) and gives the change of the answer.
@@ -138,6 +156,7 @@ impl Circuit {
                         let start = Instant::now();
                         let out = operator.step(&changes, context)?;
                         counters.spent(start.elapsed());
+                        self.dead.extend(self.guard.take(n, || counters.description.clone()));
                         out
                     }
                 }

@@ -20,6 +20,7 @@ mod state;
 pub use circuit::{Circuit, CircuitInput};
 pub use event_time::Mark;
 pub use lower::{Relations, lower, lower_on_close};
+pub use operators::DeadRow;
 pub use output::ViewSnapshot;
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;

@@ -103,7 +103,16 @@ pub struct ViewReport {
     pub epoch: u64,
     /// Records of its inputs that are not in it yet.
     pub lag_records: u64,
-    /// The same for each input.
+    /// What a row does that an expression fails for: `stop` or `skip`.
+    #[serde(default)]
+    pub on_error: String,
+    /// Rows that were left out because an expression failed for them.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// The stream that holds them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_letter_stream: Option<String>,
+    /// The records that are behind, for each input.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub inputs: Vec<InputReport>,
     /// While it is built: how much of what was there before it is taken in.

@@ -10,7 +10,7 @@ use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
 use super::open::Opener;
-use super::relations::{Declared, definition};
+use super::relations::Declared;
 use super::sink::mark_of;
 use super::source::RunningSource;
 
@@ -91,7 +91,7 @@ impl Platform {
                 self.streams.write().insert(id, relation.clone());
                 self.engine.add_stream(id, relation).await
             }
-            Spec::View(view) => self.engine.create_view(definition(bound, view)).await,
+            Spec::View(view) => self.engine.create_view(self.opener().definition(set, bound, view)).await,
             Spec::Sink(sink) => {
                 self.engine.drop_sink(id).await?;
                 let writer = self.opener().sink_writer(set, bound, sink).await?;
@@ -133,7 +133,10 @@ impl Platform {
                 }
                 Ok(())
             }
-            ObjectKind::View => self.engine.drop_view(id).await,
+            ObjectKind::View => {
+                self.engine.drop_view(id).await?;
+                forget(super::dead::mark_of_view(id)).await.map_err(Error::from)
+            }
             ObjectKind::Sink => {
                 self.engine.drop_sink(id).await?;
                 forget(mark_of(id)).await.map_err(Error::from)

@@ -99,6 +99,11 @@ impl Backend for Shared {
         }
     }
 
+    async fn resume(&self, view: ObjectId) -> Result<()> {
+        let _one = self.0.changing.lock().await;
+        self.0.engine.resume_view(view).await
+    }
+
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {
         let report = self.0.report();
         let objects = self.0.object_set();

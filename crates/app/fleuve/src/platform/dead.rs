@@ -1,14 +1,18 @@
-//! Dead letters: records that are no row go to the stream's dead-letter stream, each exactly once.
+//! Dead letters: records that are no row go to the stream's dead-letter stream, and rows that an expression of a view fails for to
+//! the view's, each exactly once.
 //!
 //! How far a partition has been looked at is a mark of the log, set in the same atomic append as the letters. So looking at the
-//! same records again after a crash writes nothing twice.
+//! same records again after a crash writes nothing twice. For a view it is the last epoch that wrote some.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fleuve_engine::{DeadLetterWriter, DeadRow};
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
-use fleuve_types::{Error, ObjectId, Result};
+use fleuve_types::{Clock, Epoch, Error, ObjectId, Result};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 
 /// A record that is no row.
 pub struct BadRecord {
@@ -92,5 +96,57 @@ impl BadRecord {
             "value": base64(&self.value),
         });
         serde_json::to_string(&row).map_err(|e| Error::bug(e.to_string()))
+    }
+}
+
+/// The mark that holds the last epoch in which a view wrote letters.
+pub fn mark_of_view(view: ObjectId) -> String {
+    format!("dead-view/{view}")
+}
+
+/// A record batch is closed at about this size.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Where the rows of one view go that an expression fails for.
+pub struct ViewLetters {
+    pub log: Log,
+    pub clock: Arc<dyn Clock>,
+    pub view: ObjectId,
+    pub into: ObjectId,
+}
+
+impl DeadLetterWriter for ViewLetters {
+    fn write(&self, epoch: Epoch, rows: &[DeadRow]) -> Result<()> {
+        let mark = mark_of_view(self.view);
+        let last = self.log.mark(&mark).and_then(|m| Some(Epoch::from_be_bytes(m.as_ref().try_into().ok()?)));
+        if last.is_some_and(|last| epoch <= last) {
+            return Ok(());
+        }
+        let timestamp_ms = self.clock.now_ms();
+        let (mut builder, mut parts) = (BatchBuilder::new(), vec![]);
+        let build = |builder: BatchBuilder| builder.build().map_err(|e| Error::bug(format!("dead letters: {e}")));
+        for row in rows {
+            let letter = serde_json::json!({
+                "reason": row.reason,
+                "operator": row.operator,
+                "row": row.row,
+                "epoch": epoch,
+            });
+            let value = serde_json::to_string(&letter).map_err(|e| Error::bug(e.to_string()))?;
+            for _ in 0..row.copies {
+                builder
+                    .push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] })
+                    .map_err(|e| Error::bug(format!("a dead letter: {e}")))?;
+                if builder.size_bytes() >= BATCH_BYTES {
+                    parts.push((self.into, 0, build(std::mem::take(&mut builder))?));
+                }
+            }
+        }
+        if !builder.is_empty() {
+            parts.push((self.into, 0, build(builder)?));
+        }
+        let mark = (mark, Some(Bytes::copy_from_slice(&epoch.to_be_bytes())));
+        // As for sinks: the order of appends is the order of epochs, and a failed log takes nothing after.
+        self.log.append_atomic_nowait(parts, vec![mark]).map(|_| ()).map_err(Error::from)
     }
 }

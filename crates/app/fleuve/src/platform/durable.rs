@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 pub struct LogJournal(pub Log);
 
 const PREFIX: &str = "epoch/";
+/// A mark that is never set: forgetting it waits for all appends before it.
+const BARRIER: &str = "checkpoint-barrier";
 
 fn key(epoch: Epoch) -> String {
     format!("{PREFIX}{epoch:020}")
@@ -83,6 +85,7 @@ fn decode(epoch: Epoch, value: &[u8]) -> Option<EpochEntry> {
 
 /// Checkpoints: runs as objects, what names them in the catalog's database.
 pub struct CatalogCheckpoints {
+    pub log: Log,
     pub catalog: Catalog,
     pub runs: Arc<dyn Blob>,
     pub runtime: Handle,
@@ -113,7 +116,11 @@ impl CheckpointStore for CatalogCheckpoints {
             views: checkpoint.views.into_iter().map(|v| (v.id, v.version, v.manifest)).collect(),
             removed: checkpoint.removed,
         };
-        self.runtime.block_on(self.catalog.commit_checkpoint(checkpoint))
+        self.runtime.block_on(async {
+            // What its epochs wrote outside was queued before: it has to be durable first, as no replay makes it again.
+            self.log.append_atomic(vec![], vec![(BARRIER.into(), None)]).await?;
+            self.catalog.commit_checkpoint(checkpoint).await
+        })
     }
 
     fn load(&self) -> Result<Option<SavedCheckpoint>> {

@@ -10,11 +10,12 @@ use fleuve_http::{
     BackfillReport, ConnectorReport, DoorReport, InputReport, Observe, ServerReport, StatusReport, StreamReport,
     ViewReport,
 };
-use fleuve_sql::{BoundObject, ObjectSet, Spec, ViewSpec};
+use fleuve_sql::{BoundObject, ObjectSet, OnError, Spec, ViewSpec};
 use fleuve_types::{Frontier, ObjectId};
 use parking_lot::Mutex;
 
 use super::Platform;
+use super::relations::dead_letters_of;
 use crate::doors::OpenDoors;
 
 /// Records and changed rows per second, from two looks a little apart. Derived state.
@@ -114,11 +115,18 @@ impl Platform {
             lag_records: self.behind(*id, frontier),
         };
         let inputs: Vec<InputReport> = view.inputs.values().map(input).collect();
+        let dead = dead_letters_of(objects, bound);
         let missing = backfill.as_ref().map_or(0, |b| b.total.saturating_sub(b.done));
         ViewReport {
             name: shown(bound),
             state: state.into(),
             error,
+            on_error: match view.on_error {
+                OnError::Stop => "stop".into(),
+                OnError::Skip => "skip".into(),
+            },
+            dead_letters: dead.map_or(0, |d| self.written(d)),
+            dead_letter_stream: dead.and_then(|d| objects.by_id(d)).map(|b| shown(b)),
             rows: status.map_or(0, |s| s.rows as u64),
             state_bytes: status.map_or(0, |s| s.state_bytes as u64),
             epoch: status.map_or(0, |s| s.epoch),
@@ -299,6 +307,8 @@ impl Observe for Watcher {
         let two = |key: &str, name: &str, value: String| {
             format!("{},{key}=\"{}\"}}", label("view", name).trim_end_matches('}'), value.replace('"', "\\\""))
         };
+        let dead = views(&|v| v.dead_letters as f64);
+        family("view_dead_letters_total", "counter", "Rows that an expression failed for.", dead);
         let states = report.views.iter().map(|v| (two("state", &v.name, v.state.clone()), 1.0)).collect();
         family("view_state", "gauge", "1 for the state that the view is in.", states);
         let backfill = |f: &dyn Fn(&BackfillReport) -> Option<f64>| {

@@ -11,6 +11,7 @@ use fleuve_sql::{BoundObject, ObjectSet, SinkMode, SinkSpec, Spec, StreamSpec};
 use fleuve_types::{Clock, Error, Result};
 
 use super::RegistryLookup;
+use super::relations::dead_letters_of;
 use super::sink::{StreamSink, nullable};
 use super::stream::StreamRelation;
 use crate::config::Config;
@@ -47,10 +48,7 @@ impl Opener<'_> {
                 }
             }
         }
-        let dead = set
-            .get(&bound.object.namespace, &format!("{}__dead", bound.object.name))
-            .filter(|d| d.object.depends_on.contains(&id))
-            .map(|d| d.object.id);
+        let dead = dead_letters_of(set, bound);
         let lookup = Arc::new(RegistryLookup(self.registry.clone()));
         Ok(Arc::new(StreamRelation::new(bound, spec, self.log.clone(), lookup, dead)?))
     }

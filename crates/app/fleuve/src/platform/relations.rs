@@ -1,9 +1,14 @@
 //! What the engine has to know about the relations of a plan before it runs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use fleuve_engine::{Engine, Relations, ViewDefinition};
-use fleuve_sql::{BoundObject, ObjectSet, Spec, StreamSpec, ViewSpec};
+use fleuve_engine::{DeadLetterWriter, Engine, Relations, ViewDefinition};
+use fleuve_sql::{BoundObject, DEAD_SUFFIX, ObjectSet, OnError, Spec, StreamSpec, ViewSpec};
+use fleuve_types::ObjectId;
+
+use super::dead::ViewLetters;
+use super::open::Opener;
 
 /// Streams only grow; of a view no more is assumed here than its event time.
 pub struct Declared<'a> {
@@ -36,14 +41,31 @@ pub fn event_column(stream: &StreamSpec) -> Option<usize> {
     stream.watermark.as_ref().and_then(|w| stream.schema.index_of(&w.column).ok())
 }
 
-/// A bound view as the engine takes it.
-pub fn definition(bound: &BoundObject, view: &ViewSpec) -> ViewDefinition {
-    ViewDefinition {
-        id: bound.object.id,
-        name: (bound.object.namespace.clone(), bound.object.name.clone()),
-        version: bound.object.version,
-        plan: view.plan.clone(),
-        inputs: view.inputs.iter().map(|(n, i)| (n.clone(), *i)).collect::<HashMap<_, _>>(),
-        emit_on_close: view.emit_on_close,
+/// The stream that holds an object's dead letters, if it has one.
+pub fn dead_letters_of(set: &ObjectSet, bound: &BoundObject) -> Option<ObjectId> {
+    let dead = set.get(&bound.object.namespace, &format!("{}{DEAD_SUFFIX}", bound.object.name))?;
+    dead.object.depends_on.contains(&bound.object.id).then_some(dead.object.id)
+}
+
+impl Opener<'_> {
+    /// A bound view as the engine takes it.
+    pub fn definition(&self, set: &ObjectSet, bound: &BoundObject, view: &ViewSpec) -> ViewDefinition {
+        let writer = |into| -> Arc<dyn DeadLetterWriter> {
+            let (log, clock) = (self.log.clone(), self.clock.clone());
+            Arc::new(ViewLetters { log, clock, view: bound.object.id, into })
+        };
+        let dead_letters = match view.on_error {
+            OnError::Skip => dead_letters_of(set, bound).map(writer),
+            OnError::Stop => None,
+        };
+        ViewDefinition {
+            id: bound.object.id,
+            name: (bound.object.namespace.clone(), bound.object.name.clone()),
+            version: bound.object.version,
+            plan: view.plan.clone(),
+            inputs: view.inputs.iter().map(|(n, i)| (n.clone(), *i)).collect::<HashMap<_, _>>(),
+            emit_on_close: view.emit_on_close,
+            dead_letters,
+        }
     }
 }

@@ -25,7 +25,6 @@ use super::apply::in_order;
 use super::backend::Shared;
 use super::durable::{CatalogCheckpoints, LogJournal};
 use super::observe::{Rates, Watcher};
-use super::relations::definition;
 use super::stream::StreamRelation;
 use super::topics::StreamTopics;
 use crate::config::{Config, Door};
@@ -270,7 +269,7 @@ async fn engine_parts(
     let definitions = in_order(views)
         .iter()
         .filter_map(|b| match &b.spec {
-            Spec::View(view) => Some(definition(b, view)),
+            Spec::View(view) => Some(opener.definition(set, b, view)),
             _ => None,
         })
         .collect();
@@ -296,6 +295,7 @@ async fn engine_parts(
         state: fleuve_engine::session_state(),
         clock: clock.clone(),
         store: Arc::new(CatalogCheckpoints {
+            log: log.clone(),
             catalog: catalog.clone(),
             runs: Arc::new(FsBlob::open(config.data.join("state"))?),
             runtime: tokio::runtime::Handle::current(),

@@ -10,7 +10,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
-use crate::parse::{CommentTarget, CreateStream, Name, ObjectWord, Parsed, Statement};
+use crate::parse::{CommentTarget, CreateStream, Name, ObjectWord, OnError, Parsed, Statement};
 use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
 
 /// See the module.
@@ -93,11 +93,9 @@ impl Draft {
             self.create_stream(target)?;
         }
         let spec = bind_spec(&self.objects, parsed)?;
+        let tells = kind == ObjectKind::Stream || leaves_rows_out(&spec);
         self.add(name, kind, sql, spec, None);
-        if kind == ObjectKind::Stream {
-            self.add_dead_letters(name)?;
-        }
-        Ok(())
+        if tells { self.add_dead_letters(name, kind) } else { Ok(()) }
     }
 
     fn create_stream(&mut self, create: CreateStream) -> Result<()> {
@@ -105,12 +103,12 @@ impl Draft {
         let spec = Spec::Stream(stream::bind_stream(&create)?);
         let name = create.name.clone();
         self.add(&name, ObjectKind::Stream, create.to_string(), spec, None);
-        self.add_dead_letters(&name)
+        self.add_dead_letters(&name, ObjectKind::Stream)
     }
 
-    fn add_dead_letters(&mut self, of: &Name) -> Result<()> {
+    fn add_dead_letters(&mut self, of: &Name, kind: ObjectKind) -> Result<()> {
         let owner = self.objects.get(of.namespace(), &of.name).map(|o| o.object.id);
-        let create = stream::dead_letters(of);
+        let create = stream::dead_letters(of, kind);
         if self.objects.get(create.name.namespace(), &create.name.name).is_some() {
             return Err(exists(&create.name).hint("its dead-letter stream needs that name"));
         }
@@ -217,6 +215,10 @@ impl Draft {
             ..old.object.clone()
         };
         let bound = self.put(BoundObject { object, spec });
+        // The view's letters of before stay where they are, whatever it does with the next ones.
+        if leaves_rows_out(&bound.spec) && self.dead_letters_of(&bound.object).is_none() {
+            self.add_dead_letters(name, ObjectKind::View)?;
+        }
         self.changes.push(Change::Replace(bound.as_ref().clone()));
         if bound.object.kind == ObjectKind::View {
             let same = schema_before.as_deref() == columns(&bound.spec).as_deref();
@@ -321,11 +323,14 @@ impl Draft {
         let object = self.find(word, name)?;
         if let Some(owner) = owner_of_dead_letters(&self.objects, &object.object) {
             return Err(Error::input(format!(
-                "\"{}\" holds the dead letters of stream \"{}\"",
-                name.name, owner.object.name
+                "\"{}\" holds the dead letters of {} \"{}\"",
+                name.name, owner.object.kind, owner.object.name
             ))
             .at(name.at.clone())
-            .hint(format!("it goes with DROP STREAM {}", owner.object.name)));
+            .hint(match owner.object.kind {
+                ObjectKind::View => format!("it goes with DROP MATERIALIZED VIEW {}", owner.object.name),
+                _ => format!("it goes with DROP STREAM {}", owner.object.name),
+            }));
         }
         let mut targets = vec![object.object.id];
         let dead = self.dead_letters_of(&object.object);
@@ -419,6 +424,10 @@ impl Draft {
         self.changes.push(Change::Comment(object));
         Ok(true)
     }
+}
+
+fn leaves_rows_out(spec: &Spec) -> bool {
+    matches!(spec, Spec::View(view) if view.on_error == OnError::Skip)
 }
 
 /// The columns of what can be read.

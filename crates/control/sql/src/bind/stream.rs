@@ -9,6 +9,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::ast::{Ident, SelectItem, SetExpr};
+use fleuve_catalog::ObjectKind;
 use fleuve_formats::FormatSpec;
 use fleuve_types::{Error, ErrorKind, Result};
 
@@ -206,21 +207,31 @@ fn refuse_in_check(condition: &Expr) -> Result<()> {
 }
 
 /// The statement of a stream's dead-letter stream.
-pub(crate) fn dead_letters(of: &Name) -> CreateStream {
+pub(crate) fn dead_letters(of: &Name, kind: ObjectKind) -> CreateStream {
     use datafusion::sql::sqlparser::ast::{DataType as Sql, TimezoneInfo};
     let column =
         |name: &str, data_type: Sql| ColumnSpec { name: name.into(), data_type, nullable: true, at: of.at.clone() };
-    CreateStream {
-        if_not_exists: false,
-        name: Name { namespace: of.namespace.clone(), name: format!("{}{DEAD_SUFFIX}", of.name), at: of.at.clone() },
-        columns: Some(vec![
+    let columns = match kind {
+        // The row that an operator of the view was given, as JSON.
+        ObjectKind::View => vec![
+            column("reason", Sql::Text),
+            column("operator", Sql::Text),
+            column("row", Sql::Text),
+            column("epoch", Sql::BigInt(None)),
+        ],
+        _ => vec![
             column("reason", Sql::Text),
             column("partition", Sql::Int(None)),
             column("offset", Sql::BigInt(None)),
             column("timestamp", Sql::Timestamp(None, TimezoneInfo::None)),
             column("key", Sql::Bytea),
             column("value", Sql::Bytea),
-        ]),
+        ],
+    };
+    CreateStream {
+        if_not_exists: false,
+        name: Name { namespace: of.namespace.clone(), name: format!("{}{DEAD_SUFFIX}", of.name), at: of.at.clone() },
+        columns: Some(columns),
         watermark: None,
         checks: vec![],
         options: vec![OptionEntry { key: "format".into(), value: OptionValue::Text("json".into()), at: of.at.clone() }],

@@ -13,7 +13,7 @@ use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
-use crate::parse::{self, CreateView, Name, Statement};
+use crate::parse::{self, CreateView, Name, OnError, Statement};
 use crate::rewrite::{Relations, rewrite};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
 
@@ -64,7 +64,7 @@ pub fn plan_view(objects: &ObjectSet, query: &str) -> Result<ViewSpec> {
 /// Binds `CREATE MATERIALIZED VIEW`.
 pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>) -> Result<ViewSpec> {
     let spec = plan_query(objects, &view.query, &view.query_text, &view.columns, place)?;
-    Ok(ViewSpec { emit_on_close: view.emit_on_close, ..spec })
+    Ok(ViewSpec { emit_on_close: view.emit_on_close, on_error: view.on_error, ..spec })
 }
 
 fn plan_query(
@@ -91,7 +91,8 @@ fn plan_query(
     at_once(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
     let inputs = inputs(&plan, objects)?;
-    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close: false })
+    let (emit_on_close, on_error) = (false, OnError::Stop);
+    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close, on_error })
 }
 
 /// Runs a future of the planner that has nothing to wait for, as the tables of a binding are in memory.

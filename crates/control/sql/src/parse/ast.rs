@@ -222,6 +222,18 @@ pub struct CreateView {
     pub query_text: String,
     /// `EMIT ON WINDOW CLOSE`
     pub emit_on_close: bool,
+    /// `ON ERROR ...`
+    pub on_error: OnError,
+}
+
+/// What a row does that an expression of a view fails for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// `STOP`: the view stops.
+    #[default]
+    Stop,
+    /// `SKIP TO DEAD LETTER`: the row is left out, and told in the view's dead-letter stream.
+    Skip,
 }
 
 impl fmt::Display for CreateView {
@@ -232,7 +244,13 @@ impl fmt::Display for CreateView {
             write!(f, " ({})", columns.join(", "))?;
         }
         write!(f, " AS {}", self.query)?;
-        if self.emit_on_close { f.write_str(" EMIT ON WINDOW CLOSE") } else { Ok(()) }
+        if self.emit_on_close {
+            f.write_str(" EMIT ON WINDOW CLOSE")?;
+        }
+        match self.on_error {
+            OnError::Stop => Ok(()),
+            OnError::Skip => f.write_str(" ON ERROR SKIP TO DEAD LETTER"),
+        }
     }
 }
 
@@ -343,6 +361,8 @@ pub enum Statement {
         /// `CASCADE`
         cascade: bool,
     },
+    /// `ALTER MATERIALIZED VIEW name RESUME`
+    Resume(Name),
     /// `COMMENT ON kind name IS 'text' | NULL`
     Comment {
         /// What gets the comment.

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Location, Result};
 
 use super::{
-    ColumnSpec, CreateSink, CreateSource, CreateStream, CreateView, OptionEntry, OptionValue, Options, Statement,
-    StatementParser, WatermarkClause, duration_us, limits, place,
+    ColumnSpec, CreateSink, CreateSource, CreateStream, CreateView, OnError, OptionEntry, OptionValue, Options,
+    Statement, StatementParser, WatermarkClause, duration_us, limits, place,
 };
 
 /// Most columns of a stream.
@@ -211,7 +211,8 @@ impl StatementParser<'_> {
         self.words(&["with", "data"]);
         let query_text = self.places.slice(from, to).to_string();
         let emit_on_close = self.emit_at.take().is_some();
-        let view = CreateView { or_replace, if_not_exists, name, columns, query, query_text, emit_on_close };
+        let on_error = self.on_error.take().map_or(OnError::Stop, |(policy, _)| policy);
+        let view = CreateView { or_replace, if_not_exists, name, columns, query, query_text, emit_on_close, on_error };
         Ok(Statement::CreateView(view))
     }
 

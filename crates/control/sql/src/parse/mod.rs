@@ -68,7 +68,10 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
         let last = solid.next_back().unwrap_or(first);
         let text = places.slice(first.span.start, last.span.end).to_string();
         let dialect = FleuveDialect::new(run.len());
-        let statement = StatementParser::new(run, &dialect, &places, last.span.end).statement()?;
+        let (run, on_error) = on_error_clause(run)?;
+        let mut parser = StatementParser::new(run, &dialect, &places, last.span.end);
+        parser.on_error = on_error;
+        let statement = parser.statement()?;
         out.push(Parsed { statement, text, at: place(first.span.start), parameters: highest_parameter(run) });
     }
     Ok(out)
@@ -114,6 +117,35 @@ fn emit_clause(run: &[TokenWithSpan]) -> Option<(usize, Location)> {
     first
 }
 
+/// A policy and where it stands.
+type OnErrorClause = (OnError, Location);
+
+/// Takes `ON ERROR ...` off the end of a statement: behind a join sqlparser would read it as the join's condition.
+fn on_error_clause(run: &[TokenWithSpan]) -> Result<(&[TokenWithSpan], Option<OnErrorClause>)> {
+    let solid: Vec<usize> = (0..run.len()).filter(|i| !matches!(run[*i].token, Token::Whitespace(_))).collect();
+    let is = |at: usize, word: &str| matches!(&run[solid[at]].token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    let ends_with = |words: &[&str]| {
+        let from = solid.len().checked_sub(words.len())?;
+        words
+            .iter()
+            .enumerate()
+            .all(|(i, w)| is(from + i, w))
+            .then(|| (&run[..solid[from]], run[solid[from]].span.start))
+    };
+    for (words, policy) in [
+        (&["on", "error", "stop"][..], OnError::Stop),
+        (&["on", "error", "skip", "to", "dead", "letter"][..], OnError::Skip),
+    ] {
+        if let Some((rest, at)) = ends_with(words) {
+            return Ok((rest, Some((policy, place(at)))));
+        }
+    }
+    if let Some((_, at)) = ends_with(&["on", "error", "skip"]) {
+        return Err(Error::input("expected TO DEAD LETTER after ON ERROR SKIP").at(place(at)));
+    }
+    Ok((run, None))
+}
+
 /// Reads one statement out of its tokens.
 pub(crate) struct StatementParser<'a> {
     parser: Parser<'a>,
@@ -122,6 +154,8 @@ pub(crate) struct StatementParser<'a> {
     end: At,
     /// Where `EMIT ON WINDOW CLOSE` stood at the end. It is taken off first: sqlparser would take EMIT for a table's alias.
     emit_at: Option<Location>,
+    /// The statement's `ON ERROR` and where it stands.
+    on_error: Option<OnErrorClause>,
     /// Closing angle brackets that were read but not used yet: `>>` is one token.
     open_angles: usize,
 }
@@ -131,7 +165,7 @@ impl<'a> StatementParser<'a> {
         let emit = emit_clause(run);
         let run = &run[..emit.as_ref().map_or(run.len(), |(first, _)| *first)];
         let parser = Parser::new(dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(run.to_vec());
-        Self { parser, dialect, places, end, emit_at: emit.map(|(_, at)| at), open_angles: 0 }
+        Self { parser, dialect, places, end, emit_at: emit.map(|(_, at)| at), on_error: None, open_angles: 0 }
     }
 
     fn statement(mut self) -> Result<Statement> {
@@ -144,6 +178,9 @@ impl<'a> StatementParser<'a> {
         let next = self.parser.peek_token();
         if next.token != Token::EOF {
             return Err(self.expected("the end of the statement"));
+        }
+        if let Some((_, at)) = self.on_error {
+            return Err(Error::input("ON ERROR belongs to CREATE MATERIALIZED VIEW").at(at));
         }
         Ok(statement)
     }

@@ -45,9 +45,17 @@ impl StatementParser<'_> {
             ))
             .at(at)
             .hint("a materialized view can leave rows out or keep only the newest")),
-            "alter" => Err(Error::unsupported("ALTER is not offered yet")
-                .at(at)
-                .hint("CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare")),
+            "alter" => {
+                if self.words(&["materialized", "view"]) {
+                    let name = self.name("the view's name")?;
+                    if self.word("resume") {
+                        return Ok(Statement::Resume(name));
+                    }
+                }
+                Err(Error::unsupported("of ALTER only ALTER MATERIALIZED VIEW name RESUME is offered").at(at).hint(
+                    "CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare",
+                ))
+            }
             "copy" => {
                 Err(Error::unsupported("COPY is not offered").at(at).hint("use INSERT, or CREATE SOURCE for files"))
             }
@@ -62,6 +70,7 @@ impl StatementParser<'_> {
                     "values",
                     "table",
                     "create",
+                    "alter",
                     "drop",
                     "comment",
                     "show",

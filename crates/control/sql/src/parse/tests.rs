@@ -152,6 +152,15 @@ fn errors_say_where_and_what() {
             "SELECT a FROM s\nEMIT ON WINDOW CLOSE",
             "2:1 EMIT ON WINDOW CLOSE belongs to a view (write CREATE MATERIALIZED VIEW name AS SELECT ... EMIT ON WINDOW CLOSE)",
         ),
+        ("SELECT a FROM s ON ERROR STOP", "1:17 ON ERROR belongs to CREATE MATERIALIZED VIEW"),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT a FROM s\nON ERROR SKIP",
+            "2:1 expected TO DEAD LETTER after ON ERROR SKIP",
+        ),
+        (
+            "ALTER STREAM s RESUME",
+            "1:1 of ALTER only ALTER MATERIALIZED VIEW name RESUME is offered (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+        ),
         ("SELECT 1 SELECT 2", "1:10 expected the end of the statement, found SELECT"),
         (
             "DELETE FROM s",

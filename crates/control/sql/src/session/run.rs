@@ -84,6 +84,12 @@ impl Session {
             Statement::Drop { word, if_exists, names, cascade } => {
                 self.drop_objects(*word, *if_exists, names, *cascade).await.map_err(located(parsed))
             }
+            Statement::Resume(name) => {
+                let draft = Draft::new(&self.backend.objects(), self.clock.clone());
+                let view = draft.find(ObjectWord::View, name)?;
+                self.backend.resume(view.object.id).await.map_err(located(parsed))?;
+                Ok(done("ALTER MATERIALIZED VIEW"))
+            }
             Statement::Comment { target, text } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 draft.comment(target, text.as_ref())?;

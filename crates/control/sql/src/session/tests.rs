@@ -607,3 +607,39 @@ async fn dropping_the_rows_stops_the_query() {
     let waited = tokio::time::timeout(std::time::Duration::from_millis(50), rows.into_future()).await;
     assert!(waited.is_err(), "the query was to be cut off");
 }
+
+#[tokio::test]
+async fn what_a_view_does_with_rows_that_fail() {
+    let (fake, session) = session();
+    run(&session, "CREATE STREAM s (k INT, v INT); CREATE STREAM t (k INT)").await.unwrap();
+    // Behind a join, too, where ON could begin its condition.
+    let view = "CREATE MATERIALIZED VIEW v AS SELECT s.k, 10 / v AS q FROM s CROSS JOIN t ON ERROR skip to Dead letter";
+    run(&session, view).await.unwrap();
+    assert_eq!(fake.last_applied(), ["create view v", "create stream v__dead"]);
+    let shown = run(&session, "SHOW CREATE v").await.unwrap().join("");
+    assert!(shown.ends_with("FROM s CROSS JOIN t ON ERROR SKIP TO DEAD LETTER"), "{shown}");
+    assert_eq!(
+        run(&session, "DESCRIBE v__dead").await.unwrap(),
+        ["reason|TEXT|yes|NULL", "operator|TEXT|yes|NULL", "row|TEXT|yes|NULL", "epoch|BIGINT|yes|NULL"]
+    );
+    let error = fails(&session, "DROP STREAM v__dead").await.to_string();
+    assert!(error.contains("holds the dead letters of view \"v\" (it goes with DROP MATERIALIZED VIEW v)"), "{error}");
+    assert_eq!(run(&session, "ALTER MATERIALIZED VIEW v RESUME").await.unwrap(), ["ALTER MATERIALIZED VIEW"]);
+    assert_eq!(fake.last_applied(), ["resume v"]);
+    assert!(fails(&session, "ALTER MATERIALIZED VIEW s RESUME").await.to_string().contains("is a stream, not a view"));
+    // Letters stay when the view stops leaving rows out, and are gone on with when it does again.
+    run(&session, "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k, 1 AS q FROM s ON ERROR STOP").await.unwrap();
+    assert_eq!(fake.last_applied(), ["replace view v v2"]);
+    assert!(run(&session, "SHOW CREATE v").await.unwrap().join("").ends_with("FROM s"));
+    run(&session, "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k, 2 AS q FROM s ON ERROR SKIP TO DEAD LETTER")
+        .await
+        .unwrap();
+    assert_eq!(fake.last_applied(), ["replace view v v3"]);
+    run(&session, "CREATE MATERIALIZED VIEW w AS SELECT k FROM s").await.unwrap();
+    run(&session, "CREATE OR REPLACE MATERIALIZED VIEW w AS SELECT v / k AS x FROM s ON ERROR SKIP TO DEAD LETTER")
+        .await
+        .unwrap();
+    assert_eq!(fake.last_applied(), ["create stream w__dead", "replace view w v2"]);
+    run(&session, "DROP MATERIALIZED VIEW v").await.unwrap();
+    assert_eq!(fake.last_applied(), ["drop stream v__dead", "drop view v"]);
+}

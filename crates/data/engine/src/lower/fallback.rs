@@ -38,7 +38,8 @@ impl Lowering<'_> {
         let (cell, runner) = self.over_cell(plan, input)?;
         let schema = loose(plan.schema());
         let append_only = self.nodes[node].append_only;
-        let operator = FlatMap { label: plan.display().to_string(), input: cell, plan: runner, schema: schema.clone() };
+        let (label, guard) = (plan.display().to_string(), self.guard.clone());
+        let operator = FlatMap { label, input: cell, plan: runner, schema: schema.clone(), guard };
         let (times, is_closed) = match plan {
             LogicalPlan::Unnest(unnest) => (self.unnest_times(unnest, node), self.nodes[node].is_closed),
             _ => (vec![], false),

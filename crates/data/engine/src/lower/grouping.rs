@@ -134,7 +134,7 @@ impl Lowering<'_> {
         project.push(Arc::new(Literal::new(id)));
         project.extend(fields.iter().enumerate().map(|(i, f)| column(f.name(), i)));
         let stage = Stage { filter: None, project: Some(project), schema: schema.clone() };
-        let map = Map { stages: vec![stage] };
+        let map = Map { stages: vec![stage], guard: self.guard.clone() };
         Ok(self.node(Box::new(map), vec![total], schema.clone(), false, Some(vec![])))
     }
 }

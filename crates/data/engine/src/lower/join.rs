@@ -71,6 +71,7 @@ impl Lowering<'_> {
             pairs,
             left_alone,
             right_alone,
+            guard: self.guard.clone(),
         };
         let mut operator = Join::new(spec, self.shards)?;
         let times = self.join_times(plan, left, right);

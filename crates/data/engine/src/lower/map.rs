@@ -81,7 +81,8 @@ impl Lowering<'_> {
             }
         }
         let (append_only, is_closed) = (self.nodes[input].append_only, self.nodes[input].is_closed);
-        let node = self.node(Box::new(Map { stages }), vec![input], schema, append_only, key);
+        let operator = Map { stages, guard: self.guard.clone() };
+        let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
         self.carries(node, times.into_columns());
         self.nodes[node].is_closed = is_closed;
         Ok(node)

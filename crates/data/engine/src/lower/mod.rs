@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod fallback;
+mod fallible;
 mod grouping;
 mod join;
 mod map;
@@ -26,7 +27,7 @@ use crate::event_time::{TimeColumn, TimeSource, is_time};
 use crate::operators::distinct::Distinct;
 use crate::operators::union::Union;
 use crate::operators::values::Values;
-use crate::operators::{Operator, PlanRunner};
+use crate::operators::{Guard, Operator, PlanRunner};
 use crate::state::batch_of;
 
 /// What lowering has to know about a relation.
@@ -70,6 +71,7 @@ fn build(
     shards: usize,
     on_close: bool,
 ) -> Result<Circuit> {
+    let guard = Guard::default();
     let mut lowering = Lowering {
         state,
         relations,
@@ -80,12 +82,13 @@ fn build(
         inputs: vec![],
         memo: HashMap::new(),
         cells: 0,
+        guard: guard.clone(),
     };
-    let mut root = lowering.plan(&scalar::join_scalars(plan)?)?;
+    let mut root = lowering.plan(&fallible::compute_first(scalar::join_scalars(plan)?)?)?;
     if on_close {
         root = lowering.gate(root)?;
     }
-    Ok(Circuit::new(lowering.nodes, lowering.inputs, root, on_close))
+    Ok(Circuit::new(lowering.nodes, lowering.inputs, root, on_close, guard))
 }
 
 pub(crate) struct Lowering<'a> {
@@ -101,6 +104,7 @@ pub(crate) struct Lowering<'a> {
     /// Equal subplans share one node.
     memo: HashMap<LogicalPlan, usize>,
     cells: usize,
+    guard: Guard,
 }
 
 /// The Arrow schema of a plan's output, with every column nullable: state and intermediate rows are not checked for NULL.

@@ -120,7 +120,8 @@ impl Lowering<'_> {
         };
         let project = Some((0..places.len()).map(column).collect());
         let key = self.nodes[node].key.clone();
-        let map = Map { stages: vec![Stage { filter: None, project, schema: schema.clone() }] };
+        let stages = vec![Stage { filter: None, project, schema: schema.clone() }];
+        let map = Map { stages, guard: self.guard.clone() };
         let times = self.same_times(node).into_iter().map(|t| TimeColumn { column: places[t.column], ..t }).collect();
         let out = self.node(Box::new(map), vec![node], schema, false, key);
         self.carries(out, times);

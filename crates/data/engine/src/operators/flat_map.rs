@@ -7,13 +7,14 @@ use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Result};
 
 use super::map::concat;
-use super::{Cell, Operator, PlanRunner, StepContext};
+use super::{Cell, Guard, Left, Operator, PlanRunner, StepContext};
 
 pub(crate) struct FlatMap {
     pub(crate) label: String,
     pub(crate) input: Cell,
     pub(crate) plan: PlanRunner,
     pub(crate) schema: SchemaRef,
+    pub(crate) guard: Guard,
 }
 
 impl Operator for FlatMap {
@@ -25,17 +26,19 @@ impl Operator for FlatMap {
             by_weight.entry(input.weight(i)).or_default().push(i as u32);
         }
         let mut outs = Vec::new();
+        let mut left = Left::new();
         for (weight, rows) in by_weight {
-            let part = if rows.len() == input.len() {
-                input.batch.clone()
-            } else {
-                Delta::insert(input.batch.clone()).take(&UInt32Array::from(rows))?.batch
+            let part = if rows.len() == input.len() { input.clone() } else { input.take(&UInt32Array::from(rows))? };
+            let run = |part: &Delta| {
+                self.input.set(vec![part.batch.clone()]);
+                self.plan.run()
             };
-            self.input.set(vec![part]);
-            let rows = self.plan.run()?;
-            let len = rows.num_rows();
-            outs.push(Delta::weighted(rows, vec![weight; len])?);
+            for rows in self.guard.run(&part, &mut left, &run)?.into_iter().flatten() {
+                let len = rows.num_rows();
+                outs.push(Delta::weighted(rows, vec![weight; len])?);
+            }
         }
+        self.guard.note(left);
         self.input.set(vec![]);
         concat(&self.schema, &outs)
     }

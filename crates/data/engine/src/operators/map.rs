@@ -11,7 +11,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use fleuve_types::{Delta, Error, Result};
 
-use super::{Operator, StepContext, evaluate, evaluate_filter};
+use super::guard::slice;
+use super::{Guard, Left, Operator, StepContext, evaluate, evaluate_filter};
 use crate::state::batch_of;
 
 /// One stage: keep the rows for which `filter` holds, then compute the columns.
@@ -46,12 +47,22 @@ impl Stage {
 /// Stages one after the other.
 pub(crate) struct Map {
     pub(crate) stages: Vec<Stage>,
+    pub(crate) guard: Guard,
 }
 
 /// Rows per piece of parallel work.
 const PIECE_ROWS: usize = 16_384;
 
 impl Map {
+    /// The rows of `delta` that do not fail, and those that do.
+    fn guarded(&self, delta: &Delta) -> Result<(Delta, Left)> {
+        let mut left = Left::new();
+        let parts = self.guard.run(delta, &mut left, &|rows| self.run(rows))?;
+        let parts: Vec<Delta> = parts.into_iter().flatten().collect();
+        let schema = self.stages.last().map_or_else(|| delta.batch.schema(), |s| s.schema.clone());
+        Ok((concat(&schema, &parts)?, left))
+    }
+
     fn run(&self, delta: &Delta) -> Result<Delta> {
         let mut delta = delta.clone();
         for stage in &self.stages {
@@ -108,22 +119,19 @@ impl Operator for Map {
         use rayon::prelude::*;
         let input = &inputs[0];
         if input.len() < 2 * PIECE_ROWS || rayon::current_num_threads() == 1 {
-            return self.run(input);
+            let (out, left) = self.guarded(input)?;
+            self.guard.note(left);
+            return Ok(out);
         }
-        let pieces: Vec<Delta> = (0..input.len())
-            .step_by(PIECE_ROWS)
-            .map(|at| {
-                let len = PIECE_ROWS.min(input.len() - at);
-                Delta {
-                    batch: input.batch.slice(at, len),
-                    weights: input.weights.as_ref().map(|w| w[at..at + len].into()),
-                }
-            })
-            .collect();
+        let pieces: Vec<Delta> =
+            (0..input.len()).step_by(PIECE_ROWS).map(|at| slice(input, at, PIECE_ROWS.min(input.len() - at))).collect();
         let this = &*self;
-        let done = pieces.par_iter().map(|p| this.run(p)).collect::<Result<Vec<_>>>()?;
-        let schema = done.first().map_or_else(|| input.batch.schema(), |d| d.batch.schema());
-        concat(&schema, &done)
+        // The first failure in the order of the rows is the one to tell.
+        let done: Vec<Result<(Delta, Left)>> = pieces.par_iter().map(|p| this.guarded(p)).collect();
+        let (outs, left): (Vec<Delta>, Vec<Left>) = done.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        left.into_iter().for_each(|l| self.guard.note(l));
+        let schema = outs.first().map_or_else(|| input.batch.schema(), |d| d.batch.schema());
+        concat(&schema, &outs)
     }
 
     fn describe(&self) -> String {

@@ -20,10 +20,13 @@ pub(crate) mod window;
 mod arrivals;
 mod cell;
 mod eval;
+pub(crate) mod guard;
 mod shard;
 
 pub(crate) use cell::{Cell, CellNode, PlanRunner};
 pub(crate) use eval::{evaluate, evaluate_filter, physical};
+pub use guard::DeadRow;
+pub(crate) use guard::{Guard, Left};
 pub(crate) use map::concat as concat_deltas;
 
 use arrow::record_batch::RecordBatch;

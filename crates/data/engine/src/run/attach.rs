@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use fleuve_types::{Delta, Frontier, ObjectId, Result};
+use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::build::{Building, Built, Progress, Round, needed, positions, read_range, spawn};
 use super::core::{Core, EpochInput};
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
-use crate::operators::concat_deltas;
+use crate::operators::{DeadRow, concat_deltas};
 use crate::output::consolidate;
 
 /// A build goes another round beside the live views while it is this many records behind.
@@ -25,7 +25,16 @@ impl Core {
             self.waiting.push((definition, replies));
             return;
         }
+        let is_input = |v: &&View| v.failed.is_some() && definition.inputs.values().any(|id| *id == v.id());
+        if let Some(input) = self.views.iter().find(is_input) {
+            let name = &input.definition.name;
+            let error = Error::new(ErrorKind::Retry, format!("it reads {}.{}, which stopped", name.0, name.1))
+                .hint(format!("ALTER MATERIALIZED VIEW {}.{} RESUME, or replace it", name.0, name.1));
+            self.not_built(definition, &error, replies, true);
+            return;
+        }
         let (id, version) = (definition.id, definition.version);
+        let again = definition.clone();
         let started = self.plan(definition).and_then(|view| {
             let (progress, profile) = (Progress::begin(), view.circuit.profile());
             let times = self.times_to_build(&view);
@@ -37,12 +46,63 @@ impl Core {
                 self.building.insert(id, Building { retained: HashMap::new(), progress, profile, replies, version });
                 self.publish_now();
             }
-            Err(e) => {
-                for reply in replies {
-                    let _ = reply.send(Err(e.clone()));
-                }
-                tracing::error!(view = %id, error = %e, "a view could not be started");
+            Err(e) => self.not_built(again, &e, replies, false),
+        }
+    }
+
+    /// A view that could not be built: who asked is told. One that nobody waits for was there before the start, and is shown as
+    /// failed.
+    fn not_built(&mut self, definition: ViewDefinition, error: &Error, replies: Vec<Reply<()>>, by_input: bool) {
+        let id = definition.id;
+        tracing::error!(view = %id, error = %error, "a view could not be built");
+        match self.views.iter_mut().find(|v| v.id() == id) {
+            Some(view) if view.failed.is_some() && view.definition.version == definition.version => {
+                let frontier = view.failed.take().map(|f| f.frontier).unwrap_or_default();
+                view.fail(error.to_string(), by_input, frontier);
             }
+            Some(_) => {}
+            None if replies.is_empty() => match self.plan(definition) {
+                Ok(mut view) => {
+                    view.fail(error.to_string(), by_input, Frontier::default());
+                    self.views.push(view);
+                    self.sort_views();
+                }
+                Err(e) => tracing::error!(view = %id, error = %e, "a view cannot be planned"),
+            },
+            None => {}
+        }
+        self.publish_now();
+        for reply in replies {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Builds a view that failed anew.
+    pub(super) fn resume(&mut self, id: ObjectId, reply: Reply<()>) {
+        let again = self.view(id).and_then(|view| match &view.failed {
+            Some(failure) if failure.by_input => {
+                Err(Error::input(failure.reason.clone()).hint("resume that one, and this one follows"))
+            }
+            Some(_) => Ok(view.definition.clone()),
+            None => Err(Error::input("the view runs; there is nothing to resume")),
+        });
+        match again {
+            Ok(definition) => self.create(definition, vec![reply]),
+            Err(e) => drop(reply.send(Err(e))),
+        }
+    }
+
+    /// Views that stopped because of one that runs again.
+    fn follow(&mut self) {
+        let stopped = |id: &ObjectId| self.views.iter().any(|v| v.id() == *id && v.failed.is_some());
+        let ready = |v: &&View| {
+            v.failed.as_ref().is_some_and(|f| f.by_input)
+                && !self.building.contains_key(&v.id())
+                && !v.inputs.iter().any(|i| stopped(&i.object))
+        };
+        let again: Vec<ViewDefinition> = self.views.iter().filter(ready).map(|v| v.definition.clone()).collect();
+        for definition in again {
+            self.create(definition, vec![]);
         }
     }
 
@@ -101,6 +161,7 @@ impl Core {
             views,
             epoch: self.epoch,
             batch_bytes: self.options.epoch_bytes,
+            limit_bytes: self.options.view_bytes,
             progress: progress.clone(),
         };
         spawn(round, self.commands.clone())
@@ -116,6 +177,7 @@ impl Core {
             self.building.insert(id, building);
             return;
         }
+        let definition = built.view.definition.clone();
         let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building, built.times));
         let failed = match result {
             Ok(None) => {
@@ -125,12 +187,13 @@ impl Core {
             Ok(Some(view)) => self.join(view),
             Err(e) => Err(e),
         };
-        if let Err(e) = &failed {
-            tracing::error!(view = %id, error = %e, "the build of a view failed");
-        }
-        self.publish_now();
-        for reply in building.replies {
-            let _ = reply.send(failed.clone());
+        match failed {
+            Ok(()) => {
+                self.publish_now();
+                building.replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+                self.follow();
+            }
+            Err(e) => self.not_built(definition, &e, building.replies, false),
         }
         for (definition, replies) in std::mem::take(&mut self.waiting) {
             self.create(definition, replies);
@@ -206,10 +269,11 @@ impl Core {
     pub(super) fn join(&mut self, mut view: View) -> Result<()> {
         let id = view.id();
         view.save_all = true;
+        let dead = view.circuit.take_dead_rows();
         let Some(at) = self.views.iter().position(|v| v.id() == id) else {
             self.views.push(view);
             self.sort_views();
-            return Ok(());
+            return self.tell_build(id, dead);
         };
         let old = std::mem::replace(&mut self.views[at], view);
         let new = &mut self.views[at];
@@ -218,7 +282,8 @@ impl Core {
         if before.schema.fields().iter().map(|f| f.data_type()).ne(after.schema.fields().iter().map(|f| f.data_type()))
         {
             self.sort_views();
-            return Ok(());
+            self.epoch += 1;
+            return self.tell_build(id, dead);
         }
         new.changes = old.changes;
         let mut parts = vec![];
@@ -242,7 +307,29 @@ impl Core {
             self.begin_checkpoint(vec![]);
             self.finish_checkpoint(true);
         }
-        Ok(())
+        self.tell_build(id, dead)
+    }
+
+    /// Tells the rows that a build left out. First view and rows are in a checkpoint, or a crash would make both once more.
+    fn tell_build(&mut self, id: ObjectId, dead: Vec<DeadRow>) -> Result<()> {
+        let epoch = self.epoch;
+        let Some(view) = self.views.iter_mut().find(|v| v.id() == id && v.definition.dead_letters.is_some()) else {
+            return Ok(());
+        };
+        view.pending = (!dead.is_empty()).then_some((epoch, dead));
+        view.save_all = true;
+        self.finish_checkpoint(true);
+        self.begin_checkpoint(vec![]);
+        self.finish_checkpoint(true);
+        let told = if self.checkpointed < epoch {
+            Err(Error::new(ErrorKind::Retry, "the checkpoint before its dead letters failed"))
+        } else {
+            self.views.iter_mut().find(|v| v.id() == id).map_or(Ok(()), View::tell_pending)
+        };
+        if let (Err(e), Some(n)) = (&told, self.views.iter().position(|v| v.id() == id)) {
+            self.fail_view(n, &e.to_string());
+        }
+        told
     }
 
     pub(super) fn sort_views(&mut self) {

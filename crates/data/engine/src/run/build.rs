@@ -43,6 +43,8 @@ pub(super) struct Round {
     pub(super) marks: HashMap<ObjectId, Vec<Mark>>,
     pub(super) epoch: Epoch,
     pub(super) batch_bytes: usize,
+    /// The view's state may not pass this.
+    pub(super) limit_bytes: usize,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -162,7 +164,10 @@ impl Round {
             pending.clone_from(&empty);
             self.progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
             if measured.elapsed() > MEASURE {
-                self.view.measure();
+                let bytes = self.view.measure();
+                if bytes > self.limit_bytes {
+                    return Err(super::view::over_limit(bytes, self.limit_bytes, "view_memory_bytes"));
+                }
                 measured = Instant::now();
             }
         }

@@ -67,7 +67,8 @@ impl Core {
         let mut saved = vec![];
         let mut stale: Vec<String> = vec![];
         for view in &mut self.views {
-            if view.failed.is_some() {
+            // Once: of a view that failed only the answer is kept, and why.
+            if view.failed.is_some() && !view.save_all {
                 continue;
             }
             let increments: u64 = view.manifest.files.iter().skip(1).map(|f| f.bytes).sum();
@@ -84,6 +85,7 @@ impl Core {
             };
             let name = format!("{}/{epoch:020}.run", view.id());
             let mut manifest = view.manifest.clone();
+            manifest.failed = view.saved_failure();
             if full {
                 stale.extend(manifest.files.drain(..).map(|f| f.name).filter(|n| *n != name));
             }

@@ -16,7 +16,7 @@ use super::checkpoint::Writing;
 use super::epochs::Epochs;
 use super::sinks::Sink;
 use super::times::{AllTimes, Sorted, TimeAt, with_time};
-use super::view::{Failure, Known, Manifest, View, input_schema, project};
+use super::view::{Known, Manifest, View, input_schema, over_limit, project};
 use super::{
     BuildProgress, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
     Published, Reply, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
@@ -45,8 +45,11 @@ pub(super) struct Core {
     pub(super) frontier: Frontier,
     /// Event times at the frontier.
     pub(super) times: AllTimes,
+    /// The frontier of the epoch before.
+    before: Frontier,
     pub(super) checkpointed: Epoch,
     pub(super) last_checkpoint: Instant,
+    checkpoint_soon: bool,
     pub(super) writing: Option<Writing>,
     /// Views that are gone, with their files.
     pub(super) removed: Vec<(ObjectId, Vec<String>)>,
@@ -89,8 +92,10 @@ impl Core {
             epoch: 0,
             frontier: Frontier::default(),
             times: AllTimes::new(),
+            before: Frontier::default(),
             checkpointed: 0,
             last_checkpoint: Instant::now(),
+            checkpoint_soon: false,
             writing: None,
             removed: vec![],
             commands,
@@ -104,6 +109,9 @@ impl Core {
         let to_build = core.restore(parts.views)?;
         for (id, view, writer) in parts.sinks {
             core.sinks.push(Sink { id, view, writer, failed: None });
+        }
+        for view in &mut core.views {
+            view.tell_pending()?;
         }
         for entry in core.journal.after(core.epoch)? {
             core.take_epoch(entry.epoch, Some(&entry))?;
@@ -159,9 +167,8 @@ impl Core {
             return Err(Error::input("its plan has another shape than the saved state"));
         }
         let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
-        view.load(&runs, epoch)?;
         view.manifest = manifest;
-        Ok(())
+        view.load(&runs, epoch)
     }
 
     pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
@@ -180,7 +187,9 @@ impl Core {
             let progressed = self.live_epoch();
             let interval = Duration::from_millis(self.options.checkpoint_interval_ms);
             let dirty = self.epoch > self.checkpointed || !self.removed.is_empty();
-            if dirty && self.writing.is_none() && self.last_checkpoint.elapsed() >= interval {
+            let due = self.last_checkpoint.elapsed() >= interval || self.checkpoint_soon;
+            if dirty && self.writing.is_none() && due {
+                self.checkpoint_soon = false;
                 self.begin_checkpoint(vec![]);
             }
             if !progressed {
@@ -244,6 +253,7 @@ impl Core {
                 let _ = reply.send(Ok(()));
             }
             Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
+            Command::ResumeView(id, reply) => self.resume(id, reply),
             Command::DropView(id, reply) => {
                 self.remove_view(id);
                 self.publish_now();
@@ -388,6 +398,7 @@ impl Core {
             .collect::<Result<_>>()?;
         let mut input = EpochInput { columns, ..EpochInput::default() };
         let mut count = 0;
+        self.before = self.frontier.clone();
         for (id, partition, next, deltas, sorted) in taken {
             self.frontier.advance(id, partition, next);
             count += deltas.iter().map(|d| d.len() as u64).sum::<u64>();
@@ -413,7 +424,8 @@ impl Core {
     /// Writes down what decided this epoch, if anybody could tell it from another. `wait` until that is durable.
     pub(super) fn note_epoch(&mut self, time_us: i64, wait: bool) -> Result<()> {
         let late_rows_leave = || self.streams.values().any(|s| s.event_time().is_some_and(|e| e.offsets.is_some()));
-        if self.sinks.is_empty() && !self.views.iter().any(|v| v.circuit.emits_on_close()) && !late_rows_leave() {
+        let told = |v: &View| v.circuit.emits_on_close() || v.definition.dead_letters.is_some();
+        if self.sinks.is_empty() && !self.views.iter().any(told) && !late_rows_leave() {
             return Ok(());
         }
         let watermarks = self.times.iter().filter_map(|(id, t)| Some((*id, t.watermark()?))).collect();
@@ -431,7 +443,10 @@ impl Core {
             if outs.contains_key(&id) || view.failed.is_some() {
                 continue;
             }
-            let stepped = inputs_of(view, input, &outs).and_then(|inputs| view.step(epoch, &inputs, &marks));
+            let stepped = inputs_of(view, input, &outs).and_then(|inputs| {
+                let delta = view.step(epoch, &inputs, &marks)?;
+                view.tell_dead_rows(epoch).map(|()| delta)
+            });
             match stepped {
                 Ok(delta) => {
                     if !delta.is_empty() {
@@ -454,7 +469,7 @@ impl Core {
     }
 
     /// A view stops, and with it those that read it.
-    fn fail_view(&mut self, n: usize, reason: &str) {
+    pub(super) fn fail_view(&mut self, n: usize, reason: &str) {
         let mut stopped = vec![(n, reason.to_string(), false)];
         while let Some((n, reason, by_input)) = stopped.pop() {
             let view = &mut self.views[n];
@@ -463,7 +478,9 @@ impl Core {
             }
             let (id, name) = (view.id(), view.definition.name.clone());
             tracing::error!(view = %format!("{}.{}", name.0, name.1), reason, "a view stopped");
-            view.failed = Some(Failure { reason, by_input, frontier: self.frontier.clone() });
+            view.fail(reason, by_input, self.before.clone());
+            // What it shows from now on cannot be built again.
+            self.checkpoint_soon = true;
             for (m, other) in self.views.iter().enumerate() {
                 if other.inputs.iter().any(|i| i.object == id) {
                     stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1), true));
@@ -492,9 +509,7 @@ impl Core {
             over.push((n, largest.state_bytes, self.options.budget_bytes, "memory_budget_bytes"));
         }
         for (n, bytes, limit, setting) in over {
-            self.fail_view(n, &format!(
-                "its state of {bytes} bytes passes the limit of {limit} bytes (setting {setting}); its last answer stays readable"
-            ));
+            self.fail_view(n, &over_limit(bytes, limit, setting).message);
         }
     }
 

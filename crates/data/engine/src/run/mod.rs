@@ -4,6 +4,7 @@ mod attach;
 mod build;
 mod checkpoint;
 mod core;
+mod dead;
 mod epochs;
 mod sinks;
 mod times;
@@ -28,6 +29,7 @@ use self::epochs::Epochs;
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
 use crate::lower::{lower, lower_on_close};
+use crate::operators::DeadRow;
 use crate::output::ViewSnapshot;
 use crate::profile::Profile;
 
@@ -92,7 +94,15 @@ pub trait Journal: Send {
     fn trim(&mut self, epoch: Epoch) -> Result<()>;
 }
 
+/// Takes the rows that a view leaves out because an expression fails for them.
+pub trait DeadLetterWriter: Send + Sync {
+    /// Hands over the rows of one epoch. Writing the same epoch again must change nothing. Returns as soon as it is on its way in
+    /// order.
+    fn write(&self, epoch: Epoch, rows: &[DeadRow]) -> Result<()>;
+}
+
 /// What the engine needs to run a view.
+#[derive(Clone)]
 pub struct ViewDefinition {
     /// Durable id.
     pub id: ObjectId,
@@ -106,6 +116,8 @@ pub struct ViewDefinition {
     pub inputs: HashMap<(String, String), ObjectId>,
     /// Shows rows only when the watermark has passed them.
     pub emit_on_close: bool,
+    /// Where rows go that an expression fails for. Without it such a row stops the view.
+    pub dead_letters: Option<Arc<dyn DeadLetterWriter>>,
 }
 
 /// Limits and pace.
@@ -249,6 +261,7 @@ pub(crate) enum Command {
     RemoveStream(ObjectId, Reply<()>),
     CreateView(Box<ViewDefinition>, Reply<()>),
     DropView(ObjectId, Reply<()>),
+    ResumeView(ObjectId, Reply<()>),
     AddSink(ObjectId, ObjectId, Box<dyn SinkWriter>, Reply<()>),
     DropSink(ObjectId, Reply<()>),
     Subscribe(ObjectId, Reply<ViewSubscription>),
@@ -366,6 +379,14 @@ impl Engine {
     /// When the plan cannot run, or its build fails.
     pub async fn create_view(&self, view: ViewDefinition) -> Result<()> {
         self.ask(|r| Command::CreateView(Box::new(view), r)).await
+    }
+
+    /// Builds a view that failed anew, over all its input; returns when it runs again. Views that stopped because of it follow.
+    ///
+    /// # Errors
+    /// When it fails again, or has not failed.
+    pub async fn resume_view(&self, id: ObjectId) -> Result<()> {
+        self.ask(|r| Command::ResumeView(id, r)).await
     }
 
     /// Forgets a view.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use fleuve_types::{Delta, Epoch, Error, Frontier, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -13,11 +13,14 @@ use super::{StreamReader, ViewChange, ViewDefinition, ViewState, ViewStatus, opt
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::lower::{Relations, lower, lower_on_close};
+use crate::operators::DeadRow;
 use crate::output::{Output, consolidate};
 use crate::state::{Section, hash_bytes, read_run, write_run};
 
 /// The section number of a view's answer in its runs.
 const OUTPUT_SECTION: u32 = u32::MAX;
+/// That of the rows that its build left out.
+const DEAD_SECTION: u32 = u32::MAX - 1;
 
 /// What a checkpoint knows about a view: the files that make up its state, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -25,6 +28,17 @@ pub(super) struct Manifest {
     /// Hash of the circuit's shape: state fits only the same shape.
     pub(super) shape: u64,
     pub(super) files: Vec<StateFile>,
+    /// The view has failed; of its state there is only the answer.
+    #[serde(default)]
+    pub(super) failed: Option<SavedFailure>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub(super) struct SavedFailure {
+    reason: String,
+    by_input: bool,
+    epoch: Epoch,
+    frontier: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -63,6 +77,8 @@ pub(super) struct View {
     pub(super) rows_out: u64,
     pub(super) epoch: Epoch,
     pub(super) state_bytes: usize,
+    /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
+    pub(super) pending: Option<(Epoch, Vec<DeadRow>)>,
 }
 
 impl View {
@@ -77,6 +93,9 @@ impl View {
         let plan = optimize(&definition.plan, state)?;
         let lower = if definition.emit_on_close { lower_on_close } else { lower };
         let circuit = lower(&plan, state, relations, shards)?;
+        if definition.dead_letters.is_some() {
+            circuit.skip_failing_rows();
+        }
         let inputs = circuit
             .inputs()
             .iter()
@@ -98,11 +117,12 @@ impl View {
             inputs,
             failed: None,
             changes: broadcast::channel(subscriber_epochs.max(1)).0,
-            manifest: Manifest { shape, files: vec![] },
+            manifest: Manifest { shape, files: vec![], failed: None },
             save_all: true,
             rows_out: 0,
             epoch: 0,
             state_bytes: 0,
+            pending: None,
         })
     }
 
@@ -136,7 +156,7 @@ impl View {
     }
 
     pub(super) fn measure(&mut self) -> usize {
-        self.state_bytes = self.circuit.measure() + self.output.bytes();
+        self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes();
         self.state_bytes
     }
 
@@ -156,9 +176,46 @@ impl View {
         }
     }
 
+    /// Its failure as a checkpoint keeps it.
+    pub(super) fn saved_failure(&self) -> Option<SavedFailure> {
+        self.failed.as_ref().map(|f| SavedFailure {
+            reason: f.reason.clone(),
+            by_input: f.by_input,
+            epoch: self.epoch,
+            frontier: f.frontier.encode(),
+        })
+    }
+
+    /// Takes no part in epochs any more; shows its last answer.
+    pub(super) fn fail(&mut self, reason: String, by_input: bool, frontier: Frontier) {
+        self.failed = Some(Failure { reason, by_input, frontier });
+        self.save_all = true;
+    }
+
+    /// Hands over the rows that the last steps left out.
+    pub(super) fn tell_dead_rows(&mut self, epoch: Epoch) -> Result<()> {
+        let rows = self.circuit.take_dead_rows();
+        match &self.definition.dead_letters {
+            Some(writer) if !rows.is_empty() => writer.write(epoch, &rows),
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands over the rows that its build left out. They have to be in a checkpoint before.
+    pub(super) fn tell_pending(&mut self) -> Result<()> {
+        match (self.pending.take(), &self.definition.dead_letters) {
+            (Some((epoch, rows)), Some(writer)) => writer.write(epoch, &rows),
+            _ => Ok(()),
+        }
+    }
+
     /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing.
     pub(super) fn save(&mut self, full: bool) -> Result<Option<Vec<u8>>> {
-        let mut sections = self.circuit.save(full)?;
+        // A step that failed leaves the operators in the middle of it; the answer is that of the last one that did not.
+        let mut sections = if self.failed.is_some() { vec![] } else { self.circuit.save(full)? };
+        if let Some((epoch, rows)) = self.pending.as_ref().filter(|_| full) {
+            sections.push(Section { node: DEAD_SECTION, batch: super::dead::to_batch(*epoch, rows)? });
+        }
         for batch in self.output.save(full)? {
             sections.push(Section { node: OUTPUT_SECTION, batch });
         }
@@ -174,6 +231,8 @@ impl View {
             for section in read_run(run)? {
                 if section.node == OUTPUT_SECTION {
                     self.output.load(&section.batch)?;
+                } else if section.node == DEAD_SECTION {
+                    self.pending = super::dead::from_batch(&section.batch)?;
                 } else {
                     self.circuit.load(&section)?;
                 }
@@ -181,6 +240,11 @@ impl View {
         }
         self.circuit.loaded()?;
         self.epoch = epoch;
+        if let Some(saved) = self.manifest.failed.clone() {
+            let frontier = Frontier::decode(&saved.frontier).unwrap_or_default();
+            self.fail(saved.reason, saved.by_input, frontier);
+            self.epoch = saved.epoch;
+        }
         self.save_all = false;
         Ok(())
     }
@@ -252,4 +316,12 @@ pub(super) fn input_schema(circuit: &Circuit, number: usize) -> arrow::datatypes
         .iter()
         .find(|n| matches!(n.kind, crate::circuit::NodeKind::Input(i) if i == number))
         .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |n| n.schema.clone())
+}
+
+/// Why a view stops that holds too much.
+pub(super) fn over_limit(bytes: usize, limit: usize, setting: &str) -> Error {
+    Error::new(
+        ErrorKind::Limit,
+        format!("its state of {bytes} bytes passes the limit of {limit} bytes (setting {setting})"),
+    )
 }

@@ -9,8 +9,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    CheckpointStore, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal, LateRow, Published,
-    SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewStatus, session_state,
+    CheckpointStore, DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal,
+    LateRow, Published, SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewStatus, session_state,
 };
 use fleuve_types::{Delta, Epoch, Error, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
@@ -42,7 +42,11 @@ pub type Row = (i64, i64, i64);
 
 /// A stream of rows in partitions.
 #[derive(Default)]
-struct Memory(Mutex<[Vec<Row>; PARTITIONS]>);
+struct Memory {
+    rows: Mutex<[Vec<Row>; PARTITIONS]>,
+    /// Rows before these offsets are gone.
+    start: Mutex<[i64; PARTITIONS]>,
+}
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -59,6 +63,13 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(schema(), vec![Arc::new(k), Arc::new(v), Arc::new(ts)]).unwrap()
 }
 
+impl Memory {
+    fn kept(&self) -> Vec<Vec<Row>> {
+        let start = self.start.lock();
+        self.rows.lock().iter().zip(start.iter()).map(|(rows, from)| rows[*from as usize..].to_vec()).collect()
+    }
+}
+
 impl StreamReader for Memory {
     fn schema(&self) -> SchemaRef {
         schema()
@@ -69,13 +80,14 @@ impl StreamReader for Memory {
     }
 
     fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
-        Ok((0, self.0.lock()[partition as usize].len() as i64))
+        let start = self.start.lock()[partition as usize];
+        Ok((start, self.rows.lock()[partition as usize].len() as i64))
     }
 
     fn read(&self, partition: i32, from: i64, to: i64, _: usize, columns: &[usize]) -> Result<(Vec<RecordBatch>, i64)> {
         // A little at a time, so that a range takes several reads.
         let next = to.min(from + 5);
-        let rows = batch(&self.0.lock()[partition as usize][from as usize..next as usize]);
+        let rows = batch(&self.rows.lock()[partition as usize][from as usize..next as usize]);
         Ok((vec![rows.project(columns).unwrap()], next))
     }
 
@@ -175,6 +187,26 @@ fn add(rows: &mut BTreeMap<String, i64>, delta: &Delta) {
     rows.retain(|_, w| *w != 0);
 }
 
+/// Rows that views left out, each with its reason.
+#[derive(Default)]
+struct Told {
+    last: Option<Epoch>,
+    rows: Vec<DeadRow>,
+}
+
+struct MemoryLetters(Arc<Mutex<Told>>);
+
+impl DeadLetterWriter for MemoryLetters {
+    fn write(&self, epoch: Epoch, rows: &[DeadRow]) -> Result<()> {
+        let mut told = self.0.lock();
+        if told.last.is_none_or(|last| epoch > last) {
+            told.last = Some(epoch);
+            told.rows.extend_from_slice(rows);
+        }
+        Ok(())
+    }
+}
+
 /// Everything around the engine, and the engine.
 pub struct World {
     streams: Vec<Arc<Memory>>,
@@ -188,6 +220,8 @@ pub struct World {
     /// The event time of the next rows, about.
     now_s: i64,
     engine: Option<Engine>,
+    /// Views that leave failing rows out, with what they told, and the query over the others.
+    skipping: BTreeMap<&'static str, (Arc<Mutex<Told>>, &'static str)>,
 }
 
 /// Views whose names begin with `c` emit on window close.
@@ -218,6 +252,7 @@ impl World {
             clock: Arc::default(),
             now_s: 100,
             engine: None,
+            skipping: BTreeMap::new(),
         }
     }
 
@@ -227,7 +262,7 @@ impl World {
                 self.now_s += random.below(3) as i64;
                 let time = self.now_s - random.below(15) as i64;
                 let row = (random.below(6) as i64, random.below(5) as i64, time);
-                stream.0.lock()[random.below(PARTITIONS)].push(row);
+                stream.rows.lock()[random.below(PARTITIONS)].push(row);
             }
         }
     }
@@ -243,7 +278,7 @@ impl World {
 
     /// A session that knows the streams and, with no rows, the views.
     async fn session(&self, rows: bool) -> SessionContext {
-        let data = |stream: &Memory| if rows { stream.0.lock().to_vec() } else { vec![] };
+        let data = |stream: &Memory| if rows { stream.kept() } else { vec![] };
         self.session_over(self.streams.iter().map(|s| data(s)).collect()).await
     }
 
@@ -256,6 +291,7 @@ impl World {
             context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
         }
         for (name, query, _) in &self.views {
+            let query = self.skipping.get(name).map_or(*query, |(_, fine)| fine);
             let frame = context.sql(query).await.unwrap();
             context.register_table(*name, frame.into_view()).unwrap();
         }
@@ -283,7 +319,11 @@ impl World {
         let text = plan.display_indent().to_string();
         inputs.retain(|(_, table), _| text.contains(&format!("TableScan: {table}")));
         let emit_on_close = is_closing(name);
-        ViewDefinition { id: id(name), name: ("public".into(), name.into()), version, plan, inputs, emit_on_close }
+        let letters = self.skipping.get(name).map(|(told, _)| told.clone());
+        let dead_letters = letters.map(|l| Arc::new(MemoryLetters(l)) as Arc<dyn DeadLetterWriter>);
+        let id = id(name);
+        let name = ("public".into(), name.into());
+        ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters }
     }
 
     pub async fn start(&mut self, shards: usize) {
@@ -315,15 +355,47 @@ impl World {
         self.wait().await;
     }
 
+    /// The view `name` leaves out the rows that its query fails for; `fine` is the query over the others.
+    pub fn skip(&mut self, name: &'static str, fine: &'static str) {
+        self.skipping.insert(name, (Arc::default(), fine));
+    }
+
+    /// What `name` told about rows that it left out.
+    pub fn told(&self, name: &str) -> Vec<DeadRow> {
+        self.skipping[name].0.lock().rows.clone()
+    }
+
+    pub fn push(&mut self, stream: &str, row: (i64, i64)) {
+        let number: usize = stream[1..].parse().unwrap();
+        self.streams[number].rows.lock()[0].push((row.0, row.1, self.now_s));
+    }
+
+    pub fn values(&self, stream: &str) -> Vec<Row> {
+        let number: usize = stream[1..].parse().unwrap();
+        self.streams[number].rows.lock().concat()
+    }
+
+    /// Everything that a stream holds now goes.
+    pub fn truncate(&mut self, stream: &str) {
+        let number: usize = stream[1..].parse().unwrap();
+        let ends = self.streams[number].rows.lock().each_ref().map(|r| r.len() as i64);
+        *self.streams[number].start.lock() = ends;
+    }
+
     /// Makes a view, or replaces it.
     pub async fn create(&mut self, name: &'static str, query: &'static str) {
+        self.try_create(name, query).await.unwrap();
+    }
+
+    pub async fn try_create(&mut self, name: &'static str, query: &'static str) -> Result<()> {
         let version = self.views.iter().find(|v| v.0 == name).map_or(1, |v| v.2 + 1);
         let definition = self.definition(name, query, version).await;
-        self.engine().create_view(definition).await.unwrap();
+        self.engine().create_view(definition).await?;
         match self.views.iter_mut().find(|v| v.0 == name) {
             Some(view) => *view = (name, query, version),
             None => self.views.push((name, query, version)),
         }
+        Ok(())
     }
 
     pub async fn add_sink(&mut self, view: &'static str) {
@@ -355,7 +427,7 @@ impl World {
 
     /// Appends rows to one partition of the first stream.
     pub fn append_rows(&mut self, partition: usize, rows: &[Row]) {
-        self.streams[0].0.lock()[partition].extend_from_slice(rows);
+        self.streams[0].rows.lock()[partition].extend_from_slice(rows);
         self.engine().wake();
     }
 
@@ -383,7 +455,7 @@ impl World {
         for stream in &self.streams {
             let mut highs = vec![];
             let mut on_time = vec![];
-            for rows in stream.0.lock().iter() {
+            for rows in stream.rows.lock().iter() {
                 let mut high = i64::MIN;
                 let keep = |row: &&Row| {
                     let kept = row.2 >= high;
@@ -417,7 +489,7 @@ impl World {
         engine.wake();
         for (n, stream) in self.streams.iter().enumerate() {
             for partition in 0..PARTITIONS {
-                let end = stream.0.lock()[partition].len() as i64;
+                let end = stream.rows.lock()[partition].len() as i64;
                 engine.wait_for(id(&format!("s{n}")), partition as i32, end).await.unwrap();
             }
         }
@@ -443,7 +515,7 @@ impl World {
     /// How many rows a stream holds.
     pub fn rows(&self, stream: &str) -> usize {
         let number: usize = stream[1..].parse().unwrap();
-        self.streams[number].0.lock().iter().map(Vec::len).sum()
+        self.streams[number].rows.lock().iter().map(Vec::len).sum()
     }
 
     pub async fn batch(&self, name: &str) -> BTreeMap<String, i64> {

@@ -25,6 +25,12 @@ pub fn generate(random: &mut Random) -> String {
     relation.sql
 }
 
+/// A relation of few levels.
+pub fn some_relation(random: &mut Random) -> Relation {
+    let depth = random.below(3);
+    relation(random, depth)
+}
+
 pub fn columns_of(r: &Relation, wanted: Type) -> Vec<usize> {
     (0..r.columns.len()).filter(|i| r.columns[*i] == wanted).collect()
 }

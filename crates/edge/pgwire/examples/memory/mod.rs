@@ -185,6 +185,10 @@ impl Backend for Memory {
         Ok(Subscription { schema, changes: changes.boxed() })
     }
 
+    async fn resume(&self, _: ObjectId) -> Result<()> {
+        Err(Error::unsupported("views are computed when they are read"))
+    }
+
     fn view_states(&self) -> std::collections::BTreeMap<ObjectId, fleuve_sql::ViewState> {
         std::collections::BTreeMap::new()
     }

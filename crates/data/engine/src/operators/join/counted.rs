@@ -178,7 +178,7 @@ fn settle(
     let all = std::mem::take(pairs);
     let left = Rows::Bytes(all.iter().map(|p| sides.left.row(p.left)).collect());
     let right = Rows::Bytes(all.iter().map(|p| sides.right.row(p.right)).collect());
-    let holds = output.holds(&left, &right, all.len())?;
+    let holds = output.holds(&left, &right, all.iter().map(|p| p.weight).collect())?;
     let good: Vec<&Pair> =
         all.iter().enumerate().filter(|(i, _)| holds.as_ref().is_none_or(|h| h.value(*i))).map(|(_, p)| p).collect();
     if output.spec.pairs {
@@ -228,7 +228,8 @@ pub(super) fn recount(shard: &mut Shard, output: &mut Output<'_>) -> Result<()> 
         }
         let left = Rows::Bytes(pairs.iter().map(|p| shard.left.rows.row(p.0)).collect());
         let right = Rows::Bytes(pairs.iter().map(|p| shard.right.rows.row(p.1)).collect());
-        let holds = output.holds(&left, &right, pairs.len())?;
+        // Pairs that were told when they came.
+        let holds = output.holds(&left, &right, vec![0; pairs.len()])?;
         for (i, (l, r)) in pairs.drain(..).enumerate() {
             if holds.as_ref().is_none_or(|h| h.value(i)) {
                 shard.left.partners[l as usize] += shard.right.rows.weight(r);

@@ -19,7 +19,7 @@ use self::output::Output;
 use super::gate::find_keys;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
-use super::{Operator, StepContext, evaluate};
+use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::state::{
     Arrangement, Encoded, OpenKeys, RowCodec, changes_from_batch, changes_to_batch, hash_bytes, times_of,
 };
@@ -80,6 +80,7 @@ pub(crate) struct JoinSpec {
     pub(crate) pairs: bool,
     pub(crate) left_alone: Alone,
     pub(crate) right_alone: Alone,
+    pub(crate) guard: Guard,
 }
 
 /// One side's rows in one shard.
@@ -188,6 +189,8 @@ impl Operator for Join {
             }
             output.finish()
         })?;
+        let (outs, left): (Vec<Delta>, Vec<Left>) = outs.into_iter().unzip();
+        left.into_iter().for_each(|l| self.spec.guard.note(l));
         concat(&self.spec.schema, &outs)
     }
 

@@ -1,13 +1,16 @@
 //! The rows that a join puts out, gathered and built in batches.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::{Alone, JoinSpec};
-use crate::operators::evaluate_filter;
 use crate::operators::map::concat;
+use crate::operators::{Guard, Left, evaluate_filter};
 use crate::state::{RowCodec, batch_of};
 
 /// Pairs are built this many at a time, so that a cross join does not hold all its pairs at once before the condition.
@@ -26,11 +29,13 @@ pub(super) struct Output<'s> {
     left_codec: &'s RowCodec,
     right_codec: &'s RowCodec,
     parts: Vec<Delta>,
+    /// Pairs that the condition fails for.
+    left: Left,
 }
 
 impl<'s> Output<'s> {
     pub(super) fn new(spec: &'s JoinSpec, left_codec: &'s RowCodec, right_codec: &'s RowCodec) -> Self {
-        Self { spec, left_codec, right_codec, parts: vec![] }
+        Self { spec, left_codec, right_codec, parts: vec![], left: Left::new() }
     }
 
     fn columns(&self, rows: &Rows<'_>, left: bool) -> Result<Vec<ArrayRef>> {
@@ -52,12 +57,16 @@ impl<'s> Output<'s> {
         batch_of(&self.spec.pair_schema, columns, len)
     }
 
-    /// For which pairs the condition holds.
-    pub(super) fn holds(&self, left: &Rows<'_>, right: &Rows<'_>, len: usize) -> Result<Option<BooleanArray>> {
-        match &self.spec.filter {
-            None => Ok(None),
-            Some(filter) => evaluate_filter(filter, &self.pair_batch(left, right, len)?).map(Some),
-        }
+    /// For which pairs the condition holds; not for those that it fails for.
+    pub(super) fn holds(
+        &mut self,
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        weights: Vec<i64>,
+    ) -> Result<Option<BooleanArray>> {
+        let Some(filter) = &self.spec.filter else { return Ok(None) };
+        let pairs = Delta::weighted(self.pair_batch(left, right, weights.len())?, weights)?;
+        check(filter, &self.spec.guard, &pairs, &mut self.left).map(Some)
     }
 
     /// Puts out pairs for which the condition holds.
@@ -65,7 +74,7 @@ impl<'s> Output<'s> {
         let batch = self.pair_batch(left, right, weights.len())?;
         let mut delta = Delta::weighted(batch, weights)?;
         if let Some(filter) = &self.spec.filter {
-            let mask = evaluate_filter(filter, &delta.batch)?;
+            let mask = check(filter, &self.spec.guard, &delta, &mut self.left)?;
             delta = crate::operators::map::keep(&delta, &mask)?;
         }
         delta.batch = self.with_schema(delta.batch)?;
@@ -94,7 +103,7 @@ impl<'s> Output<'s> {
             (Alone::Padded, false) => [nulls(&self.spec.left_schema), own].concat(),
             (Alone::Mark, _) => {
                 let mut columns = own;
-                columns.push(std::sync::Arc::new(BooleanArray::from(marks)));
+                columns.push(Arc::new(BooleanArray::from(marks)));
                 columns
             }
             _ => own,
@@ -104,9 +113,26 @@ impl<'s> Output<'s> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Delta> {
-        concat(&self.spec.schema, &self.parts)
+    /// What is put out, and the pairs that were left out.
+    pub(super) fn finish(self) -> Result<(Delta, Left)> {
+        Ok((concat(&self.spec.schema, &self.parts)?, self.left))
     }
+}
+
+/// The condition for each pair; a pair that it fails for is no pair.
+fn check(filter: &Arc<dyn PhysicalExpr>, guard: &Guard, pairs: &Delta, left: &mut Left) -> Result<BooleanArray> {
+    let parts = guard.run(pairs, left, &|pairs| evaluate_filter(filter, &pairs.batch))?;
+    if let [Some(mask)] = parts.as_slice() {
+        return Ok(mask.clone());
+    }
+    let mut holds = BooleanBufferBuilder::new(pairs.len());
+    for part in parts {
+        match part {
+            Some(mask) => holds.append_buffer(mask.values()),
+            None => holds.append(false),
+        }
+    }
+    Ok(BooleanArray::new(holds.finish(), None))
 }
 
 /// Changes of how one side's rows are shown: what was shown with `-`, what is shown now with `+`.

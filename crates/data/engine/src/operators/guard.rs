@@ -1,0 +1,162 @@
+//! Rows that an expression fails for. A batch that fails is tried again in halves down to the row, so that whether a row fails
+//! depends on that row alone and not on the rows beside it. What a failing row does is the view's choice: the view stops and says
+//! which row it was, or the row is left out and told.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use fleuve_types::{Delta, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+/// A row that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadRow {
+    /// The operator's place in the circuit.
+    pub node: usize,
+    /// What it does, as EXPLAIN says it.
+    pub operator: String,
+    /// Why the row was left out.
+    pub reason: String,
+    /// The row that the operator was given, as a JSON object.
+    pub row: String,
+    /// How often.
+    pub copies: u64,
+}
+
+/// What happens to rows that fail, for all operators of a circuit. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Guard(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    skip: AtomicBool,
+    dead: Mutex<Vec<DeadRow>>,
+}
+
+/// Rows that were left out of one piece of work.
+pub(crate) type Left = Vec<DeadRow>;
+
+impl Guard {
+    /// Leaves failing rows out from now on, instead of failing.
+    pub(crate) fn skip(&self) {
+        self.0.skip.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `work` over rows: over all at once, and where that fails over parts of them. Gives what it made of the parts, in
+    /// order, with `None` in the place of each row that was left out.
+    ///
+    /// # Errors
+    /// The first row's failure if rows may not be left out; whatever is no row's fault.
+    pub(crate) fn run<T>(
+        &self,
+        rows: &Delta,
+        left: &mut Left,
+        work: &impl Fn(&Delta) -> Result<T>,
+    ) -> Result<Vec<Option<T>>> {
+        let mut out = Vec::with_capacity(1);
+        self.part(rows, left, work, &mut out)?;
+        Ok(out)
+    }
+
+    fn part<T>(
+        &self,
+        rows: &Delta,
+        left: &mut Left,
+        work: &impl Fn(&Delta) -> Result<T>,
+        out: &mut Vec<Option<T>>,
+    ) -> Result<()> {
+        match attempt(|| work(rows)) {
+            Ok(done) => out.push(Some(done)),
+            Err(e) if e.kind != ErrorKind::Input || rows.is_empty() => return Err(e),
+            Err(e) if rows.len() == 1 => {
+                self.reject(rows, e, left)?;
+                out.push(None);
+            }
+            Err(_) => {
+                let half = rows.len() / 2;
+                self.part(&slice(rows, 0, half), left, work, out)?;
+                self.part(&slice(rows, half, rows.len() - half), left, work, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&self, row: &Delta, error: Error, left: &mut Left) -> Result<()> {
+        let text = row_json(&row.batch)?;
+        if !self.0.skip.load(Ordering::Relaxed) {
+            return Err(Error { message: format!("{} for the row {text}", error.message), ..error });
+        }
+        // A row that goes was told when it came.
+        if let Ok(copies @ 1..) = u64::try_from(row.weight(0)) {
+            left.push(DeadRow { node: 0, operator: String::new(), reason: error.message, row: text, copies });
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a step left out.
+    pub(crate) fn note(&self, left: Left) {
+        if !left.is_empty() {
+            self.0.dead.lock().extend(left);
+        }
+    }
+
+    /// What was left out since the last call, as the work of one operator.
+    pub(crate) fn take(&self, node: usize, operator: impl FnOnce() -> String) -> Vec<DeadRow> {
+        let mut dead = std::mem::take(&mut *self.0.dead.lock());
+        if !dead.is_empty() {
+            let operator = operator();
+            dead.iter_mut().for_each(|d| (d.node, d.operator) = (node, operator.clone()));
+        }
+        dead
+    }
+}
+
+/// A panic of a function is that function's error.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Error::input(format!("a function panicked: {text}")))
+    })
+}
+
+/// `len` rows from `from` on.
+pub(crate) fn slice(delta: &Delta, from: usize, len: usize) -> Delta {
+    Delta { batch: delta.batch.slice(from, len), weights: delta.weights.as_ref().map(|w| w[from..from + len].into()) }
+}
+
+/// The first row of a batch as a JSON object. Of columns with the same name the later ones get a number.
+fn row_json(batch: &RecordBatch) -> Result<String> {
+    let failed = |e: arrow::error::ArrowError| Error::bug(format!("a row as JSON: {e}"));
+    let options = FormatOptions::default();
+    let text = |text: &str| serde_json::to_string(text).map_err(|e| Error::bug(e.to_string()));
+    let mut names: Vec<String> = vec![];
+    let mut out = String::from("{");
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let same = names.iter().filter(|n| *n == field.name()).count();
+        names.push(field.name().clone());
+        let name = if same == 0 { field.name().clone() } else { format!("{}_{}", field.name(), same + 1) };
+        let value = if column.logical_nulls().is_some_and(|n| n.is_null(0)) {
+            "null".to_string()
+        } else {
+            let value = ArrayFormatter::try_new(column, &options).map_err(failed)?.value(0).to_string();
+            let is_plain = match column.data_type() {
+                DataType::Boolean => true,
+                t if t.is_floating() => value.parse::<f64>().is_ok_and(f64::is_finite),
+                t => t.is_integer() || matches!(t, DataType::Decimal128(..)),
+            };
+            if is_plain { value } else { text(&value)? }
+        };
+        let comma = if out.len() > 1 { "," } else { "" };
+        out.push_str(&format!("{comma}{}:{value}", text(&name)?));
+    }
+    out.push('}');
+    Ok(out)
+}
