@@ -4,6 +4,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use super::describe_configs::{BROKER, TOPIC};
 use super::{OK, message};
@@ -20,11 +21,8 @@ pub(super) type Changes = Vec<(String, Option<String>)>;
 pub(crate) async fn handle(cx: &Session, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let done = match replacement(cx, &resource) {
-            Ok(changes) => change(cx, &resource.resource_name, changes, request.validate_only).await,
-            Err(refusal) => Err(refusal),
-        };
-        let (code, text) = done.map_or_else(|(code, text)| (code, message(text)), |()| (OK, None));
+        let changes = replacement(cx, &resource);
+        let (code, text) = change(cx, &resource.resource_name, changes, request.validate_only).await;
         responses.push(
             AlterConfigsResourceResponse::default()
                 .with_error_code(code)
@@ -66,13 +64,28 @@ pub(super) fn changeable(cx: &Session, resource_type: i8, name: &str) -> Result<
     }
 }
 
-/// Checks and makes changes.
-pub(super) async fn change(cx: &Session, name: &str, changes: Changes, validate_only: bool) -> Result<(), Refusal> {
+/// Checks and makes changes that were not refused yet: the code and the message of the answer.
+pub(super) async fn change(
+    cx: &Session,
+    name: &str,
+    changes: Result<Changes, Refusal>,
+    validate_only: bool,
+) -> (i16, Option<StrBytes>) {
+    let done = match changes.and_then(checked) {
+        Ok(changes) => {
+            let done = cx.broker.topics.alter_config(name, changes, validate_only).await;
+            done.map_err(|e| (code(&e, About::Config), e.to_string()))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    done.map_or_else(|(code, text)| (code, message(text)), |()| (OK, None))
+}
+
+fn checked(changes: Changes) -> Result<Changes, Refusal> {
     for (name, value) in &changes {
         if let Some(value) = value {
             check_topic_setting(name, value).map_err(|e| (code(&e, About::Config), e.to_string()))?;
         }
     }
-    let done = cx.broker.topics.alter_config(name, changes, validate_only).await;
-    done.map_err(|e| (code(&e, About::Config), e.to_string()))
+    Ok(changes)
 }

@@ -6,7 +6,6 @@ use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsRe
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::alter_configs::{Changes, Refusal, change, changeable};
-use super::{OK, message};
 use crate::TopicEntry;
 use crate::broker::Session;
 use crate::config::{ValueType, topic_setting};
@@ -19,11 +18,8 @@ const SUBTRACT: i8 = 3;
 pub(crate) async fn handle(cx: &Session, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let done = match changes(cx, &resource) {
-            Ok(changes) => change(cx, &resource.resource_name, changes, request.validate_only).await,
-            Err(refusal) => Err(refusal),
-        };
-        let (code, text) = done.map_or_else(|(code, text)| (code, message(text)), |()| (OK, None));
+        let changes = changes(cx, &resource);
+        let (code, text) = change(cx, &resource.resource_name, changes, request.validate_only).await;
         responses.push(
             AlterConfigsResourceResponse::default()
                 .with_error_code(code)
