@@ -249,14 +249,12 @@ fn call(random: &mut Random, input: &Relation) -> (String, Type) {
         }
         9 => (format!("bool_or({value} > 1)"), Type::Bool),
         10 => (format!("CAST(round(var_pop({value}) * 1000 + 0.123) AS BIGINT)"), Type::Int),
-        11 => {
-            let distinct = if random.chance(30) { "DISTINCT " } else { "" };
-            match random.below(3) {
-                0 => (format!("bit_and({value}){filter}"), Type::Int),
-                1 => (format!("bit_or({value}){filter}"), Type::Int),
-                _ => (format!("bit_xor({distinct}{value}){filter}"), Type::Int),
-            }
-        }
+        // Without DISTINCT: DataFusion 54.1 counts every copy in bit_xor if another aggregate has a DISTINCT of its own.
+        11 => match random.below(3) {
+            0 => (format!("bit_and({value}){filter}"), Type::Int),
+            1 => (format!("bit_or({value}){filter}"), Type::Int),
+            _ => (format!("bit_xor({value}){filter}"), Type::Int),
+        },
         12 => (format!("sum(DISTINCT {value}){filter}"), Type::Int),
         13 => (format!("CAST(avg(DISTINCT {value}){filter} * 1000 AS BIGINT)"), Type::Int),
         _ => (format!("max({value}){filter}"), Type::Int),

@@ -15,7 +15,7 @@ use super::extreme::extreme;
 use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
 use super::in_order::{self, InOrder, reads_in_order};
-use super::sum::{DecimalMean, IntSum};
+use super::sum::ExactSum;
 use crate::state::ByteSet;
 
 /// One aggregate call of the SELECT.
@@ -163,11 +163,11 @@ fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<
         "count" => Box::new(Count::default()),
         "sum" => match argument {
             DataType::Float64 => Box::new(FloatSum::new(append_only)),
-            _ => Box::new(IntSum::new(call.output.clone())),
+            _ => Box::new(ExactSum::sum(call.output.clone())),
         },
         "avg" => match argument {
             DataType::Float64 => Box::new(FloatMean::new(append_only)),
-            DataType::Decimal128(_, scale) => Box::new(DecimalMean::new(scale, call.output.clone())?),
+            DataType::Decimal128(_, scale) => Box::new(ExactSum::mean(scale, call.output.clone())?),
             other => return Err(Error::bug(format!("avg over {other}"))),
         },
         "min" => extreme(argument, false, append_only)?,

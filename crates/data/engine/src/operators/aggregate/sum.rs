@@ -70,87 +70,44 @@ impl Sums {
     }
 }
 
-/// `sum(x)` for integers and decimals.
-pub(super) struct IntSum {
+/// `sum(x)` for integers and decimals; `avg(x)` for decimals.
+pub(super) struct ExactSum {
     state: Sums,
+    /// For `avg`: widens the sum to the output's scale.
+    mean: Option<i128>,
     output: DataType,
 }
 
-impl IntSum {
-    pub(super) fn new(output: DataType) -> Self {
-        Self { state: Sums::default(), output }
-    }
-}
-
-impl Accumulator for IntSum {
-    fn resize(&mut self, groups: usize) {
-        self.state.resize(groups);
+impl ExactSum {
+    pub(super) fn sum(output: DataType) -> Self {
+        Self { state: Sums::default(), mean: None, output }
     }
 
-    fn reset(&mut self, group: u32) {
-        self.state.reset(group);
-    }
-
-    fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        self.state.update(input)
-    }
-
-    fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
-        let at = |g: &u32| {
-            let g = *g as usize;
-            (self.state.counts[g] != 0).then_some(self.state.sums[g])
-        };
-        // A sum beyond the output's width wraps, as the batch engine's does.
-        Ok(match &self.output {
-            DataType::Int64 => Arc::new(groups.iter().map(|g| at(g).map(|v| v as i64)).collect::<Int64Array>()),
-            DataType::UInt64 => Arc::new(groups.iter().map(|g| at(g).map(|v| v as u64)).collect::<UInt64Array>()),
-            DataType::Decimal128(p, s) => Arc::new(
-                groups
-                    .iter()
-                    .map(at)
-                    .collect::<Decimal128Array>()
-                    .with_precision_and_scale(*p, *s)
-                    .map_err(|e| Error::bug(e.to_string()))?,
-            ),
-            other => return Err(Error::bug(format!("exact sum into {other}"))),
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        self.state.bytes()
-    }
-
-    fn state_width(&self) -> usize {
-        2
-    }
-
-    fn save_groups(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.state.save(groups)
-    }
-
-    fn load_group(&mut self, group: u32, state: &[ArrayRef], row: usize) -> Result<()> {
-        self.state.load(group, state, row)
-    }
-}
-
-/// `avg(x)` for decimals: the sum widened to the output's scale, divided, cut off (as DataFusion's `DecimalAverager`).
-pub(super) struct DecimalMean {
-    state: Sums,
-    factor: i128,
-    output: DataType,
-}
-
-impl DecimalMean {
-    pub(super) fn new(scale: i8, output: DataType) -> Result<Self> {
+    /// The average of decimals of `scale`.
+    pub(super) fn mean(scale: i8, output: DataType) -> Result<Self> {
         let DataType::Decimal128(_, target) = output else {
             return Err(Error::bug(format!("avg of a decimal into {output}")));
         };
         let widen = u32::try_from(i16::from(target) - i16::from(scale)).map_err(|_| Error::bug("avg loses scale"))?;
-        Ok(Self { state: Sums::default(), factor: 10_i128.pow(widen), output })
+        Ok(Self { state: Sums::default(), mean: Some(10_i128.pow(widen)), output })
+    }
+
+    /// The result of a group; `None` over no values.
+    fn at(&self, group: u32) -> Result<Option<i128>> {
+        let (sum, count) = (self.state.sums[group as usize], self.state.counts[group as usize]);
+        match self.mean {
+            _ if count == 0 => Ok(None),
+            None => Ok(Some(sum)),
+            // The widened sum divided and cut off, as DataFusion's `DecimalAverager` does.
+            Some(factor) => match sum.checked_mul(factor) {
+                Some(wide) => Ok(Some(wide / i128::from(count))),
+                None => Err(Error::input("avg: the sum of a group passes the range of DECIMAL(38)")),
+            },
+        }
     }
 }
 
-impl Accumulator for DecimalMean {
+impl Accumulator for ExactSum {
     fn resize(&mut self, groups: usize) {
         self.state.resize(groups);
     }
@@ -164,22 +121,17 @@ impl Accumulator for DecimalMean {
     }
 
     fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
-        let DataType::Decimal128(p, s) = self.output else { return Err(Error::bug("avg output")) };
-        let mut out = Vec::with_capacity(groups.len());
-        for g in groups {
-            let g = *g as usize;
-            let (sum, count) = (self.state.sums[g], self.state.counts[g]);
-            out.push(if count == 0 {
-                None
-            } else {
-                let wide = sum
-                    .checked_mul(self.factor)
-                    .ok_or_else(|| Error::input("avg: the sum of a group passes the range of DECIMAL(38)"))?;
-                Some(wide / i128::from(count))
-            });
-        }
-        let array = out.into_iter().collect::<Decimal128Array>();
-        Ok(Arc::new(array.with_precision_and_scale(p, s).map_err(|e| Error::bug(e.to_string()))?))
+        let values = groups.iter().map(|g| self.at(*g)).collect::<Result<Vec<Option<i128>>>>()?.into_iter();
+        // A sum beyond the output's width wraps, as the batch engine's does.
+        Ok(match &self.output {
+            DataType::Int64 => Arc::new(values.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
+            DataType::UInt64 => Arc::new(values.map(|v| v.map(|v| v as u64)).collect::<UInt64Array>()),
+            DataType::Decimal128(p, s) => {
+                let array = values.collect::<Decimal128Array>();
+                Arc::new(array.with_precision_and_scale(*p, *s).map_err(|e| Error::bug(e.to_string()))?)
+            }
+            other => return Err(Error::bug(format!("exact sum into {other}"))),
+        })
     }
 
     fn bytes(&self) -> usize {
