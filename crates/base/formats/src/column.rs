@@ -16,7 +16,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
     UInt16Type, UInt32Type, i256,
 };
-use fleuve_types::{Error, Result, sql_type_name};
+use fleuve_types::{ColumnPart, Error, Result, sql_type_name};
 
 use crate::json::Keys;
 use crate::limits::{MAX_QUOTE_BYTES, MAX_REASON_BYTES};
@@ -122,9 +122,16 @@ pub(crate) struct StructData {
 }
 
 impl StructData {
-    pub(crate) fn new(fields: &Fields, keep: impl Fn(usize) -> bool) -> Result<Self> {
-        let children: Vec<Column> =
-            fields.iter().enumerate().map(|(at, field)| Column::new(field, keep(at))).collect::<Result<_>>()?;
+    /// Keeps the values of the children for which `keep` says so, of a struct among them maybe some fields only.
+    pub(crate) fn new(fields: &Fields, keep: impl Fn(usize) -> Option<ColumnPart>) -> Result<Self> {
+        let children: Vec<Column> = fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| match keep(at) {
+                Some(part) => Column::part(field, &part),
+                None => Column::new(field, false),
+            })
+            .collect::<Result<_>>()?;
         let keys = Keys::new(children.iter().map(|c| c.name.as_str()));
         Ok(Self { seen: vec![0; children.len()], children, keys, object: 0 })
     }
@@ -167,9 +174,10 @@ impl StructData {
     }
 
     fn catch_up(&mut self, len: usize) {
-        // All have the same length.
-        if self.children.first().is_some_and(|child| child.len() < len) {
-            for child in &mut self.children {
+        // All that are kept have the same length.
+        let mut kept = self.children.iter_mut().filter(|child| child.keep).peekable();
+        if kept.peek().is_some_and(|child| child.len() < len) {
+            for child in kept {
                 child.push_nulls(len - child.len());
             }
         }
@@ -234,7 +242,9 @@ impl Column {
             DataType::Time32(unit) | DataType::Time64(unit) => Data::Time(*unit, Vec::new()),
             DataType::Timestamp(unit, _) => Data::Timestamp(*unit, Vec::new()),
             DataType::List(item) => Data::List { offsets: vec![0], child: Box::new(Column::new(item, keep)?) },
-            DataType::Struct(fields) => Data::Struct(StructData::new(fields, |_| keep)?),
+            DataType::Struct(fields) => {
+                Data::Struct(StructData::new(fields, |at| keep.then(|| ColumnPart::whole(at)))?)
+            }
             other => {
                 let name = sql_type_name(other);
                 return Err(Error::unsupported(format!("column '{}' is of type {name}", field.name())));
@@ -254,6 +264,17 @@ impl Column {
             nulls: NullBufferBuilder::new(0),
             data,
         })
+    }
+
+    /// A column of which a part is kept.
+    fn part(field: &Field, part: &ColumnPart) -> Result<Self> {
+        let mut column = Self::new(field, true)?;
+        if let (Some(wanted), DataType::Struct(fields)) = (&part.fields, field.data_type()) {
+            column.data =
+                Data::Struct(StructData::new(fields, |at| wanted.contains(&at).then(|| ColumnPart::whole(at)))?);
+            column.data_type = part.field(field).data_type().clone();
+        }
+        Ok(column)
     }
 
     /// Values so far; 0 when they are not kept.
@@ -453,7 +474,8 @@ impl Column {
                 let DataType::Struct(fields) = &self.data_type else {
                     return Err(Error::bug("a struct of another type"));
                 };
-                let arrays = s.children.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
+                let kept = s.children.iter_mut().filter(|child| child.keep);
+                let arrays = kept.map(Column::finish).collect::<Result<Vec<_>>>()?;
                 Arc::new(StructArray::try_new(fields.clone(), arrays, nulls).map_err(bug)?)
             }
         };

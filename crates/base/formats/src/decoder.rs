@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
-use fleuve_types::{Error, ErrorKind, Result};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use fleuve_types::{ColumnPart, Error, ErrorKind, Result};
 
 use crate::avro::AvroDecoder;
 use crate::column::{Bad, Data, StructData, Taken};
@@ -57,10 +57,33 @@ impl Decoder {
         projection: &[usize],
         lookup: Option<Arc<dyn SchemaLookup>>,
     ) -> Result<Decoder> {
-        if let Some(at) = projection.iter().find(|at| **at >= schema.fields().len()) {
-            return Err(Error::bug(format!("column {at} is projected from a stream of {}", schema.fields().len())));
+        let parts: Vec<ColumnPart> = projection.iter().copied().map(ColumnPart::whole).collect();
+        Self::with_parts(spec, schema, &parts, lookup)
+    }
+
+    /// As [`Decoder::new`], of struct columns maybe some fields only. Whether a record is a row does not depend on what
+    /// is asked for.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`]; a bug of the caller: two parts of one column, or a part without fields.
+    pub fn with_parts(
+        spec: &FormatSpec,
+        schema: SchemaRef,
+        parts: &[ColumnPart],
+        lookup: Option<Arc<dyn SchemaLookup>>,
+    ) -> Result<Decoder> {
+        for (n, part) in parts.iter().enumerate() {
+            let Some(field) = schema.fields().get(part.at) else {
+                let all = schema.fields().len();
+                return Err(Error::bug(format!("column {} is projected from a stream of {all}", part.at)));
+            };
+            let DataType::Struct(children) = field.data_type() else { continue };
+            let wrong = |f: &Vec<usize>| f.is_empty() || f.iter().any(|f| *f >= children.len());
+            if part.fields.as_ref().is_some_and(wrong) || parts[..n].iter().any(|p| p.at == part.at && p != part) {
+                return Err(Error::bug(format!("no such part of column '{}'", field.name())));
+            }
         }
-        let columns = StructData::new(schema.fields(), |at| projection.contains(&at))?;
+        let columns = StructData::new(schema.fields(), |at| parts.iter().find(|p| p.at == at).cloned())?;
         let reading = match spec.format() {
             Format::Json => Reading::Json,
             Format::Avro => {
@@ -71,12 +94,12 @@ impl Decoder {
             Format::CombinedLog => Reading::CombinedLog(combined_log::parts_of(&columns)),
             Format::Text | Format::Raw => Reading::Whole,
         };
-        let fields: Vec<_> = projection.iter().map(|at| schema.fields()[*at].clone()).collect();
+        let fields: Vec<_> = parts.iter().map(|p| p.field(&schema.fields()[p.at])).collect();
         Ok(Decoder {
             columns,
             reading,
             max_record_bytes: spec.max_record_bytes(),
-            projection: projection.to_vec(),
+            projection: parts.iter().map(|p| p.at).collect(),
             schema: Arc::new(Schema::new(fields)),
             budget: Budget::default(),
             scratch: Vec::new(),

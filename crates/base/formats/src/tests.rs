@@ -5,6 +5,8 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use fleuve_types::{ColumnPart, narrow_struct};
+
 use crate::{Decoded, Decoder, FormatSpec, RecordRef, SchemaLookup};
 
 mod avro;
@@ -61,6 +63,17 @@ fn decode(spec: &FormatSpec, lookup: Option<Arc<dyn SchemaLookup>>, values: &[&[
         let part = decoder.decode(&records(values)).unwrap();
         assert_eq!((&part.rows, &part.bad), (&decoded.rows, &decoded.bad), "projection {projection:?}");
         assert_eq!(part.batch, decoded.batch.project(&projection).unwrap());
+    }
+    for (at, field) in spec.schema().fields().iter().enumerate() {
+        let DataType::Struct(fields) = field.data_type() else { continue };
+        for wanted in (0..fields.len()).map(|f| vec![f]).chain([(0..fields.len()).step_by(2).collect()]) {
+            let part = ColumnPart { at, fields: Some(wanted) };
+            let narrow = part.field(field).data_type().clone();
+            let mut decoder = Decoder::with_parts(spec, spec.schema().clone(), &[part], lookup.clone()).unwrap();
+            let part = decoder.decode(&records(values)).unwrap();
+            assert_eq!((&part.rows, &part.bad), (&decoded.rows, &decoded.bad), "{narrow}");
+            assert_eq!(part.batch.column(0), &narrow_struct(decoded.batch.column(at), &narrow).unwrap());
+        }
     }
     decoded
 }

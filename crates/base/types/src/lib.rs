@@ -4,6 +4,7 @@
 //! It must not know about SQL, Kafka, files or the catalog.
 
 mod clock;
+mod column;
 mod delta;
 mod error;
 mod frontier;
@@ -11,6 +12,7 @@ mod id;
 mod schema;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use column::{ColumnPart, narrow_struct};
 pub use delta::{Delta, consolidate_rows};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use frontier::{Epoch, Frontier};

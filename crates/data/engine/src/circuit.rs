@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::datatypes::SchemaRef;
-use fleuve_types::{Delta, Error, Result};
+use arrow::datatypes::{DataType, SchemaRef};
+use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::event_time::{Mark, TimeColumn, shown};
 use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
@@ -16,8 +16,8 @@ use crate::state::{Section, read_run, write_run};
 pub struct CircuitInput {
     /// `(namespace, name)` as the plan says it.
     pub table: (String, String),
-    /// Column numbers in the relation's schema, in the order of the plan's scan.
-    pub columns: Vec<usize>,
+    /// In the order of the plan's scan.
+    pub columns: Vec<ColumnPart>,
 }
 
 pub(crate) enum NodeKind {
@@ -366,8 +366,20 @@ impl Node {
     fn describe(&self, inputs: &[CircuitInput]) -> String {
         match &self.kind {
             NodeKind::Input(i) => {
-                let table = &inputs[*i].table;
-                let columns: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+                let CircuitInput { table, columns } = &inputs[*i];
+                let columns: Vec<String> = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .zip(columns)
+                    .map(|(f, part)| match (f.data_type(), &part.fields) {
+                        (DataType::Struct(fields), Some(_)) => {
+                            let fields: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
+                            format!("{}({})", f.name(), fields.join(", "))
+                        }
+                        _ => f.name().clone(),
+                    })
+                    .collect();
                 format!("Input: {}.{} [{}]", table.0, table.1, columns.join(", "))
             }
             NodeKind::Operator(o) => o.describe(),

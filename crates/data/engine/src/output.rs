@@ -3,7 +3,6 @@
 //! Rows live in immutable chunks; a row that goes is struck out in its chunk's bitmap, which is copied only when a reader still
 //! holds the old one. So a snapshot is a list of chunks, taken in no time and consistent for as long as it is held.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
@@ -113,16 +112,20 @@ pub(crate) fn consolidate(delta: Delta) -> Result<Delta> {
     }
     let codec = RowCodec::for_schema(&delta.batch.schema())?;
     let rows = codec.encode(delta.batch.columns())?;
-    let mut at: HashMap<&[u8], usize> = HashMap::with_capacity(delta.len());
-    let mut indices: Vec<u32> = Vec::new();
-    let mut weights: Vec<i64> = Vec::new();
+    let mut at: HashTable<(u64, usize)> = HashTable::with_capacity(delta.len());
+    let mut indices: Vec<u32> = Vec::with_capacity(delta.len());
+    let mut weights: Vec<i64> = Vec::with_capacity(delta.len());
     for i in 0..delta.len() {
-        let slot = *at.entry(rows.row(i)).or_insert_with(|| {
+        let row = rows.row(i);
+        let hash = hash_bytes(row);
+        let same = |(h, slot): &(u64, usize)| *h == hash && rows.row(indices[*slot] as usize) == row;
+        if let Some((_, slot)) = at.find(hash, same) {
+            weights[*slot] += delta.weight(i);
+        } else {
+            at.insert_unique(hash, (hash, indices.len()), |(h, _)| *h);
             indices.push(i as u32);
-            weights.push(0);
-            indices.len() - 1
-        });
-        weights[slot] += delta.weight(i);
+            weights.push(delta.weight(i));
+        }
     }
     let keep: Vec<usize> = (0..indices.len()).filter(|i| weights[*i] != 0).collect();
     if keep.len() == delta.len() {

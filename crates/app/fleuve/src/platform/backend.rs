@@ -9,7 +9,7 @@ use datafusion::catalog::TableProvider;
 use fleuve_engine::{Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{Backend, Change, ChangeSet, ObjectSet, Snapshot, Spec, Subscription, ViewSpec, ViewState};
-use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 use futures::StreamExt;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -205,6 +205,7 @@ impl Platform {
         let mut watch = self.engine.watch();
         let start = watch.borrow_and_update().clone();
         let first = ChangeSet { epoch: start.epoch, delta: Delta::empty(schema.clone()) };
+        let columns: Vec<_> = columns.into_iter().map(ColumnPart::whole).collect();
         let seed = (watch, start.frontier.clone(), relation, columns);
         let changes = futures::stream::try_unfold(seed, |(mut watch, mut at, relation, columns)| async move {
             loop {

@@ -14,7 +14,7 @@ use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseu
 use fleuve_log::batch::{Batches, Record};
 use fleuve_log::{Log, ReadError};
 use fleuve_sql::{BoundObject, StreamSpec};
-use fleuve_types::{Error, ErrorKind, ObjectId, Result, pseudo_fields};
+use fleuve_types::{ColumnPart, Error, ErrorKind, ObjectId, Result, pseudo_fields};
 use parking_lot::Mutex;
 
 use super::dead::{BadRecord, DeadLetters};
@@ -168,7 +168,7 @@ impl StreamRelation {
         from: i64,
         to: i64,
         max_bytes: usize,
-        columns: &[usize],
+        columns: &[ColumnPart],
     ) -> Result<DecodedRange> {
         use rayon::prelude::*;
         let (records, next) = self.records(partition, from, to, max_bytes.min(READ_AT_MOST))?;
@@ -188,11 +188,11 @@ impl StreamRelation {
         &self,
         partition: i32,
         records: &[Record],
-        columns: &[usize],
+        columns: &[ColumnPart],
     ) -> Result<(RecordBatch, Vec<BadRecord>)> {
         let own = self.own.fields().len();
         let headers_at = own + 4;
-        let wants_headers = columns.contains(&headers_at);
+        let wants_headers = columns.iter().any(|c| c.at == headers_at);
         let headers: Vec<HeaderPairs<'_>> = if wants_headers {
             records.iter().map(|r| r.headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect()).collect()
         } else {
@@ -210,12 +210,12 @@ impl StreamRelation {
             })
             .collect();
         // Checks look at any column, so with them all are built.
-        let built: Vec<usize> = if self.checks.is_empty() {
-            columns.iter().copied().filter(|c| *c < own).collect()
+        let built: Vec<ColumnPart> = if self.checks.is_empty() {
+            columns.iter().filter(|c| c.at < own).cloned().collect()
         } else {
-            (0..own).collect()
+            (0..own).map(ColumnPart::whole).collect()
         };
-        let mut decoder = Decoder::new(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
+        let mut decoder = Decoder::with_parts(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
         let decoded = decoder.decode(&refs)?;
         let mut bad: Vec<BadRecord> =
             decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &records[i as usize], reason)).collect();
@@ -224,17 +224,22 @@ impl StreamRelation {
             (batch, rows) = self.check(partition, records, batch, rows, &mut bad)?;
             bad.sort_by_key(|b| b.offset);
         }
-        let pseudo: Vec<usize> = columns.iter().filter(|c| **c >= own).map(|c| c - own).collect();
+        let pseudo: Vec<usize> = columns.iter().filter(|c| c.at >= own).map(|c| c.at - own).collect();
         let mut pseudo_arrays = pseudo_columns(&refs, &rows, partition, &pseudo)?.into_iter();
         let mut arrays: Vec<ArrayRef> = vec![];
         for c in columns {
-            if *c >= own {
+            if c.at >= own {
                 arrays.extend(pseudo_arrays.next());
-            } else if let Some(at) = built.iter().position(|b| b == c) {
+            } else if let Some(at) = built.iter().position(|b| b.at == c.at) {
                 arrays.push(batch.column(at).clone());
             }
         }
-        let schema = self.schema.project(columns).map_err(|e| Error::bug(e.to_string()))?;
+        // With checks, structs are whole although less was asked for.
+        let fields = columns.iter().zip(&arrays).map(|(c, array)| {
+            let field = self.schema.field(c.at);
+            field.clone().with_data_type(array.data_type().clone())
+        });
+        let schema = Schema::new(fields.collect::<Vec<_>>());
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)
             .map_err(|e| Error::bug(format!("decoded rows of {}: {e}", self.name)))?;
@@ -377,7 +382,7 @@ impl StreamReader for StreamRelation {
         from: i64,
         to: i64,
         max_bytes: usize,
-        columns: &[usize],
+        columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)> {
         let range = self.decode(partition, from, to, max_bytes, columns)?;
         let mut bad = self.bad.lock();

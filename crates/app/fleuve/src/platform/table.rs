@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use fleuve_types::Frontier;
+use fleuve_types::{ColumnPart, Frontier};
 use futures::StreamExt;
 
 use super::stream::StreamRelation;
@@ -64,7 +64,7 @@ impl TableProvider for StreamTable {
                 partition,
                 start,
                 end,
-                columns: columns.clone(),
+                columns: columns.iter().copied().map(ColumnPart::whole).collect(),
                 schema: schema.clone(),
             }));
         }
@@ -77,7 +77,7 @@ struct Part {
     partition: i32,
     start: i64,
     end: i64,
-    columns: Vec<usize>,
+    columns: Vec<ColumnPart>,
     schema: SchemaRef,
 }
 

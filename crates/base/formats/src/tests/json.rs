@@ -263,3 +263,27 @@ fn records_without_value_and_too_long() {
     let decoded = decoder.decode(&all).unwrap();
     assert_eq!(lines(&decoded), ["fits", "! 14 bytes are more than max_record_bytes = 12", "! no value"]);
 }
+
+/// Of a struct, only the fields that are asked for are built; what is bad stays bad.
+#[test]
+fn some_fields_of_a_struct() {
+    let inner =
+        vec![column("a", DataType::Utf8), Field::new("b", DataType::Int64, false), column("c", DataType::Int64)];
+    let fields = vec![column("s", DataType::Struct(inner.into())), column("n", DataType::Int64)];
+    let spec = spec("json", &[], &schema(fields));
+    check(
+        &spec,
+        &[
+            (r#"{"s":{"a":"x","b":1,"c":2},"n":1}"#, "{a: x, b: 1, c: 2}|1"),
+            (r#"{"n":2}"#, "~|2"),
+            (r#"{"s":{"a":5,"b":1,"c":2},"n":3}"#, "! column 's.a': expected TEXT, found 5"),
+            (r#"{"s":{"a":"y","c":3},"n":4}"#, "! column 's.b': is NOT NULL and has no value"),
+            (r#"{"s":{"c":4,"b":7,"c":6},"n":5}"#, "{a: ~, b: 7, c: 6}|5"),
+            (r#"{"s":null,"n":6}"#, "~|6"),
+        ],
+    );
+    for wrong in [vec![], vec![3]] {
+        let parts = [ColumnPart { at: 0, fields: Some(wrong) }];
+        assert!(Decoder::with_parts(&spec, spec.schema().clone(), &parts, None).is_err());
+    }
+}

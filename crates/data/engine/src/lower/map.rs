@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use fleuve_types::Result;
 
 use super::session::{is_session, read_of};
 use super::time::Times;
-use super::{Lowering, loose};
+use super::{Lowering, loose, prune};
 use crate::operators::map::{Map, Stage};
 use crate::operators::physical;
 
@@ -47,7 +50,13 @@ impl Lowering<'_> {
         {
             return if left.is_empty() { Ok(node) } else { self.map_over(&left.iter().collect::<Vec<_>>(), node) };
         }
-        let input = self.plan(at)?;
+        let input = match at {
+            LogicalPlan::TableScan(scan) => {
+                let fields = prune::struct_fields(&chain, &scan.projected_schema);
+                self.scan(scan, &fields)?
+            }
+            _ => self.plan(at)?,
+        };
         self.map_over(&chain, input)
     }
 
@@ -68,7 +77,13 @@ impl Lowering<'_> {
                     let from: Vec<Option<usize>> = p.expr.iter().map(|e| plain_column(e, p.input.schema())).collect();
                     key = key.and_then(|k| k.iter().map(|c| from.iter().position(|f| *f == Some(*c))).collect());
                     times = times.project(&p.expr, p.input.schema())?;
-                    schema = loose(&p.schema);
+                    // A column that is passed on keeps the type that it came with, which may have lost fields.
+                    let loose = loose(&p.schema);
+                    let fields = loose.fields().iter().zip(&from).map(|(f, from)| match from {
+                        Some(at) => f.as_ref().clone().with_data_type(schema.field(*at).data_type().clone()),
+                        None => f.as_ref().clone(),
+                    });
+                    schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
                     match stages.last_mut() {
                         Some(last) if last.project.is_none() => {
                             last.project = Some(exprs);

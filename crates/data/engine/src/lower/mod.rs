@@ -7,20 +7,21 @@ mod grouping;
 mod join;
 mod map;
 mod not_in;
+mod prune;
 mod scalar;
 mod session;
 mod time;
 mod top_n;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Distinct as DistinctPlan, LogicalPlan, TableScan};
-use fleuve_types::{Delta, Error, Result};
+use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
 use crate::event_time::{TimeColumn, TimeSource, is_time};
@@ -142,7 +143,7 @@ impl Lowering<'_> {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => self.limit(plan),
             LogicalPlan::Repartition(r) => self.plan(&r.input),
-            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::TableScan(scan) => self.scan(scan, &BTreeMap::new()),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) if join.null_aware => self.plan(&not_in::joins(join)?),
             LogicalPlan::Join(join) => self.join(join),
@@ -209,7 +210,8 @@ impl Lowering<'_> {
         self.nodes.len() - 1
     }
 
-    fn scan(&mut self, scan: &TableScan) -> Result<usize> {
+    /// The node of a scan; `fields` says of which columns only some fields are read.
+    fn scan(&mut self, scan: &TableScan, fields: &BTreeMap<usize, Vec<usize>>) -> Result<usize> {
         if !scan.filters.is_empty() {
             return Err(Error::bug("a filter was pushed into the scan of a view's plan"));
         }
@@ -218,7 +220,11 @@ impl Lowering<'_> {
             Some(columns) => columns.clone(),
             None => (0..scan.source.schema().fields().len()).collect(),
         };
-        let schema = loose(&scan.projected_schema);
+        let parts: Vec<ColumnPart> =
+            columns.iter().enumerate().map(|(n, at)| ColumnPart { at: *at, fields: fields.get(&n).cloned() }).collect();
+        let whole = loose(&scan.projected_schema);
+        let pruned: Vec<Field> = whole.fields().iter().zip(&parts).map(|(f, p)| p.field(f)).collect();
+        let schema = Arc::new(Schema::new(pruned));
         let append_only = self.relations.is_append_only(&table);
         let key = self
             .relations
@@ -226,7 +232,7 @@ impl Lowering<'_> {
             .and_then(|key| key.iter().map(|k| columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
         let event_time = if self.on_close { self.relations.event_time(&table) } else { vec![] };
         self.has_event_time |= !event_time.is_empty();
-        let input = CircuitInput { table, columns };
+        let input = CircuitInput { table, columns: parts };
         let number = match self.inputs.iter().position(|i| *i == input) {
             Some(number) => number,
             None => {
@@ -238,9 +244,9 @@ impl Lowering<'_> {
         if let Some(same) = self.nodes.iter().position(|n| matches!(n.kind, NodeKind::Input(i) if i == number)) {
             return Ok(same);
         }
-        let carried = |(at, column): (usize, &usize)| {
-            (event_time.contains(column) && is_time(schema.field(at).data_type()))
-                .then(|| TimeColumn::new(at, TimeSource::Input { input: number, column: *column }))
+        let carried = |(at, column): (usize, &ColumnPart)| {
+            (event_time.contains(&column.at) && is_time(schema.field(at).data_type()))
+                .then(|| TimeColumn::new(at, TimeSource::Input { input: number, column: column.at }))
         };
         let times = self.inputs[number].columns.iter().enumerate().filter_map(carried).collect();
         let node = self.push(NodeKind::Input(number), vec![], schema, append_only, key);

@@ -251,11 +251,12 @@ impl Core {
             .map(|(n, input)| {
                 let schema = input_schema(&view.circuit, n);
                 if let Some(delta) = views.get(&input.object) {
-                    return project(delta, &input.columns, &schema);
+                    return project(delta, input.columns.iter().map(|c| c.at), &schema);
                 }
                 let Some(parts) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
                 let at = positions(&columns[&input.object], &input.columns);
-                let parts = parts.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
+                let parts =
+                    parts.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
                 concat_deltas(&schema, &parts)
             })
             .collect::<Result<Vec<_>>>()?;

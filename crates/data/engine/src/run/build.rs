@@ -1,16 +1,17 @@
 //! A new view takes in what was there before it, on a thread of its own, while epochs go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
-use fleuve_types::{Delta, Epoch, Frontier, ObjectId, Result};
+use arrow::datatypes::SchemaRef;
+use fleuve_types::{ColumnPart, Delta, Epoch, Frontier, ObjectId, Result};
 
 use super::core::MEASURE;
 use super::times::{AllTimes, TimeAt, mark, with_time};
-use super::view::{View, input_schema, project};
+use super::view::{View, ViewInput, input_schema, over_limit, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
 use crate::event_time::Mark;
 use crate::operators::concat_deltas;
@@ -92,21 +93,6 @@ pub(super) fn spawn(mut round: Round, commands: SyncSender<Command>) -> Result<(
 }
 
 impl Round {
-    /// The watermarks of each input when `unread` is still to come.
-    fn marks_now(&self, unread: &[(ObjectId, i32, i64, i64)]) -> Vec<Vec<Mark>> {
-        if !self.view.circuit.emits_on_close() {
-            return vec![];
-        }
-        let of = |id: &ObjectId| {
-            let end = self.marks.get(id).cloned().unwrap_or_default();
-            let event = self.streams.get(id).and_then(|s| s.event_time());
-            let (Some(event), Some(times)) = (event, self.times.get(id)) else { return end };
-            let unread = unread.iter().filter(|r| r.0 == *id).map(|r| r.1);
-            mark(&event, times.building(unread, end.first().map(|m| m.1)))
-        };
-        self.view.inputs.iter().map(|i| of(&i.object)).collect()
-    }
-
     fn run(&mut self) -> Result<()> {
         let inputs = self.view.inputs.clone();
         let schemas: Vec<_> = (0..inputs.len()).map(|i| input_schema(&self.view.circuit, i)).collect();
@@ -131,47 +117,132 @@ impl Round {
         let mut pending = empty.clone();
         for (n, input) in inputs.iter().enumerate() {
             if let Some(delta) = self.views.get(&input.object) {
-                pending[n] = project(delta, &input.columns, &schemas[n])?;
+                pending[n] = project(delta, input.columns.iter().map(|c| c.at), &schemas[n])?;
                 first = true;
             }
         }
+        let follows = self.view.circuit.emits_on_close();
+        let Round { view, streams, times, marks, progress, epoch, batch_bytes, limit_bytes, .. } = self;
+        let mut reading = Reading {
+            inputs: &inputs,
+            schemas: &schemas,
+            streams,
+            ranges,
+            times,
+            marks,
+            follows,
+            batch_bytes: *batch_bytes,
+        };
         let mut done = rows as u64;
-        while first || !ranges.is_empty() {
-            first = false;
-            let streams: std::collections::BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
-            let share = self.batch_bytes / ranges.len().max(1);
-            let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
-            let mut columns = needed(&inputs, &streams);
-            for (stream, partition, from, to) in &mut ranges {
-                let reader = self.streams[stream].as_ref();
-                let columns = columns.entry(*stream).or_default();
-                let at = (*partition, *from, *to);
-                let (read, next) = read_range(*stream, reader, at, share.max(1 << 20), columns, &mut self.times)?;
-                done += (next - *from).max(0) as u64;
-                *from = next;
-                rows.entry(*stream).or_default().extend(read);
-            }
-            ranges.retain(|r| r.2 < r.3);
-            for (n, input) in inputs.iter().enumerate() {
-                if let Some(deltas) = rows.get(&input.object) {
-                    let at = positions(&columns[&input.object], &input.columns);
-                    let parts = deltas.iter().map(|d| project(d, &at, &schemas[n])).collect::<Result<Vec<_>>>()?;
-                    pending[n] = concat_deltas(&schemas[n], &parts)?;
+        if reading.ranges.is_empty() && first {
+            view.step(*epoch, &pending, &reading.marks_now())?;
+            progress.done.fetch_add(done, Ordering::Relaxed);
+            return Ok(());
+        }
+        // The next rows are read and decoded while the view takes in those before.
+        let (sender, batches) = sync_channel(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Some(batch) = reading.next().transpose() {
+                    if sender.send(batch).is_err() {
+                        break;
+                    }
+                }
+            });
+            // Goes with this closure, however it ends, and so tells the reader to stop.
+            let batches = batches;
+            for batch in &batches {
+                let batch: Batch = batch?;
+                for (n, delta) in batch.rows {
+                    pending[n] = delta;
+                }
+                view.step(*epoch, &pending, &batch.marks)?;
+                pending.clone_from(&empty);
+                done += batch.records;
+                progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
+                if measured.elapsed() > MEASURE {
+                    let bytes = view.measure();
+                    if bytes > *limit_bytes {
+                        return Err(over_limit(bytes, *limit_bytes, "view_memory_bytes"));
+                    }
+                    measured = Instant::now();
                 }
             }
-            let marks = self.marks_now(&ranges);
-            self.view.step(self.epoch, &pending, &marks)?;
-            pending.clone_from(&empty);
-            self.progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
-            if measured.elapsed() > MEASURE {
-                let bytes = self.view.measure();
-                if bytes > self.limit_bytes {
-                    return Err(super::view::over_limit(bytes, self.limit_bytes, "view_memory_bytes"));
-                }
-                measured = Instant::now();
+            Ok(())
+        })
+    }
+}
+
+/// What is left to read of a round.
+struct Reading<'a> {
+    inputs: &'a [ViewInput],
+    schemas: &'a [SchemaRef],
+    streams: &'a HashMap<ObjectId, Arc<dyn StreamReader>>,
+    /// `(stream, partition, from, to)`.
+    ranges: Vec<(ObjectId, i32, i64, i64)>,
+    times: &'a mut AllTimes,
+    marks: &'a HashMap<ObjectId, Vec<Mark>>,
+    /// Whether the view follows event time.
+    follows: bool,
+    batch_bytes: usize,
+}
+
+/// What a view takes in at once.
+struct Batch {
+    /// By the number of the input; those that are not here have no rows.
+    rows: Vec<(usize, Delta)>,
+    /// How many records they come from.
+    records: u64,
+    /// The watermarks of each input after them.
+    marks: Vec<Vec<Mark>>,
+}
+
+impl Reading<'_> {
+    fn next(&mut self) -> Result<Option<Batch>> {
+        if self.ranges.is_empty() {
+            return Ok(None);
+        }
+        let streams: BTreeSet<ObjectId> = self.ranges.iter().map(|r| r.0).collect();
+        let share = (self.batch_bytes / self.ranges.len()).max(1 << 20);
+        let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        let mut columns = needed(self.inputs, &streams);
+        let mut records = 0;
+        for (stream, partition, from, to) in &mut self.ranges {
+            let reader = self.streams[stream].as_ref();
+            let columns = columns.entry(*stream).or_default();
+            let at = (*partition, *from, *to);
+            let (read, next) = read_range(*stream, reader, at, share, columns, self.times)?;
+            records += (next - *from).max(0) as u64;
+            *from = next;
+            rows.entry(*stream).or_default().extend(read);
+        }
+        self.ranges.retain(|r| r.2 < r.3);
+        let mut batch = Batch { rows: vec![], records, marks: self.marks_now() };
+        for (n, input) in self.inputs.iter().enumerate() {
+            if let Some(deltas) = rows.get(&input.object) {
+                let schema = &self.schemas[n];
+                let at = positions(&columns[&input.object], &input.columns);
+                let parts =
+                    deltas.iter().map(|d| project(d, at.iter().copied(), schema)).collect::<Result<Vec<_>>>()?;
+                batch.rows.push((n, concat_deltas(schema, &parts)?));
             }
         }
-        Ok(())
+        Ok(Some(batch))
+    }
+
+    /// The watermarks of each input when what is left is still to come.
+    fn marks_now(&self) -> Vec<Vec<Mark>> {
+        if !self.follows {
+            return vec![];
+        }
+        let of = |id: &ObjectId| {
+            let end = self.marks.get(id).cloned().unwrap_or_default();
+            let event = self.streams.get(id).and_then(|s| s.event_time());
+            let (Some(event), Some(times)) = (event, self.times.get(id)) else { return end };
+            let unread = self.ranges.iter().filter(|r| r.0 == *id).map(|r| r.1);
+            mark(&event, times.building(unread, end.first().map(|m| m.1)))
+        };
+        self.inputs.iter().map(|i| of(&i.object)).collect()
     }
 }
 
@@ -182,7 +253,7 @@ pub(super) fn read_range(
     reader: &dyn StreamReader,
     (partition, from, to): (i32, i64, i64),
     max_bytes: usize,
-    columns: &mut Vec<usize>,
+    columns: &mut Vec<ColumnPart>,
     times: &mut AllTimes,
 ) -> Result<(Vec<Delta>, i64)> {
     let event = reader.event_time().map(|e| EventTime { offsets: None, ..e });
@@ -201,23 +272,23 @@ pub(super) fn read_range(
 
 /// The columns of each stream that any of `inputs` asks for.
 pub(super) fn needed<'i>(
-    inputs: impl IntoIterator<Item = &'i super::view::ViewInput>,
-    streams: &std::collections::BTreeSet<ObjectId>,
-) -> HashMap<ObjectId, Vec<usize>> {
-    let mut columns: HashMap<ObjectId, Vec<usize>> = streams.iter().map(|s| (*s, vec![])).collect();
+    inputs: impl IntoIterator<Item = &'i ViewInput>,
+    streams: &BTreeSet<ObjectId>,
+) -> HashMap<ObjectId, Vec<ColumnPart>> {
+    let mut columns: HashMap<ObjectId, BTreeMap<usize, ColumnPart>> =
+        streams.iter().map(|s| (*s, BTreeMap::new())).collect();
     for input in inputs {
-        if let Some(list) = columns.get_mut(&input.object) {
-            list.extend(&input.columns);
+        if let Some(parts) = columns.get_mut(&input.object) {
+            for part in &input.columns {
+                let together = parts.remove(&part.at).map_or_else(|| part.clone(), |p| p.with(part));
+                parts.insert(part.at, together);
+            }
         }
     }
-    for list in columns.values_mut() {
-        list.sort_unstable();
-        list.dedup();
-    }
-    columns
+    columns.into_iter().map(|(stream, parts)| (stream, parts.into_values().collect())).collect()
 }
 
 /// Where `wanted` columns stand among `given` ones.
-pub(super) fn positions(given: &[usize], wanted: &[usize]) -> Vec<usize> {
-    wanted.iter().map(|w| given.iter().position(|g| g == w).unwrap_or(0)).collect()
+pub(super) fn positions(given: &[ColumnPart], wanted: &[ColumnPart]) -> Vec<usize> {
+    wanted.iter().map(|w| given.iter().position(|g| g.at == w.at).unwrap_or(0)).collect()
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use datafusion::execution::SessionState;
-use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use rayon::prelude::*;
 use tokio::sync::watch;
 
@@ -557,7 +557,7 @@ pub(super) struct EpochInput {
     /// Of streams with an event time: without the late rows.
     on_time: HashMap<ObjectId, Vec<Delta>>,
     /// The columns that were read.
-    columns: HashMap<ObjectId, Vec<usize>>,
+    columns: HashMap<ObjectId, Vec<ColumnPart>>,
 }
 
 /// The change of each input of a view.
@@ -568,14 +568,14 @@ fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -
         .map(|(n, input)| {
             let schema = input_schema(&view.circuit, n);
             if let Some(delta) = outs.get(&input.object) {
-                return project(delta, &input.columns, &schema);
+                return project(delta, input.columns.iter().map(|c| c.at), &schema);
             }
             let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
             let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
                 return Ok(Delta::empty(schema));
             };
             let at = positions(&epoch.columns[&input.object], &input.columns);
-            let parts = deltas.iter().map(|d| project(d, &at, &schema)).collect::<Result<Vec<_>>>()?;
+            let parts = deltas.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
             concat_deltas(&schema, &parts)
         })
         .collect()

@@ -21,7 +21,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
-use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use tokio::sync::{broadcast, oneshot, watch};
 
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
@@ -42,7 +42,8 @@ pub trait StreamReader: Send + Sync {
     /// First offset kept and next offset to be written (durable) of a partition.
     fn bounds(&self, partition: i32) -> Result<(i64, i64)>;
     /// Rows of `partition` from offset `from` up to, not including, `to` (or less, at about `max_bytes`), `columns` only.
-    /// Gives the rows and the offset after the last record looked at.
+    /// Gives the rows and the offset after the last record looked at. A struct may come with more fields than were
+    /// asked for.
     ///
     /// # Errors
     /// [`ErrorKind::Retry`] and [`ErrorKind::Io`] are tried again; others stop the views that read the stream.
@@ -52,7 +53,7 @@ pub trait StreamReader: Send + Sync {
         from: i64,
         to: i64,
         max_bytes: usize,
-        columns: &[usize],
+        columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)>;
     /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters, and
     /// the rows of it that came late, if [`EventTime::offsets`] asks for them.

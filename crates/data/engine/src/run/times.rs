@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::Int64Type;
-use fleuve_types::{Delta, Error, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
 use super::EpochEntry;
@@ -100,9 +100,9 @@ pub(super) struct TimeAt {
 
 impl TimeAt {
     /// `columns` are those that were read.
-    pub(super) fn of(event: &EventTime, columns: &[usize]) -> Result<Self> {
+    pub(super) fn of(event: &EventTime, columns: &[ColumnPart]) -> Result<Self> {
         let find = |column: usize| {
-            columns.iter().position(|c| *c == column).ok_or_else(|| Error::bug("the event time was not read"))
+            columns.iter().position(|c| c.at == column).ok_or_else(|| Error::bug("the event time was not read"))
         };
         Ok(Self { time: find(event.column)?, delay: event.delay, offsets: event.offsets.map(find).transpose()? })
     }
@@ -257,12 +257,14 @@ pub(super) fn mark(event: &EventTime, watermark: Option<i64>) -> Vec<Mark> {
     watermark.map(|w| (event.column, w)).into_iter().collect()
 }
 
-/// The columns of a stream to read, with those of its event time.
-pub(super) fn with_time(columns: &mut Vec<usize>, event: &EventTime) {
-    columns.push(event.column);
-    columns.extend(event.offsets);
-    columns.sort_unstable();
-    columns.dedup();
+/// The columns of a stream to read, by position, with those of its event time.
+pub(super) fn with_time(columns: &mut Vec<ColumnPart>, event: &EventTime) {
+    for at in std::iter::once(event.column).chain(event.offsets) {
+        match columns.binary_search_by_key(&at, |c| c.at) {
+            Ok(there) => columns[there].fields = None,
+            Err(place) => columns.insert(place, ColumnPart::whole(at)),
+        }
+    }
 }
 
 impl Core {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use fleuve_types::{Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result, narrow_struct};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -51,7 +51,7 @@ pub(super) struct StateFile {
 #[derive(Clone, Debug)]
 pub(super) struct ViewInput {
     pub(super) object: ObjectId,
-    pub(super) columns: Vec<usize>,
+    pub(super) columns: Vec<ColumnPart>,
 }
 
 /// Why a view takes no part in epochs.
@@ -302,9 +302,14 @@ impl Relations for Known {
     }
 }
 
-/// The columns of `delta` that an input asks for.
-pub(super) fn project(delta: &Delta, columns: &[usize], schema: &arrow::datatypes::SchemaRef) -> Result<Delta> {
-    let arrays = columns.iter().map(|c| delta.batch.column(*c).clone()).collect();
+/// The columns of `delta` that an input asks for; structs lose the fields that it does not.
+pub(super) fn project(
+    delta: &Delta,
+    columns: impl IntoIterator<Item = usize>,
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<Delta> {
+    let columns = columns.into_iter().zip(schema.fields());
+    let arrays = columns.map(|(c, f)| narrow_struct(delta.batch.column(c), f.data_type())).collect::<Result<_>>()?;
     let batch = crate::state::batch_of(schema, arrays, delta.len())?;
     Ok(Delta { batch, weights: delta.weights.clone() })
 }

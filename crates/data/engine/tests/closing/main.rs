@@ -88,7 +88,8 @@ pub fn inputs(circuit: &Circuit, rows: &[Vec<Row>], watermarks: &[Option<i64>]) 
         .iter()
         .map(|input| {
             let n = number(&input.table);
-            let delta = Delta::insert(batch(&rows[n]).project(&input.columns).unwrap());
+            let columns: Vec<usize> = input.columns.iter().map(|c| c.at).collect();
+            let delta = Delta::insert(batch(&rows[n]).project(&columns).unwrap());
             (delta, watermarks[n].map(|w| (TIME, w)).into_iter().collect())
         })
         .unzip()

@@ -10,9 +10,10 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
     CheckpointStore, DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal,
-    LateRow, Published, SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewStatus, session_state,
+    LateRow, Published, SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewState, ViewStatus,
+    session_state,
 };
-use fleuve_types::{Delta, Epoch, Error, ManualClock, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
 
 /// Numbers that are the same for the same seed.
@@ -84,11 +85,19 @@ impl StreamReader for Memory {
         Ok((start, self.rows.lock()[partition as usize].len() as i64))
     }
 
-    fn read(&self, partition: i32, from: i64, to: i64, _: usize, columns: &[usize]) -> Result<(Vec<RecordBatch>, i64)> {
+    fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        _: usize,
+        columns: &[ColumnPart],
+    ) -> Result<(Vec<RecordBatch>, i64)> {
         // A little at a time, so that a range takes several reads.
         let next = to.min(from + 5);
         let rows = batch(&self.rows.lock()[partition as usize][from as usize..next as usize]);
-        Ok((vec![rows.project(columns).unwrap()], next))
+        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
+        Ok((vec![rows.project(&columns).unwrap()], next))
     }
 
     fn passed(&self, _: i32, _: i64, _: i64, _: &[LateRow]) -> Result<()> {
@@ -501,6 +510,8 @@ impl World {
 
     pub fn view(&self, name: &str) -> BTreeMap<String, i64> {
         let published = self.engine().published();
+        let state = &published.status[&id(name)].state;
+        assert!(matches!(state, ViewState::Running), "{name}: {state:?}");
         let mut rows = BTreeMap::new();
         for batch in published.views[&id(name)].batches().unwrap() {
             add(&mut rows, &Delta::insert(batch));

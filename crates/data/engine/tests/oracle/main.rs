@@ -152,7 +152,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, skip: bool) -> Outcome {
             .map(|input| {
                 let number: usize = input.table.1[1..].parse().unwrap();
                 let delta = &changes[number];
-                let batch = delta.batch.project(&input.columns).unwrap();
+                let columns: Vec<usize> = input.columns.iter().map(|c| c.at).collect();
+                let batch = delta.batch.project(&columns).unwrap();
                 Delta { batch, weights: delta.weights.clone() }
             })
             .collect();

@@ -198,6 +198,8 @@ impl Groups {
         let shown = |s: &u32| aggregate.global || (self.totals[*s as usize] != 0 && self.windows.is_off());
         let now: Vec<u32> = touched.iter().copied().filter(shown).collect();
         let new = self.emit(&now, aggregate.codec, aggregate.schema)?;
+        let change =
+            difference((old, &existed), (new, &now), &touched, aggregate.codec.types().len(), aggregate.schema)?;
         for slot in touched {
             self.seen[slot as usize] = false;
             if !aggregate.global && self.totals[slot as usize] == 0 {
@@ -209,32 +211,36 @@ impl Groups {
                 self.keys.remove(slot);
             }
         }
-        difference(old, new, aggregate.schema)
+        Ok(change)
     }
 }
 
-/// `-old +new` without the rows that stayed the same.
-fn difference(old: RecordBatch, new: RecordBatch, schema: &SchemaRef) -> Result<Delta> {
+/// `-old +new` without the rows that stayed the same. `touched` are slots; those of `old` and of `new` are among them, in the
+/// same order, and rows of one slot have the same key.
+fn difference(
+    old: (RecordBatch, &[u32]),
+    new: (RecordBatch, &[u32]),
+    touched: &[u32],
+    keys: usize,
+    schema: &SchemaRef,
+) -> Result<Delta> {
+    let ((old, existed), (new, now)) = (old, new);
     let (m, n) = (old.num_rows(), new.num_rows());
     if m == 0 {
         return Ok(Delta::insert(new));
     }
-    let codec = RowCodec::for_schema(schema)?;
-    let (a, b) = (codec.encode(old.columns())?, codec.encode(new.columns())?);
-    let mut at = std::collections::HashMap::with_capacity(m);
-    for i in 0..m {
-        at.insert(a.row(i), i);
+    let codec = RowCodec::new(schema.fields()[keys..].iter().map(|f| f.data_type().clone()).collect())?;
+    let (a, b) = (codec.encode(&old.columns()[keys..])?, codec.encode(&new.columns()[keys..])?);
+    let (mut keep_old, mut keep_new) = (vec![true; m], vec![true; n]);
+    let (mut i, mut j) = (0, 0);
+    for slot in touched {
+        let (before, after) = (existed.get(i) == Some(slot), now.get(j) == Some(slot));
+        if before && after && a.row(i) == b.row(j) {
+            (keep_old[i], keep_new[j]) = (false, false);
+        }
+        i += usize::from(before);
+        j += usize::from(after);
     }
-    let mut keep_old = vec![true; m];
-    let keep_new: Vec<bool> = (0..n)
-        .map(|i| match at.get(b.row(i)) {
-            Some(j) => {
-                keep_old[*j] = false;
-                false
-            }
-            None => true,
-        })
-        .collect();
     let part = |batch: &RecordBatch, keep: Vec<bool>, weight: i64| -> Result<Delta> {
         let mask = BooleanArray::from(keep);
         let batch = if mask.true_count() == mask.len() {
