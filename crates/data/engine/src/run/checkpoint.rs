@@ -56,6 +56,8 @@ pub(super) struct Writing {
     pub(super) replies: Vec<Reply<()>>,
     /// What the views' manifests become when it is done.
     pub(super) manifests: Vec<(ObjectId, Manifest)>,
+    /// Views that are gone with it, and their files.
+    gone: Vec<(ObjectId, Vec<String>)>,
 }
 
 impl Core {
@@ -99,11 +101,12 @@ impl Core {
             manifests.push((view.id(), manifest));
             files.push((name, bytes));
         }
-        let (removed, removed_files): (Vec<ObjectId>, Vec<_>) = std::mem::take(&mut self.removed).into_iter().unzip();
-        stale.extend(removed_files.into_iter().flatten());
+        let gone = std::mem::take(&mut self.removed);
+        stale.extend(gone.iter().flat_map(|(_, files)| files).cloned());
+        // A view that was built anew may have a file of the same name.
+        stale.retain(|name| files.iter().all(|(new, _)| new != name));
         // A replaced view left its old files, but its name in the checkpoint stays.
-        let removed: Vec<ObjectId> =
-            removed.into_iter().filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
+        let removed = gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
         let checkpoint = SavedCheckpoint {
             epoch,
             time_us: self.clock.now_us(),
@@ -127,7 +130,7 @@ impl Core {
             tracing::error!("the checkpoint's thread could not be started");
         }
         self.last_checkpoint = std::time::Instant::now();
-        self.writing = Some(Writing { epoch, done, replies, manifests });
+        self.writing = Some(Writing { epoch, done, replies, manifests, gone });
     }
 
     /// Notes the end of a checkpoint; with `wait`, waits for it.
@@ -163,6 +166,7 @@ impl Core {
                 }
             }
             Err(e) => {
+                self.removed.extend(writing.gone);
                 tracing::error!(error = %e, "a checkpoint failed; the log keeps everything and it will be tried again")
             }
         }

@@ -159,6 +159,14 @@ impl Core {
                 }
             }
         }
+        // What is built anew must not stay in the checkpoint as it was: a later one, taken before the build is done, would
+        // show that state as if it belonged to the later epoch.
+        for saved in checkpoint.views {
+            if !self.views.iter().any(|v| v.id() == saved.id) {
+                let manifest: Manifest = serde_json::from_slice(&saved.manifest).unwrap_or_default();
+                self.removed.push((saved.id, manifest.files.into_iter().map(|f| f.name).collect()));
+            }
+        }
         Ok(to_build)
     }
 

@@ -14,7 +14,7 @@ use fleuve_engine::{
     session_state,
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Numbers that are the same for the same seed.
 pub struct Random(u64);
@@ -111,26 +111,46 @@ impl StreamReader for Memory {
 
 #[derive(Default)]
 struct Store {
+    /// Which run of the engine it belongs to now.
+    run: Mutex<u64>,
     files: Mutex<HashMap<String, Vec<u8>>>,
     last: Mutex<Option<SavedCheckpoint>>,
 }
 
-impl CheckpointStore for Store {
+/// The store as one run of the engine has it. What a halted run still writes when the next one has begun is lost: its process
+/// would be dead.
+struct RunStore {
+    store: Arc<Store>,
+    run: u64,
+}
+
+impl RunStore {
+    /// Keeps the next run from beginning while it is held.
+    fn alive(&self) -> Result<MutexGuard<'_, u64>> {
+        let run = self.store.run.lock();
+        if *run == self.run { Ok(run) } else { Err(Error::io("write", "the process is dead")) }
+    }
+}
+
+impl CheckpointStore for RunStore {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.files.lock().insert(name.into(), bytes.to_vec());
+        let _alive = self.alive()?;
+        self.store.files.lock().insert(name.into(), bytes.to_vec());
         Ok(())
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        self.files.lock().get(name).cloned().ok_or_else(|| Error::not_found(name))
+        self.store.files.lock().get(name).cloned().ok_or_else(|| Error::not_found(name))
     }
 
     fn remove(&self, names: &[String]) {
-        names.iter().for_each(|n| drop(self.files.lock().remove(n)));
+        let Ok(_alive) = self.alive() else { return };
+        names.iter().for_each(|n| drop(self.store.files.lock().remove(n)));
     }
 
     fn commit(&self, new: SavedCheckpoint) -> Result<()> {
-        let mut last = self.last.lock();
+        let _alive = self.alive()?;
+        let mut last = self.store.last.lock();
         let mut views = last.take().map(|l| l.views).unwrap_or_default();
         views.retain(|v| !new.removed.contains(&v.id) && !new.views.iter().any(|n| n.id == v.id));
         views.extend(new.views.clone());
@@ -139,7 +159,7 @@ impl CheckpointStore for Store {
     }
 
     fn load(&self) -> Result<Option<SavedCheckpoint>> {
-        Ok(self.last.lock().clone())
+        Ok(self.store.last.lock().clone())
     }
 }
 
@@ -344,11 +364,16 @@ impl World {
             let writer: Box<dyn SinkWriter> = Box::new(MemorySink(self.sunk.clone()));
             (id("sink"), id(view), writer)
         });
+        let run = {
+            let mut run = self.store.run.lock();
+            *run += 1;
+            *run
+        };
         let parts = EngineParts {
             options: EngineOptions { shards, epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
             state: session_state(),
             clock: self.clock.clone(),
-            store: self.store.clone(),
+            store: Arc::new(RunStore { store: self.store.clone(), run }),
             journal: Box::new(MemoryJournal(self.journal.clone())),
             streams: self
                 .streams
