@@ -60,6 +60,7 @@ async fn case(seed: u64) {
     }
     world.wait().await;
     for (name, _) in VIEWS.iter().filter(|(name, _)| name.starts_with('v')) {
+        assert!(world.is_running(name), "seed {seed}: {name}");
         let (view, batch) = (world.view(name), world.batch(name).await);
         assert_eq!(view, batch, "seed {seed}: {name}");
     }

@@ -533,10 +533,12 @@ impl World {
         drop(done.await.unwrap());
     }
 
+    pub fn is_running(&self, name: &str) -> bool {
+        matches!(self.engine().published().status[&id(name)].state, ViewState::Running)
+    }
+
     pub fn view(&self, name: &str) -> BTreeMap<String, i64> {
         let published = self.engine().published();
-        let state = &published.status[&id(name)].state;
-        assert!(matches!(state, ViewState::Running), "{name}: {state:?}");
         let mut rows = BTreeMap::new();
         for batch in published.views[&id(name)].batches().unwrap() {
             add(&mut rows, &Delta::insert(batch));
