@@ -207,7 +207,10 @@ pub(crate) enum Data {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
+    /// As it was declared.
     pub(crate) data_type: DataType,
+    /// Of the arrays that are made: of a struct maybe some fields only.
+    built_type: DataType,
     pub(crate) nullable: bool,
     /// False: values are checked and forgotten.
     pub(crate) keep: bool,
@@ -258,6 +261,7 @@ impl Column {
         Ok(Self {
             name: field.name().clone(),
             data_type: field.data_type().clone(),
+            built_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             keep,
             leaves,
@@ -272,7 +276,7 @@ impl Column {
         if let (Some(wanted), DataType::Struct(fields)) = (&part.fields, field.data_type()) {
             column.data =
                 Data::Struct(StructData::new(fields, |at| wanted.contains(&at).then(|| ColumnPart::whole(at)))?);
-            column.data_type = part.field(field).data_type().clone();
+            column.built_type = part.field(field).data_type().clone();
         }
         Ok(column)
     }
@@ -442,7 +446,7 @@ impl Column {
         let built: ArrayRef = match &mut self.data {
             Data::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
             Data::Int { values, .. } | Data::Date(values) | Data::Time(_, values) | Data::Timestamp(_, values) => {
-                return narrowed(&self.data_type, values, nulls);
+                return narrowed(&self.built_type, values, nulls);
             }
             Data::UInt64(values) => Arc::new(UInt64Array::new(taken(values), nulls)),
             Data::Float { single: false, values } => Arc::new(Float64Array::new(taken(values), nulls)),
@@ -466,12 +470,12 @@ impl Column {
             }
             Data::List { offsets, child } => {
                 let offsets = std::mem::replace(offsets, vec![0]);
-                let DataType::List(item) = &self.data_type else { return Err(Error::bug("a list of another type")) };
+                let DataType::List(item) = &self.built_type else { return Err(Error::bug("a list of another type")) };
                 let offsets = OffsetBuffer::new(offsets.into());
                 Arc::new(ListArray::try_new(item.clone(), offsets, child.finish()?, nulls).map_err(bug)?)
             }
             Data::Struct(s) => {
-                let DataType::Struct(fields) = &self.data_type else {
+                let DataType::Struct(fields) = &self.built_type else {
                     return Err(Error::bug("a struct of another type"));
                 };
                 let kept = s.children.iter_mut().filter(|child| child.keep);
@@ -479,7 +483,7 @@ impl Column {
                 Arc::new(StructArray::try_new(fields.clone(), arrays, nulls).map_err(bug)?)
             }
         };
-        if built.data_type() == &self.data_type { Ok(built) } else { cast(&built, &self.data_type).map_err(bug) }
+        if built.data_type() == &self.built_type { Ok(built) } else { cast(&built, &self.built_type).map_err(bug) }
     }
 }
 

@@ -280,6 +280,7 @@ fn some_fields_of_a_struct() {
             (r#"{"s":{"a":"y","c":3},"n":4}"#, "! column 's.b': is NOT NULL and has no value"),
             (r#"{"s":{"c":4,"b":7,"c":6},"n":5}"#, "{a: ~, b: 7, c: 6}|5"),
             (r#"{"s":null,"n":6}"#, "~|6"),
+            (r#"{"s":7,"n":7}"#, "! column 's': expected STRUCT<a TEXT, b BIGINT, c BIGINT>, found 7"),
         ],
     );
     for wrong in [vec![], vec![3]] {
