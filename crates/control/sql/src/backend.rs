@@ -191,13 +191,16 @@ pub trait Snapshot: Send + Sync {
     fn namespaces(&self) -> Vec<String>;
 }
 
-/// One step of a subscription: what changed in one epoch. The first step is the answer as it stood (all weights positive).
+/// One step of a subscription: what changed in one epoch, or a part of it. The first epoch's are the answer as it stood (all weights
+/// positive).
 #[derive(Clone, Debug)]
 pub struct ChangeSet {
     /// The epoch whose change this is.
     pub epoch: Epoch,
     /// The change; may be empty (a heartbeat).
     pub delta: Delta,
+    /// More of the same epoch follows.
+    pub more: bool,
 }
 
 /// A view's changes as they happen. Ends with an error when the reader is too slow or the view is dropped.

@@ -218,7 +218,7 @@ impl Backend for Fake {
         let spec = self.objects().by_id(object).unwrap().spec.clone();
         let schema = table_schema(&spec).unwrap();
         let rows = self.rows.lock().get(&object).cloned().unwrap_or_default();
-        let changes = rows.into_iter().map(|b| Ok(ChangeSet { epoch: 1, delta: Delta::insert(b) }));
+        let changes = rows.into_iter().map(|b| Ok(ChangeSet { epoch: 1, delta: Delta::insert(b), more: false }));
         Ok(Subscription { schema, changes: Box::pin(futures::stream::iter(changes.collect::<Vec<_>>())) })
     }
 

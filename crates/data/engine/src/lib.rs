@@ -15,13 +15,14 @@ mod output;
 mod profile;
 mod provider;
 mod run;
+mod scan;
 mod state;
 
 pub use circuit::{Circuit, CircuitInput};
 pub use event_time::Mark;
 pub use lower::{Relations, lower, lower_on_close};
 pub use operators::DeadRow;
-pub use output::ViewSnapshot;
+pub use output::{ViewRows, ViewSnapshot};
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;
 pub use run::*;

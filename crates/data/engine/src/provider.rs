@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -13,6 +13,10 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPu
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::output::ViewSnapshot;
+use crate::scan::ViewScan;
+
+/// A part of a scan has at least about this many rows: for fewer, a thread of its own is not worth it.
+const PART_ROWS: usize = 8_192;
 
 /// A view at one epoch, to query.
 #[derive(Clone)]
@@ -34,10 +38,10 @@ impl ViewTable {
 
     /// The values that `filters` fix the key columns to, if they fix them all.
     fn key_of(&self, filters: &[Expr]) -> Option<Vec<ArrayRef>> {
-        let key = self.snapshot.key.as_ref().filter(|k| !k.is_empty())?;
+        let key = self.snapshot.key().filter(|k| !k.is_empty())?;
         key.iter()
             .map(|c| {
-                let field = self.snapshot.schema.field(*c);
+                let field = self.snapshot.schema().field(*c);
                 filters.iter().find_map(|f| equals(f, field.name())).and_then(|value| {
                     let value = value.cast_to(field.data_type()).ok()?;
                     value.to_array().ok()
@@ -63,7 +67,7 @@ fn equals(filter: &Expr, column: &str) -> Option<ScalarValue> {
 #[async_trait]
 impl TableProvider for ViewTable {
     fn schema(&self) -> SchemaRef {
-        self.snapshot.schema.clone()
+        self.snapshot.schema().clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -79,35 +83,19 @@ impl TableProvider for ViewTable {
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let failed = |e: fleuve_types::Error| DataFusionError::External(Box::new(e));
         let found = match self.key_of(filters) {
             Some(key) => self.snapshot.lookup(&key).map_err(failed)?,
             None => None,
         };
-        let batches = match found {
-            Some(batches) => batches,
-            None => self.snapshot.batches().map_err(failed)?,
-        };
-        let partitions = spread(batches, state.config().target_partitions());
-        Ok(MemorySourceConfig::try_new_exec(&partitions, self.schema(), projection.cloned())?)
-    }
-}
-
-/// Batches dealt out so that each partition has about the same number of rows.
-fn spread(mut batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if partitions <= 1 || rows < 16_384 {
-        return vec![batches];
-    }
-    batches.sort_by_key(|b| std::cmp::Reverse(b.num_rows()));
-    let mut out = vec![(0, vec![]); partitions];
-    for batch in batches {
-        if let Some(least) = out.iter_mut().min_by_key(|(rows, _)| *rows) {
-            least.0 += batch.num_rows();
-            least.1.push(batch);
+        if let Some(rows) = found {
+            return Ok(MemorySourceConfig::try_new_exec(&[rows], self.schema(), projection.cloned())?);
         }
+        // For a limit one part is enough.
+        let most = if limit.is_some() { 1 } else { state.config().target_partitions().max(1) };
+        let parts = (self.snapshot.num_rows() / PART_ROWS).clamp(1, most);
+        Ok(Arc::new(ViewScan::new(self.snapshot.clone(), projection.cloned(), parts, limit)?))
     }
-    out.into_iter().map(|(_, b)| b).collect()
 }

@@ -67,7 +67,7 @@ impl Sql for MadeUp {
             if next > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Some((Ok(ChangeSet { epoch, delta: Delta::insert(minutes(next, to)) }), to))
+            Some((Ok(ChangeSet { epoch, delta: Delta::insert(minutes(next, to)), more: false }), to))
         });
         Ok(Subscription { schema: minutes(0, 0).schema(), changes: Box::pin(changes) })
     }

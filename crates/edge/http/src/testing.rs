@@ -105,7 +105,12 @@ impl Sql for Fake {
     async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription> {
         let first = Delta::insert(batch(0, 2500));
         let second = Delta::weighted(batch(1, 2), vec![-1, 3]).unwrap();
-        let sets = vec![Ok(ChangeSet { epoch: 4, delta: first }), Ok(ChangeSet { epoch: 5, delta: second })];
+        let start = Delta::empty(first.batch.schema());
+        let sets = vec![
+            Ok(ChangeSet { epoch: 4, delta: first, more: true }),
+            Ok(ChangeSet { epoch: 4, delta: start, more: false }),
+            Ok(ChangeSet { epoch: 5, delta: second, more: false }),
+        ];
         let counted = Counted(self.dropped.clone());
         let sets: std::pin::Pin<Box<dyn futures::Stream<Item = Result<ChangeSet>> + Send>> = match (namespace, name) {
             ("public", "v") => Box::pin(stream::iter(sets).chain(stream::pending())),

@@ -174,17 +174,25 @@ impl Platform {
         let start = subscription.start;
         let schema = start.schema().clone();
         let epoch = start.epoch();
-        let first = start.batches()?;
-        let rows = if first.is_empty() {
-            RecordBatch::new_empty(schema.clone())
-        } else {
-            arrow::compute::concat_batches(&schema, &first).map_err(|e| Error::bug(e.to_string()))?
-        };
-        let first = ChangeSet { epoch, delta: Delta::insert(rows) };
+        let of = schema.clone();
+        let first = futures::stream::try_unfold(Some(start.rows()), move |rows| {
+            let empty = Delta::empty(of.clone());
+            async move {
+                let Some(mut rows) = rows else { return Ok(None) };
+                let read = tokio::task::spawn_blocking(move || rows.next().transpose().map(|batch| (batch, rows)));
+                let (batch, rows) = read.await.map_err(|e| Error::bug(e.to_string()))??;
+                let more = batch.is_some();
+                let delta = batch.map_or(empty, Delta::insert);
+                Ok(Some((ChangeSet { epoch, delta, more }, more.then_some(rows))))
+            }
+        });
         let changes = futures::stream::unfold(Some(subscription.changes), |changes| async move {
             let mut changes = changes?;
             match changes.recv().await {
-                Ok(change) => Some((Ok(ChangeSet { epoch: change.epoch, delta: change.delta }), Some(changes))),
+                Ok(change) => {
+                    let set = ChangeSet { epoch: change.epoch, delta: change.delta, more: false };
+                    Some((Ok(set), Some(changes)))
+                }
                 Err(RecvError::Lagged(epochs)) => {
                     let message = format!("the reader was too slow: {epochs} epochs passed it");
                     Some((Err(Error::new(ErrorKind::Limit, message).hint("subscribe again")), None))
@@ -192,8 +200,7 @@ impl Platform {
                 Err(RecvError::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
             }
         });
-        let changes = futures::stream::once(async { Ok(first) }).chain(changes);
-        Ok(Subscription { schema, changes: Box::pin(changes) })
+        Ok(Subscription { schema, changes: Box::pin(first.chain(changes)) })
     }
 
     /// A stream's rows from now on.
@@ -204,7 +211,7 @@ impl Platform {
         let schema = Arc::new(relation.schema().project(&columns).map_err(|e| Error::bug(e.to_string()))?);
         let mut watch = self.engine.watch();
         let start = watch.borrow_and_update().clone();
-        let first = ChangeSet { epoch: start.epoch, delta: Delta::empty(schema.clone()) };
+        let first = ChangeSet { epoch: start.epoch, delta: Delta::empty(schema.clone()), more: false };
         let columns: Vec<_> = columns.into_iter().map(ColumnPart::whole).collect();
         let seed = (watch, start.frontier.clone(), relation, columns);
         let changes = futures::stream::try_unfold(seed, |(mut watch, mut at, relation, columns)| async move {
@@ -240,7 +247,7 @@ impl Platform {
                 let rows = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
                 let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
                 let rows = arrow::compute::concat_batches(&schema, &rows).map_err(|e| Error::bug(e.to_string()))?;
-                let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows) };
+                let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows), more: false };
                 return Ok(Some((set, (watch, at, relation, columns))));
             }
         });

@@ -129,7 +129,7 @@ impl Platform {
             dead_letter_stream: dead.and_then(|d| objects.by_id(d)).map(|b| shown(b)),
             rows: status.map_or(0, |s| s.rows as u64),
             state_bytes: status.map_or(0, |s| s.state_bytes as u64),
-            epoch: status.map_or(0, |s| s.epoch),
+            epoch: status.map_or(0, |s| s.epoch.unwrap_or(published.epoch)),
             lag_records: missing + inputs.iter().map(|i| i.lag_records).sum::<u64>(),
             inputs,
             backfill,

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
-use fleuve_engine::SinkWriter;
+use fleuve_engine::{SinkWriter, ViewRows};
 use fleuve_formats::Encoder;
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
@@ -103,33 +103,64 @@ fn partition_of(key: Option<&Bytes>, partitions: i32) -> i32 {
     (hash % partitions.max(1) as u64) as i32
 }
 
-impl SinkWriter for StreamSink {
-    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
+/// Record batches of one atomic append, as they fill up.
+struct Append {
+    into: ObjectId,
+    now_ms: i64,
+    open: Vec<BatchBuilder>,
+    parts: Vec<(ObjectId, i32, Bytes)>,
+}
+
+impl Append {
+    fn push(&mut self, key: Option<&Bytes>, value: Option<&Bytes>) -> Result<()> {
+        let partition = partition_of(key, self.open.len() as i32);
+        let builder = &mut self.open[partition as usize];
+        let (key, value) = (key.map(AsRef::as_ref), value.map(AsRef::as_ref));
+        builder.push(&NewRecord { timestamp_ms: self.now_ms, key, value, headers: &[] }).map_err(bug)?;
+        if builder.size_bytes() >= BATCH_BYTES {
+            let full = std::mem::take(builder);
+            self.parts.push((self.into, partition, full.build().map_err(bug)?));
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Vec<(ObjectId, i32, Bytes)>> {
+        for (partition, builder) in self.open.into_iter().enumerate() {
+            if !builder.is_empty() {
+                self.parts.push((self.into, partition as i32, builder.build().map_err(bug)?));
+            }
+        }
+        Ok(self.parts)
+    }
+}
+
+impl StreamSink {
+    /// One atomic append of all changes, with the mark that says so. Nothing if the epoch is written already.
+    fn append(&mut self, epoch: Epoch, changes: impl Iterator<Item = Result<Delta>>) -> Result<()> {
         if self.last_epoch().is_some_and(|last| epoch <= last) {
             return Ok(());
         }
-        let partitions = self.log.topic(self.into).map_or(1, |t| t.partitions);
-        let now = self.clock.now_ms();
-        let mut open: Vec<BatchBuilder> = (0..partitions).map(|_| BatchBuilder::new()).collect();
-        let mut parts = vec![];
-        for (key, value) in self.records(epoch, delta)? {
-            let partition = partition_of(key.as_ref(), partitions);
-            let builder = &mut open[partition as usize];
-            let record = NewRecord { timestamp_ms: now, key: key.as_deref(), value: value.as_deref(), headers: &[] };
-            builder.push(&record).map_err(bug)?;
-            if builder.size_bytes() >= BATCH_BYTES {
-                let full = std::mem::take(builder);
-                parts.push((self.into, partition, full.build().map_err(bug)?));
-            }
-        }
-        for (partition, builder) in open.into_iter().enumerate() {
-            if !builder.is_empty() {
-                parts.push((self.into, partition as i32, builder.build().map_err(bug)?));
+        let partitions = self.log.topic(self.into).map_or(1, |t| t.partitions).max(1);
+        let open = (0..partitions).map(|_| BatchBuilder::new()).collect();
+        let mut append = Append { into: self.into, now_ms: self.clock.now_ms(), open, parts: vec![] };
+        for delta in changes {
+            for (key, value) in self.records(epoch, &delta?)? {
+                append.push(key.as_ref(), value.as_ref())?;
             }
         }
         let mark = (mark_of(self.id), Some(Bytes::copy_from_slice(&epoch.to_be_bytes())));
         // The order of appends is the order of epochs; a failed log refuses everything after, so nothing can be left out.
-        self.log.append_atomic_nowait(parts, vec![mark]).map(|_| ()).map_err(Error::from)
+        self.log.append_atomic_nowait(append.end()?, vec![mark]).map(|_| ()).map_err(Error::from)
+    }
+}
+
+impl SinkWriter for StreamSink {
+    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
+        self.append(epoch, std::iter::once(Ok(delta.clone())))
+    }
+
+    fn start(&mut self, epoch: Epoch, _: &SchemaRef, rows: ViewRows) -> Result<()> {
+        self.append(epoch, rows.map(|batch| batch.map(Delta::insert)))
     }
 
     fn last_epoch(&self) -> Option<Epoch> {

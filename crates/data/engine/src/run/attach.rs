@@ -11,7 +11,7 @@ use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
 use crate::operators::{DeadRow, concat_deltas};
-use crate::output::consolidate;
+use crate::output::{ViewSnapshot, difference};
 
 /// A build goes another round beside the live views while it is this many records behind.
 const ROUND_RECORDS: i64 = 100_000;
@@ -126,22 +126,12 @@ impl Core {
     ) -> Result<()> {
         let mut inputs = BTreeSet::new();
         inputs.extend(view.inputs.iter().map(|i| i.object));
-        let views = match views {
-            Some(views) => views,
-            None => {
-                let mut views = HashMap::new();
-                for id in &inputs {
-                    if self.streams.contains_key(id) {
-                        continue;
-                    }
-                    let input = self.view(*id)?;
-                    let snapshot = input.output.snapshot(self.epoch);
-                    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
-                    views.insert(*id, concat_deltas(&snapshot.schema, &parts)?);
-                }
-                views
+        let mut answers = HashMap::new();
+        if views.is_none() {
+            for id in inputs.iter().filter(|id| !self.streams.contains_key(id)) {
+                answers.insert(*id, self.view(*id)?.output.snapshot(self.epoch));
             }
-        };
+        }
         let streams: HashMap<_, _> =
             self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
         let mut to = Frontier::default();
@@ -158,7 +148,8 @@ impl Core {
             streams,
             from,
             to,
-            views,
+            answers,
+            views: views.unwrap_or_default(),
             epoch: self.epoch,
             batch_bytes: self.options.epoch_bytes,
             limit_bytes: self.options.view_bytes,
@@ -280,21 +271,14 @@ impl Core {
         let new = &mut self.views[at];
         self.removed.push((id, old.manifest.files.into_iter().map(|f| f.name).collect()));
         let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
-        if before.schema.fields().iter().map(|f| f.data_type()).ne(after.schema.fields().iter().map(|f| f.data_type()))
-        {
+        let types = |s: &ViewSnapshot| s.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        if types(&before) != types(&after) {
             self.sort_views();
             self.epoch += 1;
             return self.tell_build(id, dead);
         }
         new.changes = old.changes;
-        let mut parts = vec![];
-        for batch in before.batches()? {
-            let rows = batch.num_rows();
-            let batch = crate::state::batch_of(&after.schema, batch.columns().to_vec(), rows)?;
-            parts.push(Delta::weighted(batch, vec![-1; rows])?);
-        }
-        parts.extend(after.batches()?.into_iter().map(Delta::insert));
-        let difference = consolidate(concat_deltas(&after.schema, &parts)?)?;
+        let difference = difference(&before, &after)?;
         self.sort_views();
         self.epoch += 1;
         self.note_epoch(self.clock.now_us(), false)?;
@@ -334,17 +318,25 @@ impl Core {
     }
 
     pub(super) fn sort_views(&mut self) {
+        self.topology = None;
         let mut rest = std::mem::take(&mut self.views);
         let ids: BTreeSet<ObjectId> = rest.iter().map(View::id).collect();
         let mut placed = BTreeSet::new();
         while !rest.is_empty() {
-            let ready = rest
-                .iter()
-                .position(|v| v.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object)))
-                .unwrap_or(0);
-            let view = rest.remove(ready);
-            placed.insert(view.id());
-            self.views.push(view);
+            let before = placed.len();
+            for view in std::mem::take(&mut rest) {
+                let ready = view.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object));
+                if ready {
+                    placed.insert(view.id());
+                    self.views.push(view);
+                } else {
+                    rest.push(view);
+                }
+            }
+            if placed.len() == before {
+                // Views cannot read each other in a circle; if they did, they would not be lost.
+                self.views.append(&mut rest);
+            }
         }
     }
 }

@@ -15,7 +15,11 @@ use super::view::{View, ViewInput, input_schema, over_limit, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
 use crate::event_time::Mark;
 use crate::operators::concat_deltas;
+use crate::output::ViewSnapshot;
 use crate::profile::Profile;
+
+/// A build takes in the answers of other views in steps of this many rows.
+const ANSWER_ROWS: usize = 65_536;
 
 /// A build under way, as the engine keeps it.
 pub(super) struct Building {
@@ -36,7 +40,9 @@ pub(super) struct Round {
     /// Where the view stands. A stream that is absent is read from its start.
     pub(super) from: Frontier,
     pub(super) to: Frontier,
-    /// Changes of views to take in with the first step.
+    /// Answers of views to take in before anything else.
+    pub(super) answers: HashMap<ObjectId, ViewSnapshot>,
+    /// Changes of views to take in with the first step after that.
     pub(super) views: HashMap<ObjectId, Delta>,
     /// Event times where the view stands, and the watermarks where the round ends; of the views that it reads, too. Only for
     /// a view that follows them.
@@ -109,11 +115,13 @@ impl Round {
             }
         }
         let records: i64 = ranges.iter().map(|r| r.3 - r.2).sum();
-        let rows: usize = self.views.values().map(Delta::len).sum();
+        let answers: usize = self.answers.values().map(ViewSnapshot::num_rows).sum();
+        let rows: usize = answers + self.views.values().map(Delta::len).sum::<usize>();
         self.progress.total.fetch_add(records.max(0) as u64 + rows as u64, Ordering::Relaxed);
         let mut first = self.view.circuit.fresh;
         let mut measured = Instant::now();
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
+        first |= self.take_answers(&schemas, &empty)?;
         let mut pending = empty.clone();
         for (n, input) in inputs.iter().enumerate() {
             if let Some(delta) = self.views.get(&input.object) {
@@ -133,7 +141,7 @@ impl Round {
             follows,
             batch_bytes: *batch_bytes,
         };
-        let mut done = rows as u64;
+        let mut done = rows.saturating_sub(answers) as u64;
         if reading.ranges.is_empty() && first {
             view.step(*epoch, &pending, &reading.marks_now())?;
             progress.done.fetch_add(done, Ordering::Relaxed);
@@ -160,17 +168,44 @@ impl Round {
                 pending.clone_from(&empty);
                 done += batch.records;
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
-                if measured.elapsed() > MEASURE {
-                    let bytes = view.measure();
-                    if bytes > *limit_bytes {
-                        return Err(over_limit(bytes, *limit_bytes, "view_memory_bytes"));
-                    }
-                    measured = Instant::now();
-                }
+                hold_to_limit(view, *limit_bytes, &mut measured)?;
             }
             Ok(())
         })
     }
+
+    /// Takes in the answers of the views that it reads, a batch at a time; tells if there was any. No watermark moves with them:
+    /// that would close windows whose rows are still to come.
+    fn take_answers(&mut self, schemas: &[SchemaRef], empty: &[Delta]) -> Result<bool> {
+        let inputs = self.view.inputs.clone();
+        let mut measured = Instant::now();
+        let mut any = false;
+        for (id, answer) in std::mem::take(&mut self.answers) {
+            for batch in answer.rows().batches_of(ANSWER_ROWS) {
+                let delta = Delta::insert(batch?);
+                let mut step = empty.to_vec();
+                for (n, input) in inputs.iter().enumerate().filter(|(_, i)| i.object == id) {
+                    step[n] = project(&delta, input.columns.iter().map(|c| c.at), &schemas[n])?;
+                }
+                self.view.step(self.epoch, &step, &[])?;
+                self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
+                hold_to_limit(&mut self.view, self.limit_bytes, &mut measured)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}
+
+fn hold_to_limit(view: &mut View, limit_bytes: usize, measured: &mut Instant) -> Result<()> {
+    if measured.elapsed() > MEASURE {
+        let bytes = view.measure();
+        if bytes > limit_bytes {
+            return Err(over_limit(bytes, limit_bytes, "view_memory_bytes"));
+        }
+        *measured = Instant::now();
+    }
+    Ok(())
 }
 
 /// What is left to read of a round.

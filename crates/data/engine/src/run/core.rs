@@ -1,6 +1,5 @@
 //! The epoch loop.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -11,17 +10,19 @@ use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, 
 use rayon::prelude::*;
 use tokio::sync::watch;
 
-use super::build::{Building, needed, positions};
+use super::build::{Building, positions};
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
 use super::sinks::Sink;
 use super::times::{AllTimes, Sorted, TimeAt, with_time};
+use super::topology::Topology;
 use super::view::{Known, Manifest, View, input_schema, over_limit, project};
 use super::{
-    BuildProgress, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
+    ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
     Published, Reply, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
 };
 use crate::operators::concat_deltas;
+use crate::output::ViewSnapshot;
 
 /// How often memory is measured.
 pub(super) const MEASURE: Duration = Duration::from_millis(200);
@@ -55,12 +56,23 @@ pub(super) struct Core {
     pub(super) removed: Vec<(ObjectId, Vec<String>)>,
     pub(super) commands: SyncSender<Command>,
     publish: watch::Sender<Arc<Published>>,
+    /// Who reads what; none when the views have changed since.
+    pub(super) topology: Option<Arc<Topology>>,
+    shown: Shown,
     measured: Instant,
     /// Views stepped since.
     unmeasured: bool,
     epochs: Epochs,
     retry_at: Option<Instant>,
     replaying: bool,
+}
+
+/// The views as they are published, and those of which something has changed since.
+#[derive(Default)]
+struct Shown {
+    views: ByObject<ViewSnapshot>,
+    status: ByObject<ViewStatus>,
+    touched: BTreeSet<ObjectId>,
 }
 
 /// How the loop ends.
@@ -100,6 +112,8 @@ impl Core {
             removed: vec![],
             commands,
             publish,
+            topology: None,
+            shown: Shown::default(),
             measured: Instant::now(),
             unmeasured: true,
             epochs,
@@ -298,7 +312,7 @@ impl Core {
     }
 
     pub(super) fn view(&self, id: ObjectId) -> Result<&View> {
-        self.views.iter().find(|v| v.id() == id).ok_or_else(|| {
+        self.find_view(id).ok_or_else(|| {
             if self.building.contains_key(&id) {
                 Error::new(ErrorKind::Retry, "the view is being built")
             } else {
@@ -312,6 +326,7 @@ impl Core {
         self.waiting.retain(|(definition, _)| definition.id != id);
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
             let view = self.views.remove(at);
+            self.topology = None;
             self.removed.push((id, view.manifest.files.into_iter().map(|f| f.name).collect()));
         }
     }
@@ -360,7 +375,9 @@ impl Core {
             return Ok(false);
         }
         let ids: BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
-        let mut columns = needed(self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| &v.inputs), &ids);
+        let topology = self.topology();
+        let mut columns: HashMap<ObjectId, Vec<ColumnPart>> =
+            ids.iter().map(|id| (*id, topology.columns(*id).cloned().unwrap_or_default())).collect();
         let events: HashMap<ObjectId, EventTime> =
             ids.iter().filter_map(|id| Some((*id, self.streams.get(id)?.event_time()?))).collect();
         for (id, event) in &events {
@@ -369,8 +386,6 @@ impl Core {
         for (id, partition, from, _) in ranges.iter().filter(|r| events.contains_key(&r.0)) {
             self.times.entry(*id).or_default().raise_floor(*partition, *from);
         }
-        let read: BTreeSet<ObjectId> =
-            self.views.iter().filter(|v| v.failed.is_none()).flat_map(|v| v.inputs.iter().map(|i| i.object)).collect();
         // A replayed epoch is taken whole: its bounds are the journal's.
         let share =
             if to.is_some() { usize::MAX } else { (self.options.epoch_bytes / ranges.len().max(1)).max(64 << 10) };
@@ -381,7 +396,7 @@ impl Core {
                 let reader = &streams[id];
                 let mut rows = vec![];
                 let mut at = *from;
-                if read.contains(id) || events.contains_key(id) {
+                if topology.columns(*id).is_some() || events.contains_key(id) {
                     loop {
                         let (batches, next) = reader.read(*partition, at, *end, share, &columns[id])?;
                         rows.extend(batches.into_iter().map(Delta::insert));
@@ -423,7 +438,7 @@ impl Core {
         }
         self.step_views(&input, HashMap::new());
         if !self.replaying {
-            self.publish_now();
+            self.publish_epoch();
             self.epochs.note(EpochStatus { epoch, time_us: now_us, rows: count, duration: began.elapsed() });
         }
         Ok(true)
@@ -432,8 +447,8 @@ impl Core {
     /// Writes down what decided this epoch, if anybody could tell it from another. `wait` until that is durable.
     pub(super) fn note_epoch(&mut self, time_us: i64, wait: bool) -> Result<()> {
         let late_rows_leave = || self.streams.values().any(|s| s.event_time().is_some_and(|e| e.offsets.is_some()));
-        let told = |v: &View| v.circuit.emits_on_close() || v.definition.dead_letters.is_some();
-        if self.sinks.is_empty() && !self.views.iter().any(told) && !late_rows_leave() {
+        let is_told = !self.sinks.is_empty() || late_rows_leave();
+        if !is_told && !self.topology().tells() {
             return Ok(());
         }
         let watermarks = self.times.iter().filter_map(|(id, t)| Some((*id, t.watermark()?))).collect();
@@ -441,16 +456,22 @@ impl Core {
         self.journal.append(&entry, wait)
     }
 
-    /// Steps every view, each after those that it reads. `outs` holds changes that are known already.
+    /// Steps the views that have something to do, each after those that it reads. `outs` holds changes that are known already.
     pub(super) fn step_views(&mut self, input: &EpochInput, mut outs: HashMap<ObjectId, Delta>) {
         let epoch = self.epoch;
-        for n in 0..self.views.len() {
+        let topology = self.topology();
+        let rows = input.rows.iter().filter(|(_, deltas)| deltas.iter().any(|d| !d.is_empty())).map(|(id, _)| id);
+        let mut fed: BTreeSet<usize> = rows.chain(outs.keys()).flat_map(|id| topology.readers(*id)).copied().collect();
+        let mut due: BTreeSet<usize> = fed.iter().chain(topology.timed()).copied().collect();
+        while let Some(n) = due.pop_first() {
             let marks = self.marks_of(&self.views[n]);
             let view = &mut self.views[n];
             let id = view.id();
-            if outs.contains_key(&id) || view.failed.is_some() {
+            let is_idle = !fed.contains(&n) && view.marks == marks;
+            if outs.contains_key(&id) || view.failed.is_some() || is_idle {
                 continue;
             }
+            self.shown.touched.insert(id);
             let stepped = inputs_of(view, input, &outs).and_then(|inputs| {
                 let delta = view.step(epoch, &inputs, &marks)?;
                 view.tell_dead_rows(epoch).map(|()| delta)
@@ -460,6 +481,8 @@ impl Core {
                     if !delta.is_empty() {
                         self.deliver(id, &delta);
                         outs.insert(id, delta);
+                        due.extend(topology.readers(id));
+                        fed.extend(topology.readers(id));
                     }
                 }
                 Err(e) => self.fail_view(n, &e.to_string()),
@@ -486,7 +509,11 @@ impl Core {
             }
             let (id, name) = (view.id(), view.definition.name.clone());
             tracing::error!(view = %format!("{}.{}", name.0, name.1), reason, "a view stopped");
+            // It was idle in epochs that it shows all the same.
+            view.epoch = view.epoch.max(self.epoch.saturating_sub(1));
             view.fail(reason, by_input, self.before.clone());
+            self.topology = None;
+            self.shown.touched.insert(id);
             // What it shows from now on cannot be built again.
             self.checkpoint_soon = true;
             for (m, other) in self.views.iter().enumerate() {
@@ -504,6 +531,9 @@ impl Core {
         let mut all = 0;
         let mut over = vec![];
         for (n, view) in self.views.iter_mut().enumerate() {
+            if view.is_unmeasured {
+                self.shown.touched.insert(view.id());
+            }
             let bytes = view.measure();
             all += bytes;
             if bytes > self.options.view_bytes && view.failed.is_none() {
@@ -521,35 +551,41 @@ impl Core {
         }
     }
 
+    /// Shows readers what there is now, all of it looked at anew.
     pub(super) fn publish_now(&mut self) {
-        let mut status: HashMap<ObjectId, ViewStatus> = self.views.iter().map(|v| (v.id(), v.status())).collect();
-        let waiting = self.waiting.iter().map(|(d, _)| (d.id, BuildProgress::default(), Arc::default()));
-        let building = self.building.iter().map(|(id, b)| (*id, b.progress.now(), b.profile.clone()));
-        for (id, progress, profile) in waiting.chain(building) {
-            let state = ViewState::Building(progress);
-            match status.entry(id) {
-                // The old answer is shown until the new one is there.
-                Entry::Occupied(mut old) => old.get_mut().state = state,
-                Entry::Vacant(none) => {
-                    let epoch = self.epoch;
-                    none.insert(ViewStatus {
-                        state,
-                        rows: 0,
-                        state_bytes: 0,
-                        rows_out: 0,
-                        epoch,
-                        frontier: None,
-                        profile,
-                    });
-                }
+        self.shown = Shown::default();
+        self.shown.touched.extend(self.views.iter().map(View::id));
+        self.shown.touched.extend(self.waiting.iter().map(|(d, _)| d.id));
+        self.publish_epoch();
+    }
+
+    /// Shows readers what an epoch has changed. What it costs does not depend on how many views were idle.
+    fn publish_epoch(&mut self) {
+        let topology = self.topology();
+        let touched = std::mem::take(&mut self.shown.touched);
+        for id in touched.iter().chain(self.building.keys()) {
+            let view = topology.place(*id).map(|n| &self.views[n]);
+            let progress = match self.building.get(id) {
+                Some(b) => Some((b.progress.now(), b.profile.clone())),
+                None => self.waiting.iter().any(|(d, _)| d.id == *id).then(Default::default),
+            };
+            if let Some(view) = view {
+                self.shown.views.insert(*id, view.output.snapshot(self.epoch));
             }
-        }
-        let views = self.views.iter().map(|v| (v.id(), v.output.snapshot(self.epoch))).collect();
-        for view in &mut self.views {
-            view.output.seen(self.epoch);
+            let status = match (view, progress) {
+                (None, None) => continue,
+                (Some(view), None) => view.status(),
+                // The old answer is shown until the new one is there.
+                (Some(view), Some((progress, _))) => {
+                    ViewStatus { state: ViewState::Building(progress), ..view.status() }
+                }
+                (None, Some((progress, profile))) => ViewStatus::building(progress, profile),
+            };
+            self.shown.status.insert(*id, status);
         }
         let sinks = self.sinks.iter().map(|s| (s.id, s.failed.clone())).collect();
         let times = self.times.iter().map(|(id, t)| (*id, t.shown())).collect();
+        let (views, status) = (self.shown.views.clone(), self.shown.status.clone());
         let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status, sinks, times };
         self.publish.send_replace(Arc::new(published));
     }

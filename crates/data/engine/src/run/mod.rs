@@ -2,12 +2,14 @@
 
 mod attach;
 mod build;
+mod by_object;
 mod checkpoint;
 mod core;
 mod dead;
 mod epochs;
 mod sinks;
 mod times;
+mod topology;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,13 +26,14 @@ use datafusion::prelude::SessionConfig;
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use tokio::sync::{broadcast, oneshot, watch};
 
+pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
 use crate::lower::{lower, lower_on_close};
-use crate::operators::DeadRow;
-use crate::output::ViewSnapshot;
+use crate::operators::{DeadRow, concat_deltas};
+use crate::output::{ViewRows, ViewSnapshot};
 use crate::profile::Profile;
 
 /// Reads one stream as rows. The same range always gives the same rows.
@@ -68,6 +71,11 @@ pub trait StreamReader: Send + Sync {
 pub trait SinkWriter: Send {
     /// Hands over the change of one epoch. Returns as soon as it is on its way in order.
     fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()>;
+    /// Hands over the answer that a sink begins with, as the change of `epoch`; it may be large, so it comes in batches.
+    fn start(&mut self, epoch: Epoch, schema: &SchemaRef, rows: ViewRows) -> Result<()> {
+        let parts = rows.map(|b| b.map(Delta::insert)).collect::<Result<Vec<_>>>()?;
+        self.write(epoch, &concat_deltas(schema, &parts)?)
+    }
     /// The last epoch that is durably written, if any.
     fn last_epoch(&self) -> Option<Epoch>;
 }
@@ -212,12 +220,20 @@ pub struct ViewStatus {
     pub state_bytes: usize,
     /// Changed rows it has put out since the start.
     pub rows_out: u64,
-    /// Its last epoch.
-    pub epoch: Epoch,
+    /// Its last epoch, if that is not what the engine has reached.
+    pub epoch: Option<Epoch>,
     /// What its answer includes, if that is not what the engine has reached.
     pub frontier: Option<Frontier>,
     /// What its operators have done and hold.
     pub profile: Arc<Profile>,
+}
+
+impl ViewStatus {
+    /// That of a view that has no answer yet.
+    fn building(progress: BuildProgress, profile: Arc<Profile>) -> Self {
+        let state = ViewState::Building(progress);
+        Self { state, rows: 0, state_bytes: 0, rows_out: 0, epoch: None, frontier: None, profile }
+    }
 }
 
 /// What readers see: all views at one epoch, with the inputs that it includes.
@@ -228,9 +244,9 @@ pub struct Published {
     /// The offsets that it includes.
     pub frontier: Frontier,
     /// The views' answers.
-    pub views: HashMap<ObjectId, ViewSnapshot>,
+    pub views: ByObject<ViewSnapshot>,
     /// The views' figures.
-    pub status: HashMap<ObjectId, ViewStatus>,
+    pub status: ByObject<ViewStatus>,
     /// The sinks, with the reason if one has stopped.
     pub sinks: HashMap<ObjectId, Option<String>>,
     /// The event times of streams that have one.

@@ -4,7 +4,6 @@ use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 
 use super::core::Core;
 use super::{SinkWriter, ViewChange};
-use crate::operators::concat_deltas;
 use crate::output::ViewSnapshot;
 
 /// A sink and the view it takes out.
@@ -46,7 +45,7 @@ impl Core {
 
     /// A view's change goes to its subscribers and sinks.
     pub(super) fn deliver(&mut self, id: ObjectId, delta: &Delta) {
-        if let Some(view) = self.views.iter().find(|v| v.id() == id)
+        if let Some(view) = self.find_view(id)
             && view.changes.receiver_count() > 0
         {
             let _ = view.changes.send(ViewChange { epoch: self.epoch, delta: delta.clone() });
@@ -64,6 +63,5 @@ fn start_sink(sink: &mut Sink, snapshot: &ViewSnapshot, epoch: Epoch) -> Result<
     if sink.writer.last_epoch().is_some() {
         return Ok(());
     }
-    let parts: Vec<Delta> = snapshot.batches()?.into_iter().map(Delta::insert).collect();
-    sink.writer.write(epoch, &concat_deltas(&snapshot.schema, &parts)?)
+    sink.writer.start(epoch, snapshot.schema(), snapshot.rows())
 }

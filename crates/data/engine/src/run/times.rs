@@ -300,7 +300,7 @@ impl Core {
         if let Some(event) = self.streams.get(&id).and_then(|s| s.event_time()) {
             return mark(&event, self.times.get(&id).and_then(StreamTimes::watermark));
         }
-        self.views.iter().find(|v| v.id() == id && v.circuit.emits_on_close()).map_or(vec![], |v| v.circuit.marks())
+        self.find_view(id).filter(|v| v.circuit.emits_on_close()).map_or(vec![], |v| v.circuit.marks())
     }
 
     /// After a restart the circuits learn the watermarks again; nothing else comes of it.

@@ -77,6 +77,10 @@ pub(super) struct View {
     pub(super) rows_out: u64,
     pub(super) epoch: Epoch,
     pub(super) state_bytes: usize,
+    /// It has taken steps since its memory was measured.
+    pub(super) is_unmeasured: bool,
+    /// The watermarks that its last step was given.
+    pub(super) marks: Vec<Vec<Mark>>,
     /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
     pub(super) pending: Option<(Epoch, Vec<DeadRow>)>,
 }
@@ -122,6 +126,8 @@ impl View {
             rows_out: 0,
             epoch: 0,
             state_bytes: 0,
+            is_unmeasured: true,
+            marks: vec![],
             pending: None,
         })
     }
@@ -133,6 +139,7 @@ impl View {
     /// Takes one step: the change of each input and its watermarks in, the consolidated change of the answer out. A failure of
     /// any kind, a panic of a function included, stops this view and nothing else.
     pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
+        self.is_unmeasured = true;
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let stepped = catch_unwind(AssertUnwindSafe(|| {
             let delta = consolidate(circuit.step_at(inputs, marks)?)?;
@@ -152,10 +159,14 @@ impl View {
         };
         self.rows_out += delta.len() as u64;
         self.epoch = epoch;
+        self.marks = marks.to_vec();
         Ok(delta)
     }
 
     pub(super) fn measure(&mut self) -> usize {
+        if !std::mem::take(&mut self.is_unmeasured) {
+            return self.state_bytes;
+        }
         self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes();
         self.state_bytes
     }
@@ -172,7 +183,7 @@ impl View {
             rows: self.output.rows(),
             state_bytes: self.state_bytes,
             rows_out: self.rows_out,
-            epoch: self.epoch,
+            epoch: self.failed.as_ref().map(|_| self.epoch),
         }
     }
 

@@ -91,7 +91,7 @@ impl Flow {
         }
         if next < rows {
             self.sending = Some((set, next));
-        } else {
+        } else if !set.more {
             let _ = write!(out, "event: epoch\ndata: {{\"epoch\":{}}}\n\n", set.epoch);
         }
         Ok(out)

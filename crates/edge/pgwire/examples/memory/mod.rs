@@ -71,7 +71,7 @@ impl Memory {
             changed
                 .iter()
                 .filter(|(of, _)| of == id)
-                .all(|(_, delta)| watcher.try_send(Ok(ChangeSet { epoch, delta: delta.clone() })).is_ok())
+                .all(|(_, delta)| watcher.try_send(Ok(ChangeSet { epoch, delta: delta.clone(), more: false })).is_ok())
         });
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Backend for Memory {
         let now = state.rows.get(&object).cloned().ok_or_else(|| Error::not_found("there is no such view"))?;
         let schema = now.schema();
         let (sender, receiver) = mpsc::channel(1024);
-        let _ = sender.try_send(Ok(ChangeSet { epoch: state.epoch, delta: Delta::insert(now) }));
+        let _ = sender.try_send(Ok(ChangeSet { epoch: state.epoch, delta: Delta::insert(now), more: false }));
         state.watchers.push((object, sender));
         let changes = futures::stream::unfold(receiver, |mut r| async { r.recv().await.map(|c| (c, r)) });
         Ok(Subscription { schema, changes: changes.boxed() })

@@ -1,0 +1,277 @@
+//! Rows of an answer in memory: immutable chunks, an index of them, and which of their rows are struck out.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::buffer::{BooleanBuffer, Buffer};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use fleuve_types::{Error, Result};
+use hashbrown::HashTable;
+use parking_lot::RwLock;
+
+use crate::state::batch_of;
+
+/// Chunks are merged up to this many rows.
+const CHUNK_ROWS: usize = 65_536;
+
+/// Rows are told apart by 128 bits of hash of their identity.
+pub(super) type RowHash = (u64, u64);
+
+/// Which rows of a chunk are there, one bit each; `None` is all of them.
+type Live = Option<Arc<Vec<u64>>>;
+
+/// A part of a view's rows. What a reader holds is never changed: the writer changes its own copy, which shares the rows.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    pub(super) batch: RecordBatch,
+    /// The identities of its rows, if there is an index.
+    hashes: Arc<Vec<RowHash>>,
+    live: Live,
+    pub(super) live_rows: usize,
+}
+
+impl Chunk {
+    /// The rows that are there of `len` rows from `at` on, with the columns of `projection`.
+    pub(super) fn rows(&self, at: usize, len: usize, projection: Option<&[usize]>) -> Result<RecordBatch> {
+        let bug = |e: arrow::error::ArrowError| Error::bug(e.to_string());
+        let part = match projection {
+            Some(columns) => self.batch.project(columns).map_err(bug)?.slice(at, len),
+            None => self.batch.slice(at, len),
+        };
+        match &self.live {
+            None => Ok(part),
+            Some(bits) => {
+                let buffer = Buffer::from_slice_ref(bits.as_slice());
+                let mask = BooleanArray::new(BooleanBuffer::new(buffer, at, len), None);
+                filter_record_batch(&part, &mask).map_err(bug)
+            }
+        }
+    }
+
+    /// The place of a row, found without an index.
+    pub(super) fn find(&self, hash: RowHash) -> Option<usize> {
+        (0..self.hashes.len()).find(|row| self.hashes[*row] == hash && self.is_live(*row))
+    }
+
+    fn bytes(&self) -> usize {
+        self.batch.get_array_memory_size() + self.hashes.capacity() * 16
+    }
+
+    fn is_live(&self, row: usize) -> bool {
+        self.live.as_ref().is_none_or(|bits| bits[row / 64] >> (row % 64) & 1 == 1)
+    }
+}
+
+/// Where a row stands. Chunks are counted from the first that there ever was.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: RowHash,
+    chunk: u32,
+    row: u32,
+}
+
+/// Where rows stand now. Readers may look into it only while nothing has changed since their snapshot.
+#[derive(Default)]
+pub(super) struct Index {
+    pub(super) changes: u64,
+    places: HashTable<Place>,
+}
+
+impl Index {
+    /// The rows of a chunk are not here any more.
+    fn forget(&mut self, chunk: &Chunk, number: u32) {
+        for (row, hash) in chunk.hashes.iter().enumerate().filter(|(row, _)| chunk.is_live(*row)) {
+            let here = |p: &Place| p.chunk == number && p.row == row as u32;
+            if let Ok(entry) = self.places.find_entry(hash.0, here) {
+                entry.remove();
+            }
+        }
+    }
+
+    /// The place `(chunk, row)` of a row.
+    pub(super) fn find(&self, hash: RowHash) -> Option<(u32, usize)> {
+        self.places.find(hash.0, |p| p.hash == hash).map(|p| (p.chunk, p.row as usize))
+    }
+}
+
+/// An index that may have gone on since.
+#[derive(Clone)]
+pub(super) struct SharedIndex {
+    pub(super) index: Arc<RwLock<Index>>,
+    /// It is that of the chunks in hand as long as it has made this many changes.
+    pub(super) changes: u64,
+    /// The number of the first chunk in hand.
+    pub(super) first: u32,
+}
+
+/// All rows of an answer that are in memory.
+pub(super) struct Chunks {
+    schema: SchemaRef,
+    chunks: Vec<Arc<Chunk>>,
+    /// The number of the first one: those before it have left.
+    first: u32,
+    index: Option<Arc<RwLock<Index>>>,
+    rows: usize,
+    /// Grows with every change.
+    changes: u64,
+    /// The bytes of the chunks.
+    bytes: usize,
+}
+
+impl Chunks {
+    /// None yet. Without an index rows can only come.
+    pub(super) fn new(schema: SchemaRef, indexed: bool) -> Self {
+        Self { schema, chunks: vec![], first: 0, index: indexed.then(Default::default), rows: 0, changes: 0, bytes: 0 }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn is_indexed(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let index = self.index.as_ref().map_or(0, |i| i.read().places.capacity() * 25);
+        self.bytes + index
+    }
+
+    /// The chunks as they are now.
+    pub(super) fn list(&self) -> Arc<[Arc<Chunk>]> {
+        self.chunks.as_slice().into()
+    }
+
+    /// The index, with the number of the first chunk, and what it has to say of its changes to be the one of the chunks as they are.
+    pub(super) fn index(&self) -> Option<SharedIndex> {
+        self.index.as_ref().map(|i| SharedIndex { index: i.clone(), changes: self.changes, first: self.first })
+    }
+
+    /// Strikes out a row for each of `went`, then takes in `came` with the hashes of its rows. Gives the places in `went` of the rows
+    /// that are not here.
+    pub(super) fn change(&mut self, went: &[RowHash], came: Option<(RecordBatch, Vec<RowHash>)>) -> Result<Vec<usize>> {
+        let index = self.index.clone();
+        // Held over the whole change: no reader takes a place out of the middle of it.
+        let mut index = index.as_ref().map(|i| i.write());
+        self.changes += 1;
+        if let Some(index) = index.as_mut() {
+            index.changes = self.changes;
+        }
+        let mut elsewhere = vec![];
+        if !went.is_empty() {
+            let Some(index) = index.as_deref_mut() else {
+                return Err(Error::bug("a row went from a view that was thought to only grow"));
+            };
+            for (n, hash) in went.iter().enumerate() {
+                if !self.strike(index, *hash) {
+                    elsewhere.push(n);
+                }
+            }
+        }
+        if let Some((batch, hashes)) = came {
+            self.rows += batch.num_rows();
+            self.add_chunk(batch, hashes, index.as_deref_mut());
+            self.tidy(index.as_deref_mut())?;
+        }
+        Ok(elsewhere)
+    }
+
+    fn strike(&mut self, index: &mut Index, hash: RowHash) -> bool {
+        let Ok(entry) = index.places.find_entry(hash.0, |p| p.hash == hash) else { return false };
+        let (place, _) = entry.remove();
+        let chunk = Arc::make_mut(&mut self.chunks[(place.chunk - self.first) as usize]);
+        let len = chunk.batch.num_rows();
+        let bits = chunk.live.get_or_insert_with(|| Arc::new(vec![u64::MAX; len.div_ceil(64)]));
+        Arc::make_mut(bits)[place.row as usize / 64] &= !(1 << (place.row % 64));
+        chunk.live_rows -= 1;
+        self.rows -= 1;
+        true
+    }
+
+    fn add_chunk(&mut self, batch: RecordBatch, hashes: Vec<RowHash>, index: Option<&mut Index>) {
+        let number = self.first + self.chunks.len() as u32;
+        if let Some(index) = index {
+            for (row, hash) in hashes.iter().enumerate() {
+                let place = Place { hash: *hash, chunk: number, row: row as u32 };
+                index.places.insert_unique(hash.0, place, |p| p.hash.0);
+            }
+        }
+        let chunk = Chunk { live_rows: batch.num_rows(), batch, hashes: Arc::new(hashes), live: None };
+        self.bytes += chunk.bytes();
+        self.chunks.push(Arc::new(chunk));
+    }
+
+    /// Merges small neighbours at the end, so that there are few chunks, and rewrites chunks that are mostly struck out.
+    fn tidy(&mut self, mut index: Option<&mut Index>) -> Result<()> {
+        while let [.., a, b] = self.chunks.as_slice() {
+            if a.live_rows > 2 * b.live_rows || a.live_rows + b.live_rows > CHUNK_ROWS {
+                break;
+            }
+            self.rewrite(self.chunks.len() - 2, index.as_deref_mut())?;
+        }
+        if self.chunks.len() > 8 {
+            let all: usize = self.chunks.iter().map(|c| c.batch.num_rows()).sum();
+            if self.rows * 2 < all {
+                self.rewrite(0, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the live rows of the chunks from `from` on into new ones.
+    fn rewrite(&mut self, from: usize, mut index: Option<&mut Index>) -> Result<()> {
+        let old = self.chunks.split_off(from);
+        let (mut batches, mut hashes) = (vec![], vec![]);
+        for (n, chunk) in old.iter().enumerate() {
+            self.bytes -= chunk.bytes();
+            if let Some(index) = index.as_deref_mut() {
+                index.forget(chunk, self.first + (from + n) as u32);
+                let live = chunk.hashes.iter().enumerate().filter(|(row, _)| chunk.is_live(*row));
+                hashes.extend(live.map(|(_, hash)| *hash));
+            }
+            batches.push(chunk.rows(0, chunk.batch.num_rows(), None)?);
+        }
+        // Each from rows of its own: a slice of one large batch would hold, and count, all of it.
+        let (mut part, mut part_rows, mut done) = (vec![], 0, 0);
+        for batch in batches {
+            let mut at = 0;
+            while at < batch.num_rows() {
+                let len = (batch.num_rows() - at).min(CHUNK_ROWS - part_rows);
+                part.push(batch.slice(at, len));
+                part_rows += len;
+                at += len;
+                if part_rows == CHUNK_ROWS {
+                    self.add_rewritten(&mut part, &hashes, &mut done, index.as_deref_mut())?;
+                    part_rows = 0;
+                }
+            }
+        }
+        self.add_rewritten(&mut part, &hashes, &mut done, index)
+    }
+
+    /// Makes a chunk of `part`, whose rows have the hashes from `done` on.
+    fn add_rewritten(
+        &mut self,
+        part: &mut Vec<RecordBatch>,
+        hashes: &[RowHash],
+        done: &mut usize,
+        index: Option<&mut Index>,
+    ) -> Result<()> {
+        let rows: usize = part.iter().map(RecordBatch::num_rows).sum();
+        if rows == 0 {
+            return Ok(());
+        }
+        let batch = if self.schema.fields().is_empty() {
+            batch_of(&self.schema, vec![], rows)?
+        } else {
+            arrow::compute::concat_batches(&self.schema, part.iter()).map_err(|e| Error::bug(e.to_string()))?
+        };
+        part.clear();
+        let own = hashes.get(*done..*done + rows).unwrap_or_default().to_vec();
+        *done += rows;
+        self.add_chunk(batch, own, index);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! A view's answer as readers hold it: it stays as it was, however the view goes on.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use fleuve_types::{Epoch, Error, Result};
+
+use super::chunks::{Chunk, SharedIndex};
+use super::hash128;
+use crate::state::{RowCodec, batch_of};
+
+/// Readers are given at most this many rows at once when they do not say otherwise.
+const BATCH_ROWS: usize = 8_192;
+
+/// A view's rows at one epoch. Cheap to clone.
+#[derive(Clone)]
+pub struct ViewSnapshot(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) schema: SchemaRef,
+    pub(super) epoch: Epoch,
+    pub(super) key: Option<Vec<usize>>,
+    pub(super) chunks: Arc<[Arc<Chunk>]>,
+    /// There if the answer has a key.
+    pub(super) index: Option<SharedIndex>,
+    pub(super) rows: usize,
+}
+
+impl ViewSnapshot {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+
+    /// An epoch that it shows; it shows later ones, too, if the view did not change in them.
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    /// How many rows there are.
+    pub fn num_rows(&self) -> usize {
+        self.0.rows
+    }
+
+    /// The columns that tell its rows apart, if the plan says so.
+    pub(crate) fn key(&self) -> Option<&[usize]> {
+        self.0.key.as_deref()
+    }
+
+    /// All rows, a batch at a time.
+    pub fn rows(&self) -> ViewRows {
+        self.part(0, 1)
+    }
+
+    /// The `n`th of `parts` parts of the rows, about equal in size.
+    pub(crate) fn part(&self, n: usize, parts: usize) -> ViewRows {
+        let mut pieces = vec![];
+        // Cut by rows, wherever in a chunk that is.
+        let all: usize = self.0.chunks.iter().map(|c| c.batch.num_rows()).sum();
+        let (from, to) = (all * n / parts, all * (n + 1) / parts);
+        let mut at = 0;
+        for chunk in self.0.chunks.iter() {
+            let rows = chunk.batch.num_rows();
+            let (first, last) = (from.clamp(at, at + rows) - at, to.clamp(at, at + rows) - at);
+            at += rows;
+            if first < last && chunk.live_rows > 0 {
+                pieces.push(Piece::Chunk { chunk: chunk.clone(), at: first, end: last });
+            }
+        }
+        pieces.reverse();
+        ViewRows { schema: self.0.schema.clone(), projection: None, batch_rows: BATCH_ROWS, pieces }
+    }
+
+    /// All rows at once; for answers that are known to be small.
+    ///
+    /// # Errors
+    /// As for [`ViewRows`].
+    pub fn batches(&self) -> Result<Vec<RecordBatch>> {
+        self.rows().collect()
+    }
+
+    /// The row with this key (one-row columns in the key's order), without reading the others. `None` if the answer has no key.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn lookup(&self, key: &[ArrayRef]) -> Result<Option<Vec<RecordBatch>>> {
+        let Some(shared) = &self.0.index else { return Ok(None) };
+        let codec = RowCodec::new(key.iter().map(|c| c.data_type().clone()).collect())?;
+        let hash = hash128(codec.encode(key)?.row(0));
+        let index = shared.index.read();
+        let found = if index.changes == shared.changes {
+            index.find(hash).map(|(chunk, row)| (&self.0.chunks[(chunk - shared.first) as usize], row))
+        } else {
+            // It knows where rows stand now; where they stood then, only the chunks know.
+            drop(index);
+            self.0.chunks.iter().find_map(|chunk| Some((chunk, chunk.find(hash)?)))
+        };
+        Ok(Some(found.map(|(chunk, row)| chunk.batch.slice(row, 1)).into_iter().collect()))
+    }
+}
+
+/// Where rows are to be had.
+enum Piece {
+    Chunk { chunk: Arc<Chunk>, at: usize, end: usize },
+}
+
+/// Rows of a snapshot, read a batch at a time.
+///
+/// # Errors
+/// Each batch may be one: Arrow's.
+pub struct ViewRows {
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+    batch_rows: usize,
+    /// The next one last.
+    pieces: Vec<Piece>,
+}
+
+impl ViewRows {
+    /// Only these columns.
+    ///
+    /// # Errors
+    /// Arrow's, if there is no such column.
+    pub(crate) fn project(mut self, columns: Vec<usize>) -> Result<Self> {
+        self.schema = Arc::new(self.schema.project(&columns).map_err(|e| Error::bug(e.to_string()))?);
+        self.projection = Some(columns);
+        Ok(self)
+    }
+
+    /// At most so many rows in each batch.
+    pub(crate) fn batches_of(mut self, rows: usize) -> Self {
+        self.batch_rows = rows.max(1);
+        self
+    }
+
+    /// The columns of the batches.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some(piece) = self.pieces.last_mut() else { return Ok(None) };
+            let batch = match piece {
+                Piece::Chunk { chunk, at, end } => {
+                    let len = self.batch_rows.min(*end - *at);
+                    let batch = chunk.rows(*at, len, self.projection.as_deref())?;
+                    *at += len;
+                    if at == end {
+                        self.pieces.pop();
+                    }
+                    batch
+                }
+            };
+            if batch.num_rows() > 0 {
+                let rows = batch.num_rows();
+                return batch_of(&self.schema, batch.columns().to_vec(), rows).map(Some);
+            }
+        }
+    }
+}
+
+impl Iterator for ViewRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_batch().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.pieces.clear();
+        }
+        next
+    }
+}

@@ -1,0 +1,262 @@
+//! An answer against a plain multiset: any changes, snapshots held over later ones, saves and loads in between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use fleuve_types::Delta;
+
+use super::difference::difference_in;
+use super::{Output, ViewSnapshot, consolidate};
+
+/// `k`, `name`, `n`
+type Row = (i64, Option<String>, Option<i64>);
+type Rows = BTreeMap<Row, i64>;
+
+/// Numbers that are the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What is known of the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// `k` is the key.
+    Keyed,
+    Bag,
+    Log,
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+    ]))
+}
+
+fn delta(changes: &[(Row, i64)]) -> Delta {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(changes.iter().map(|(r, _)| r.0).collect::<Int64Array>()),
+        Arc::new(changes.iter().map(|(r, _)| r.1.clone()).collect::<StringArray>()),
+        Arc::new(changes.iter().map(|(r, _)| r.2).collect::<Int64Array>()),
+    ];
+    let batch = RecordBatch::try_new(schema(), columns).unwrap();
+    consolidate(Delta::weighted(batch, changes.iter().map(|c| c.1).collect()).unwrap()).unwrap()
+}
+
+fn read(batches: impl IntoIterator<Item = RecordBatch>) -> Rows {
+    let mut rows = Rows::new();
+    for batch in batches {
+        let number = |c: usize| batch.column(c).as_any().downcast_ref::<Int64Array>().unwrap();
+        let name = batch.column(1).as_any().downcast_ref::<StringArray>().unwrap();
+        for i in 0..batch.num_rows() {
+            let of = |a: &Int64Array| a.is_valid(i).then(|| a.value(i));
+            let row = (number(0).value(i), name.is_valid(i).then(|| name.value(i).to_string()), of(number(2)));
+            *rows.entry(row).or_default() += 1;
+        }
+    }
+    rows
+}
+
+fn new_row(random: &mut Random, k: i64) -> Row {
+    let name = (!random.chance(10)).then(|| "x".repeat(random.below(20)));
+    (k, name, (!random.chance(10)).then(|| random.below(5) as i64))
+}
+
+/// Some change that fits what is there.
+fn change(random: &mut Random, kind: Kind, rows: &Rows, largest: usize) -> Vec<(Row, i64)> {
+    let mut out: Vec<(Row, i64)> = vec![];
+    match kind {
+        Kind::Keyed => {
+            for _ in 0..random.below(largest) {
+                let k = random.below(200) as i64;
+                if out.iter().any(|(r, _)| r.0 == k) {
+                    continue;
+                }
+                let old = rows.range((k, None, None)..).next().map(|(r, _)| r.clone()).filter(|r| r.0 == k);
+                let goes = old.is_some() && random.chance(30);
+                out.extend(old.map(|r| (r, -1)));
+                if !goes {
+                    out.push((new_row(random, k), 1));
+                }
+            }
+        }
+        Kind::Bag => {
+            for _ in 0..random.below(largest) {
+                let at = random.below(rows.len().max(1));
+                match rows.iter().nth(at).filter(|_| random.chance(50)) {
+                    Some((row, count)) if !out.iter().any(|(r, _)| r == row) => {
+                        out.push((row.clone(), -(1 + random.below(*count as usize) as i64)));
+                    }
+                    _ => {
+                        let k = random.below(30) as i64;
+                        out.push((new_row(random, k), 1 + random.below(3) as i64));
+                    }
+                }
+            }
+        }
+        Kind::Log => {
+            for _ in 0..random.below(largest) {
+                let k = random.below(50) as i64;
+                out.push((new_row(random, k), 1 + random.below(2) as i64));
+            }
+        }
+    }
+    out
+}
+
+fn new_output(kind: Kind) -> Output {
+    Output::new(schema(), (kind == Kind::Keyed).then(|| vec![0]), kind == Kind::Log).unwrap()
+}
+
+fn check(snapshot: &ViewSnapshot, rows: &Rows, kind: Kind, random: &mut Random) {
+    assert_eq!(&read(snapshot.batches().unwrap()), rows);
+    assert_eq!(snapshot.num_rows() as i64, rows.values().sum::<i64>());
+    let parts = 1 + random.below(4);
+    let size = 1 + random.below(300);
+    let some =
+        (0..parts).flat_map(|n| snapshot.part(n, parts).batches_of(size).map(Result::unwrap)).collect::<Vec<_>>();
+    assert!(some.iter().all(|b| b.num_rows() <= size));
+    assert_eq!(&read(some), rows);
+    let two = snapshot.rows().project(vec![2, 0]).unwrap().map(Result::unwrap);
+    let sum: i64 =
+        two.map(|b| b.column(0).as_any().downcast_ref::<Int64Array>().unwrap().iter().flatten().sum::<i64>()).sum();
+    assert_eq!(sum, rows.iter().map(|(r, w)| r.2.unwrap_or(0) * w).sum::<i64>());
+    for _ in 0..4 {
+        let k = random.below(220) as i64;
+        let found = snapshot.lookup(&[Arc::new(Int64Array::from(vec![k]))]).unwrap();
+        match kind {
+            Kind::Keyed => {
+                let expected = rows.iter().filter(|(r, _)| r.0 == k).map(|(r, w)| (r.clone(), *w)).collect();
+                assert_eq!(read(found.unwrap()), expected, "key {k}");
+            }
+            Kind::Bag | Kind::Log => assert!(found.is_none()),
+        }
+    }
+}
+
+/// An answer, what it must be, and its saves.
+struct World {
+    kind: Kind,
+    output: Output,
+    rows: Rows,
+    saved: Vec<RecordBatch>,
+    held: Vec<(ViewSnapshot, Rows)>,
+}
+
+impl World {
+    fn step(&mut self, random: &mut Random, largest: usize) {
+        let changes = change(random, self.kind, &self.rows, largest);
+        self.output.apply(&delta(&changes)).unwrap();
+        for (row, weight) in changes {
+            *self.rows.entry(row).or_default() += weight;
+        }
+        self.rows.retain(|_, w| *w != 0);
+        if random.chance(20) {
+            self.held.push((self.output.snapshot(1), self.rows.clone()));
+        }
+        if random.chance(10) {
+            self.save(random);
+        }
+        if random.chance(5) {
+            self.save(random);
+            self.load();
+        }
+    }
+
+    fn save(&mut self, random: &mut Random) {
+        let full = self.saved.is_empty() || random.chance(20);
+        if full {
+            self.saved.clear();
+        }
+        self.saved.extend(self.output.save(full).unwrap());
+    }
+
+    fn load(&mut self) {
+        self.output = new_output(self.kind);
+        for batch in &self.saved {
+            self.output.load(batch).unwrap();
+        }
+    }
+}
+
+fn case(kind: Kind, seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut world = World { kind, output: new_output(kind), rows: Rows::new(), saved: vec![], held: vec![] };
+    let largest = [3, 30, 300][random.below(3)];
+    for _ in 0..40 {
+        world.step(&mut random, largest);
+        check(&world.output.snapshot(2), &world.rows, kind, &mut random);
+        if !world.held.is_empty() && random.chance(30) {
+            let at = random.below(world.held.len());
+            let (snapshot, rows) = world.held.swap_remove(at);
+            check(&snapshot, &rows, kind, &mut random);
+            let after = world.output.snapshot(3);
+            let difference = difference_in(&snapshot, &after, 1 + random.below(3) as u64).unwrap();
+            let mut both = rows;
+            let positive = Delta::insert(difference.batch.clone());
+            for i in 0..difference.len() {
+                let row = read([positive.batch.slice(i, 1)]).into_keys().next().unwrap();
+                *both.entry(row).or_default() += difference.weight(i);
+            }
+            both.retain(|_, w| *w != 0);
+            assert_eq!(both, world.rows);
+        }
+    }
+    for (snapshot, rows) in &world.held {
+        check(snapshot, rows, kind, &mut random);
+    }
+}
+
+#[test]
+fn an_answer_is_a_multiset() {
+    for seed in 1..20 {
+        for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
+            case(kind, seed);
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_many_chunks_counts_its_memory_once() {
+    let mut output = Output::new(schema(), Some(vec![0]), false).unwrap();
+    let rows = |range: std::ops::Range<i64>, weight: i64| -> Vec<(Row, i64)> {
+        range.map(|k| ((k, Some("name".into()), Some(1)), weight)).collect()
+    };
+    for part in 0..12 {
+        output.apply(&delta(&rows(part * 60_000..(part + 1) * 60_000, 1))).unwrap();
+    }
+    let full = output.bytes();
+    output.save(true).unwrap();
+    let full = full.min(output.bytes());
+    // More than half goes, and what is left is written together.
+    for part in 0..7 {
+        output.apply(&delta(&rows(part * 60_000..(part + 1) * 60_000, -1))).unwrap();
+    }
+    output.save(true).unwrap();
+    assert!(output.bytes() < full, "{} bytes of {full}", output.bytes());
+    assert_eq!(output.rows(), 300_000);
+}
+
+#[test]
+fn a_row_that_is_not_there_cannot_go() {
+    let mut output = Output::new(schema(), None, false).unwrap();
+    output.apply(&delta(&[((1, None, None), 1)])).unwrap();
+    assert!(output.apply(&delta(&[((2, None, None), -1)])).is_err());
+    let mut output = Output::new(schema(), None, true).unwrap();
+    output.apply(&delta(&[((1, None, None), 1)])).unwrap();
+    assert!(output.apply(&delta(&[((1, None, None), -1)])).is_err());
+}
