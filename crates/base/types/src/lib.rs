@@ -17,4 +17,4 @@ pub use delta::{Delta, consolidate_rows};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use frontier::{Epoch, Frontier};
 pub use id::ObjectId;
-pub use schema::{PSEUDO_COLUMNS, SESSION_FUNCTIONS, is_pseudo_column, pseudo_fields, sql_type_name};
+pub use schema::{AS_OF_FUNCTION, PSEUDO_COLUMNS, SESSION_FUNCTIONS, is_pseudo_column, pseudo_fields, sql_type_name};

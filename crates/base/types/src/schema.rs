@@ -15,6 +15,11 @@ pub fn is_pseudo_column(name: &str) -> bool {
 /// partition ordered by time, with the gap as a whole number of the time's unit. Whoever runs such a plan may know them by name.
 pub const SESSION_FUNCTIONS: [&str; 2] = ["fleuve_session_start", "fleuve_session_end"];
 
+/// The window function that `ASOF JOIN` is planned as. `f(value, is_right, time) OVER (PARTITION BY keys ORDER BY time, is_right,
+/// columns of the right rows)`, over the rows of both sides, is for a left row that has a time the value of the last right row before
+/// it; for a right row it is NULL.
+pub const AS_OF_FUNCTION: &str = "fleuve_as_of";
+
 /// The Arrow fields of [`PSEUDO_COLUMNS`], in that order: `Int32`, `Int64`, `Timestamp(ms)` (the record's Kafka timestamp),
 /// `Binary` (null when the record has no key), `Utf8` (a JSON array of `[name, value]` pairs, null when there are none;
 /// a value that is not UTF-8 is shown as base64 with the prefix `base64:`).

@@ -182,6 +182,8 @@ impl ObjectSet {
 pub trait Snapshot: Send + Sync {
     /// The epoch that all views of this snapshot show.
     fn epoch(&self) -> Epoch;
+    /// The time of that epoch, which is what `now()` is in views; microseconds.
+    fn time_us(&self) -> i64;
     /// The provider of a stream or view (streams with their pseudo-columns after their own), or of a system table in
     /// namespace `fleuve`. `None` if there is none of that name.
     fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>>;

@@ -114,6 +114,10 @@ impl Snapshot for FakeSnapshot {
         1
     }
 
+    fn time_us(&self) -> i64 {
+        1_700_000_000_000_000
+    }
+
     fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         self.tables.get(&(namespace.to_string(), name.to_string())).cloned()
     }

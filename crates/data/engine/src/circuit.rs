@@ -6,7 +6,7 @@ use std::time::Instant;
 use arrow::datatypes::{DataType, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, Result};
 
-use crate::event_time::{Mark, TimeColumn, shown};
+use crate::event_time::{Horizon, Mark, TimeColumn, shown};
 use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
 use crate::state::{Section, read_run, write_run};
@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) times: Vec<TimeColumn>,
     /// Which of them the operator closes windows by.
     pub(crate) close_by: Vec<usize>,
+    /// What it closes by besides.
+    pub(crate) horizons: Vec<Horizon>,
     /// Every row that this node puts out is final: its window is closed.
     pub(crate) is_closed: bool,
 }
@@ -50,6 +52,10 @@ pub struct Circuit {
     pub(crate) fresh: bool,
     /// Shows rows only when the watermark has passed them.
     pub(crate) on_close: bool,
+    /// What `now()` is; it never goes back.
+    now_us: i64,
+    /// The operators that follow it.
+    by_clock: Vec<usize>,
     profile: Arc<Profile>,
     guard: Guard,
     dead: Vec<DeadRow>,
@@ -63,7 +69,10 @@ impl Circuit {
             ..Counters::default()
         });
         let profile = Arc::new(Profile(counters.collect()));
-        Self { nodes, inputs, root, fresh: true, on_close, profile, guard, dead: vec![] }
+        let follows = |node: &Node| matches!(&node.kind, NodeKind::Operator(o) if o.follows_clock());
+        let by_clock = (0..nodes.len()).filter(|n| follows(&nodes[*n])).collect();
+        let now_us = i64::MIN;
+        Self { nodes, inputs, root, fresh: true, on_close, now_us, by_clock, profile, guard, dead: vec![] }
     }
 
     /// What it reads.
@@ -89,6 +98,25 @@ impl Circuit {
     /// True if rows are shown only when the watermark has passed them: the inputs must then be without late rows.
     pub fn emits_on_close(&self) -> bool {
         self.on_close
+    }
+
+    /// True if the answer changes as time passes: what `now()` is has to be told before each step.
+    pub fn follows_clock(&self) -> bool {
+        !self.by_clock.is_empty()
+    }
+
+    /// What `now()` is from the next step on, in microseconds; a time before the one told last changes nothing.
+    pub fn tell_time(&mut self, now_us: i64) {
+        self.now_us = self.now_us.max(now_us);
+    }
+
+    /// When the answer changes next with no input to tell of it. `None` if it will not.
+    pub fn due_us(&self) -> Option<i64> {
+        let due = |n: &usize| match &self.nodes[*n].kind {
+            NodeKind::Operator(o) => o.due_us(),
+            NodeKind::Input(_) => None,
+        };
+        self.by_clock.iter().filter_map(due).min()
     }
 
     /// The columns of the answer that carry event time, with the watermarks that they have by now.
@@ -133,7 +161,7 @@ impl Circuit {
         if inputs.len() != self.inputs.len() {
             return Err(Error::bug("a circuit was given another number of inputs than it has"));
         }
-        let context = StepContext { first: self.fresh };
+        let context = StepContext { first: self.fresh, now_us: self.now_us };
         self.fresh = false;
         let mut outs: Vec<Delta> = Vec::with_capacity(self.nodes.len());
         // A change is let go as soon as its last reader has seen it.
@@ -182,12 +210,16 @@ impl Circuit {
         let watermark = |node: usize, column: usize| {
             self.nodes[node].times.iter().find(|t| t.column == column).and_then(|t| t.watermark)
         };
-        let now = self.nodes[n].times.iter().map(|t| t.now(marks, watermark)).collect::<Result<Vec<_>>>()?;
+        let node = &self.nodes[n];
+        let sources = node.times.iter().map(|t| &t.source).chain(node.horizons.iter().map(|h| &h.source));
+        let now = sources.map(|s| s.now(marks, &watermark)).collect::<Result<Vec<_>>>()?;
         let mut moved = false;
-        for (time, now) in self.nodes[n].times.iter_mut().zip(now) {
+        let node = &mut self.nodes[n];
+        let times = node.times.iter_mut().map(|t| &mut t.watermark);
+        for (watermark, now) in times.chain(node.horizons.iter_mut().map(|h| &mut h.watermark)).zip(now) {
             // It never goes back.
-            if now > time.watermark {
-                time.watermark = now;
+            if now > *watermark {
+                *watermark = now;
                 moved = true;
             }
         }
@@ -197,10 +229,11 @@ impl Circuit {
     fn close(&mut self, n: usize) -> Result<Option<Delta>> {
         let node = &mut self.nodes[n];
         let NodeKind::Operator(operator) = &mut node.kind else { return Ok(None) };
-        if node.close_by.is_empty() {
+        if node.close_by.is_empty() && node.horizons.is_empty() {
             return Ok(None);
         }
-        let watermarks: Vec<Option<i64>> = node.close_by.iter().map(|t| node.times[*t].watermark).collect();
+        let by_columns = node.close_by.iter().map(|t| node.times[*t].watermark);
+        let watermarks: Vec<Option<i64>> = by_columns.chain(node.horizons.iter().map(|h| h.watermark)).collect();
         let start = Instant::now();
         let closed = operator.close(&watermarks)?;
         self.profile.0[n].spent(start.elapsed());

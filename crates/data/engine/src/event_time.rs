@@ -60,6 +60,32 @@ pub(crate) enum TimeSource {
     Input { input: usize, column: usize },
     /// The least of columns of other nodes, `(node, column)`, then expressions.
     Least { of: Vec<(usize, usize)>, steps: Vec<TimeStep> },
+    /// The least of these.
+    All(Vec<TimeSource>),
+}
+
+impl TimeSource {
+    /// The watermark as things stand: `inputs` are those of the circuit's inputs, `of` finds those of other nodes.
+    pub(crate) fn now(&self, inputs: &[Vec<Mark>], of: &dyn Fn(usize, usize) -> Option<i64>) -> Result<Option<i64>> {
+        match self {
+            TimeSource::Input { input, column } => {
+                Ok(inputs.get(*input).and_then(|marks| marks.iter().find(|m| m.0 == *column)).map(|m| m.1))
+            }
+            TimeSource::Least { of: columns, steps } => {
+                let all: Option<Vec<i64>> = columns.iter().map(|(node, column)| of(*node, *column)).collect();
+                let mut watermark = all.and_then(|all| all.into_iter().min());
+                for step in steps {
+                    let Some(now) = watermark else { break };
+                    watermark = step.apply(now)?;
+                }
+                Ok(watermark)
+            }
+            TimeSource::All(sources) => {
+                let all = sources.iter().map(|s| s.now(inputs, of)).collect::<Result<Option<Vec<i64>>>>()?;
+                Ok(all.and_then(|all| all.into_iter().min()))
+            }
+        }
+    }
 }
 
 /// A column of a node that carries event time.
@@ -75,24 +101,12 @@ impl TimeColumn {
     pub(crate) fn new(column: usize, source: TimeSource) -> Self {
         Self { column, source, watermark: None }
     }
+}
 
-    /// The watermark as things stand: `inputs` are those of the circuit's inputs, `of` finds those of other nodes.
-    pub(crate) fn now(&self, inputs: &[Vec<Mark>], of: impl Fn(usize, usize) -> Option<i64>) -> Result<Option<i64>> {
-        match &self.source {
-            TimeSource::Input { input, column } => {
-                Ok(inputs.get(*input).and_then(|marks| marks.iter().find(|m| m.0 == *column)).map(|m| m.1))
-            }
-            TimeSource::Least { of: columns, steps } => {
-                let all: Option<Vec<i64>> = columns.iter().map(|(node, column)| of(*node, *column)).collect();
-                let mut watermark = all.and_then(|all| all.into_iter().min());
-                for step in steps {
-                    let Some(now) = watermark else { break };
-                    watermark = step.apply(now)?;
-                }
-                Ok(watermark)
-            }
-        }
-    }
+/// A watermark that an operator closes by and that none of its columns carries.
+pub(crate) struct Horizon {
+    pub(crate) source: TimeSource,
+    pub(crate) watermark: Option<i64>,
 }
 
 /// A watermark as people read it.

@@ -118,8 +118,9 @@ async fn query_of_view(server: &Server, view: &str) -> Result<Option<(String, bo
 }
 
 async fn compare(server: &Server, view: &str, query: &str) -> Result<Difference> {
+    // What is now in the view is the time of its epoch.
     let both = format!(
-        "SELECT 0 AS \"_side\", \"_v\".* FROM {view} AS \"_v\" UNION ALL SELECT 1 AS \"_side\", \"_q\".* FROM ({query}) AS \"_q\""
+        "SET query_time = 'epoch'; SELECT 0 AS \"_side\", \"_v\".* FROM {view} AS \"_v\" UNION ALL SELECT 1 AS \"_side\", \"_q\".* FROM ({query}) AS \"_q\""
     );
     ask_rows(server, &both).await.map(difference)
 }

@@ -32,6 +32,10 @@ impl Snapshot for At {
         self.published.epoch
     }
 
+    fn time_us(&self) -> i64 {
+        self.published.time_us
+    }
+
     fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         if namespace == super::system::NAMESPACE {
             return self.platform.system_table(name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleuve_sql::Session;
-use fleuve_types::{Error, ErrorKind, Result, SystemClock};
+use fleuve_types::{Clock, Error, ErrorKind, ManualClock, Result, SystemClock};
 
 use super::Platform;
 use super::backend::Shared;
@@ -21,6 +21,8 @@ const MAX_STEPS: usize = 100;
 /// The running server. Sources are declared in it but read nothing.
 pub struct Local {
     platform: Arc<Platform>,
+    /// The clock, if it stands still.
+    clock: Option<Arc<ManualClock>>,
     folder: Temporary,
     _held: DataFolder,
 }
@@ -41,16 +43,43 @@ impl Local {
     /// # Errors
     /// When the folder of temporary files cannot be written.
     pub async fn start() -> Result<Self> {
+        Self::start_at(None).await
+    }
+
+    /// As [`Local::start`]; with a time, in microseconds, the clock stands still at it.
+    ///
+    /// # Errors
+    /// As for [`Local::start`].
+    pub async fn start_at(now_us: Option<i64>) -> Result<Self> {
+        let clock = now_us.map(|us| Arc::new(ManualClock::new(us)));
         let path = std::env::temp_dir().join(format!("fleuve-{}", uuid::Uuid::new_v4().simple()));
         let folder = Temporary(path);
         let held = DataFolder::open(&folder.0)?;
-        let platform = super::serve::start(&config::alone(&folder.0)?, Arc::new(SystemClock), false).await?;
-        Ok(Self { platform, folder, _held: held })
+        let shown: Arc<dyn Clock> = match &clock {
+            Some(clock) => clock.clone(),
+            None => Arc::new(SystemClock),
+        };
+        let platform = super::serve::start(&config::alone(&folder.0)?, shown, false).await?;
+        Ok(Self { platform, clock, folder, _held: held })
     }
 
     /// A new session.
     pub fn session(&self) -> Session {
         Session::new(Arc::new(Shared(self.platform.clone())))
+    }
+
+    /// Moves a clock that stands still on; returns when views follow it.
+    ///
+    /// # Errors
+    /// When it would go back, or does not stand still.
+    pub async fn set_time(&self, now_us: i64) -> Result<()> {
+        let clock = self.clock.as_ref().ok_or_else(|| Error::bug("the clock is the machine's"))?;
+        let by = now_us.saturating_sub(clock.now_us());
+        if by < 0 {
+            return Err(Error::input("the clock does not go back"));
+        }
+        clock.advance_us(by);
+        self.platform.engine.follow_clock().await
     }
 
     /// Waits until everything that follows from what was written is visible: dead letters, rows of sinks, and what these lead to.

@@ -1,5 +1,7 @@
 //! From a statement to what it means, given the objects there are. Binding decides; it changes nothing.
 
+mod as_of;
+mod clock;
 mod copies;
 mod draft;
 mod key;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use fleuve_catalog::Object;
 use fleuve_types::{Error, ObjectId, Result};
 
+pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
 pub use key::view_key;
 pub(crate) use sink::missing;

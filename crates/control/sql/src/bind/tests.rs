@@ -295,12 +295,12 @@ async fn wrong_views_are_refused_with_their_place() {
             "line 2, column 12: random() gives another value each time, so a view cannot use it (a view's answer depends on its input alone, so that it can be computed again; use it when you query the view)",
         ),
         (
-            "SELECT id FROM orders WHERE ts > now()",
-            "line 2, column 34: now() gives another value each time, so a view cannot use it (use the event time of a stream; filter by now() when you query the view)",
+            "SELECT id, now() AS n FROM orders",
+            "line 2, column 12: now() gives another value each time, so a view cannot use it (only a condition may compare with it: WHERE ts > now() - INTERVAL '1 hour'; else use the event time of a stream, or now() when you query the view)",
         ),
         (
-            "SELECT id FROM orders WHERE ts > current_timestamp",
-            "line 2, column 34: now() gives another value each time, so a view cannot use it (use the event time of a stream; filter by now() when you query the view)",
+            "SELECT id, ts - current_timestamp AS n FROM orders",
+            "line 2, column 17: now() gives another value each time, so a view cannot use it (only a condition may compare with it: WHERE ts > now() - INTERVAL '1 hour'; else use the event time of a stream, or now() when you query the view)",
         ),
         ("SELECT id, $1 AS x FROM orders", "line 1, column 1: a view has no parameters, and $1 is one"),
     ];

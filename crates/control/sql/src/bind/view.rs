@@ -30,6 +30,13 @@ impl Relations for ObjectSet {
         }
     }
 
+    fn time_column(&self, namespace: &str, name: &str) -> Option<String> {
+        match &self.get(namespace, name)?.spec {
+            Spec::Stream(stream) => stream.watermark.as_ref().map(|w| w.column.clone()),
+            Spec::View(_) | Spec::Source(_) | Spec::Sink(_) => None,
+        }
+    }
+
     fn names(&self) -> Vec<(String, String)> {
         let readable = |spec: &Spec| matches!(spec, Spec::Stream(_) | Spec::View(_));
         self.by_name.iter().filter(|(_, o)| readable(&o.spec)).map(|(k, _)| k.clone()).collect()
@@ -105,7 +112,7 @@ pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
 /// Plans a query that was rewritten.
 pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
     let plan = state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await?;
-    let plan = super::quantified::with_own_names(plan)?;
+    let plan = super::as_of::joined(super::quantified::with_own_names(plan)?)?;
     super::spans::compared(super::copies::counted(plan)?)
 }
 
@@ -121,15 +128,21 @@ fn refuse_parameters(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
-/// Functions that give something else each time make a view that nobody could compute again.
+/// Functions that give something else each time make a view that nobody could compute again. A condition may compare with the time:
+/// the engine, which says what it can follow, knows when that changes.
 fn refuse_volatile(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
     const CLOCKS: &[&str] = &["now", "current_timestamp", "current_date", "current_time", "today", "localtimestamp"];
+    const FOLLOWED: &[&str] = &["now", "current_date"];
     let mut found: Option<String> = None;
     plan.apply_with_subqueries(|node| {
+        let in_condition = matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 if let Expr::ScalarFunction(f) = e {
                     let name = f.func.name();
+                    if in_condition && FOLLOWED.contains(&name) {
+                        return Ok(TreeNodeRecursion::Continue);
+                    }
                     if f.func.signature().volatility == Volatility::Volatile || CLOCKS.contains(&name) {
                         found = Some(name.to_string());
                         return Ok(TreeNodeRecursion::Stop);
@@ -148,7 +161,7 @@ fn refuse_volatile(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
         .find_map(|word| find_word(word, place))
         .unwrap_or_else(|| place.at.clone());
     let hint = if is_clock {
-        "use the event time of a stream; filter by now() when you query the view"
+        "only a condition may compare with it: WHERE ts > now() - INTERVAL '1 hour'; else use the event time of a stream, or now() when you query the view"
     } else {
         "a view's answer depends on its input alone, so that it can be computed again; use it when you query the view"
     };

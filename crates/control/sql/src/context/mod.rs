@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
-use crate::window::{ScanPlanner, WindowPlanner, session_functions, window_functions};
+use crate::window::{ScanPlanner, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
@@ -84,10 +84,10 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
-    for function in window_functions().into_iter().chain(functions::scalar()) {
+    for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark()]) {
         registry.register_udf(function).expect("a name of our own can be registered");
     }
-    for function in session_functions() {
+    for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }
     for function in functions::aggregate() {

@@ -5,6 +5,8 @@ use std::fmt;
 use datafusion::sql::sqlparser::ast::{self, DataType, Expr, Ident, Query};
 use fleuve_types::Location;
 
+use super::as_of::with_as_of;
+
 /// A name in a statement: `[environment.][namespace.]name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
@@ -243,7 +245,7 @@ impl fmt::Display for CreateView {
             let columns: Vec<_> = self.columns.iter().map(|(c, _)| quoted(c)).collect();
             write!(f, " ({})", columns.join(", "))?;
         }
-        write!(f, " AS {}", self.query)?;
+        write!(f, " AS {}", with_as_of(self.query.to_string()))?;
         if self.emit_on_close {
             f.write_str(" EMIT ON WINDOW CLOSE")?;
         }

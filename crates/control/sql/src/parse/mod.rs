@@ -3,6 +3,7 @@
 //! The whole text is cut into tokens once, so that every place in an error is a place in the user's text, also when it
 //! holds many statements. Statements of Fleuve's own are read here; queries by sqlparser.
 
+mod as_of;
 mod ast;
 mod create;
 mod dialect;
@@ -21,6 +22,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as At, Token, TokenWithSpan, Tokenizer};
 use fleuve_types::{Error, ErrorKind, Location, Result};
 
+pub(crate) use as_of::{AS_OF_MARK, SYSTEM_TIME_MARK};
 pub use ast::*;
 pub(crate) use dialect::select_all_from;
 pub(crate) use limits::{MAX_NESTING, MAX_TEXT_BYTES};
@@ -67,8 +69,9 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
         let Some(first) = solid.next() else { continue };
         let last = solid.next_back().unwrap_or(first);
         let text = places.slice(first.span.start, last.span.end).to_string();
-        let dialect = FleuveDialect::new(run.len());
         let (run, on_error) = on_error_clause(run)?;
+        let run = &as_of::plain_joins(run)?;
+        let dialect = FleuveDialect::new(run.len());
         let mut parser = StatementParser::new(run, &dialect, &places, last.span.end);
         parser.on_error = on_error;
         let statement = parser.statement()?;

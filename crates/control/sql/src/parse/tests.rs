@@ -394,3 +394,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn as_of_joins_are_joins_with_a_mark() {
+    let read = |sql: &str| match parse_one(sql).unwrap().statement {
+        Statement::Query(query) => query.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let on = "ON fleuve_as_of_join() AND";
+    for (sql, wanted) in [
+        (
+            "SELECT * FROM a x ASOF JOIN b ON x.k = b.k AND x.t >= b.t",
+            format!("SELECT * FROM a x JOIN b {on} x.k = b.k AND x.t >= b.t"),
+        ),
+        (
+            "SELECT * FROM a asof left join b MATCH_CONDITION (a.t > b.t) ON a.k = b.k",
+            format!("SELECT * FROM a LEFT JOIN b {on} (a.t > b.t) AND a.k = b.k"),
+        ),
+        (
+            "SELECT * FROM a ASOF JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b MATCH_CONDITION (a.t > b.t)",
+            format!("SELECT * FROM a JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b {on} (a.t > b.t)"),
+        ),
+        (
+            "SELECT * FROM a LEFT JOIN b FOR SYSTEM_TIME AS OF a.t AS r ON a.k = r.k",
+            "SELECT * FROM a LEFT JOIN b AS r ON fleuve_system_time(a.t) AND a.k = r.k".into(),
+        ),
+        ("SELECT asof FROM asof JOIN b ON asof.k = b.k", "SELECT asof FROM asof JOIN b ON asof.k = b.k".into()),
+    ] {
+        assert_eq!(read(sql), wanted);
+        assert_eq!(read(&wanted), wanted, "it is read again");
+    }
+    for (query, shown) in [
+        (
+            "SELECT * FROM a ASOF LEFT JOIN b MATCH_CONDITION (a.t > b.t) ON a.k = b.k",
+            "ASOF LEFT JOIN b ON (a.t > b.t) AND a.k = b.k",
+        ),
+        (
+            "SELECT * FROM a ASOF JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b ON a.t > b.t",
+            "ASOF JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b ON a.t > b.t",
+        ),
+        (
+            "SELECT * FROM a JOIN x.b FOR SYSTEM_TIME AS OF a.t AS r ON a.k = r.k",
+            "JOIN x.b FOR SYSTEM_TIME AS OF a.t AS r ON a.k = r.k",
+        ),
+    ] {
+        let shown = format!("CREATE MATERIALIZED VIEW public.v AS SELECT * FROM a {shown}");
+        assert_eq!(canonical(&format!("CREATE MATERIALIZED VIEW v AS {query}")), [shown.clone()]);
+        assert_eq!(canonical(&shown), [shown.clone()], "it is read again");
+    }
+    let error = parse_one("SELECT *\nFROM a ASOF JOIN b USING (k)").unwrap_err().to_string();
+    assert!(error.starts_with("line 2, column 8: an ASOF JOIN has no USING"), "{error}");
+}

@@ -11,6 +11,7 @@
 mod fields;
 mod mentions;
 mod spelling;
+mod system_time;
 mod wildcard;
 mod windows;
 
@@ -38,6 +39,10 @@ pub(crate) trait Relations {
     fn find(&self, namespace: &str, name: &str) -> Option<bool>;
     /// All names, for suggestions: `(namespace, name)`.
     fn names(&self) -> Vec<(String, String)>;
+    /// The column of a stream that its watermark is for.
+    fn time_column(&self, _namespace: &str, _name: &str) -> Option<String> {
+        None
+    }
     /// A reason why something that is not found cannot be used here, if there is one.
     fn refusal(&self, _name: &Name) -> Option<Error> {
         None
@@ -166,7 +171,10 @@ impl Rewriter<'_> {
 
     fn table_with_joins(&mut self, from: &mut TableWithJoins, mentioned: &HashSet<String>) -> Result<()> {
         self.factor(&mut from.relation, mentioned)?;
-        from.joins.iter_mut().try_for_each(|join| self.factor(&mut join.relation, mentioned))
+        from.joins.iter_mut().try_for_each(|join| {
+            system_time::resolve(join, self.relations)?;
+            self.factor(&mut join.relation, mentioned)
+        })
     }
 
     fn factor(&mut self, factor: &mut TableFactor, mentioned: &HashSet<String>) -> Result<()> {

@@ -12,7 +12,7 @@ use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
 use futures::StreamExt;
 
 use super::{Outcome, Session};
-use crate::bind::to_plan;
+use crate::bind::{at_time, to_plan};
 use crate::context::ExtraSchemas;
 use crate::errors::{Where, at_statement, of_datafusion};
 use crate::rewrite::{Relations, rewrite};
@@ -40,6 +40,10 @@ impl Relations for Readable {
         let table = self.snapshot.table(namespace, name)?;
         let is_view = self.objects.get(namespace, name).is_some_and(|o| matches!(o.spec, Spec::View(_)));
         Some(!is_view && ends_with_pseudo_columns(&table.schema()))
+    }
+
+    fn time_column(&self, namespace: &str, name: &str) -> Option<String> {
+        self.objects.time_column(namespace, name)
     }
 
     fn names(&self) -> Vec<(String, String)> {
@@ -105,7 +109,7 @@ impl Session {
     /// Plans a query over the newest snapshot.
     pub(super) async fn plan(&self, query: &Query, place: Where<'_>) -> Result<Planned> {
         let snapshot = self.backend.snapshot();
-        let context = self.context_at(snapshot.clone());
+        let (context, time_us) = (self.context_at(snapshot.clone()), snapshot.time_us());
         let readable = Readable { snapshot, objects: self.backend.objects(), extra: self.extra.clone() };
         let mut query = query.clone();
         rewrite(&mut query, &readable).map_err(|e| match e.location {
@@ -113,7 +117,10 @@ impl Session {
             None => e.at(place.at.clone()),
         })?;
         let state = context.state();
-        let plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
+        let mut plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
+        if self.settings.get("query_time").is_some_and(|t| t.eq_ignore_ascii_case("epoch")) {
+            plan = at_time(plan, time_us).map_err(|e| at_statement(&e, place))?;
+        }
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)

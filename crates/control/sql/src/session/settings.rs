@@ -26,6 +26,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("lc_ctype", "C"),
     ("lock_timeout", "0"),
     ("max_identifier_length", "200"),
+    ("query_time", "clock"),
     ("row_security", "off"),
     ("search_path", "public"),
     ("server_encoding", "UTF8"),

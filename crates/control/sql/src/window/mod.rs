@@ -5,6 +5,7 @@
 //! into every window that holds it; `CUMULATE` lets a window of `size` grow by `step`. A session of a key begins with a row that
 //! is more than `gap` after the one before it, and ends `gap` after its last row. A row whose time is NULL is in no window.
 
+mod as_of;
 mod functions;
 mod planner;
 mod scan;
@@ -13,6 +14,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use as_of::{mark as as_of_mark, part as as_of_part, value as as_of_value};
 pub use functions::{MAX_WINDOWS, all as window_functions};
 pub(crate) use planner::WindowPlanner;
 pub(crate) use scan::ScanPlanner;

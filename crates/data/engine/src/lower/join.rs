@@ -27,6 +27,15 @@ fn shape(kind: JoinType) -> (bool, Alone, Alone) {
     }
 }
 
+/// Whether a join shows the columns of its left side, `width` many, and from which column on those of its right side.
+fn shown_at(kind: JoinType, width: usize) -> (bool, Option<usize>) {
+    match kind {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, None),
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (false, Some(0)),
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => (true, Some(width)),
+    }
+}
+
 impl Lowering<'_> {
     pub(super) fn join(&mut self, plan: &JoinPlan) -> Result<usize> {
         let left = self.plan(&plan.left)?;
@@ -76,10 +85,20 @@ impl Lowering<'_> {
         let mut operator = Join::new(spec, self.shards)?;
         let times = self.join_times(plan, left, right);
         operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
-        let (columns, close_by) = self.joined_times(plan.join_type, (left, right), &times);
+        let (mut columns, close_by) = self.joined_times(plan.join_type, (left, right), &times);
+        let interval = self.interval(plan, left, right)?;
+        let shown = shown_at(plan.join_type, self.nodes[left].schema.fields().len());
+        for (is_left, column, source) in interval.times {
+            let column = if is_left { shown.0.then_some(column) } else { shown.1.map(|from| from + column) };
+            if let Some(column) = column.filter(|c| columns.iter().all(|t: &TimeColumn| t.column != *c)) {
+                columns.push(TimeColumn::new(column, source));
+            }
+        }
+        let horizons = operator.close_rows(interval.left, interval.right);
         let node = self.node(Box::new(operator), vec![left, right], schema, append_only, key);
         self.carries(node, columns);
         self.nodes[node].close_by = close_by;
+        self.nodes[node].horizons = horizons;
         Ok(node)
     }
 
@@ -92,11 +111,7 @@ impl Lowering<'_> {
         times: &[(usize, usize, usize)],
     ) -> (Vec<TimeColumn>, Vec<usize>) {
         let width = self.nodes[left].schema.fields().len();
-        let (shows_left, shows_right) = match kind {
-            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, None),
-            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (false, Some(0)),
-            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => (true, Some(width)),
-        };
+        let (shows_left, shows_right) = shown_at(kind, width);
         let (mut columns, mut close_by) = (vec![], vec![]);
         for (_, l, r) in times {
             let source = TimeSource::Least { of: vec![(left, *l), (right, *r)], steps: vec![] };

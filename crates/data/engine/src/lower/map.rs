@@ -7,7 +7,7 @@ use fleuve_types::Result;
 
 use super::session::{is_session, read_of};
 use super::time::Times;
-use super::{Lowering, loose, prune};
+use super::{Lowering, loose, now, prune};
 use crate::operators::map::{Map, Stage};
 use crate::operators::physical;
 
@@ -31,7 +31,7 @@ impl Lowering<'_> {
                     chain.push(at);
                     at = &p.input;
                 }
-                LogicalPlan::Filter(f) => {
+                LogicalPlan::Filter(f) if !now::is_asked(&f.predicate) => {
                     chain.push(at);
                     at = &f.input;
                 }

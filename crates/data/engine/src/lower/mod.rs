@@ -1,12 +1,15 @@
 //! From DataFusion's logical plan to a circuit. What has no incremental operator becomes a `Recompute`.
 
 mod aggregate;
+mod as_of;
 mod fallback;
 mod fallible;
 mod grouping;
+mod interval;
 mod join;
 mod map;
 mod not_in;
+pub(crate) mod now;
 mod prune;
 mod scalar;
 mod session;
@@ -85,7 +88,8 @@ fn build(
         cells: 0,
         guard: guard.clone(),
     };
-    let mut root = lowering.plan(&fallible::compute_first(scalar::join_scalars(plan)?)?)?;
+    let plan = now::filters(fallible::compute_first(scalar::join_scalars(plan)?)?)?;
+    let mut root = lowering.plan(&plan)?;
     if on_close {
         root = lowering.gate(root)?;
     }
@@ -138,6 +142,7 @@ impl Lowering<'_> {
 
     fn incremental(&mut self, plan: &LogicalPlan) -> Result<usize> {
         match plan {
+            LogicalPlan::Filter(filter) if now::is_asked(&filter.predicate) => self.temporal(filter),
             LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => self.map(plan),
             LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
@@ -172,6 +177,7 @@ impl Lowering<'_> {
             LogicalPlan::Window(window) if session::is_session(window) => {
                 self.session(window, &session::read_of(&[], window))
             }
+            LogicalPlan::Window(window) if as_of::is_as_of(window) => self.as_of(window),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
             other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),
@@ -205,6 +211,7 @@ impl Lowering<'_> {
             key,
             times: vec![],
             close_by: vec![],
+            horizons: vec![],
             is_closed: false,
         });
         self.nodes.len() - 1

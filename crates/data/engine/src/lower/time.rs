@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, Join as JoinPlan, Operator as Op, Union as UnionPlan, Unnest};
 use datafusion::physical_expr::PhysicalExpr;
@@ -17,32 +17,37 @@ use crate::operators::gate::Gate;
 use crate::operators::physical;
 
 /// The column of `input` that an expression follows: the later the one, the later (or equal) the other.
-fn follows(expr: &Expr, input: &DFSchema) -> Option<usize> {
+pub(super) fn follows(expr: &Expr, input: &DFSchema) -> Option<usize> {
+    match followed(expr)? {
+        Expr::Column(column) => input.maybe_index_of_column(column),
+        _ => None,
+    }
+}
+
+/// What an expression follows, itself at the least.
+fn followed(expr: &Expr) -> Option<&Expr> {
     let constant = |e: &Expr| matches!(e, Expr::Literal(..));
     match expr {
-        Expr::Column(column) => input.maybe_index_of_column(column),
-        Expr::Alias(alias) => follows(&alias.expr, input),
-        Expr::Cast(c) => follows(&c.expr, input).filter(|_| is_time(c.field.data_type())),
-        Expr::BinaryExpr(b) if matches!(b.op, Op::Plus | Op::Minus) && is_shift(&b.right, &b.left) => {
-            follows(&b.left, input)
-        }
-        Expr::BinaryExpr(b) if b.op == Op::Plus && is_shift(&b.left, &b.right) => follows(&b.right, input),
+        Expr::Alias(alias) => followed(&alias.expr),
+        Expr::Cast(c) => followed(&c.expr).filter(|_| is_time(c.field.data_type())),
+        Expr::BinaryExpr(b) if matches!(b.op, Op::Plus | Op::Minus) && is_shift(&b.right, &b.left) => followed(&b.left),
+        Expr::BinaryExpr(b) if b.op == Op::Plus && is_shift(&b.left, &b.right) => followed(&b.right),
         Expr::ScalarFunction(f) => {
             let at = match f.name() {
                 "date_bin" | "date_trunc" => 1,
                 "fleuve_tumble" | "fleuve_shift" | "fleuve_hop" | "fleuve_cumulate" => 0,
-                _ => return None,
+                _ => return Some(expr),
             };
             let others_are_constant = f.args.iter().enumerate().all(|(i, a)| i == at || constant(a));
-            follows(f.args.get(at)?, input).filter(|_| others_are_constant)
+            followed(f.args.get(at)?).filter(|_| others_are_constant)
         }
-        _ => None,
+        _ => Some(expr),
     }
 }
 
 /// True for a constant interval that keeps the order of what it is added to. Months do not: the 30th and the 31st of January both
 /// become the last of February, whatever their hour. Of the starts of months they do.
-fn is_shift(interval: &Expr, of: &Expr) -> bool {
+pub(super) fn is_shift(interval: &Expr, of: &Expr) -> bool {
     let months = match interval {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), _) => v.months != 0,
         Expr::Literal(ScalarValue::IntervalDayTime(Some(_)), _) => false,
@@ -69,7 +74,7 @@ fn starts_months(expr: &Expr) -> bool {
 }
 
 /// `expr`, which reads one column, over a row of that column alone.
-fn alone(expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+pub(super) fn alone(expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
     let moved = expr.clone().transform(|e| {
         let column = (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(|c| Column::new(c.name(), 0));
         Ok(match column {
@@ -105,19 +110,35 @@ impl Times {
         if self.0.is_empty() {
             return Ok(None);
         }
-        if let Some(all) = choices(expr) {
+        let Some(leaf) = followed(expr) else { return Ok(None) };
+        if let Some(all) = choices(leaf) {
             // Whichever it is, it is not below the least of them.
             let mut least = vec![];
-            if all.is_empty() {
-                return Ok(None);
-            }
+            let Some(column) = all.first().and_then(|e| plain_column(e, input)) else { return Ok(None) };
             for argument in all {
                 match plain_column(argument, input).and_then(|c| self.find(c)) {
                     Some(TimeSource::Least { of, steps }) if steps.is_empty() => least.extend(of),
                     _ => return Ok(None),
                 }
             }
-            return Ok(Some(TimeSource::Least { of: least, steps: vec![] }));
+            let mut steps = vec![];
+            if expr.clone().unalias() != *leaf {
+                let one = Expr::Column(input.columns()[column].clone());
+                let over = expr.clone().transform_down(|e| {
+                    let is_leaf = e == *leaf;
+                    Ok(if is_leaf {
+                        Transformed::new(one.clone(), true, TreeNodeRecursion::Jump)
+                    } else {
+                        Transformed::no(e)
+                    })
+                });
+                let over = over.map_err(|e| Error::bug(e.to_string()))?.data;
+                steps.push(TimeStep {
+                    expr: alone(&physical(&over, input)?)?,
+                    input: input.field(column).data_type().clone(),
+                });
+            }
+            return Ok(Some(TimeSource::Least { of: least, steps }));
         }
         let Some(column) = follows(expr, input) else { return Ok(None) };
         let Some(TimeSource::Least { of, steps }) = self.find(column) else { return Ok(None) };

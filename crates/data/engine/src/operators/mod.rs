@@ -2,6 +2,7 @@
 //! (Budiu et al., "DBSP", VLDB 2023) and keeps what it needs to do so.
 
 pub(crate) mod aggregate;
+pub(crate) mod as_of;
 pub(crate) mod distinct;
 pub(crate) mod expand;
 pub(crate) mod flat_map;
@@ -12,6 +13,7 @@ pub(crate) mod order;
 pub(crate) mod partitioned;
 pub(crate) mod recompute;
 pub(crate) mod session;
+pub(crate) mod temporal;
 pub(crate) mod top_n;
 pub(crate) mod union;
 pub(crate) mod values;
@@ -37,6 +39,8 @@ use fleuve_types::{Delta, Result};
 pub(crate) struct StepContext {
     /// True in the first step of a fresh circuit, in which constants are given out.
     pub(crate) first: bool,
+    /// What `now()` is in this step; it never goes back.
+    pub(crate) now_us: i64,
 }
 
 /// One operator of a circuit. `save` and `load` carry its state over a restart; its state id is its place in the circuit,
@@ -49,6 +53,16 @@ pub(crate) trait Operator: Send {
     fn wants_step(&self, context: StepContext) -> bool {
         let _ = context;
         false
+    }
+
+    /// True if what it puts out changes as time passes: [`Operator::due_us`] is asked.
+    fn follows_clock(&self) -> bool {
+        false
+    }
+
+    /// When a row becomes valid or expires next, with no input to tell of it. `None` if none will.
+    fn due_us(&self) -> Option<i64> {
+        None
     }
 
     /// The watermarks moved of the columns by which the operator closes windows (in the order in which it was told of them):

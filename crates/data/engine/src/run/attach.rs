@@ -151,6 +151,7 @@ impl Core {
             answers,
             views: views.unwrap_or_default(),
             epoch: self.epoch,
+            time_us: self.time_us,
             batch_bytes: self.options.epoch_bytes,
             limit_bytes: self.options.view_bytes,
             progress: progress.clone(),
@@ -180,6 +181,10 @@ impl Core {
         };
         match failed {
             Ok(()) => {
+                // What is shown first is of now, not of the last epoch, which may be long ago.
+                if self.view(id).is_ok_and(|v| v.circuit.follows_clock()) {
+                    self.live_epoch();
+                }
                 self.publish_now();
                 building.replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
                 self.follow();
@@ -252,6 +257,7 @@ impl Core {
             })
             .collect::<Result<Vec<_>>>()?;
         let marks = self.marks_of(&view);
+        view.circuit.tell_time(self.time_us);
         view.step(self.epoch, &deltas, &marks)?;
         view.measure();
         Ok(Some(view))
@@ -281,7 +287,7 @@ impl Core {
         let difference = difference(&before, &after)?;
         self.sort_views();
         self.epoch += 1;
-        self.note_epoch(self.clock.now_us(), false)?;
+        self.note_epoch(self.time_us, false)?;
         let mut outs = HashMap::new();
         self.deliver(id, &difference);
         outs.insert(id, difference);

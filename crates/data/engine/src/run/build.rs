@@ -49,6 +49,8 @@ pub(super) struct Round {
     pub(super) times: AllTimes,
     pub(super) marks: HashMap<ObjectId, Vec<Mark>>,
     pub(super) epoch: Epoch,
+    /// What `now()` is when the round begins.
+    pub(super) time_us: i64,
     pub(super) batch_bytes: usize,
     /// The view's state may not pass this.
     pub(super) limit_bytes: usize,
@@ -121,6 +123,7 @@ impl Round {
         let mut first = self.view.circuit.fresh;
         let mut measured = Instant::now();
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
+        self.view.circuit.tell_time(self.time_us);
         first |= self.take_answers(&schemas, &empty)?;
         let mut pending = empty.clone();
         for (n, input) in inputs.iter().enumerate() {

@@ -109,7 +109,7 @@ impl Core {
         let removed = gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
         let checkpoint = SavedCheckpoint {
             epoch,
-            time_us: self.clock.now_us(),
+            time_us: self.clock.now_us().max(self.time_us),
             frontier: self.encode_frontier(),
             views: saved,
             removed,

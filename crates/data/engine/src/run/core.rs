@@ -14,7 +14,7 @@ use super::build::{Building, positions};
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
 use super::sinks::Sink;
-use super::times::{AllTimes, Sorted, TimeAt, with_time};
+use super::times::{AllTimes, Sorted, TICK_US, TimeAt, with_time};
 use super::topology::Topology;
 use super::view::{Known, Manifest, View, input_schema, over_limit, project};
 use super::{
@@ -44,6 +44,10 @@ pub(super) struct Core {
     pub(super) waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
     pub(super) epoch: Epoch,
     pub(super) frontier: Frontier,
+    /// The time of the epoch, which is what `now()` is in it. It never goes back.
+    pub(super) time_us: i64,
+    /// Time alone makes no epoch before this.
+    pub(super) next_tick_us: i64,
     /// Event times at the frontier.
     pub(super) times: AllTimes,
     /// The frontier of the epoch before.
@@ -103,6 +107,8 @@ impl Core {
             waiting: vec![],
             epoch: 0,
             frontier: Frontier::default(),
+            time_us: 0,
+            next_tick_us: i64::MIN,
             times: AllTimes::new(),
             before: Frontier::default(),
             checkpointed: 0,
@@ -132,6 +138,9 @@ impl Core {
         }
         core.replaying = false;
         let now_us = core.clock.now_us();
+        if core.epoch == 0 {
+            core.time_us = now_us;
+        }
         core.times.values_mut().for_each(|t| t.awake(now_us));
         core.refresh_watermarks();
         core.start_late_sinks();
@@ -148,6 +157,7 @@ impl Core {
         let Some(checkpoint) = self.store.load()? else { return Ok(definitions) };
         self.epoch = checkpoint.epoch;
         self.checkpointed = checkpoint.epoch;
+        self.time_us = checkpoint.time_us;
         self.decode_frontier(&checkpoint.frontier)
             .ok_or_else(|| Error::new(ErrorKind::Io, "the checkpoint's frontier is damaged"))?;
         self.times.retain(|stream, _| self.streams.contains_key(stream));
@@ -301,6 +311,11 @@ impl Core {
                 let _ = reply.send(self.view(id).map(|v| v.circuit.explain(true)));
             }
             Command::Built(built) => self.attach(*built),
+            Command::FollowClock(reply) => {
+                self.next_tick_us = i64::MIN;
+                self.live_epoch();
+                let _ = reply.send(Ok(()));
+            }
             Command::Checkpoint(reply) => {
                 self.finish_checkpoint(true);
                 self.begin_checkpoint(vec![reply]);
@@ -331,7 +346,7 @@ impl Core {
         }
     }
 
-    fn live_epoch(&mut self) -> bool {
+    pub(super) fn live_epoch(&mut self) -> bool {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return false;
         }
@@ -370,7 +385,7 @@ impl Core {
         let began = Instant::now();
         let to = again.map(|e| &e.frontier);
         let ranges = self.ranges(to)?;
-        let now_us = again.map_or_else(|| self.clock.now_us(), |e| e.time_us);
+        let now_us = again.map_or_else(|| self.clock.now_us().max(self.time_us), |e| e.time_us);
         if ranges.is_empty() && to.is_none() && self.time_due_us(now_us).is_none_or(|us| us > 0) {
             return Ok(false);
         }
@@ -432,6 +447,8 @@ impl Core {
             }
         }
         self.epoch = epoch;
+        self.time_us = now_us;
+        self.next_tick_us = now_us.saturating_add(TICK_US);
         let by_clock = self.settle_times(again, now_us);
         if !self.replaying {
             self.note_epoch(now_us, by_clock)?;
@@ -466,8 +483,10 @@ impl Core {
         while let Some(n) = due.pop_first() {
             let marks = self.marks_of(&self.views[n]);
             let view = &mut self.views[n];
+            view.circuit.tell_time(self.time_us);
             let id = view.id();
-            let is_idle = !fed.contains(&n) && view.marks == marks;
+            let is_due = view.circuit.due_us().is_some_and(|at| at <= self.time_us);
+            let is_idle = !fed.contains(&n) && view.marks == marks && !is_due;
             if outs.contains_key(&id) || view.failed.is_some() || is_idle {
                 continue;
             }
@@ -586,7 +605,8 @@ impl Core {
         let sinks = self.sinks.iter().map(|s| (s.id, s.failed.clone())).collect();
         let times = self.times.iter().map(|(id, t)| (*id, t.shown())).collect();
         let (views, status) = (self.shown.views.clone(), self.shown.status.clone());
-        let published = Published { epoch: self.epoch, frontier: self.frontier.clone(), views, status, sinks, times };
+        let (epoch, time_us, frontier) = (self.epoch, self.time_us, self.frontier.clone());
+        let published = Published { epoch, time_us, frontier, views, status, sinks, times };
         self.publish.send_replace(Arc::new(published));
     }
 }

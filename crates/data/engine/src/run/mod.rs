@@ -31,7 +31,7 @@ pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
-use crate::lower::{lower, lower_on_close};
+use crate::lower::{lower, lower_on_close, now};
 use crate::operators::{DeadRow, concat_deltas};
 use crate::output::{ViewRows, ViewSnapshot};
 use crate::profile::Profile;
@@ -241,6 +241,8 @@ impl ViewStatus {
 pub struct Published {
     /// The epoch.
     pub epoch: Epoch,
+    /// Its time, which is what `now()` is in views.
+    pub time_us: i64,
     /// The offsets that it includes.
     pub frontier: Frontier,
     /// The views' answers.
@@ -284,6 +286,7 @@ pub(crate) enum Command {
     Subscribe(ObjectId, Reply<ViewSubscription>),
     Explain(ObjectId, Reply<Vec<String>>),
     Built(Box<build::Built>),
+    FollowClock(Reply<()>),
     Checkpoint(Reply<()>),
     Stop(Reply<()>),
     Halt(Reply<()>),
@@ -431,6 +434,11 @@ impl Engine {
         self.ask(|r| Command::Explain(view, r)).await
     }
 
+    /// Takes an epoch at the clock's time, if anything is due by it; returns when it is seen.
+    pub async fn follow_clock(&self) -> Result<()> {
+        self.ask(Command::FollowClock).await
+    }
+
     /// Makes a checkpoint now; returns when it is durable.
     pub async fn checkpoint(&self) -> Result<()> {
         self.ask(Command::Checkpoint).await
@@ -501,7 +509,10 @@ fn stopped() -> Error {
 
 /// DataFusion's optimizer, as views use it.
 pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    state
-        .optimize(plan)
+    let optimized = match now::as_parameter(plan)? {
+        None => state.optimize(plan),
+        Some(plan) => now::optimize(plan, state),
+    };
+    optimized
         .map_err(|e| Error::new(ErrorKind::Input, format!("the query cannot be optimised: {}", e.strip_backtrace())))
 }

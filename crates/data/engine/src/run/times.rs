@@ -61,6 +61,11 @@ pub(super) struct Floor {
     value: i64,
 }
 
+/// Rows that come or go because time passes wait for each other this long at most.
+pub(super) const TICK_US: i64 = 10_000;
+/// The clock is looked at this often while a row waits for it: it may be set, or the machine may have slept.
+const MAX_SLEEP_US: i64 = 60_000_000;
+
 /// Floors that are remembered for a stream. A view that is built over older rows takes those below them for on time.
 const MAX_FLOORS: usize = 10_000;
 
@@ -282,10 +287,16 @@ impl Core {
         by_clock
     }
 
-    /// How long until time alone moves a watermark.
+    /// How long until time alone moves a watermark, or a row of a view that follows the clock.
     pub(super) fn time_due_us(&self, now_us: i64) -> Option<i64> {
+        let row = match &self.topology {
+            Some(topology) => topology.timed().iter().filter_map(|n| self.views[*n].circuit.due_us()).min(),
+            None => self.views.iter().filter(|v| v.failed.is_none()).filter_map(|v| v.circuit.due_us()).min(),
+        };
+        // Rows that are due one after the other go together.
+        let row = row.map(|at| at.max(self.next_tick_us).saturating_sub(now_us).min(MAX_SLEEP_US));
         let due = |(id, times): (&ObjectId, &StreamTimes)| times.due_us(&self.streams.get(id)?.event_time()?, now_us);
-        self.times.iter().filter_map(due).min()
+        self.times.iter().filter_map(due).chain(row).min()
     }
 
     /// The watermarks of each input of a view that follows them.

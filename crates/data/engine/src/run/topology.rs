@@ -17,10 +17,14 @@ pub(super) struct Topology {
     readers: HashMap<ObjectId, Vec<usize>>,
     /// By object: the columns that any reader asks for.
     columns: HashMap<ObjectId, Vec<ColumnPart>>,
-    /// Views that may have something to do although no row came: those that follow event time.
+    /// Views that may have something to do although no row came: those that follow event time or the clock.
     timed: Vec<usize>,
-    /// Somebody outside is told of epochs by a view: of closed windows, or of rows that it leaves out.
+    /// Somebody outside is told of epochs by a view: of closed windows, of what the time was, or of rows that it leaves out.
     tells: bool,
+}
+
+fn is_timed(view: &View) -> bool {
+    view.circuit.emits_on_close() || view.circuit.follows_clock()
 }
 
 impl Topology {
@@ -38,8 +42,8 @@ impl Topology {
             place: views.iter().enumerate().map(|(n, v)| (v.id(), n)).collect(),
             columns: needed(running().flat_map(|(_, v)| &v.inputs), &read),
             readers,
-            tells: views.iter().any(|v| v.circuit.emits_on_close() || v.definition.dead_letters.is_some()),
-            timed: running().filter(|(_, v)| v.circuit.emits_on_close()).map(|(n, _)| n).collect(),
+            tells: views.iter().any(|v| is_timed(v) || v.definition.dead_letters.is_some()),
+            timed: running().filter(|(_, v)| is_timed(v)).map(|(n, _)| n).collect(),
         }
     }
 
@@ -63,7 +67,7 @@ impl Topology {
         self.tells
     }
 
-    /// Views that follow event time.
+    /// Views that follow event time or the clock.
     pub(super) fn timed(&self) -> &[usize] {
         &self.timed
     }

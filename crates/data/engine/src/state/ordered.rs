@@ -299,6 +299,18 @@ impl Ordered {
         slots
     }
 
+    /// Drops rows; slots that hold no row are passed over.
+    pub(crate) fn drop_rows(&mut self, slots: &[u32]) {
+        for slot in slots {
+            if self.nodes[*slot as usize].weight > 0 {
+                let key = self.rows.key_slot_of(*slot) as usize;
+                self.roots[key] = self.remove(self.roots[key], *slot);
+                self.nodes[*slot as usize] = OUT;
+            }
+        }
+        self.rows.drop_rows(slots);
+    }
+
     /// An arrangement of the same rows.
     pub(crate) fn arrangement(&self) -> &Arrangement {
         &self.rows

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+#[path = "../oracle/as_of.rs"]
+mod as_of;
 mod query;
 #[path = "../oracle/random.rs"]
 mod random;
@@ -176,6 +178,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     register(&context, &vec![vec![]; TABLES]);
     sessions::register(&context);
+    as_of::register(&context);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&query.sql)) else { return false };
     let Ok(plan) = state.optimize(&plan) else { return false };
@@ -218,7 +221,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
         }
         // At any moment, not only at the end.
         register(&context, &models.iter().map(|m| m.on_time.clone()).collect::<Vec<_>>());
-        let watermark = query.tables.iter().map(|t| models[*t].watermark).min().flatten();
+        let watermark =
+            query.tables.iter().map(|(t, lag)| models[*t].watermark.map(|w| w - lag * SECOND)).min().flatten();
         let Some(expected) = closed_answer(runtime, &context, &query, watermark) else { return false };
         assert!(
             answer == expected,

@@ -7,7 +7,8 @@ pub const WINDOW_SECONDS: i64 = 10;
 /// A query and the tables that hold it back.
 pub struct Query {
     pub sql: String,
-    pub tables: Vec<usize>,
+    /// Each with how many seconds it holds it back longer.
+    pub tables: Vec<(usize, i64)>,
     /// `c0` is the end of a session: it is over when that has passed.
     pub is_session: bool,
 }
@@ -42,7 +43,7 @@ fn sessions(random: &mut Random) -> Query {
             "SELECT end_of AS c0, start_of AS c1, sum(v) AS c2 FROM ({rows}) a WHERE v > 0 GROUP BY k, start_of, end_of"
         ),
     };
-    Query { sql, tables: vec![n], is_session: true }
+    Query { sql, tables: vec![(n, 0)], is_session: true }
 }
 
 fn table(random: &mut Random) -> Query {
@@ -55,12 +56,72 @@ fn table(random: &mut Random) -> Query {
             "date_bin(INTERVAL '{WINDOW_SECONDS} seconds', date_trunc('second', ts) + INTERVAL '1 minute') - INTERVAL '1 minute'"
         ),
     };
-    Query { sql: format!("SELECT {window} AS c0, v AS c1, s AS c2 FROM t{n}"), tables: vec![n], is_session: false }
+    Query { sql: format!("SELECT {window} AS c0, v AS c1, s AS c2 FROM t{n}"), tables: vec![(n, 0)], is_session: false }
+}
+
+/// Rows of two tables that are near each other in time.
+fn interval(random: &mut Random) -> Query {
+    let (a, b) = (random.below(super::TABLES), random.below(super::TABLES));
+    let before = random.below(25) as i64 - 5;
+    let after = random.below(20) as i64 - before.min(0);
+    let kind = *random.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
+    let near = match random.below(3) {
+        0 => format!("b.ts BETWEEN a.ts - INTERVAL '{before} seconds' AND a.ts + INTERVAL '{after} seconds'"),
+        1 => format!("b.ts + INTERVAL '{before} seconds' >= a.ts AND a.ts > b.ts - INTERVAL '{after} seconds'"),
+        _ => format!("a.ts <= b.ts + INTERVAL '{before} seconds' AND b.ts - INTERVAL '{after} seconds' < a.ts"),
+    };
+    let more = *random.pick(&["", " AND a.k = b.k", " AND a.k = b.k", " AND a.k = b.k AND a.v < b.v"]);
+    let exists = random.chance(20);
+    let bin = |time: &str| format!("date_bin(INTERVAL '{WINDOW_SECONDS} seconds', {time})");
+    let (of_a, of_b) = ((a, before.max(0)), (b, after.max(0)));
+    let (time, tables) = match kind {
+        _ if exists => ("a.ts", vec![(a, 0), of_b]),
+        "RIGHT JOIN" => ("b.ts", vec![of_a, (b, 0)]),
+        "FULL JOIN" => ("coalesce(a.ts, b.ts)", vec![of_a, of_b]),
+        _ => ("a.ts", vec![(a, 0), of_b]),
+    };
+    let sql = if exists {
+        let not = *random.pick(&["", "NOT "]);
+        format!(
+            "SELECT {} AS c0, v AS c1, s AS c2 FROM t{a} a WHERE {not}EXISTS (SELECT 1 FROM t{b} b WHERE {near}{more})",
+            bin("ts")
+        )
+    } else {
+        format!(
+            "SELECT {} AS c0, coalesce(a.v, -1) + coalesce(b.v, -1) AS c1, coalesce(b.s, a.s) AS c2 FROM t{a} a {kind} t{b} b ON {near}{more}",
+            bin(time)
+        )
+    };
+    Query { sql, tables, is_session: false }
+}
+
+fn as_of(random: &mut Random) -> Query {
+    let (a, b) = (random.below(super::TABLES), random.below(super::TABLES));
+    let (left, right) = (format!("SELECT * FROM t{a}"), format!("SELECT * FROM t{b}"));
+    let join = super::as_of::Join {
+        columns: &["k", "v", "s", "ts"],
+        left: &left,
+        right: &right,
+        keys: if random.chance(30) { &[] } else { &["k"] },
+        time: "ts",
+        op: if random.chance(60) { ">=" } else { ">" },
+        outer: random.chance(50),
+    };
+    let bin = format!("date_bin(INTERVAL '{WINDOW_SECONDS} seconds', ts)");
+    let sql = format!(
+        "SELECT {bin} AS c0, v * 10 + coalesce(rv, -1) AS c1, coalesce(rs, s) AS c2 FROM ({}) j",
+        join.planned()
+    );
+    Query { sql, tables: vec![(a, 0), (b, 0)], is_session: false }
 }
 
 fn relation(random: &mut Random, depth: usize) -> Query {
     if depth == 0 {
-        return table(random);
+        return match random.below(8) {
+            0 | 1 => interval(random),
+            2 => as_of(random),
+            _ => table(random),
+        };
     }
     let input = relation(random, depth - 1);
     let of = |sql: String| Query { sql, tables: input.tables.clone(), is_session: false };
@@ -125,7 +186,7 @@ fn random_depth(depth: usize) -> usize {
 }
 
 fn both(left: &Query, right: &Query, sql: impl Fn(&str, &str) -> String) -> Query {
-    let mut tables: Vec<usize> = left.tables.iter().chain(&right.tables).copied().collect();
+    let mut tables: Vec<(usize, i64)> = left.tables.iter().chain(&right.tables).copied().collect();
     tables.sort_unstable();
     tables.dedup();
     Query { sql: sql(&left.sql, &right.sql), tables, is_session: false }

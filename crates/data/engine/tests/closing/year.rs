@@ -8,7 +8,7 @@ use super::{Row, Streams, TABLES, inputs, register};
 const HOUR: i64 = 3_600 * 1_000_000;
 
 /// Queries over windows of a day, one for each operator that keeps state.
-const QUERIES: [(&str, &str); 10] = [
+const QUERIES: [(&str, &str); 14] = [
     (
         "aggregate",
         "SELECT date_trunc('day', ts) d, k, count(*), sum(v), min(s), max(v), count(DISTINCT s) FROM t0 GROUP BY 1, k",
@@ -37,6 +37,19 @@ const QUERIES: [(&str, &str); 10] = [
         "SELECT e, g, count(*) FROM (SELECT fleuve_session_end(ts, 60000000) OVER (PARTITION BY g ORDER BY ts) AS e, g
          FROM (SELECT k % 7 AS g, ts FROM t0)) GROUP BY g, e",
     ),
+    (
+        "interval join",
+        "SELECT a.ts, a.v, b.s FROM t0 a JOIN t1 b ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '1 hour' AND a.ts + INTERVAL '2 hours'",
+    ),
+    (
+        "outer interval join",
+        "SELECT a.ts, a.v, b.s FROM t0 a LEFT JOIN t1 b ON a.k = b.k AND b.ts > a.ts AND b.ts < a.ts + INTERVAL '1 day'",
+    ),
+    (
+        "what did not follow",
+        "SELECT ts, v FROM t0 a WHERE NOT EXISTS (SELECT 1 FROM t1 b WHERE a.k + 1 = b.k AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '5 minutes')",
+    ),
+    ("as-of join", "AS OF"),
     ("rows as they are", "SELECT ts, v FROM t0 WHERE v > 2"),
 ];
 
@@ -62,8 +75,20 @@ fn a_year_takes_no_more_state_than_two_weeks() {
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     register(&context, &vec![vec![]; TABLES]);
     super::sessions::register(&context);
+    super::as_of::register(&context);
     let state = context.state();
+    let as_of = super::as_of::Join {
+        columns: &["k", "v", "s", "ts"],
+        left: "SELECT * FROM t0",
+        right: "SELECT * FROM t1",
+        keys: &["s"],
+        time: "ts",
+        op: ">",
+        outer: true,
+    };
+    let as_of = format!("SELECT ts, v, rv FROM ({}) j", as_of.planned());
     for (what, query) in QUERIES {
+        let query = if query == "AS OF" { &as_of } else { query };
         let plan = runtime.block_on(state.create_logical_plan(query)).unwrap();
         let plan = state.optimize(&plan).unwrap();
         let mut circuit = lower_on_close(&plan, &state, &Streams, 2).unwrap();

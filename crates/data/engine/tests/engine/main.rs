@@ -7,6 +7,7 @@
 
 mod failing;
 mod idle;
+mod temporal;
 mod world;
 
 use std::collections::BTreeMap;

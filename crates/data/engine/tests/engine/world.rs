@@ -13,7 +13,7 @@ use fleuve_engine::{
     LateRow, Published, SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewState, ViewStatus,
     session_state,
 };
-use fleuve_types::{ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
+use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
 use parking_lot::{Mutex, MutexGuard};
 
 /// Numbers that are the same for the same seed.
@@ -216,6 +216,14 @@ fn add(rows: &mut BTreeMap<String, i64>, delta: &Delta) {
     rows.retain(|_, w| *w != 0);
 }
 
+fn contents(published: &Published, name: &str) -> BTreeMap<String, i64> {
+    let mut rows = BTreeMap::new();
+    for batch in published.views[&id(name)].batches().unwrap() {
+        add(&mut rows, &Delta::insert(batch));
+    }
+    rows
+}
+
 /// Rows that views left out, each with its reason.
 #[derive(Default)]
 struct Told {
@@ -251,6 +259,12 @@ pub struct World {
     engine: Option<Engine>,
     /// Views that leave failing rows out, with what they told, and the query over the others.
     skipping: BTreeMap<&'static str, (Arc<Mutex<Told>>, &'static str)>,
+}
+
+/// A query in which it is `now_us`.
+fn at(query: &str, now_us: Option<i64>) -> String {
+    let Some(us) = now_us else { return query.to_string() };
+    query.replace("now()", &format!("arrow_cast({}, 'Timestamp(Nanosecond, None)')", us * 1_000))
 }
 
 /// Views whose names begin with `c` emit on window close.
@@ -308,11 +322,11 @@ impl World {
     /// A session that knows the streams and, with no rows, the views.
     async fn session(&self, rows: bool) -> SessionContext {
         let data = |stream: &Memory| if rows { stream.kept() } else { vec![] };
-        self.session_over(self.streams.iter().map(|s| data(s)).collect()).await
+        self.session_over(self.streams.iter().map(|s| data(s)).collect(), None).await
     }
 
-    /// A session over streams of these rows, with the views as queries.
-    async fn session_over(&self, streams: Vec<Vec<Vec<Row>>>) -> SessionContext {
+    /// A session over streams of these rows, with the views as queries, in which it is `now_us`.
+    async fn session_over(&self, streams: Vec<Vec<Vec<Row>>>, now_us: Option<i64>) -> SessionContext {
         let context = SessionContext::new_with_state(session_state());
         for (n, rows) in streams.into_iter().enumerate() {
             let data = rows.iter().map(|r| batch(r)).collect();
@@ -321,7 +335,7 @@ impl World {
         }
         for (name, query, _) in &self.views {
             let query = self.skipping.get(name).map_or(*query, |(_, fine)| fine);
-            let frame = context.sql(query).await.unwrap();
+            let frame = context.sql(&at(query, now_us)).await.unwrap();
             context.register_table(*name, frame.into_view()).unwrap();
         }
         context
@@ -474,6 +488,34 @@ impl World {
         drop(watch.wait_for(there).await.unwrap());
     }
 
+    /// Moves the clock, and tells the engine as a timer would.
+    pub fn pass(&self, us: i64) {
+        self.clock.advance_us(us);
+        self.engine().wake();
+    }
+
+    /// The newest epoch, its time, and what a view shows in it.
+    pub fn shown(&self, name: &str) -> (Epoch, i64, BTreeMap<String, i64>) {
+        let published = self.engine().published();
+        (published.epoch, published.time_us, contents(&published, name))
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.clock.now_us()
+    }
+
+    /// What the rows come to if it is `now_us`.
+    pub async fn batch_at(&self, name: &str, now_us: i64) -> BTreeMap<String, i64> {
+        let streams = self.streams.iter().map(|s| s.kept()).collect();
+        let session = self.session_over(streams, Some(now_us)).await;
+        let frame = session.sql(&format!("SELECT * FROM {name}")).await.unwrap();
+        let mut rows = BTreeMap::new();
+        for batch in frame.collect().await.unwrap() {
+            add(&mut rows, &Delta::insert(batch));
+        }
+        rows
+    }
+
     /// The watermark and the late rows of the first stream.
     pub fn time(&self) -> (Option<i64>, u64) {
         let time = self.engine().published().times[&id("s0")];
@@ -509,7 +551,7 @@ impl World {
         let sql = format!(
             "SELECT * FROM {name} WHERE {column} + INTERVAL '{length_s} seconds' <= to_timestamp_seconds({watermark})"
         );
-        let frame = self.session_over(streams).await.sql(&sql).await.unwrap();
+        let frame = self.session_over(streams, None).await.sql(&sql).await.unwrap();
         let mut rows = BTreeMap::new();
         for batch in frame.collect().await.unwrap() {
             add(&mut rows, &Delta::insert(batch));
@@ -538,12 +580,7 @@ impl World {
     }
 
     pub fn view(&self, name: &str) -> BTreeMap<String, i64> {
-        let published = self.engine().published();
-        let mut rows = BTreeMap::new();
-        for batch in published.views[&id(name)].batches().unwrap() {
-            add(&mut rows, &Delta::insert(batch));
-        }
-        rows
+        contents(&self.engine().published(), name)
     }
 
     pub fn status(&self, name: &str) -> ViewStatus {

@@ -6,13 +6,14 @@ use fleuve_engine::{Circuit, lower};
 use fleuve_types::Delta;
 
 use super::tables::{self, TABLES, Table};
-use super::{Growth, sessions};
+use super::{Growth, as_of, nearest, sessions};
 
 /// The circuit of a query over tables whose rows come and go, or only come.
 fn circuit(sql: &str, append_only: bool) -> Circuit {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     sessions::register(&context);
+    as_of::register(&context);
     tables::register(&context, &std::array::from_fn::<_, TABLES, _>(|_| Table::default()));
     let state = context.state();
     let plan = runtime.block_on(state.create_logical_plan(sql)).unwrap();
@@ -51,6 +52,13 @@ fn nothing_of_these_is_run_again() {
         ]
         .map(String::from),
     );
+    for op in [">=", ">", "<=", "<"] {
+        for outer in [false, true] {
+            let (left, right) = ("SELECT * FROM t0", "SELECT * FROM t1");
+            let columns = &nearest::COLUMNS;
+            queries.push(as_of::Join { columns, left, right, keys: &["k"], time: "ts", op, outer }.planned());
+        }
+    }
     for sql in queries {
         for append_only in [true, false] {
             let lines = circuit(&sql, append_only).explain(false);
@@ -106,5 +114,30 @@ fn a_session_holds_what_is_read_of_it() {
         assert_eq!(weights, [-100_000, 100_001], "it ends later: one row goes, one comes");
         let state = circuit.explain(true).into_iter().find(|l| l.contains("Session")).unwrap();
         assert_eq!(state.contains("state 1 rows"), append_only, "{state}");
+    }
+}
+
+/// Of 100,000 left rows of one key, each with a right row in a hundred, a change touches those up to the next right row.
+#[test]
+fn a_right_row_touches_the_left_rows_behind_it() {
+    let (left, right) = ("SELECT * FROM t0", "SELECT * FROM t1");
+    for (op, goes_back) in [(">=", true), ("<", false)] {
+        let join = as_of::Join { columns: &["k", "v", "ts"], left, right, keys: &["k"], time: "ts", op, outer: true };
+        let mut circuit = circuit(&format!("SELECT k, v, ts, rv FROM ({}) j", join.planned()), false);
+        let sides: Vec<usize> = circuit.inputs().iter().map(|i| usize::from(i.table.1 == "t1")).collect();
+        assert_eq!(sides.len(), 2);
+        let mut change = |rows_of: [&[(i32, i64, i64)]; 2], weight: i64| {
+            let inputs: Vec<Delta> = sides.iter().map(|s| rows(rows_of[*s], weight)).collect();
+            circuit.step(&inputs).unwrap().len()
+        };
+        let all: Vec<(i32, i64, i64)> = (0..100_000).map(|i| (1, i, i * 10)).collect();
+        let partners: Vec<(i32, i64, i64)> = (0..1_000).map(|i| (1, -i, i * 1_000 + 5)).collect();
+        // In one go and one side after the other, it is as much work.
+        assert_eq!(change([&all, &[]], 1), 100_000);
+        let with_partner = if goes_back { 99_999 } else { 99_901 };
+        assert_eq!(change([&[], &partners], 1), 2 * with_partner, "each once");
+        assert_eq!(change([&[(1, -7, 555_555)], &[]], 1), 1);
+        assert_eq!(change([&[], &[(1, 7, 500_255)]], 1), if goes_back { 2 * 75 } else { 2 * 26 - 2 });
+        assert_eq!(change([&[], &[(1, 7, 500_255)]], -1), if goes_back { 2 * 75 } else { 2 * 26 - 2 });
     }
 }

@@ -8,8 +8,10 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod as_of;
 mod failing;
 mod incremental;
+mod nearest;
 mod query;
 mod random;
 mod ranking;
@@ -93,6 +95,15 @@ impl Case<'_> {
     }
 }
 
+/// What queries are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    /// With expressions that fail for some rows.
+    Failing,
+    AsOf,
+}
+
 /// What a case came to.
 enum Outcome {
     Same {
@@ -113,14 +124,17 @@ fn can_be_planned(
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(plan)).unwrap_or(false)
 }
 
-/// A view of `sql` against the batch answer of `expected`; with `skip`, rows that fail are left out of the view.
-fn run(seed: u64, runtime: &tokio::runtime::Runtime, skip: bool) -> Outcome {
+/// A view of a query against the batch answer of one that gives the same. Rows that fail are left out of the view.
+fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
+    let skip = kind == Kind::Failing;
     let mut random = Random::new(seed);
-    let (generated, expected) = if skip {
-        failing::generate(&mut random)
-    } else {
-        let sql = query::generate(&mut random);
-        (sql.clone(), sql)
+    let (generated, expected) = match kind {
+        Kind::Failing => failing::generate(&mut random),
+        Kind::AsOf => nearest::generate(&mut random),
+        Kind::Any => {
+            let sql = query::generate(&mut random);
+            (sql.clone(), sql)
+        }
     };
     // Another query over the same data and steps, to narrow a fault down.
     let named = std::env::var("FLEUVE_ORACLE_SQL");
@@ -130,6 +144,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, skip: bool) -> Outcome {
     let mut tables: Vec<Table> = (0..TABLES).map(|_| Table::default()).collect();
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     sessions::register(&context);
+    as_of::register(&context);
     tables::register(&context, &tables);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&sql)) else { return Outcome::NotRunnable };
@@ -206,20 +221,25 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn a_view_equals_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000), false);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000), Kind::Any);
 }
 
 #[test]
 fn rows_that_fail_are_left_out_and_nothing_else() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, true);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Failing);
 }
 
-fn compare(cases: u64, skip: bool) {
+#[test]
+fn as_of_joins_are_as_defined() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 2, Kind::AsOf);
+}
+
+fn compare(cases: u64, kind: Kind) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = setting("FLEUVE_ORACLE_SEED", 1);
     let (mut same, mut left_out) = (0, 0);
     for seed in SEEDS.into_iter().chain(first..first + cases).filter(|s| !BATCH_FAULTS.contains(s)) {
-        match run(seed, &runtime, skip) {
+        match run(seed, &runtime, kind) {
             Outcome::Same { dead } => {
                 same += 1;
                 left_out += u64::from(dead > 0);
@@ -228,6 +248,6 @@ fn compare(cases: u64, skip: bool) {
         }
     }
     println!("{same} of {cases} cases compared, {left_out} with rows left out");
-    assert!(!skip || left_out * 4 >= same, "only {left_out} of {same} queries failed for any row");
+    assert!(kind != Kind::Failing || left_out * 4 >= same, "only {left_out} of {same} queries failed for any row");
     assert!(same * 10 >= cases * 8, "only {same} of {cases} generated queries could be run at all");
 }

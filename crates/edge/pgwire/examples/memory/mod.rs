@@ -213,6 +213,10 @@ impl Snapshot for Moment {
         self.epoch
     }
 
+    fn time_us(&self) -> i64 {
+        0
+    }
+
     fn table(&self, namespace: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         let bound = self.objects.get(namespace, name)?;
         let batch = match &bound.spec {

@@ -7,10 +7,12 @@
 //! -- | value  | value  |
 //! INSERT ...;
 //! -- error: TEXT           the statement above fails, and its message holds TEXT
+//! -- now: TIME             from here on it is that time
 //! ```
 
 use std::collections::HashSet;
 
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use fleuve_sql::ProjectFile;
 use fleuve_sql::parse::{Parsed, Statement};
 use fleuve_types::{Error, Location, Result};
@@ -43,6 +45,8 @@ pub struct Step {
     pub wanted: Wanted,
     /// The lines of the table in the file, or where it would be.
     pub place: Place,
+    /// Instead of a statement: what the clock shows from here on, in microseconds.
+    pub now_us: Option<i64>,
 }
 
 /// What a statement is to give.
@@ -102,7 +106,8 @@ impl Reader<'_> {
             Statement::Query(_) | Statement::Show(_) | Statement::Describe(_) | Statement::Explain(..)
         );
         let at = Location { file: Some(self.path.to_string()), ..parsed.at };
-        let step = Step { sql: parsed.text, at, query, ordered, wanted: Wanted::Nothing, place: next..next };
+        let step =
+            Step { sql: parsed.text, at, query, ordered, wanted: Wanted::Nothing, place: next..next, now_us: None };
         self.steps().push(step);
     }
 
@@ -123,11 +128,30 @@ impl Reader<'_> {
                     Some(step) => step.wanted = wanted,
                     None => return Err(self.error(at, indent, "no statement stands above this error")),
                 }
+            } else if let Some(time) = directive(comment, "now:") {
+                let step = self.clock(at, indent, time)?;
+                self.steps().push(step);
             } else {
                 self.table_line(at, indent, comment)?;
             }
         }
         Ok(())
+    }
+
+    /// A step that sets the clock.
+    fn clock(&self, line: usize, indent: usize, time: &str) -> Result<Step> {
+        let nanos = string_to_timestamp_nanos(time);
+        let nanos =
+            nanos.map_err(|_| self.error(line, indent, format!("'{time}' is no time, as 2026-05-01 10:00 is")))?;
+        Ok(Step {
+            sql: format!("now: {time}"),
+            at: Location { file: Some(self.path.to_string()), line: line as u64 + 1, column: indent as u64 + 1 },
+            query: false,
+            ordered: false,
+            wanted: Wanted::Nothing,
+            place: line..line,
+            now_us: Some(nanos.div_euclid(1_000)),
+        })
     }
 
     fn table_line(&mut self, at: usize, indent: usize, comment: &str) -> Result<()> {

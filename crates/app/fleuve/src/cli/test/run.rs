@@ -61,7 +61,7 @@ pub struct Found {
 /// When no server can be started or the project cannot be applied; that is no fault of the test.
 pub async fn run(project: &[ProjectFile], test: &Test) -> Result<Report> {
     let begun = Instant::now();
-    let local = Local::start().await?;
+    let local = Local::start_at(test.steps.iter().find_map(|step| step.now_us)).await?;
     let session = local.session();
     let applied = session.apply(project, false).await;
     let mut report = Report { took: Duration::ZERO, failure: None, tables: vec![] };
@@ -86,6 +86,13 @@ async fn run_step(
     step: &Step,
     tables: &mut Vec<(Place, Vec<String>)>,
 ) -> Option<What> {
+    if let Some(now_us) = step.now_us {
+        let set = async {
+            local.settle().await?;
+            local.set_time(now_us).await
+        };
+        return set.await.err().map(|e| What::Message(e.to_string()));
+    }
     let found = match local.settle().await {
         Ok(()) => execute(session, &step.sql).await,
         Err(e) => Err(e),

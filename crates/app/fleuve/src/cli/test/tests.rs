@@ -138,3 +138,25 @@ async fn tests_run_on_their_own() {
     let xml = junit(&[("tests/a.sql".into(), reports)]);
     assert!(xml.contains("tests=\"3\" failures=\"1\"") && xml.contains("name=\"wrong\""), "{xml}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_is_set() {
+    let project = [ProjectFile {
+        path: "p.sql".into(),
+        text: "CREATE STREAM s (n BIGINT, ts TIMESTAMP);
+               CREATE MATERIALIZED VIEW v AS SELECT n FROM s WHERE ts > now() - INTERVAL '1 hour' AND ts <= now();"
+            .into(),
+    }];
+    let all = tests(
+        "-- now: 2026-05-01 10:00\nINSERT INTO s VALUES (1, '2026-05-01 09:30'), (2, '2026-05-01 10:30');\n\
+         -- test: it goes on\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n-- now: 2026-05-01 10:29:59.999999\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n\
+         -- now: 2026-05-01 10:30\nSELECT n FROM v;\n-- | n |\n-- | 2 |\n-- now: 2026-05-02\nSELECT n FROM v;\n-- | n |\n\
+         -- test: it does not go back\n-- now: 2026-04-01\n",
+    );
+    let went = run(&project, &all.tests[0]).await.unwrap();
+    assert!(went.failure.is_none(), "{went:#?}");
+    let back = run(&project, &all.tests[1]).await.unwrap().failure.unwrap();
+    assert!(matches!(&back.what, What::Message(m) if m.contains("does not go back")), "{back:#?}");
+    assert_eq!(back.at.line, 13);
+    assert!(refused("-- test: a\n-- now: soon\n").starts_with("tests/a.sql:2:1: 'soon' is no time"));
+}

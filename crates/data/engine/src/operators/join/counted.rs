@@ -140,6 +140,7 @@ fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32], touched: &mut Tou
         }
         if t.is_new {
             side.partners[t.slot as usize] = 0;
+            side.date(t.slot, incoming, i);
         }
         touched.touch(&side.partners, t.slot, t.old, t.is_new);
     }

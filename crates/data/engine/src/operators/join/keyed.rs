@@ -43,7 +43,11 @@ fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
         let i = *i as usize;
         if !incoming.is_null_key(i) {
             let row = incoming.rows.row(i);
-            side.rows.add(incoming.key_hashes[i], incoming.keys.row(i), hash_bytes(row), row, incoming.delta.weight(i));
+            let (hash, weight) = (incoming.key_hashes[i], incoming.delta.weight(i));
+            let touched = side.rows.add(hash, incoming.keys.row(i), hash_bytes(row), row, weight);
+            if touched.is_new {
+                side.date(touched.slot, incoming, i);
+            }
         }
     }
 }

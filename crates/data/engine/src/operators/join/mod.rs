@@ -20,8 +20,10 @@ use super::gate::find_keys;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
+use crate::event_time::Horizon;
 use crate::state::{
-    Arrangement, Encoded, OpenKeys, RowCodec, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+    Arrangement, Encoded, OpenKeys, RowCodec, Windows, changes_from_batch, changes_to_batch, hash_bytes, times_at,
+    times_of,
 };
 
 /// How rows of one side appear besides in pairs.
@@ -89,6 +91,8 @@ struct Side {
     rows: Arrangement,
     /// By row slot: the sum of the weights of its partners. Only kept when a condition makes it differ within a key.
     partners: Vec<i64>,
+    /// Rows by the times of [`Join::close_rows`].
+    windows: Windows,
 }
 
 #[derive(Default)]
@@ -99,6 +103,13 @@ struct Shard {
     open: OpenKeys,
 }
 
+/// A time of the rows of one side: behind its watermark they get no partner any more, nor does what their partners are change.
+pub(crate) struct RowTime {
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    /// No row without it has partners or ever goes.
+    pub(crate) drops_null: bool,
+}
+
 /// A join.
 pub(crate) struct Join {
     spec: JoinSpec,
@@ -107,6 +118,9 @@ pub(crate) struct Join {
     right_codec: RowCodec,
     /// Keys that carry event time on both sides, by number: their rows are dropped when the watermark has passed them.
     close_by: Vec<usize>,
+    /// Times of the left rows, and of the right ones, by which they are dropped.
+    left_times: Vec<RowTime>,
+    right_times: Vec<RowTime>,
     shards: Vec<Shard>,
 }
 
@@ -118,6 +132,8 @@ struct Incoming<'a> {
     key_hashes: Vec<u64>,
     /// The keys of [`Join::close_by`].
     times: Vec<Int64Array>,
+    /// The times of [`Join::close_rows`].
+    row_times: Vec<Int64Array>,
     /// Rows whose key has a NULL that matches nothing.
     no_match: Option<BooleanArray>,
 }
@@ -137,6 +153,8 @@ impl Join {
             right_codec: RowCodec::for_schema(&spec.right_schema)?,
             shards: (0..shards).map(|_| Shard::default()).collect(),
             close_by: vec![],
+            left_times: vec![],
+            right_times: vec![],
             spec,
         })
     }
@@ -149,12 +167,32 @@ impl Join {
         self.close_by = keys;
     }
 
+    /// Drops rows of the left side, and of the right side, when their times are behind the watermarks that come with these. Gives
+    /// the watermarks, which follow those of [`Join::close_by`].
+    pub(crate) fn close_rows(&mut self, left: Vec<(RowTime, Horizon)>, right: Vec<(RowTime, Horizon)>) -> Vec<Horizon> {
+        let (left_times, mut horizons): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+        let (right_times, of_right): (Vec<_>, Vec<_>) = right.into_iter().unzip();
+        horizons.extend(of_right);
+        for shard in &mut self.shards {
+            shard.left.windows = Windows::new(left_times.len());
+            shard.right.windows = Windows::new(right_times.len());
+        }
+        (self.left_times, self.right_times) = (left_times, right_times);
+        horizons
+    }
+
     /// True when partners have to be counted per row.
     fn counts_rows(&self) -> bool {
         self.spec.filter.is_some() && (self.spec.left_alone != Alone::No || self.spec.right_alone != Alone::No)
     }
 
-    fn incoming<'a>(&self, delta: &'a Delta, keys: &[Arc<dyn PhysicalExpr>], codec: &RowCodec) -> Result<Incoming<'a>> {
+    fn incoming<'a>(
+        &self,
+        delta: &'a Delta,
+        keys: &[Arc<dyn PhysicalExpr>],
+        row_times: &[RowTime],
+        codec: &RowCodec,
+    ) -> Result<Incoming<'a>> {
         let columns = keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let mut no_match: Option<BooleanArray> = None;
         if !self.spec.nulls_match && columns.iter().any(|c| c.logical_null_count() > 0) {
@@ -166,14 +204,50 @@ impl Join {
         let rows = codec.encode(delta.batch.columns())?;
         let key_hashes = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<_>>()?;
-        Ok(Incoming { delta, keys, rows, key_hashes, times, no_match })
+        let row_times = times_of_rows(row_times, &delta.batch)?;
+        Ok(Incoming { delta, keys, rows, key_hashes, times, row_times, no_match })
+    }
+}
+
+/// The times of rows; one that drops rows without it is the least for them.
+fn times_of_rows(times: &[RowTime], rows: &RecordBatch) -> Result<Vec<Int64Array>> {
+    let of = |time: &RowTime| {
+        let counts = times_of(&evaluate(&time.expr, rows)?)?;
+        if !time.drops_null || counts.null_count() == 0 {
+            return Ok(counts);
+        }
+        Ok(counts.iter().map(|t| Some(t.unwrap_or(i64::MIN))).collect())
+    };
+    times.iter().map(of).collect()
+}
+
+impl Side {
+    /// A row that is new here.
+    fn date(&mut self, slot: u32, incoming: &Incoming<'_>, row: usize) {
+        if !self.windows.is_off() {
+            self.windows.put(slot, times_at(&incoming.row_times, row));
+        }
+    }
+
+    /// The times of the rows again, after they were loaded.
+    fn find_times(&mut self, codec: &RowCodec, schema: &SchemaRef, times: &[RowTime]) -> Result<()> {
+        if self.windows.is_off() {
+            return Ok(());
+        }
+        let slots: Vec<u32> = self.rows.iter().collect();
+        let rows: Vec<&[u8]> = slots.iter().map(|s| self.rows.row(*s)).collect();
+        let times = times_of_rows(times, &codec.decode_batch(schema, &rows)?)?;
+        for (row, slot) in slots.into_iter().enumerate() {
+            self.windows.put(slot, times_at(&times, row));
+        }
+        Ok(())
     }
 }
 
 impl Operator for Join {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
-        let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_codec)?;
-        let right = self.incoming(&inputs[1], &self.spec.right_keys, &self.right_codec)?;
+        let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_times, &self.left_codec)?;
+        let right = self.incoming(&inputs[1], &self.spec.right_keys, &self.right_times, &self.right_codec)?;
         let n = self.shards.len();
         let (left_parts, right_parts) = (split(&left.key_hashes, n), split(&right.key_hashes, n));
         let counted = self.counts_rows();
@@ -195,8 +269,14 @@ impl Operator for Join {
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
+        let (by_key, by_row) = watermarks.split_at_checked(self.close_by.len()).unwrap_or((watermarks, &[]));
+        let (of_left, of_right) = by_row.split_at_checked(self.left_times.len()).unwrap_or_default();
         for shard in &mut self.shards {
-            for key in shard.open.closed(watermarks) {
+            for (side, watermarks) in [(&mut shard.left, of_left), (&mut shard.right, of_right)] {
+                let passed = side.windows.closed(watermarks);
+                side.rows.drop_rows(&passed);
+            }
+            for key in shard.open.closed(by_key) {
                 let hash = hash_bytes(&key);
                 shard.left.rows.drop_key(hash, &key);
                 shard.right.rows.drop_key(hash, &key);
@@ -206,7 +286,11 @@ impl Operator for Join {
     }
 
     fn closing(&self) -> Option<&'static str> {
-        (!self.close_by.is_empty()).then_some("rows of closed windows are dropped")
+        if !self.close_by.is_empty() {
+            return Some("rows of closed windows are dropped");
+        }
+        let drops = !self.left_times.is_empty() || !self.right_times.is_empty();
+        drops.then_some("rows that get no partner any more are dropped")
     }
 
     fn describe(&self) -> String {
@@ -224,6 +308,8 @@ impl Operator for Join {
                 s.left.rows.bytes()
                     + s.right.rows.bytes()
                     + s.open.bytes()
+                    + s.left.windows.bytes()
+                    + s.right.windows.bytes()
                     + (s.left.partners.capacity() + s.right.partners.capacity()) * 8
             })
             .sum()
@@ -257,6 +343,10 @@ impl Operator for Join {
         for shard in self.shards.iter_mut().filter(|s| !s.open.is_off()) {
             find_keys(&shard.left.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
             find_keys(&shard.right.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
+        }
+        for shard in &mut self.shards {
+            shard.left.find_times(&self.left_codec, &self.spec.left_schema, &self.left_times)?;
+            shard.right.find_times(&self.right_codec, &self.spec.right_schema, &self.right_times)?;
         }
         if !self.counts_rows() {
             return Ok(());

@@ -48,7 +48,7 @@ fn delta(rows: &[(i64, i64)]) -> Delta {
 }
 
 fn step(top: &mut TopN, rows: &[(i64, i64)]) -> Vec<(i64, i64)> {
-    let out = top.step(&[delta(rows)], StepContext { first: false }).unwrap();
+    let out = top.step(&[delta(rows)], StepContext { first: false, now_us: 0 }).unwrap();
     let numbers = out.batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
     (0..out.len()).map(|i| (numbers.value(i), out.weight(i))).collect()
 }
@@ -96,7 +96,7 @@ fn two_of_each(rows: &[(String, i64)], at_once: usize, append_only: bool, shards
         let names = StringArray::from_iter_values(rows.iter().map(|r| &r.0));
         let numbers = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
         let batch = RecordBatch::try_new(schema(), vec![Arc::new(names), Arc::new(numbers)]).unwrap();
-        let out = top.step(&[Delta::insert(batch)], StepContext { first: false }).unwrap();
+        let out = top.step(&[Delta::insert(batch)], StepContext { first: false, now_us: 0 }).unwrap();
         let names = out.batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
         let numbers = out.batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
         for i in 0..out.len() {

@@ -70,7 +70,7 @@ fn step(window: &mut Window, rows: &[(i64, i64, i64)]) -> Vec<(i64, Option<i64>,
     let column = |f: fn(&(i64, i64, i64)) -> i64| Arc::new(rows.iter().map(f).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema(), vec![column(|r| r.0), column(|r| r.1)]).unwrap();
     let delta = Delta::weighted(batch, rows.iter().map(|r| r.2).collect()).unwrap();
-    let out = window.step(&[delta], StepContext { first: false }).unwrap();
+    let out = window.step(&[delta], StepContext { first: false, now_us: 0 }).unwrap();
     let numbers = |i: usize| out.batch.column(i).as_any().downcast_ref::<Int64Array>().unwrap().clone();
     let (n, w) = (numbers(0), numbers(2));
     (0..out.len()).map(|i| (n.value(i), w.is_valid(i).then(|| w.value(i)), out.weight(i))).collect()

@@ -1,0 +1,361 @@
+//! Filters that compare what a row says with `now()`: each row is valid from one moment until another. A row that is not valid yet
+//! waits; one that is valid is put out; one that expires goes, and is forgotten. A row that no later moment changes is not kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::cast;
+use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::physical_expr::PhysicalExpr;
+use fleuve_types::{Delta, Error, Result};
+
+use super::{Guard, Left, Operator, StepContext, concat_deltas, evaluate, evaluate_filter};
+use crate::state::{Arrangement, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+
+/// A moment that does not come, and one that has always been.
+const NEVER: i64 = i64::MAX;
+const ALWAYS: i64 = i64::MIN;
+
+/// The moments between which the clock is taken to be: 1800 and 2200, in microseconds.
+const FIRST_US: i64 = -5_364_662_400_000_000;
+const LAST_US: i64 = 7_258_118_400_000_000;
+
+/// Rows of a piece of state that is read again after a restart.
+const PIECE_ROWS: usize = 65_536;
+
+/// When a condition on a value and the time holds. The time is *at* the value from when it is not less, and *past* it from when it
+/// is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// `value <= time`
+    AfterReached,
+    /// `value < time`
+    AfterPassed,
+    /// `value > time`
+    UntilReached,
+    /// `value >= time`
+    UntilPassed,
+    /// `value = time`
+    WhileEqual,
+}
+
+impl Edge {
+    /// True if the condition ceases to hold.
+    pub(crate) fn ends(self) -> bool {
+        matches!(self, Edge::UntilReached | Edge::UntilPassed | Edge::WhileEqual)
+    }
+}
+
+/// One condition: a value of the row, and how it relates to an expression of the time that never goes back.
+pub(crate) struct Bound {
+    pub(crate) value: Arc<dyn PhysicalExpr>,
+    pub(crate) edge: Edge,
+    pub(crate) times: Times,
+    pub(crate) text: String,
+}
+
+/// When an expression of the time reaches values, and when it passes them.
+pub(crate) struct Times {
+    /// Conditions over `(value, now)`.
+    reached: Arc<dyn PhysicalExpr>,
+    passed: Arc<dyn PhysicalExpr>,
+    /// The time is `now` plus so many nanoseconds, cut to a unit.
+    shift: Option<(i64, TimeUnit)>,
+    schema: SchemaRef,
+}
+
+impl Times {
+    /// `schema` is `(value, now)`.
+    ///
+    /// # Errors
+    /// When the expression cannot be computed for all times.
+    pub(crate) fn new(
+        reached: Arc<dyn PhysicalExpr>,
+        passed: Arc<dyn PhysicalExpr>,
+        shift: Option<(i64, TimeUnit)>,
+        schema: Schema,
+    ) -> Result<Self> {
+        let times = Self { reached, passed, shift, schema: Arc::new(schema) };
+        let nothing = arrow::array::new_null_array(times.schema.field(0).data_type(), 2);
+        times.holds(&times.reached, &nothing, &[FIRST_US, LAST_US])?;
+        Ok(times)
+    }
+
+    fn holds(&self, condition: &Arc<dyn PhysicalExpr>, values: &ArrayRef, now_us: &[i64]) -> Result<BooleanArray> {
+        let counted: ArrayRef = Arc::new(now_us.iter().map(|us| us * 1_000).collect::<Int64Array>());
+        let now = cast(&counted, self.schema.field(1).data_type()).map_err(|e| Error::bug(e.to_string()))?;
+        evaluate_filter(condition, &batch_of(&self.schema, vec![values.clone(), now], values.len())?)
+    }
+
+    /// For each value that is not NULL the first moment at which the time is at it, or with `passed` past it.
+    fn first(&self, values: &ArrayRef, passed: bool) -> Result<Vec<i64>> {
+        match self.shift {
+            Some((shift, unit)) => self.reckoned(values, passed, shift, unit),
+            None => self.searched(values, passed),
+        }
+    }
+
+    fn reckoned(&self, values: &ArrayRef, passed: bool, shift: i64, unit: TimeUnit) -> Result<Vec<i64>> {
+        let counts = cast(values, &arrow::datatypes::DataType::Int64).map_err(|e| Error::bug(e.to_string()))?;
+        let counts = counts.as_primitive::<Int64Type>();
+        let scale: i128 = match unit {
+            TimeUnit::Nanosecond => 1,
+            TimeUnit::Microsecond => 1_000,
+            TimeUnit::Millisecond => 1_000_000,
+            TimeUnit::Second => 1_000_000_000,
+        };
+        Ok(counts
+            .values()
+            .iter()
+            .map(|count| {
+                let count = i128::from(*count) + i128::from(passed);
+                // Cut towards 1970: before it a count holds for what comes after the one below.
+                let least_ns = if count > 0 { count * scale } else { (count - 1) * scale + 1 };
+                let us = (least_ns - i128::from(shift) + 999).div_euclid(1_000);
+                if us > i128::from(LAST_US) {
+                    NEVER
+                } else if us <= i128::from(FIRST_US) {
+                    ALWAYS
+                } else {
+                    us as i64
+                }
+            })
+            .collect())
+    }
+
+    /// By halving the time in which it can be.
+    fn searched(&self, values: &ArrayRef, passed: bool) -> Result<Vec<i64>> {
+        let condition = if passed { &self.passed } else { &self.reached };
+        let rows = values.len();
+        let always = self.holds(condition, values, &vec![FIRST_US; rows])?;
+        let ever = self.holds(condition, values, &vec![LAST_US; rows])?;
+        // It does not hold at `low`, and does at `high`.
+        let (mut low, mut high) = (vec![FIRST_US; rows], vec![LAST_US; rows]);
+        let mut width = LAST_US - FIRST_US;
+        while width > 1 {
+            let middle: Vec<i64> = low.iter().zip(&high).map(|(l, h)| l + (h - l) / 2).collect();
+            let holds = self.holds(condition, values, &middle)?;
+            for row in 0..rows {
+                *(if holds.value(row) { &mut high[row] } else { &mut low[row] }) = middle[row];
+            }
+            width -= width / 2;
+        }
+        let found = |row: usize| match (always.value(row), ever.value(row)) {
+            (true, _) => ALWAYS,
+            (_, false) => NEVER,
+            _ => high[row],
+        };
+        Ok((0..rows).map(found).collect())
+    }
+}
+
+impl Bound {
+    /// Narrows the moments in which rows are valid.
+    fn narrow(&self, batch: &RecordBatch, from: &mut [i64], until: &mut [i64]) -> Result<()> {
+        let values = evaluate(&self.value, batch)?;
+        let mut begin = |passed| -> Result<()> {
+            self.times.first(&values, passed)?.into_iter().zip(&mut *from).for_each(|(at, from)| *from = at.max(*from));
+            Ok(())
+        };
+        match self.edge {
+            Edge::AfterReached | Edge::WhileEqual => begin(false)?,
+            Edge::AfterPassed => begin(true)?,
+            Edge::UntilReached | Edge::UntilPassed => {}
+        }
+        let mut end = |passed| -> Result<()> {
+            self.times.first(&values, passed)?.into_iter().zip(&mut *until).for_each(|(at, to)| *to = at.min(*to));
+            Ok(())
+        };
+        match self.edge {
+            Edge::UntilPassed | Edge::WhileEqual => end(true)?,
+            Edge::UntilReached => end(false)?,
+            Edge::AfterReached | Edge::AfterPassed => {}
+        }
+        if let Some(nulls) = values.logical_nulls() {
+            (0..values.len()).filter(|row| nulls.is_null(*row)).for_each(|row| from[row] = NEVER);
+        }
+        Ok(())
+    }
+}
+
+/// Rows that a later moment changes, by when it does.
+#[derive(Default)]
+struct Held {
+    rows: Arrangement,
+    due: BTreeSet<(i64, u32)>,
+}
+
+impl Held {
+    fn add(&mut self, row: &[u8], weight: i64, due: i64) {
+        let touched = self.rows.add(hash_bytes(&[]), &[], hash_bytes(row), row, weight);
+        if self.rows.weight(touched.slot) == 0 {
+            self.due.remove(&(due, touched.slot));
+        } else if touched.old == 0 {
+            self.due.insert((due, touched.slot));
+        }
+    }
+
+    /// Takes out the rows whose moment has come.
+    fn take(&mut self, now_us: i64, codec: &RowCodec, schema: &SchemaRef) -> Result<Delta> {
+        let mut slots = vec![];
+        while let Some((_, slot)) = self.due.first().filter(|(at, _)| *at <= now_us).copied() {
+            self.due.pop_first();
+            slots.push(slot);
+        }
+        let rows: Vec<&[u8]> = slots.iter().map(|s| self.rows.row(*s)).collect();
+        let weights = slots.iter().map(|s| self.rows.weight(*s)).collect();
+        let taken = Delta::weighted(codec.decode_batch(schema, &rows)?, weights)?;
+        self.rows.drop_rows(&slots);
+        Ok(taken)
+    }
+
+    fn bytes(&self) -> usize {
+        // Two thirds of a tree's places are in use.
+        self.rows.bytes() + self.due.len() * size_of::<(i64, u32)>() * 3 / 2
+    }
+}
+
+/// See the module.
+pub(crate) struct TemporalFilter {
+    bounds: Vec<Bound>,
+    schema: SchemaRef,
+    codec: RowCodec,
+    /// Not valid yet, by when they will be.
+    waiting: Held,
+    /// Put out, by when they have to go.
+    shown: Held,
+    guard: Guard,
+}
+
+/// Rows with the moments from which and until which they are valid.
+struct Dated {
+    rows: Delta,
+    from: Vec<i64>,
+    until: Vec<i64>,
+}
+
+impl TemporalFilter {
+    pub(crate) fn new(bounds: Vec<Bound>, schema: SchemaRef, guard: Guard) -> Result<Self> {
+        let codec = RowCodec::for_schema(&schema)?;
+        Ok(Self { bounds, schema, codec, waiting: Held::default(), shown: Held::default(), guard })
+    }
+
+    fn date(&self, rows: &Delta) -> Result<Dated> {
+        let (mut from, mut until) = (vec![ALWAYS; rows.len()], vec![NEVER; rows.len()]);
+        for bound in &self.bounds {
+            bound.narrow(&rows.batch, &mut from, &mut until)?;
+        }
+        Ok(Dated { rows: rows.clone(), from, until })
+    }
+
+    /// Takes rows in and gives those that are valid now.
+    fn sort_in(&mut self, dated: &Dated, now_us: i64) -> Result<Delta> {
+        let (mut valid, mut waits, mut ends) = (vec![], vec![], vec![]);
+        for (row, (from, until)) in dated.from.iter().zip(&dated.until).enumerate() {
+            if *until <= now_us || from >= until {
+                continue;
+            }
+            let row = row as u32;
+            if *from > now_us {
+                // What never comes is not waited for.
+                waits.extend((*from != NEVER).then_some(row));
+                continue;
+            }
+            valid.push(row);
+            ends.extend((*until != NEVER).then_some(row));
+        }
+        for (held, rows, due) in [(&mut self.waiting, waits, &dated.from), (&mut self.shown, ends, &dated.until)] {
+            let kept = part(&dated.rows, &rows)?;
+            let encoded = self.codec.encode(kept.batch.columns())?;
+            for (i, row) in rows.iter().enumerate() {
+                held.add(encoded.row(i), kept.weight(i), due[*row as usize]);
+            }
+            held.rows.sweep();
+        }
+        part(&dated.rows, &valid)
+    }
+}
+
+/// Some rows of a delta.
+fn part(delta: &Delta, rows: &[u32]) -> Result<Delta> {
+    if rows.len() == delta.len() { Ok(delta.clone()) } else { delta.take(&UInt32Array::from(rows.to_vec())) }
+}
+
+impl Operator for TemporalFilter {
+    fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
+        let now_us = context.now_us;
+        // First the rows that are here: what the input takes back may be among them.
+        let gone = self.shown.take(now_us, &self.codec, &self.schema)?;
+        let weights = (0..gone.len()).map(|i| -gone.weight(i)).collect();
+        let mut outs = vec![Delta::weighted(gone.batch, weights)?];
+        let come = self.waiting.take(now_us, &self.codec, &self.schema)?;
+        let mut left = Left::new();
+        for rows in [&come, &inputs[0]] {
+            for dated in self.guard.run(rows, &mut left, &|rows| self.date(rows))?.into_iter().flatten() {
+                outs.push(self.sort_in(&dated, now_us)?);
+            }
+        }
+        self.guard.note(left);
+        concat_deltas(&self.schema, &outs)
+    }
+
+    fn wants_step(&self, context: StepContext) -> bool {
+        self.due_us().is_some_and(|due| due <= context.now_us)
+    }
+
+    fn follows_clock(&self) -> bool {
+        true
+    }
+
+    fn due_us(&self) -> Option<i64> {
+        self.waiting.due.first().into_iter().chain(self.shown.due.first()).map(|(at, _)| *at).min()
+    }
+
+    fn describe(&self) -> String {
+        let bounds: Vec<&str> = self.bounds.iter().map(|b| b.text.as_str()).collect();
+        format!("TemporalFilter: {}", bounds.join(" AND "))
+    }
+
+    fn state_rows(&self) -> usize {
+        self.waiting.rows.len() + self.shown.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.waiting.bytes() + self.shown.bytes()
+    }
+
+    fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let held = [&mut self.waiting, &mut self.shown];
+        held.into_iter().zip(0..).map(|(h, part)| changes_to_batch(part, &h.rows.take_changes(full))).collect()
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (waiting, shown) = (&mut self.waiting.rows, &mut self.shown.rows);
+        changes_from_batch(batch, |part, key, row, weight| {
+            let rows = if part == 0 { &mut *waiting } else { &mut *shown };
+            rows.restore(key, row, weight);
+        })?;
+        waiting.mark_saved();
+        shown.mark_saved();
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        let mut due = [BTreeSet::new(), BTreeSet::new()];
+        for (is_shown, held) in [&self.waiting, &self.shown].into_iter().enumerate() {
+            let slots: Vec<u32> = held.rows.iter().collect();
+            for slots in slots.chunks(PIECE_ROWS) {
+                let rows: Vec<&[u8]> = slots.iter().map(|s| held.rows.row(*s)).collect();
+                let dated = self.date(&Delta::insert(self.codec.decode_batch(&self.schema, &rows)?))?;
+                let at = if is_shown == 1 { dated.until } else { dated.from };
+                due[is_shown].extend(at.into_iter().zip(slots.iter().copied()));
+            }
+        }
+        [self.waiting.due, self.shown.due] = due;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
