@@ -140,9 +140,10 @@ impl Reader<'_> {
 
     /// A step that sets the clock.
     fn clock(&self, line: usize, indent: usize, time: &str) -> Result<Step> {
-        let nanos = string_to_timestamp_nanos(time);
-        let nanos =
-            nanos.map_err(|_| self.error(line, indent, format!("'{time}' is no time, as 2026-05-01 10:00 is")))?;
+        let minute = "2026-05-01 10:00";
+        let whole = if time.len() == minute.len() { format!("{time}:00") } else { time.to_string() };
+        let nanos = string_to_timestamp_nanos(&whole);
+        let nanos = nanos.map_err(|_| self.error(line, indent, format!("'{time}' is no time, as {minute} is")))?;
         Ok(Step {
             sql: format!("now: {time}"),
             at: Location { file: Some(self.path.to_string()), line: line as u64 + 1, column: indent as u64 + 1 },
