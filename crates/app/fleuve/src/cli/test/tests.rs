@@ -148,7 +148,7 @@ async fn the_clock_is_set() {
             .into(),
     }];
     let all = tests(
-        "-- now: 2026-05-01 10:00\nINSERT INTO s VALUES (1, '2026-05-01 09:30'), (2, '2026-05-01 10:30');\n\
+        "-- now: 2026-05-01 10:00\nINSERT INTO s VALUES (1, '2026-05-01 09:30:00'), (2, '2026-05-01 10:30:00');\n\
          -- test: it goes on\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n-- now: 2026-05-01 10:29:59.999999\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n\
          -- now: 2026-05-01 10:30\nSELECT n FROM v;\n-- | n |\n-- | 2 |\n-- now: 2026-05-02\nSELECT n FROM v;\n-- | n |\n\
          -- test: it does not go back\n-- now: 2026-04-01\n",
@@ -157,6 +157,6 @@ async fn the_clock_is_set() {
     assert!(went.failure.is_none(), "{went:#?}");
     let back = run(&project, &all.tests[1]).await.unwrap().failure.unwrap();
     assert!(matches!(&back.what, What::Message(m) if m.contains("does not go back")), "{back:#?}");
-    assert_eq!(back.at.line, 13);
+    assert_eq!(back.at.line, 19);
     assert!(refused("-- test: a\n-- now: soon\n").starts_with("tests/a.sql:2:1: 'soon' is no time"));
 }
