@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) schema: SchemaRef,
     /// No row that this node puts out ever goes again.
     pub(crate) append_only: bool,
+    /// Why not, where it is lost: at inputs, and at operators whose inputs only grow.
+    pub(crate) shrinks: Option<String>,
     /// Columns that identify a row of this node's answer.
     pub(crate) key: Option<Vec<usize>>,
     /// Columns that carry event time. Only circuits that emit on window close have any.
@@ -245,6 +247,11 @@ impl Circuit {
         self.operators().map(|(_, o)| o.state_bytes()).sum()
     }
 
+    /// Rows or groups held.
+    pub(crate) fn state_rows(&self) -> usize {
+        self.operators().map(|(_, o)| o.state_rows()).sum()
+    }
+
     /// Brings the profile's state figures up to date; gives the memory held, in bytes.
     pub(crate) fn measure(&self) -> usize {
         let mut all = 0;
@@ -337,10 +344,14 @@ impl Circuit {
                 NodeKind::Input(i) => format!("{:?}", self.inputs[*i]),
                 NodeKind::Operator(o) => o.describe(),
             };
+            let inner = match &node.kind {
+                NodeKind::Operator(o) => o.inner().map_or(String::new(), |c| format!("[{}]", c.shape())),
+                NodeKind::Input(_) => String::new(),
+            };
             let closes: Vec<usize> = node.close_by.iter().map(|t| node.times[*t].column).collect();
             let types: Vec<String> = node.schema.fields().iter().map(|f| f.data_type().to_string()).collect();
             let types = types.join(",");
-            out.push_str(&format!("{n}:{what}:{:?}:{types}:{}:{closes:?}\n", node.inputs, node.append_only));
+            out.push_str(&format!("{n}:{what}{inner}:{:?}:{types}:{}:{closes:?}\n", node.inputs, node.append_only));
         }
         out
     }
@@ -358,6 +369,8 @@ impl Circuit {
         let mut line = node.describe(&self.inputs);
         if node.append_only {
             line.push_str(" (append-only)");
+        } else if let Some(why) = &node.shrinks {
+            line.push_str(&format!(" (not append-only: {why})"));
         }
         if !node.times.is_empty() {
             let time = |t: &TimeColumn| {
@@ -388,6 +401,13 @@ impl Circuit {
             }
         }
         out.push(format!("{}{line}", "  ".repeat(depth)));
+        if let NodeKind::Operator(o) = &node.kind
+            && let Some(inner) = o.inner()
+        {
+            out.push(format!("{}each round:", "  ".repeat(depth + 1)));
+            let lines = inner.explain(!figures.is_empty());
+            out.extend(lines.into_iter().map(|l| format!("{}{l}", "  ".repeat(depth + 2))));
+        }
         for i in &node.inputs {
             self.explain_node(*i, depth + 1, figures, out);
         }

@@ -9,14 +9,18 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use fleuve_types::{Error, Result};
 
+use super::share::{Work, of_call, types};
 use super::time::TimeKeys;
-use super::{Lowering, grouping, loose};
+use super::{Lowering, grouping, growth, loose};
 use crate::event_time::TimeColumn;
 use crate::operators::aggregate::{Aggregate, AggregateCall, is_supported, reads_in_order};
 use crate::operators::physical;
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, plan: &AggregatePlan) -> Result<usize> {
+        if let Some(node) = self.panes(plan)? {
+            return Ok(node);
+        }
         let input = self.plan(&plan.input)?;
         let append_only = self.nodes[input].append_only;
         let sets = grouping::sets_of(plan);
@@ -35,28 +39,41 @@ impl Lowering<'_> {
         }
         let keys = plan.group_expr.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
         let times = self.time_keys(input, &plan.group_expr, plan.input.schema())?;
-        self.aggregate_by(input, (keys, times), calls, loose(&plan.schema))
+        self.aggregate_by(input, (keys, times), (calls, None), loose(&plan.schema))
     }
 
-    /// An aggregate over a node; `schema` has the keys, then the results. `times` are the keys that carry event time.
+    /// An aggregate over a node; `schema` has the keys, then the results. `times` are the keys that carry event time; `rows` says
+    /// how many rows each one stands for, if not one.
     pub(super) fn aggregate_by(
         &mut self,
         input: usize,
         (keys, times): (Vec<Arc<dyn PhysicalExpr>>, TimeKeys),
-        calls: Vec<AggregateCall>,
+        (calls, rows): (Vec<AggregateCall>, Option<Arc<dyn PhysicalExpr>>),
         schema: SchemaRef,
     ) -> Result<usize> {
+        let mut work = Work::new("aggregate", types(&schema));
+        let (texts, of_calls): (Vec<String>, Vec<_>) = calls.iter().map(of_call).unzip();
+        work.tell(&texts);
+        let exprs = keys.iter().map(Some).chain([rows.as_ref()]).chain(of_calls.into_iter().flatten());
+        if let Some(same) = self.same(&mut work, input, exprs)? {
+            return Ok(same);
+        }
         let append_only = self.nodes[input].append_only;
         let key = Some((0..keys.len()).collect());
         let key_types = schema.fields().iter().take(keys.len()).map(|f| f.data_type().clone()).collect();
-        // Without calls this is DISTINCT: what was there once stays.
-        let stays = append_only && calls.is_empty() && !keys.is_empty();
+        // Without calls that change this is DISTINCT: what was there once stays.
+        let changing = calls.iter().find(|c| !growth::is_fixed(c, &keys)).map(|c| c.label.clone());
+        let stays = append_only && changing.is_none() && !keys.is_empty();
         let mut operator = Aggregate::new(keys, key_types, calls, schema.clone(), append_only, self.shards)?;
+        operator.counts(rows);
+        operator.stays(stays);
         operator.close_by(times.iter().map(|(key, _)| *key).collect());
         let closes = !times.is_empty();
         let node = self.node(Box::new(operator), vec![input], schema, stays || closes, key);
         self.nodes[node].is_closed = closes;
+        self.shrinks(node, || format!("{} changes when rows arrive", changing.as_deref().unwrap_or("the one row")));
         self.closes_by(node, times.into_iter().map(|(key, source)| TimeColumn::new(key, source)).collect());
+        self.does(node, work);
         Ok(node)
     }
 
@@ -118,6 +135,7 @@ impl Lowering<'_> {
             output: lowered.aggregate.field().data_type().clone(),
             expr: lowered.aggregate,
             label: inner.to_string(),
+            is_partial: false,
         }))
     }
 }

@@ -7,6 +7,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use fleuve_types::{Error, Result};
 
 use super::map::plain_column;
+use super::share::Work;
 use super::{Lowering, loose};
 use crate::event_time::TimeColumn;
 use crate::operators::flat_map::FlatMap;
@@ -35,6 +36,19 @@ impl Lowering<'_> {
 
     pub(super) fn flat_map(&mut self, plan: &LogicalPlan, input: &LogicalPlan) -> Result<usize> {
         let node = self.plan(input)?;
+        let work = match plan {
+            LogicalPlan::Unnest(u) => {
+                let lists: Vec<(usize, usize)> = u.list_type_columns.iter().map(|(at, c)| (*at, c.depth)).collect();
+                let nulls = u.options.preserve_nulls;
+                let text = format!("{lists:?}{:?}{:?}{nulls}", u.struct_type_columns, u.dependency_indices);
+                let mut work = Work::new("unnest", text);
+                if let Some(same) = self.same_rows(&mut work, &[node], [])? {
+                    return Ok(same);
+                }
+                Some(work)
+            }
+            _ => None,
+        };
         let (cell, runner) = self.over_cell(plan, input)?;
         let schema = loose(plan.schema());
         let append_only = self.nodes[node].append_only;
@@ -47,6 +61,9 @@ impl Lowering<'_> {
         let out = self.node(Box::new(operator), vec![node], schema, append_only, None);
         self.carries(out, times);
         self.nodes[out].is_closed = is_closed;
+        if let Some(work) = work {
+            self.does(out, work);
+        }
         Ok(out)
     }
 
@@ -97,6 +114,7 @@ impl Lowering<'_> {
         let mut operator = Partitioned::new(spec)?;
         operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
         let out = self.node(Box::new(operator), vec![node], schema, false, None);
+        self.shrinks(out, || "a group is computed anew when rows arrive".into());
         self.closes_by(out, times.into_iter().map(|(_, column, s)| TimeColumn::new(column, s)).collect());
         Ok(out)
     }
@@ -117,7 +135,9 @@ impl Lowering<'_> {
         let schema = loose(plan.schema());
         let label = plan.display().to_string();
         let operator = Recompute::new(label, cells, runner, schema.clone())?;
-        Ok(self.node(Box::new(operator), inputs, schema, false, None))
+        let node = self.node(Box::new(operator), inputs, schema, false, None);
+        self.shrinks(node, || "it is computed anew when rows arrive".into());
+        Ok(node)
     }
 
     /// Replaces the inputs of `plan` by cells; an order below it that it depends on stays part of it.

@@ -195,6 +195,15 @@ fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
     expr.exists(|e| Ok(fails_itself(e, schema))).unwrap_or(true)
 }
 
+/// As [`can_fail`], where it is known of more functions that they give a value for every row.
+pub(super) fn can_fail_in(expr: &Expr, schema: &DFSchema) -> bool {
+    let is_total = |e: &Expr| {
+        const TOTAL: [&str; 5] = ["get_field", "fleuve_tumble", "fleuve_shift", "fleuve_hop", "fleuve_cumulate"];
+        matches!(e, Expr::ScalarFunction(f) if TOTAL.contains(&f.func.name()))
+    };
+    expr.exists(|e| Ok(fails_itself(e, schema) && !is_total(e))).unwrap_or(true)
+}
+
 fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
     let type_of = |e: &Expr| e.get_type(schema).ok();
     match expr {

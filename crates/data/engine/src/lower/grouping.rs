@@ -83,7 +83,7 @@ impl Lowering<'_> {
             let keys = exprs.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
             let (expanded, keys) = self.expand(input, keys, some, &schema);
             let calls = self.calls_again(plan, input)?;
-            parts.push(self.aggregate_by(expanded, (keys, times), calls, schema.clone())?);
+            parts.push(self.aggregate_by(expanded, (keys, times), (calls, None), schema.clone())?);
         }
         for set in empty {
             parts.push(self.total(plan, input, set.id, &schema)?);
@@ -92,7 +92,8 @@ impl Lowering<'_> {
             [one] => Ok(*one),
             _ => {
                 let key = Some((0..=exprs.len()).collect());
-                Ok(self.node(Box::new(Union { schema: schema.clone() }), parts, schema, false, key))
+                let append_only = parts.iter().all(|p| self.nodes[*p].append_only);
+                Ok(self.node(Box::new(Union { schema: schema.clone() }), parts, schema, append_only, key))
             }
         }
     }
@@ -125,7 +126,7 @@ impl Lowering<'_> {
         let results = schema.fields().len() - plan.aggr_expr.len();
         let fields: Vec<Field> = schema.fields().iter().skip(results).map(|f| f.as_ref().clone()).collect();
         let calls = self.calls_again(plan, input)?;
-        let total = self.aggregate_by(input, (vec![], vec![]), calls, Arc::new(Schema::new(fields.clone())))?;
+        let total = self.aggregate_by(input, (vec![], vec![]), (calls, None), Arc::new(Schema::new(fields.clone())))?;
         let mut project: Vec<Arc<dyn PhysicalExpr>> = vec![];
         for field in schema.fields().iter().take(results - 1) {
             let null = ScalarValue::try_from(field.data_type()).map_err(|e| Error::bug(e.to_string()))?;

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{Join as JoinPlan, build_join_schema};
 use fleuve_types::{Error, Result};
 
 use super::map::plain_column;
+use super::share::Work;
 use super::{Lowering, loose};
 use crate::event_time::{TimeColumn, TimeSource};
 use crate::operators::join::{Alone, Join, JoinSpec};
@@ -56,14 +57,19 @@ impl Lowering<'_> {
         let pair = build_join_schema(left_schema, right_schema, &JoinType::Inner)
             .map_err(|e| Error::bug(format!("join schema: {}", e.strip_backtrace())))?;
         let filter = plan.filter.as_ref().map(|f| physical(f, &pair)).transpose()?;
+        let nulls_match = plan.null_equality == NullEquality::NullEqualsNull;
+        let mut work = Work::new("join", format!("{} {nulls_match}", plan.join_type));
+        let of_keys = left_keys.iter().map(Some).chain([None]).chain(right_keys.iter().map(Some));
+        if let Some(same) = self.same_rows(&mut work, &[left, right], of_keys.chain([filter.as_ref()]))? {
+            return Ok(same);
+        }
         let (pairs, left_alone, right_alone) = shape(plan.join_type);
         let label = describe(plan);
         let (l, r) = (&self.nodes[left], &self.nodes[right]);
         let fields: Vec<Field> =
             l.schema.fields().iter().chain(r.schema.fields()).map(|f| f.as_ref().clone()).collect();
-        let append_only = l.append_only
-            && r.append_only
-            && matches!(plan.join_type, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi);
+        let takes_back = self.takes_back(plan.join_type, left, right);
+        let append_only = l.append_only && r.append_only && takes_back.is_none();
         let key = self.join_key(plan, left, right);
         let schema = loose(&plan.schema);
         let spec = JoinSpec {
@@ -76,10 +82,11 @@ impl Lowering<'_> {
             filter,
             pair_schema: Arc::new(Schema::new(fields)),
             schema: schema.clone(),
-            nulls_match: plan.null_equality == NullEquality::NullEqualsNull,
+            nulls_match,
             pairs,
             left_alone,
             right_alone,
+            waits: append_only && !self.on_close && plan.join_type == JoinType::LeftSemi && plan.filter.is_none(),
             guard: self.guard.clone(),
         };
         let mut operator = Join::new(spec, self.shards)?;
@@ -96,9 +103,11 @@ impl Lowering<'_> {
         }
         let horizons = operator.close_rows(interval.left, interval.right);
         let node = self.node(Box::new(operator), vec![left, right], schema, append_only, key);
+        self.shrinks(node, || takes_back.unwrap_or_default().to_string());
         self.carries(node, columns);
         self.nodes[node].close_by = close_by;
         self.nodes[node].horizons = horizons;
+        self.does(node, work);
         Ok(node)
     }
 

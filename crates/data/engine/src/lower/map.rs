@@ -95,11 +95,16 @@ impl Lowering<'_> {
                 _ => {}
             }
         }
+        let work = match self.same_map(chain, &stages, input)? {
+            Ok(same) => return Ok(same),
+            Err(work) => work,
+        };
         let (append_only, is_closed) = (self.nodes[input].append_only, self.nodes[input].is_closed);
         let operator = Map { stages, guard: self.guard.clone() };
         let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
         self.carries(node, times.into_columns());
         self.nodes[node].is_closed = is_closed;
+        self.maps(node, work);
         Ok(node)
     }
 }

@@ -5,14 +5,19 @@ mod as_of;
 mod fallback;
 mod fallible;
 mod grouping;
+mod growth;
 mod interval;
 mod join;
+mod lift;
 mod map;
 mod not_in;
 pub(crate) mod now;
+mod panes;
 mod prune;
+mod recursive;
 mod scalar;
 mod session;
+mod share;
 mod time;
 mod top_n;
 mod window;
@@ -87,9 +92,12 @@ fn build(
         memo: HashMap::new(),
         cells: 0,
         guard: guard.clone(),
+        leaves: None,
+        shared: share::Shared::default(),
     };
     let plan = now::filters(fallible::compute_first(scalar::join_scalars(plan)?)?)?;
     let mut root = lowering.plan(&plan)?;
+    root = lowering.named(root, &plan);
     if on_close {
         root = lowering.gate(root)?;
     }
@@ -110,6 +118,9 @@ pub(crate) struct Lowering<'a> {
     memo: HashMap<LogicalPlan, usize>,
     cells: usize,
     guard: Guard,
+    /// Of the circuit of a recursive term: what it reads.
+    leaves: Option<recursive::Leaves>,
+    shared: share::Shared,
 }
 
 /// The Arrow schema of a plan's output, with every column nullable: state and intermediate rows are not checked for NULL.
@@ -124,20 +135,51 @@ impl Lowering<'_> {
         if let Some(node) = self.memo.get(plan) {
             return Ok(*node);
         }
-        let mark = (self.nodes.len(), self.inputs.len());
+        let mark = self.mark();
         let node = match self.incremental(plan) {
             Ok(node) => node,
-            Err(e) if e.kind == fleuve_types::ErrorKind::Unsupported => {
-                // Nodes that the attempt left behind would run for nothing.
-                self.memo.retain(|_, n| *n < mark.0);
-                self.nodes.truncate(mark.0);
-                self.inputs.truncate(mark.1);
+            // A recursive term is run again as a whole, not in each of its rounds.
+            Err(e) if e.kind == fleuve_types::ErrorKind::Unsupported && self.leaves.is_none() => {
+                self.back_to(mark);
                 self.recompute(plan)?
             }
             Err(e) => return Err(e),
         };
         self.memo.insert(plan.clone(), node);
         Ok(node)
+    }
+
+    /// The root under the names that the query gives its columns: where equal work is shared, they may be those of another part.
+    fn named(&mut self, root: usize, plan: &LogicalPlan) -> usize {
+        let own = self.nodes[root].schema.clone();
+        let names = plan.schema().fields().iter().map(|f| f.name());
+        if own.fields().iter().map(|f| f.name()).eq(names.clone()) {
+            return root;
+        }
+        let fields = own.fields().iter().zip(names).map(|(f, name)| f.as_ref().clone().with_name(name));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let places: Vec<usize> = (0..schema.fields().len()).collect();
+        let is_closed = self.nodes[root].is_closed;
+        let append_only = self.nodes[root].append_only;
+        let node = self.reorder(root, &places, schema);
+        (self.nodes[node].is_closed, self.nodes[node].append_only) = (is_closed, append_only);
+        node
+    }
+
+    /// How far lowering has come.
+    fn mark(&self) -> (usize, usize) {
+        (self.nodes.len(), self.inputs.len())
+    }
+
+    /// Gives up what was lowered since: nodes that an attempt left behind would run for nothing.
+    fn back_to(&mut self, mark: (usize, usize)) {
+        self.memo.retain(|_, n| *n < mark.0);
+        self.nodes.truncate(mark.0);
+        self.inputs.truncate(mark.1);
+        self.shared.truncate(mark.0);
+        if let Some(leaves) = &mut self.leaves {
+            leaves.truncate(mark.1);
+        }
     }
 
     fn incremental(&mut self, plan: &LogicalPlan) -> Result<usize> {
@@ -155,15 +197,24 @@ impl Lowering<'_> {
             LogicalPlan::Union(union) => {
                 let inputs = union.inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
                 let schema = loose(&union.schema);
+                let mut work = share::Work::new("union", share::types(&schema));
+                if let Some(same) = self.same_rows(&mut work, &inputs, [])? {
+                    return Ok(same);
+                }
                 let append_only = inputs.iter().all(|i| self.nodes[*i].append_only);
                 let times = self.union_times(union, &inputs);
                 let node = self.node(Box::new(Union { schema: schema.clone() }), inputs, schema, append_only, None);
                 self.carries(node, times);
+                self.does(node, work);
                 Ok(node)
             }
             LogicalPlan::Distinct(DistinctPlan::All(input)) => {
                 let input = self.plan(input)?;
                 let schema = self.nodes[input].schema.clone();
+                let mut work = share::Work::new("distinct", String::new());
+                if let Some(same) = self.same_rows(&mut work, &[input], [])? {
+                    return Ok(same);
+                }
                 let key = Some((0..schema.fields().len()).collect());
                 let append_only = self.nodes[input].append_only;
                 let mut operator = Distinct::new(schema.clone(), self.shards)?;
@@ -171,6 +222,7 @@ impl Lowering<'_> {
                 operator.close_by(times.iter().map(|t| t.column).collect());
                 let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
                 self.closes_by(node, times);
+                self.does(node, work);
                 Ok(node)
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.values(plan),
@@ -180,6 +232,8 @@ impl Lowering<'_> {
             LogicalPlan::Window(window) if as_of::is_as_of(window) => self.as_of(window),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Unnest(unnest) => self.flat_map(plan, &unnest.input),
+            LogicalPlan::RecursiveQuery(query) => self.recursive(query),
+            LogicalPlan::Extension(extension) => self.leaf(extension),
             other => Err(Error::unsupported(format!("{} has no incremental operator", other.display()))),
         }
     }
@@ -208,6 +262,7 @@ impl Lowering<'_> {
             inputs,
             schema,
             append_only,
+            shrinks: None,
             key,
             times: vec![],
             close_by: vec![],
@@ -256,7 +311,9 @@ impl Lowering<'_> {
                 .then(|| TimeColumn::new(at, TimeSource::Input { input: number, column: column.at }))
         };
         let times = self.inputs[number].columns.iter().enumerate().filter_map(carried).collect();
+        let shrinks = format!("rows of {}.{} can go", self.inputs[number].table.0, self.inputs[number].table.1);
         let node = self.push(NodeKind::Input(number), vec![], schema, append_only, key);
+        self.shrinks(node, || shrinks);
         self.carries(node, times);
         Ok(node)
     }

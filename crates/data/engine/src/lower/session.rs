@@ -99,6 +99,7 @@ impl Lowering<'_> {
             operator.close_by_end();
         }
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.shrinks(node, || "a session's bounds change when rows arrive".into());
         self.closes_by(node, times);
         Ok(node)
     }

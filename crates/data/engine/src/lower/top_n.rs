@@ -187,6 +187,7 @@ impl Lowering<'_> {
         let (numbers, times) = self.partition_times(input, firsts.partition_by, from)?;
         operator.close_by(numbers);
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.shrinks(node, || "a row goes when enough others come before it".into());
         self.closes_by(node, times);
         Ok(node)
     }

@@ -101,6 +101,7 @@ impl Lowering<'_> {
             Ok(WindowCall { expr: made, reach, alone, label: label(function) })
         });
         let partition_by = calls.partition_by;
+        let first = calls.functions.first().map(|f| label(f));
         let calls = made.collect::<Result<_>>()?;
         let key = self.nodes[input].key.clone();
         let spec = WindowSpec { keys, rows, calls, input_schema, schema: schema.clone() };
@@ -108,12 +109,13 @@ impl Lowering<'_> {
         let (numbers, times) = self.partition_times(input, partition_by, from)?;
         operator.close_by(numbers);
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
+        self.shrinks(node, || format!("{} changes when rows arrive", first.unwrap_or_default()));
         self.closes_by(node, times);
         Ok(node)
     }
 
     /// The columns of a node, of which the one at `i` belongs at `places[i]`.
-    fn reorder(&mut self, node: usize, places: &[usize], schema: Arc<Schema>) -> usize {
+    pub(super) fn reorder(&mut self, node: usize, places: &[usize], schema: Arc<Schema>) -> usize {
         let column = |at: usize| -> Arc<dyn PhysicalExpr> {
             let from = places.iter().position(|p| *p == at).unwrap_or(at);
             Arc::new(Column::new(schema.field(at).name(), from))

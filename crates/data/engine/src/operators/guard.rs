@@ -109,7 +109,13 @@ impl Guard {
         let mut dead = std::mem::take(&mut *self.0.dead.lock());
         if !dead.is_empty() {
             let operator = operator();
-            dead.iter_mut().for_each(|d| (d.node, d.operator) = (node, operator.clone()));
+            for row in &mut dead {
+                row.node = node;
+                // An operator that steps a circuit of its own has told already which of that circuit's it was.
+                if row.operator.is_empty() {
+                    row.operator.clone_from(&operator);
+                }
+            }
         }
         dead
     }
@@ -133,7 +139,7 @@ pub(crate) fn slice(delta: &Delta, from: usize, len: usize) -> Delta {
 }
 
 /// The first row of a batch as a JSON object. Of columns with the same name the later ones get a number.
-fn row_json(batch: &RecordBatch) -> Result<String> {
+pub(super) fn row_json(batch: &RecordBatch) -> Result<String> {
     let failed = |e: arrow::error::ArrowError| Error::bug(format!("a row as JSON: {e}"));
     let options = FormatOptions::default();
     let text = |text: &str| serde_json::to_string(text).map_err(|e| Error::bug(e.to_string()));

@@ -10,8 +10,10 @@ pub(crate) mod gate;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod order;
+pub(crate) mod panes;
 pub(crate) mod partitioned;
 pub(crate) mod recompute;
+pub(crate) mod recursive;
 pub(crate) mod session;
 pub(crate) mod temporal;
 pub(crate) mod top_n;
@@ -33,6 +35,8 @@ pub(crate) use map::concat as concat_deltas;
 
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Result};
+
+use crate::circuit::Circuit;
 
 /// What an operator may know about the step it takes.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +84,11 @@ pub(crate) trait Operator: Send {
 
     /// One line for EXPLAIN.
     fn describe(&self) -> String;
+
+    /// The circuit that it steps itself, for EXPLAIN.
+    fn inner(&self) -> Option<&Circuit> {
+        None
+    }
 
     /// Rows or groups held.
     fn state_rows(&self) -> usize {

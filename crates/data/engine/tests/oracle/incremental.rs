@@ -6,7 +6,7 @@ use fleuve_engine::{Circuit, lower};
 use fleuve_types::Delta;
 
 use super::tables::{self, TABLES, Table};
-use super::{Growth, as_of, nearest, sessions};
+use super::{Growth, as_of, hops, nearest, sessions};
 
 /// The circuit of a query over tables whose rows come and go, or only come.
 fn circuit(sql: &str, append_only: bool) -> Circuit {
@@ -14,6 +14,7 @@ fn circuit(sql: &str, append_only: bool) -> Circuit {
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     sessions::register(&context);
     as_of::register(&context);
+    hops::register(&context);
     tables::register(&context, &std::array::from_fn::<_, TABLES, _>(|_| Table::default()));
     let state = context.state();
     let plan = runtime.block_on(state.create_logical_plan(sql)).unwrap();

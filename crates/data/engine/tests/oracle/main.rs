@@ -10,11 +10,14 @@
 
 mod as_of;
 mod failing;
+mod hops;
 mod incremental;
+mod kinds;
 mod nearest;
 mod query;
 mod random;
 mod ranking;
+mod recursion;
 mod sessions;
 mod tables;
 
@@ -42,7 +45,7 @@ struct Growth([bool; TABLES]);
 
 impl Relations for Growth {
     fn is_append_only(&self, table: &(String, String)) -> bool {
-        let number: usize = table.1[1..].parse().unwrap();
+        let number: usize = table.1[1..].parse().unwrap_or_else(|_| panic!("no table is named {table:?}"));
         self.0[number]
     }
 
@@ -102,6 +105,10 @@ enum Kind {
     /// With expressions that fail for some rows.
     Failing,
     AsOf,
+    /// WITH RECURSIVE.
+    Recursive,
+    /// Aggregates over windows that overlap.
+    Hops,
 }
 
 /// What a case came to.
@@ -128,13 +135,13 @@ fn can_be_planned(
 fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     let skip = kind == Kind::Failing;
     let mut random = Random::new(seed);
+    let same = |sql: String| (sql.clone(), sql);
     let (generated, expected) = match kind {
         Kind::Failing => failing::generate(&mut random),
         Kind::AsOf => nearest::generate(&mut random),
-        Kind::Any => {
-            let sql = query::generate(&mut random);
-            (sql.clone(), sql)
-        }
+        Kind::Recursive => same(recursion::generate(&mut random)),
+        Kind::Hops => same(hops::generate(&mut random)),
+        Kind::Any => same(query::generate(&mut random)),
     };
     // Another query over the same data and steps, to narrow a fault down.
     let named = std::env::var("FLEUVE_ORACLE_SQL");
@@ -145,6 +152,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     sessions::register(&context);
     as_of::register(&context);
+    hops::register(&context);
     tables::register(&context, &tables);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&sql)) else { return Outcome::NotRunnable };
@@ -232,6 +240,16 @@ fn rows_that_fail_are_left_out_and_nothing_else() {
 #[test]
 fn as_of_joins_are_as_defined() {
     compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 2, Kind::AsOf);
+}
+
+#[test]
+fn a_recursion_equals_the_batch_answer() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Recursive);
+}
+
+#[test]
+fn windows_that_overlap_equal_the_batch_answer() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Hops);
 }
 
 fn compare(cases: u64, kind: Kind) {

@@ -37,6 +37,8 @@ pub(crate) struct AggregateCall {
     pub(crate) expr: Arc<AggregateFunctionExpr>,
     /// For EXPLAIN.
     pub(crate) label: String,
+    /// Its arguments are what was added up already: of `count` a count, of `sum` and `avg` a sum and a count.
+    pub(crate) is_partial: bool,
 }
 
 /// The rows of one step that belong to one shard.
@@ -108,18 +110,25 @@ pub(crate) trait Accumulator: Send {
 }
 
 /// Functions whose DataFusion accumulator can be asked again and again while rows are only added.
-const REPEATABLE: [&str; 10] = [
+const REPEATABLE: [&str; 14] = [
     "approx_distinct",
     "corr",
     "covar_pop",
     "covar_samp",
+    "hll_merge",
+    "hll_sketch",
     "regr_avgx",
     "regr_avgy",
     "regr_count",
     "regr_intercept",
     "regr_r2",
     "regr_slope",
+    "topk_merge",
+    "topk_sketch",
 ];
+
+/// Those whose accumulator knows how to take a value out again, without a trace.
+const RETRACTABLE: [&str; 2] = ["quantile_sketch", "quantile_merge"];
 
 /// True if a call can be kept up to date group by group, without reading the group's rows again.
 pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
@@ -142,6 +151,7 @@ pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
         }
         "bool_and" | "bool_or" => true,
         "bit_and" | "bit_or" | "bit_xor" => argument.is_some_and(DataType::is_integer),
+        name if RETRACTABLE.contains(&name) => !call.distinct,
         name => append_only && !call.distinct && REPEATABLE.contains(&name),
     }
 }
@@ -160,14 +170,16 @@ fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<
         return Ok(Box::new(InOrder::new(call)?));
     }
     Ok(match call.function.as_str() {
-        "count" => Box::new(Count::default()),
+        "count" => Box::new(Count::new(call.is_partial)),
         "sum" => match argument {
             DataType::Float64 => Box::new(FloatSum::new(append_only)),
-            _ => Box::new(ExactSum::sum(call.output.clone())),
+            _ => Box::new(ExactSum::sum(call.output.clone()).of_parts(call.is_partial)),
         },
         "avg" => match argument {
             DataType::Float64 => Box::new(FloatMean::new(append_only)),
-            DataType::Decimal128(_, scale) => Box::new(ExactSum::mean(scale, call.output.clone())?),
+            DataType::Decimal128(_, scale) => {
+                Box::new(ExactSum::mean(scale, call.output.clone())?.of_parts(call.is_partial))
+            }
             other => return Err(Error::bug(format!("avg over {other}"))),
         },
         "min" => extreme(argument, false, append_only)?,

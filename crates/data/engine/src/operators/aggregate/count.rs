@@ -18,10 +18,24 @@ pub(super) fn int_at(column: &ArrayRef, row: usize) -> Result<i64> {
     Ok(array.value(row))
 }
 
+/// The counts in an argument of a call of parts.
+pub(super) fn parts<'a>(input: &'a Input<'_>, argument: usize) -> Result<&'a [i64]> {
+    let counts = input.arguments.get(argument).and_then(|a| a.as_primitive_opt::<Int64Type>());
+    counts.map(|c| c.values().as_ref()).ok_or_else(|| Error::bug("a part of an aggregate is not counted"))
+}
+
 /// `count(*)` and `count(x)`.
 #[derive(Default)]
 pub(super) struct Count {
     counts: Vec<i64>,
+    /// Its argument says how many rows each one stands for.
+    is_partial: bool,
+}
+
+impl Count {
+    pub(super) fn new(is_partial: bool) -> Self {
+        Self { is_partial, ..Self::default() }
+    }
 }
 
 impl Accumulator for Count {
@@ -35,7 +49,12 @@ impl Accumulator for Count {
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let counts = &mut self.counts;
-        input.each(|group, _, weight| counts[group] += weight);
+        if self.is_partial {
+            let rows = parts(input, 0)?;
+            input.each(|group, row, weight| counts[group] += rows[row] * weight);
+        } else {
+            input.each(|group, _, weight| counts[group] += weight);
+        }
         Ok(())
     }
 

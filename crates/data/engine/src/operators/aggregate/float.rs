@@ -175,10 +175,11 @@ impl Accumulator for FloatSum {
         input.each(|group, row, weight| {
             sums.add_value(group, values[row], weight);
             counts[group] += weight;
-            if counts[group] == 0 {
-                sums.reset(group as u32);
-            }
         });
+        // Not before all rows are in: one that goes may stand before one that comes.
+        for group in input.groups.iter().filter(|g| counts[**g as usize] == 0) {
+            sums.reset(*group);
+        }
         Ok(())
     }
 
@@ -313,11 +314,11 @@ impl Accumulator for Variance {
                 squares.add(group, product, error + low * weight as f64);
             }
             counts[group] += weight;
-            if counts[group] == 0 {
-                sums.reset(group as u32);
-                squares.reset(group as u32);
-            }
         });
+        for group in input.groups.iter().filter(|g| counts[**g as usize] == 0) {
+            sums.reset(*group);
+            squares.reset(*group);
+        }
         Ok(())
     }
 

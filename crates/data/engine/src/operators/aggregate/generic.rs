@@ -1,4 +1,5 @@
-//! Any DataFusion aggregate whose accumulator may be asked for its result repeatedly, over rows that only come.
+//! Any DataFusion aggregate whose accumulator may be asked for its result repeatedly, over rows that only come, or with an
+//! accumulator that can take rows out again.
 
 use std::sync::Arc;
 
@@ -47,24 +48,26 @@ impl Accumulator for Generic {
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let mut by_group: Vec<(u32, u32)> = Vec::with_capacity(input.rows.len());
+        let mut by_group: Vec<(u32, bool, u32)> = Vec::with_capacity(input.rows.len());
         let mask = |row: &u32| input.filter.is_none_or(|f: &BooleanArray| f.value(*row as usize));
         for (row, group) in input.rows.iter().zip(input.groups) {
             if mask(row) {
-                let copies = input.weights.map_or(1, |w| w[*row as usize]).max(0);
-                by_group.extend((0..copies).map(|_| (*group, *row)));
+                let copies = input.weights.map_or(1, |w| w[*row as usize]);
+                by_group.extend((0..copies.abs()).map(|_| (*group, copies < 0, *row)));
             }
         }
-        by_group.sort_by_key(|(group, _)| *group);
-        for part in by_group.chunk_by(|a, b| a.0 == b.0) {
-            let indices = UInt32Array::from_iter_values(part.iter().map(|(_, row)| *row));
+        // Of each group first what comes.
+        by_group.sort_by_key(|(group, goes, _)| (*group, *goes));
+        for part in by_group.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let indices = UInt32Array::from_iter_values(part.iter().map(|(_, _, row)| *row));
             let arguments = input
                 .arguments
                 .iter()
                 .map(|a| take(a, &indices, None))
                 .collect::<std::result::Result<Vec<_>, _>>()
                 .map_err(|e| Error::bug(e.to_string()))?;
-            self.inner(part[0].0 as usize)?.update_batch(&arguments).map_err(failed)?;
+            let inner = self.inner(part[0].0 as usize)?;
+            if part[0].1 { inner.retract_batch(&arguments) } else { inner.update_batch(&arguments) }.map_err(failed)?;
         }
         Ok(())
     }

@@ -41,6 +41,10 @@ pub(crate) struct Aggregate {
     codec: RowCodec,
     schema: SchemaRef,
     global: bool,
+    /// How many rows a row stands for; one if it does not say.
+    rows: Option<Arc<dyn PhysicalExpr>>,
+    /// Rows of a group that is there already change nothing.
+    stays: bool,
     /// Keys that carry event time, by number: groups are shown, once, when the watermark has passed them, and dropped.
     close_by: Vec<usize>,
     shards: Vec<Groups>,
@@ -65,6 +69,8 @@ struct Groups {
 struct Evaluated {
     arguments: Vec<Vec<ArrayRef>>,
     filters: Vec<Option<BooleanArray>>,
+    /// How many rows each row stands for.
+    rows: Option<Int64Array>,
 }
 
 impl Aggregate {
@@ -97,7 +103,27 @@ impl Aggregate {
                 Ok(groups)
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { keys, calls, codec: RowCodec::new(key_types)?, schema, global, close_by: vec![], shards })
+        Ok(Self {
+            keys,
+            calls,
+            codec: RowCodec::new(key_types)?,
+            schema,
+            global,
+            rows: None,
+            stays: false,
+            close_by: vec![],
+            shards,
+        })
+    }
+
+    /// What a group's first row gives is its answer for good.
+    pub(crate) fn stays(&mut self, stays: bool) {
+        self.stays = stays;
+    }
+
+    /// Each row stands for as many as this says.
+    pub(crate) fn counts(&mut self, rows: Option<Arc<dyn PhysicalExpr>>) {
+        self.rows = rows;
     }
 
     fn evaluate(&self, input: &Delta) -> Result<Evaluated> {
@@ -111,7 +137,10 @@ impl Aggregate {
             .iter()
             .map(|c| c.filter.as_ref().map(|f| evaluate_filter(f, &input.batch)).transpose())
             .collect::<Result<_>>()?;
-        Ok(Evaluated { arguments, filters })
+        let rows = self.rows.as_ref().map(|r| evaluate(r, &input.batch)).transpose()?;
+        let counted = |rows: ArrayRef| rows.as_any().downcast_ref::<Int64Array>().cloned();
+        let rows = rows.map(|r| counted(r).ok_or_else(|| Error::bug("rows are counted in BIGINT"))).transpose()?;
+        Ok(Evaluated { arguments, filters, rows })
     }
 }
 
@@ -157,9 +186,14 @@ impl Groups {
         let mut groups = Vec::with_capacity(rows.len());
         let mut touched = Vec::new();
         let mut existed = Vec::new();
+        let mut kept = Vec::with_capacity(rows.len());
         for i in rows {
             let at = *i as usize;
             let (slot, is_new) = self.group(aggregate.hashes[at], aggregate.keys.row(at));
+            if aggregate.stays && !is_new {
+                continue;
+            }
+            kept.push(*i);
             if is_new {
                 self.windows.put(slot, times_at(aggregate.times, at));
             }
@@ -171,6 +205,7 @@ impl Groups {
             }
             groups.push(slot);
         }
+        let rows = &kept[..];
         let existed: Vec<u32> = if aggregate.global {
             // Before its first step the one group has not been shown.
             if aggregate.first { vec![] } else { touched.clone() }
@@ -181,7 +216,8 @@ impl Groups {
         };
         let old = self.emit(&existed, aggregate.codec, aggregate.schema)?;
         for (slot, i) in groups.iter().zip(rows) {
-            self.totals[*slot as usize] += input.weight(*i as usize);
+            let rows = aggregate.evaluated.rows.as_ref().map_or(1, |r| r.value(*i as usize));
+            self.totals[*slot as usize] += input.weight(*i as usize) * rows;
             self.dirty[*slot as usize] = true;
         }
         for (n, a) in self.accumulators.iter_mut().enumerate() {
@@ -265,6 +301,7 @@ struct Shared<'a> {
     /// The keys of [`Aggregate::close_by`].
     times: &'a [Int64Array],
     global: bool,
+    stays: bool,
     first: bool,
 }
 
@@ -286,6 +323,7 @@ impl Operator for Aggregate {
             schema: &self.schema,
             times: &times,
             global: self.global,
+            stays: self.stays,
             first: context.first,
         };
         if self.global && context.first && input.is_empty() {

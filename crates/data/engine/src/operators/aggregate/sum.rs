@@ -1,13 +1,13 @@
-//! sum over integers and decimals, avg over decimals: exact.
+//! sum over integers and decimals, avg over decimals (and over whole numbers that were added up before): exact.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, UInt64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
-use super::count::{int_at, int_column};
+use super::count::{int_at, int_column, parts};
 use crate::state::ByteSet;
 
 /// Sums as 128-bit integers, whatever the argument's width, with the number of values that are not NULL.
@@ -26,6 +26,19 @@ impl Sums {
     fn reset(&mut self, group: u32) {
         self.sums[group as usize] = 0;
         self.counts[group as usize] = 0;
+    }
+
+    /// Takes in sums with their counts.
+    fn update_parts(&mut self, input: &Input<'_>) -> Result<()> {
+        let (sums, counts) = (&mut self.sums, &mut self.counts);
+        let rows = parts(input, 1)?;
+        let values = input.arguments[0].as_primitive_opt::<Decimal128Type>();
+        let values = values.ok_or_else(|| Error::bug("a part of a sum is no decimal"))?.values();
+        input.each(|group, row, weight| {
+            sums[group] = sums[group].wrapping_add(values[row].wrapping_mul(i128::from(weight)));
+            counts[group] += rows[row] * weight;
+        });
+        Ok(())
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -76,20 +89,36 @@ pub(super) struct ExactSum {
     /// For `avg`: widens the sum to the output's scale.
     mean: Option<i128>,
     output: DataType,
+    /// What it takes in are sums and their counts.
+    is_partial: bool,
 }
 
 impl ExactSum {
     pub(super) fn sum(output: DataType) -> Self {
-        Self { state: Sums::default(), mean: None, output }
+        Self { state: Sums::default(), mean: None, output, is_partial: false }
     }
 
     /// The average of decimals of `scale`.
     pub(super) fn mean(scale: i8, output: DataType) -> Result<Self> {
+        if output == DataType::Float64 {
+            return Ok(Self { state: Sums::default(), mean: Some(1), output, is_partial: false });
+        }
         let DataType::Decimal128(_, target) = output else {
             return Err(Error::bug(format!("avg of a decimal into {output}")));
         };
         let widen = u32::try_from(i16::from(target) - i16::from(scale)).map_err(|_| Error::bug("avg loses scale"))?;
-        Ok(Self { state: Sums::default(), mean: Some(10_i128.pow(widen)), output })
+        Ok(Self { state: Sums::default(), mean: Some(10_i128.pow(widen)), output, is_partial: false })
+    }
+
+    /// Takes in what was added up already, if `is_partial`.
+    pub(super) fn of_parts(self, is_partial: bool) -> Self {
+        Self { is_partial, ..self }
+    }
+
+    /// The average of whole numbers as a floating-point number.
+    fn fraction(&self, group: u32) -> Option<f64> {
+        let (sum, count) = (self.state.sums[group as usize], self.state.counts[group as usize]);
+        (count != 0).then(|| sum as f64 / count as f64)
     }
 
     /// The result of a group; `None` over no values.
@@ -117,10 +146,13 @@ impl Accumulator for ExactSum {
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        self.state.update(input)
+        if self.is_partial { self.state.update_parts(input) } else { self.state.update(input) }
     }
 
     fn emit(&mut self, groups: &[u32], _: &ByteSet) -> Result<ArrayRef> {
+        if self.output == DataType::Float64 {
+            return Ok(Arc::new(groups.iter().map(|g| self.fraction(*g)).collect::<Float64Array>()));
+        }
         let values = groups.iter().map(|g| self.at(*g)).collect::<Result<Vec<Option<i128>>>>()?.into_iter();
         // A sum beyond the output's width wraps, as the batch engine's does.
         Ok(match &self.output {

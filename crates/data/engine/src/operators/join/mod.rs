@@ -7,6 +7,7 @@
 mod counted;
 mod keyed;
 mod output;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -82,6 +83,8 @@ pub(crate) struct JoinSpec {
     pub(crate) pairs: bool,
     pub(crate) left_alone: Alone,
     pub(crate) right_alone: Alone,
+    /// A left semi join without a further condition, of rows that only come.
+    pub(crate) waits: bool,
     pub(crate) guard: Guard,
 }
 
@@ -256,7 +259,9 @@ impl Operator for Join {
             let mut output = Output::new(spec, left_codec, right_codec);
             shard.open.note_rows(&left_parts[s], &left.key_hashes, &left.keys, &left.times);
             shard.open.note_rows(&right_parts[s], &right.key_hashes, &right.keys, &right.times);
-            if counted {
+            if spec.waits {
+                waiting::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
+            } else if counted {
                 counted::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
             } else {
                 keyed::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
@@ -294,7 +299,8 @@ impl Operator for Join {
     }
 
     fn describe(&self) -> String {
-        self.spec.label.clone()
+        let waits = if self.spec.waits { ", rows held until they have a partner" } else { "" };
+        format!("{}{waits}", self.spec.label)
     }
 
     fn state_rows(&self) -> usize {
