@@ -86,6 +86,17 @@ def first_answer(server):
     return time.monotonic() - begun
 
 
+def settle(server, patience_s=300):
+    """Waits until every view runs and the server has nothing to do."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        span = Span(server.pid)
+        time.sleep(2)
+        if all(v["state"] == "running" for v in server.status()["views"]) and span.end()[1] < 0.1:
+            return
+    raise SystemExit(f"the server had work to do for more than {patience_s} s")
+
+
 def run(views, rate, seconds, results):
     server = Server().start()
     try:
@@ -96,7 +107,7 @@ def run(views, rate, seconds, results):
         for n in range(views - 1):
             server.sql(f"CREATE MATERIALIZED VIEW idle{n} AS SELECT kind, count(*) AS n, max(id + {n}) AS last FROM others GROUP BY kind")
         started = first_answer(server)
-        time.sleep(2)
+        settle(server)
         span = Span(server.pid)
         time.sleep(REST_S)
         _, rest, _ = span.end()

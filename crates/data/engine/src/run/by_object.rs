@@ -9,10 +9,12 @@ use fleuve_types::ObjectId;
 /// The map is cut into this many parts, of which copies share those that stay the same.
 const PARTS: usize = 64;
 
+type Part<V> = Arc<HashMap<ObjectId, Arc<V>>>;
+
 /// Values by object. Cheap to clone; a change copies about one in 64 entries.
 #[derive(Debug)]
 pub struct ByObject<V> {
-    parts: Arc<[Arc<HashMap<ObjectId, Arc<V>>>]>,
+    parts: Arc<[Part<V>]>,
     len: usize,
 }
 
