@@ -25,6 +25,7 @@ pub mod options;
 pub mod parse;
 mod rewrite;
 mod session;
+pub mod sketch;
 mod suggest;
 mod window;
 

@@ -9,27 +9,33 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::sketch::{sketch_aggregates, sketch_scalars};
+
 /// Scalar functions.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let any = Signature::any(1, Volatility::Immutable);
     let text = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
     let sign = datafusion::functions::math::signum();
-    vec![
+    let mut all: Vec<Arc<ScalarUDF>> = vec![
         Arc::new(sign.as_ref().clone().with_aliases(["sign"])),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "pg_typeof", signature: any })),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "quote_literal", signature: text })),
-    ]
+    ];
+    all.extend(sketch_scalars());
+    all
 }
 
 /// Aggregate functions.
 pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let bool_and = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
     let var_samp = datafusion::functions_aggregate::variance::var_samp_udaf();
-    vec![
+    let mut all = vec![
         Arc::new(bool_and.as_ref().clone().with_aliases(["every"])),
         // Its own other names stay.
         Arc::new(var_samp.as_ref().clone().with_aliases(["variance"])),
-    ]
+    ];
+    all.extend(sketch_aggregates());
+    all
 }
 
 /// `pg_typeof(any)`, `quote_literal(text)`

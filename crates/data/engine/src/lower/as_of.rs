@@ -86,6 +86,7 @@ impl Lowering<'_> {
             operator.close_by_time();
         }
         let node = self.node(Box::new(operator), vec![input], out, false, None);
+        self.shrinks(node, || "a partner goes when a nearer one comes".into());
         self.closes_by(node, times);
         Ok(node)
     }

@@ -293,6 +293,8 @@ impl Lowering<'_> {
         // A row that only has to wait stays for ever.
         let append_only = self.nodes[input].append_only && bounds.iter().all(|b| !b.edge.ends());
         let operator = TemporalFilter::new(bounds, schema.clone(), self.guard.clone())?;
-        Ok(self.node(Box::new(operator), vec![input], schema, append_only, key))
+        let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
+        self.shrinks(node, || "rows go as time passes".into());
+        Ok(node)
     }
 }
