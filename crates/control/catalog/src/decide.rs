@@ -23,6 +23,8 @@ pub enum Command {
     /// The object of this id gets this definition: statement, dependencies and comments. Kind, name and time of creation
     /// must stay or are kept; the version becomes the old one plus one, whatever it says.
     Replace(Object),
+    /// The object of this id gets this statement, which means the same as the one that it has: its version stays.
+    Restate(Object),
     /// The object goes. Nothing may depend on it when all commands of the list are done.
     Drop(ObjectId),
     /// Only the comments of this object change; all else in it is ignored.
@@ -48,7 +50,7 @@ pub struct Changes {
     pub replaced: Vec<Replaced>,
     /// Objects that are gone.
     pub dropped: Vec<Object>,
-    /// Objects of which only comments changed.
+    /// Objects of which only comments changed, or the wording of the statement.
     pub commented: Vec<Object>,
 }
 
@@ -150,6 +152,7 @@ pub fn decide(state: &State, commands: &[Command]) -> Result<Changes> {
                 create(&mut next, object)?
             }
             Command::Replace(object) => replace(&mut next, object)?,
+            Command::Restate(object) => restate(&mut next, object)?,
             Command::Drop(id) => {
                 let object = next.remove(*id).ok_or_else(|| unknown(*id, "drop"))?;
                 dropped.insert(*id, object);
@@ -194,6 +197,13 @@ fn replace(state: &mut State, object: &Object) -> Result<ObjectId> {
     })?;
     let created_ms = old.created_ms;
     state.insert(Object { version, created_ms, ..object.clone() });
+    Ok(object.id)
+}
+
+fn restate(state: &mut State, object: &Object) -> Result<ObjectId> {
+    let old = state.objects.get_mut(&object.id).ok_or_else(|| unknown(object.id, "restate"))?;
+    old.sql = object.sql.clone();
+    check_text(old)?;
     Ok(object.id)
 }
 

@@ -222,7 +222,8 @@ async fn write(tx: &mut SqliteConnection, changes: &Changes) -> sqlx::Result<()>
         insert(tx, object).await?;
     }
     for object in &changes.commented {
-        sqlx::query("UPDATE object SET comment = ?, column_comments = ? WHERE id = ? AND version = ?")
+        sqlx::query("UPDATE object SET sql = ?, comment = ?, column_comments = ? WHERE id = ? AND version = ?")
+            .bind(&object.sql)
             .bind(&object.comment)
             .bind(column_comments(object))
             .bind(object.id.to_bytes().to_vec())

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use fleuve_catalog::{Object, ObjectKind};
-use fleuve_types::{Delta, Epoch, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, ObjectId, Result};
 use futures::Stream;
 
 use crate::parse::OnError;
@@ -153,6 +153,8 @@ pub enum Change {
     Create(BoundObject),
     /// The same name and id with another definition.
     Replace(BoundObject),
+    /// The same object in other words: its text is new, and what runs goes on.
+    Restate(BoundObject),
     /// The object goes; nothing may depend on it afterwards.
     Drop(ObjectId),
     /// Only the comments changed.
@@ -222,6 +224,83 @@ pub struct ViewState {
     pub detail: Option<String>,
 }
 
+/// An input of a view that is built, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputToRead {
+    /// `namespace.name`, or only the name in `public`.
+    pub name: String,
+    /// Records of a stream, rows of a view.
+    pub rows: u64,
+    /// Bytes of the log; not known of a view, whose rows are in memory.
+    pub bytes: Option<u64>,
+}
+
+/// How far a view is run again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Up to and including this record, and of all other partitions what is not later than it.
+    Offset {
+        /// The stream.
+        stream: ObjectId,
+        /// The partition.
+        partition: i32,
+        /// The last record that is taken in.
+        offset: i64,
+    },
+    /// Records whose time, in milliseconds since 1970, is not after this.
+    Time(i64),
+}
+
+impl Until {
+    /// Reads `stream/partition@offset`, a timestamp, or milliseconds since 1970.
+    ///
+    /// # Errors
+    /// What it is not, and a stream that does not exist.
+    pub fn parse(objects: &ObjectSet, text: &str) -> Result<Self> {
+        let hint = "as in orders/0@1234, 2026-05-01T08:00:00, or milliseconds since 1970";
+        if let Some((place, offset)) = text.rsplit_once('@') {
+            let wrong = || Error::input(format!("\"{text}\" is no place in a stream")).hint(hint);
+            let (stream, partition) = place.rsplit_once('/').ok_or_else(wrong)?;
+            let (namespace, name) = stream.split_once('.').unwrap_or((crate::DEFAULT_NAMESPACE, stream));
+            let object = objects.get(namespace, name).filter(|o| matches!(o.spec, Spec::Stream(_)));
+            let object = object.ok_or_else(|| Error::not_found(format!("there is no stream \"{stream}\"")))?;
+            let partition = partition.parse().map_err(|_| wrong())?;
+            let offset = offset.parse().map_err(|_| wrong())?;
+            return Ok(Self::Offset { stream: object.object.id, partition, offset });
+        }
+        if let Ok(ms) = text.parse::<i64>() {
+            return Ok(Self::Time(ms));
+        }
+        let ns = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text);
+        ns.map(|ns| Self::Time(ns.div_euclid(1_000_000)))
+            .map_err(|_| Error::input(format!("\"{text}\" is no point in a log")).hint(hint))
+    }
+}
+
+/// A view to run again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The view.
+    pub view: ObjectId,
+    /// How far.
+    pub until: Until,
+    /// The values of its key, as text: then it is the changes of this row that are told. Empty: the whole answer.
+    pub watch: Vec<String>,
+}
+
+/// What a replay came to.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The answer, or the changes of the row that was watched (`_step, _weight, _source, _partition, _offset`, then its columns).
+    pub rows: RecordBatch,
+    /// Steps that the views took.
+    pub steps: u64,
+    /// Rows of streams that they took in.
+    pub records: u64,
+    /// Stream, partition, and the offset up to which it was read.
+    pub ends: Vec<(String, i32, i64)>,
+}
+
 /// The running platform, as SQL sees it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
@@ -251,4 +330,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The circuit that a query would get as a view, as text lines.
     fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>>;
+
+    /// Runs a view again from the start of its streams, beside the running one.
+    async fn replay(&self, asked: Replay) -> Result<Replayed> {
+        let _ = asked;
+        Err(Error::unsupported("nothing can be replayed here"))
+    }
+
+    /// What building a view reads.
+    fn inputs_to_read(&self, view: &ViewSpec) -> Vec<InputToRead> {
+        let _ = view;
+        vec![]
+    }
 }

@@ -174,6 +174,12 @@ impl Backend for Fake {
                     let old = objects.by_name.insert(key, Arc::new(b.clone())).unwrap();
                     assert_eq!(old.object.id, b.object.id);
                 }
+                Change::Restate(b) => {
+                    words.push(format!("restate {} {} v{}", b.object.kind, b.object.name, b.object.version));
+                    let key = (b.object.namespace.clone(), b.object.name.clone());
+                    let old = objects.by_name.insert(key, Arc::new(b.clone())).unwrap();
+                    assert_eq!((old.object.id, old.object.version), (b.object.id, b.object.version));
+                }
                 Change::Drop(id) => {
                     let object = objects.by_id(id).unwrap().object.clone();
                     words.push(format!("drop {} {}", object.kind, object.name));

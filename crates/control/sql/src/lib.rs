@@ -21,6 +21,7 @@ mod context;
 mod errors;
 #[cfg(test)]
 mod fake;
+mod lineage;
 pub mod options;
 pub mod parse;
 mod rewrite;

@@ -58,7 +58,7 @@ pub(crate) fn refuse(hosts: &Hosts, request: &Request) -> Option<String> {
     None
 }
 
-fn comes_from_another_site(headers: &HeaderMap) -> bool {
+pub(crate) fn comes_from_another_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 

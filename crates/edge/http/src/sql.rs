@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fleuve_sql::{Applied, Backend, Outcome, ProjectFile, Session, Subscription};
+use fleuve_sql::{Applied, Backend, Outcome, ProjectFile, Replay, Replayed, Session, Spec, Subscription, Until};
 use fleuve_types::{Error, Result};
 
 /// SQL as the routes use it: [`Sessions`] in the server, a made-up one in tests.
@@ -15,6 +15,11 @@ pub trait Sql: Send + Sync + 'static {
     async fn apply(&self, files: &[ProjectFile], dry_run: bool) -> Result<Vec<Applied>>;
     /// The changes of a view or stream.
     async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription>;
+    /// A view run again up to a point; `watch` is the key of the row whose changes are wanted.
+    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+        let _ = (name, until, watch);
+        Err(Error::unsupported("nothing can be replayed here"))
+    }
 }
 
 /// A new session for each request.
@@ -37,5 +42,15 @@ impl Sql for Sessions {
                 .hint("SHOW VIEWS and SHOW STREAMS list them; names are lower case unless they were quoted")
         })?;
         self.0.subscribe(object.object.id).await
+    }
+
+    async fn replay(&self, (namespace, name): (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+        let objects = self.0.objects();
+        let object = objects.get(namespace, name).filter(|o| matches!(o.spec, Spec::View(_)));
+        let object = object.ok_or_else(|| {
+            Error::not_found(format!("there is no view \"{namespace}.{name}\"")).hint("SHOW VIEWS lists them")
+        })?;
+        let until = Until::parse(&objects, until)?;
+        self.0.replay(Replay { view: object.object.id, until, watch }).await
     }
 }

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use fleuve_sql::{Applied, ChangeSet, Outcome, ProjectFile, Subscription};
+use fleuve_sql::{Applied, ChangeSet, Outcome, ProjectFile, Replayed, Subscription};
 use fleuve_types::{Delta, Error, ErrorKind, Location, Result};
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
@@ -100,6 +100,14 @@ impl Sql for Fake {
         let action = if dry_run { "would create" } else { "create" };
         let applied = |f: &ProjectFile| Applied { action: action.into(), kind: "view".into(), name: f.path.clone() };
         Ok(files.iter().map(applied).collect())
+    }
+
+    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+        if name != ("public", "orders") {
+            return Err(Error::not_found("there is no such view"));
+        }
+        let rows = batch(0, 2 + watch.len() as i64);
+        Ok(Replayed { rows, steps: 3, records: 5, ends: vec![(until.into(), 0, 7)] })
     }
 
     async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription> {

@@ -46,6 +46,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Compare views with the batch answer of their query
     Verify(VerifyArgs),
+    /// Run a view again up to a point of its streams, and print its answer then
+    Replay(ReplayArgs),
     /// Run the tests of a project's SQL
     Test(TestArgs),
     /// Write lines as records of a topic
@@ -242,6 +244,36 @@ pub enum ChangeFormat {
     Text,
     /// An object per line
     Json,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  fleuve replay revenue --until orders/0@1234
+  fleuve replay revenue --until '2026-05-01 08:00:00' --format csv
+  fleuve replay totals --until orders/0@1234 --watch Ann     each change of Ann's row, and the record that made it
+
+The server runs the view again in memory, over the log from its start, beside what it serves: up to the record that
+is named, or all records not later than the time. Of other partitions it takes what is not later than that record.
+The same log and point give the same answer."
+)]
+pub struct ReplayArgs {
+    /// The view
+    #[arg(value_name = "VIEW")]
+    pub view: String,
+    /// The last record to take in (stream/partition@offset), or a time (of records, UTC)
+    #[arg(long, value_name = "POINT")]
+    pub until: String,
+    /// The key of a row, with commas between the values of several columns: print each change of it
+    #[arg(long, value_name = "KEY")]
+    pub watch: Option<String>,
+    /// How rows are written
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: RowFormat,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 #[derive(Args, Debug)]

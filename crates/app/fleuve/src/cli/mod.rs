@@ -8,6 +8,7 @@ mod http;
 mod kafka;
 mod produce;
 mod render;
+mod replay;
 mod serve;
 mod slt;
 mod sql;
@@ -50,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sql(args) => client(sql::run(args)),
         Command::Watch(args) => client(watch::run(args)),
         Command::Verify(args) => client(verify::run(args)),
+        Command::Replay(args) => client(replay::run(args)),
         Command::Produce(args) => client(produce::run(args)),
         Command::Consume(args) => client(consume::run(args)),
         Command::Topics(args) => client(topics::run(args)),

@@ -20,11 +20,14 @@ impl Platform {
         let _one = self.changing.lock().await;
         let before = self.object_set();
         self.check(&before, &changes)?;
+        super::replaced::note(&self.log, &before, &changes).await?;
         let commands = changes.iter().map(command).collect();
         let made = self.catalog.apply(commands).await?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
-        let Err(error) = self.run_changes(&after, &made).await else { return Ok(()) };
+        let Err(error) = self.run_changes(&after, &made).await else {
+            return super::replaced::forget(&self.log, made.replaced.iter().map(|r| r.after.id)).await;
+        };
         tracing::warn!(error = %error, "a change could not be made to run and is taken back");
         if let Err(e) = self.take_back(&before, &after, &made).await {
             tracing::error!(error = %e, "taking a change back failed");
@@ -135,6 +138,7 @@ impl Platform {
             }
             ObjectKind::View => {
                 self.engine.drop_view(id).await?;
+                super::replaced::forget(&self.log, [id]).await?;
                 forget(super::dead::mark_of_view(id)).await.map_err(Error::from)
             }
             ObjectKind::Sink => {
@@ -145,6 +149,22 @@ impl Platform {
                 let running = self.sources.write().remove(&id);
                 tokio::task::spawn_blocking(move || drop(running)).await.map_err(|e| Error::bug(e.to_string()))?;
                 forget(super::source::mark_of(id)).await.map_err(Error::from)
+            }
+        }
+    }
+
+    /// Goes on with replacements that a crash broke off.
+    pub(super) async fn replace_again(self: Arc<Self>, views: Vec<ObjectId>) {
+        let _one = self.changing.lock().await;
+        let set = self.object_set();
+        let bound = views.iter().filter_map(|id| set.by_id(*id)).collect();
+        for bound in in_order(bound) {
+            let done = match self.start_object(&set, &bound).await {
+                Ok(()) => super::replaced::forget(&self.log, [bound.object.id]).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = done {
+                tracing::error!(view = bound.object.name, error = %e, "a view runs by its old definition: replacing it failed");
             }
         }
     }
@@ -209,6 +229,7 @@ fn command(change: &Change) -> Command {
     match change {
         Change::Create(bound) => Command::Create(bound.object.clone()),
         Change::Replace(bound) => Command::Replace(bound.object.clone()),
+        Change::Restate(bound) => Command::Restate(bound.object.clone()),
         Change::Drop(id) => Command::Drop(*id),
         Change::Comment(object) => Command::Comment(object.clone()),
     }
@@ -226,7 +247,7 @@ fn with(before: &ObjectSet, changes: &[Change], made: &Changes) -> ObjectSet {
         .collect();
     for change in changes {
         match change {
-            Change::Create(bound) | Change::Replace(bound) => {
+            Change::Create(bound) | Change::Replace(bound) | Change::Restate(bound) => {
                 let object = kept.get(&bound.object.id).map_or_else(|| bound.object.clone(), |o| (*o).clone());
                 let key = (object.namespace.clone(), object.name.clone());
                 set.by_name.insert(key, Arc::new(BoundObject { object, spec: bound.spec.clone() }));

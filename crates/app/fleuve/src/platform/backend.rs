@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use fleuve_engine::{Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
-use fleuve_sql::{Backend, Change, ChangeSet, ObjectSet, Snapshot, Spec, Subscription, ViewSpec, ViewState};
+use fleuve_sql::{
+    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, Subscription,
+    ViewSpec, ViewState,
+};
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 use futures::StreamExt;
 use tokio::sync::broadcast::error::RecvError;
@@ -70,6 +74,15 @@ impl Snapshot for At {
     }
 }
 
+/// Tells a replay to stop when nobody waits for it any more.
+struct GivesUp(Arc<AtomicBool>);
+
+impl Drop for GivesUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A platform to share; a type of its own because SQL's trait is another crate's.
 #[derive(Clone)]
 pub struct Shared(pub Arc<Platform>);
@@ -127,6 +140,38 @@ impl Backend for Shared {
     fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>> {
         let declared = Declared { objects: &self.0.object_set(), engine: &self.0.engine };
         Ok(self.0.engine.circuit(&view.plan, &declared, view.emit_on_close)?.explain(false))
+    }
+
+    async fn replay(&self, asked: Replay) -> Result<Replayed> {
+        let platform = self.0.clone();
+        let one = platform.replaying.clone().try_lock_owned().map_err(|_| {
+            Error::new(ErrorKind::Retry, "another replay is running, and they run one at a time")
+                .hint("try again later")
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let _gives_up = GivesUp(stop.clone());
+        let work = move || {
+            let _one = one;
+            platform.replay(&asked, &stop)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))?
+    }
+
+    fn inputs_to_read(&self, view: &ViewSpec) -> Vec<InputToRead> {
+        let objects = self.0.object_set();
+        let published = self.0.engine.published();
+        let bound = view.inputs.values().filter_map(|id| objects.by_id(*id));
+        let of = |bound: &Arc<BoundObject>| {
+            let (id, name) = (bound.object.id, super::observe::shown(bound));
+            match &bound.spec {
+                Spec::Stream(_) => InputToRead { name, rows: self.0.held(id), bytes: self.0.log.size_bytes(id) },
+                _ => {
+                    let rows = published.views.get(&id).map_or(0, |v| v.num_rows() as u64);
+                    InputToRead { name, rows, bytes: None }
+                }
+            }
+        };
+        bound.map(of).collect()
     }
 }
 

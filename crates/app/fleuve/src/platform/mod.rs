@@ -11,6 +11,8 @@ mod local;
 mod observe;
 mod open;
 mod relations;
+mod replaced;
+mod replay;
 mod serve;
 mod sink;
 mod source;
@@ -57,6 +59,8 @@ pub struct Platform {
     runs_sources: bool,
     /// One change of the catalog at a time.
     changing: tokio::sync::Mutex<()>,
+    /// One replay at a time.
+    replaying: Arc<tokio::sync::Mutex<()>>,
     rates: Rates,
     started_us: i64,
 }

@@ -72,7 +72,7 @@ impl Platform {
         (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(_, end)| end.max(0) as u64).sum()
     }
 
-    fn held(&self, stream: ObjectId) -> u64 {
+    pub(super) fn held(&self, stream: ObjectId) -> u64 {
         let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
         (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(s, e)| (e - s).max(0) as u64).sum()
     }

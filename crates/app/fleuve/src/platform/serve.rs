@@ -197,7 +197,8 @@ pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool)
         tracing::error!(kind = %object.kind, name = object.name, error = %error, "an object cannot be used");
     }
     drop_orphans(&log, &set, &failed).await?;
-    let (streams, parts) = engine_parts(config, &log, &catalog, &registry, &set, clock.clone()).await?;
+    let (running, replaced) = super::replaced::running(&log, &catalog, &set).await?;
+    let (streams, parts) = engine_parts(config, &log, &catalog, &registry, (&set, &running), clock.clone()).await?;
     let runtime = tokio::runtime::Handle::current();
     let engine = tokio::task::spawn_blocking(move || {
         let _runtime = runtime.enter();
@@ -218,6 +219,7 @@ pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool)
         sources: RwLock::default(),
         runs_sources: sources,
         changing: tokio::sync::Mutex::new(()),
+        replaying: Arc::default(),
         rates: Rates::default(),
     });
     let mut changed = log.changed();
@@ -227,6 +229,10 @@ pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool)
             wake.wake();
         }
     });
+    if !replaced.is_empty() {
+        let platform = platform.clone();
+        tokio::spawn(async move { platform.replace_again(replaced).await });
+    }
     let set = platform.object_set();
     for bound in set.by_name.values().filter(|b| matches!(b.spec, Spec::Source(_))) {
         if let Err(e) = platform.start_object(&set, bound).await {
@@ -255,7 +261,7 @@ async fn engine_parts(
     log: &Log,
     catalog: &Catalog,
     registry: &Registry,
-    set: &ObjectSet,
+    (set, running): (&ObjectSet, &ObjectSet),
     clock: Arc<dyn Clock>,
 ) -> Result<(Streams, EngineParts)> {
     let opener = super::open::Opener { config, log, registry, clock: &clock };
@@ -265,11 +271,11 @@ async fn engine_parts(
             streams.insert(bound.object.id, opener.open_stream(set, bound, spec).await?);
         }
     }
-    let views: Vec<_> = set.by_name.values().filter(|b| matches!(b.spec, Spec::View(_))).collect();
+    let views: Vec<_> = running.by_name.values().filter(|b| matches!(b.spec, Spec::View(_))).collect();
     let definitions = in_order(views)
         .iter()
         .filter_map(|b| match &b.spec {
-            Spec::View(view) => Some(opener.definition(set, b, view)),
+            Spec::View(view) => Some(opener.definition(running, b, view)),
             _ => None,
         })
         .collect();

@@ -158,6 +158,7 @@ fn model(before: &[Object], commands: &[Command]) -> Option<Vec<Object>> {
                 now.remove(&id.0)?;
                 gone.insert(id.0);
             }
+            Command::Restate(new) => now.get_mut(&new.id.0)?.sql = new.sql.clone(),
             Command::Comment(new) => now.get_mut(&new.id.0)?.comment = new.comment.clone(),
         }
     }
@@ -173,7 +174,7 @@ fn model(before: &[Object], commands: &[Command]) -> Option<Vec<Object>> {
 
 fn any_command() -> impl Strategy<Value = Command> {
     let any_object = (0..6u128, any::<bool>(), 0..5usize, proptest::collection::vec(0..6u128, 0..3), 0..3usize);
-    (0..7, any_object).prop_map(|(verb, (id, kind, name, on, comment))| {
+    (0..8, any_object).prop_map(|(verb, (id, kind, name, on, comment))| {
         let kind = if kind { ObjectKind::View } else { ObjectKind::Stream };
         // Names mostly follow ids, so that replacements are often right.
         let name = ["a", "b", "c", "d", "e"][if name < 3 { id as usize % 5 } else { name }];
@@ -183,6 +184,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             0..=2 => Command::Create(object),
             3 | 4 => Command::Replace(object),
             5 => Command::Drop(object.id),
+            6 => Command::Restate(Object { sql: format!("as {name}"), ..object }),
             _ => Command::Comment(object),
         }
     })

@@ -31,6 +31,8 @@ pub(crate) struct Draft {
 pub(crate) enum Declared {
     Created,
     Replaced,
+    /// The same in other words: only its text is new.
+    Restated,
     Unchanged,
 }
 
@@ -189,12 +191,26 @@ impl Draft {
             }
             check_stream_change(before, after, name)?;
         }
+        if stale.is_none()
+            && let (Spec::View(before), Spec::View(after)) = (&old.spec, &spec)
+            && super::same::same_view(before, after)
+        {
+            self.restate(&old, sql, spec);
+            return Ok(Declared::Restated);
+        }
         let same_text = old.object.sql == sql;
         if same_text && kind == ObjectKind::Sink && stale == Some(false) {
             return Ok(Declared::Unchanged);
         }
         self.replace(&old, sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
+    }
+
+    /// Gives an object another text that means the same: what runs goes on.
+    fn restate(&mut self, old: &BoundObject, sql: String, spec: Spec) {
+        let object = Object { sql, ..old.object.clone() };
+        let bound = self.put(BoundObject { object, spec });
+        self.changes.push(Change::Restate(bound.as_ref().clone()));
     }
 
     fn replace(&mut self, old: &BoundObject, sql: String, spec: Spec, name: &Name, place: Where<'_>) -> Result<()> {
@@ -410,7 +426,7 @@ impl Draft {
         // An object that this list makes gets its comment at once.
         for change in &mut self.changes {
             match change {
-                Change::Create(b) | Change::Replace(b) if b.object.id == object.id => {
+                Change::Create(b) | Change::Replace(b) | Change::Restate(b) if b.object.id == object.id => {
                     b.object = object;
                     return Ok(true);
                 }

@@ -6,6 +6,7 @@ mod copies;
 mod draft;
 mod key;
 mod quantified;
+mod same;
 mod sink;
 mod spans;
 mod stream;

@@ -315,6 +315,32 @@ pub enum ExplainTarget {
     Query(Box<Query>, bool),
     /// A running view.
     View(Name),
+    /// The rows of streams behind rows of a view.
+    Row(Box<ExplainRow>),
+    /// What `CREATE OR REPLACE` of a view would change.
+    Replace(Box<CreateView>),
+}
+
+/// `EXPLAIN ROW view WHERE ... [LIMIT n]`, or `EXPLAIN ROW (view, key, ...)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainRow {
+    /// The view.
+    pub view: Name,
+    /// Which of its rows.
+    pub rows: RowsOf,
+    /// The rows of streams to show for each row of the view and each way to it.
+    pub limit: Option<usize>,
+}
+
+/// Which rows of a view are meant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowsOf {
+    /// All.
+    All,
+    /// Those that meet a condition.
+    Where(Expr),
+    /// The one with this key.
+    Key(Vec<Expr>),
 }
 
 /// What `COMMENT ON` comments.
@@ -410,6 +436,7 @@ impl Statement {
         match self {
             Self::Query(q) | Self::Insert { source: q, .. } | Self::Explain(_, ExplainTarget::Query(q, _)) => Some(q),
             Self::CreateView(v) => Some(&v.query),
+            Self::Explain(_, ExplainTarget::Replace(v)) => Some(&v.query),
             _ => None,
         }
     }

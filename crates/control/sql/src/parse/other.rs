@@ -5,7 +5,10 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Result};
 
-use super::{CommentTarget, ExplainMode, ExplainTarget, Name, ObjectWord, Show, Statement, StatementParser, name_of};
+use super::{
+    CommentTarget, ExplainMode, ExplainRow, ExplainTarget, Name, ObjectWord, RowsOf, Show, Statement, StatementParser,
+    name_of,
+};
 
 impl StatementParser<'_> {
     pub(super) fn any_statement(&mut self) -> Result<Statement> {
@@ -212,10 +215,44 @@ impl StatementParser<'_> {
             let Statement::CreateView(view) = self.create()? else {
                 return Err(self.expected("a query or a view's name"));
             };
+            if view.or_replace && mode == ExplainMode::default() {
+                return Ok(Statement::Explain(mode, ExplainTarget::Replace(Box::new(view))));
+            }
             return Ok(Statement::Explain(mode, ExplainTarget::Query(view.query, view.emit_on_close)));
+        }
+        let names_a_row = |token: &Token| matches!(token, Token::Word(_) | Token::LParen);
+        if self.peek_word(0, "row") && names_a_row(&self.parser.peek_nth_token_ref(1).token) {
+            return Ok(Statement::Explain(mode, ExplainTarget::Row(Box::new(self.explain_row()?))));
         }
         let _ = self.words(&["materialized", "view"]) || self.word("view");
         Ok(Statement::Explain(mode, ExplainTarget::View(self.name("a query or a view's name")?)))
+    }
+
+    fn explain_row(&mut self) -> Result<ExplainRow> {
+        self.expect_word("ROW")?;
+        let (view, rows) = if self.token(&Token::LParen) {
+            let view = self.name("a view's name")?;
+            let mut key = vec![];
+            while self.token(&Token::Comma) {
+                key.push(self.sql(|p| p.parse_expr())?);
+            }
+            self.expect(&Token::RParen, "',' or ')'")?;
+            (view, if key.is_empty() { RowsOf::All } else { RowsOf::Key(key) })
+        } else {
+            let view = self.name("a view's name")?;
+            (view, if self.word("where") { RowsOf::Where(self.sql(|p| p.parse_expr())?) } else { RowsOf::All })
+        };
+        let mut limit = None;
+        if self.word("limit") {
+            let at = self.here();
+            let next = self.parser.next_token();
+            let number = match &next.token {
+                Token::Number(n, _) => n.parse::<usize>().ok(),
+                _ => None,
+            };
+            limit = Some(number.ok_or_else(|| Error::input("LIMIT takes a whole number here").at(at))?);
+        }
+        Ok(ExplainRow { view, rows, limit })
     }
 
     /// `EXPLAIN (ANALYZE, VERBOSE off, FORMAT text, ...) ...` as PostgreSQL writes it.

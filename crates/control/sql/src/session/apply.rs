@@ -66,6 +66,7 @@ impl Session {
             let action = match declared {
                 Declared::Created => "create",
                 Declared::Replaced => "replace",
+                Declared::Restated => "restate",
                 Declared::Unchanged => "unchanged",
             };
             applied.push((key.clone(), line(action, kind.as_str(), &key)));

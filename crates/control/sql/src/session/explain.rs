@@ -6,12 +6,12 @@ use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, Result};
 use futures::StreamExt;
 
-use super::show::text_rows;
+use super::show::{shown, text_rows};
 use super::{Outcome, Session};
-use crate::bind::missing;
+use crate::bind::{Declared, Draft, missing};
 use crate::errors::{Where, at_statement};
-use crate::parse::{ExplainMode, Name};
-use crate::{Spec, ViewSpec, plan_view};
+use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement};
+use crate::{BoundObject, Change, Spec, ViewSpec, plan_view};
 
 /// PostgreSQL's name for the one column.
 pub(super) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];
@@ -30,6 +30,15 @@ fn plan_lines(plan: &LogicalPlan) -> Vec<String> {
 
 fn answer(lines: Vec<String>) -> Result<Outcome> {
     text_rows(&EXPLAIN_COLUMNS, lines.into_iter().map(|l| vec![Some(l)]).collect())
+}
+
+/// The views that a list of changes makes or makes anew, in order.
+fn created(changes: &[Change]) -> Vec<BoundObject> {
+    let view = |change: &Change| match change {
+        Change::Create(b) | Change::Replace(b) if matches!(b.spec, Spec::View(_)) => Some(b.clone()),
+        _ => None,
+    };
+    changes.iter().filter_map(view).collect()
 }
 
 impl Session {
@@ -80,6 +89,57 @@ impl Session {
             Ok(lines) => lines,
             Err(e) => vec![format!("none: {}", e.message)],
         }
+    }
+
+    /// What `CREATE OR REPLACE` of a view would do, without doing it.
+    pub(super) fn explain_replace(&self, create: &CreateView, parsed: &Parsed) -> Result<Outcome> {
+        let objects = self.backend.objects();
+        let declaration = Parsed { statement: Statement::CreateView(create.clone()), ..parsed.clone() };
+        let mut draft = Draft::new(&objects, self.clock.clone());
+        let declared = draft.declare(&declaration)?;
+        let name = shown(create.name.namespace(), &create.name.name);
+        let mut lines = Vec::new();
+        let (what, rebuilt): (String, Vec<BoundObject>) = match declared {
+            Declared::Unchanged | Declared::Restated => (
+                format!("{name} goes on as it is: the query is the same plan. All state is kept, nothing is read."),
+                vec![],
+            ),
+            Declared::Created => (format!("{name} is a new view."), created(&draft.changes)),
+            Declared::Replaced => {
+                let what = format!(
+                    "{name} is built anew beside the running view, which is shown until then, and takes its place at one epoch. \
+                     No state is kept."
+                );
+                (what, created(&draft.changes))
+            }
+        };
+        section(&mut lines, "Change", [what]);
+        for bound in &rebuilt {
+            let Spec::View(view) = &bound.spec else { continue };
+            let own = shown(&bound.object.namespace, &bound.object.name);
+            section(&mut lines, &format!("Rebuilt: {own}"), self.circuit(view));
+            let inputs = self.backend.inputs_to_read(view).into_iter().map(|input| match input.bytes {
+                Some(bytes) => format!("{}: {} records, {bytes} bytes of the log", input.name, input.rows),
+                None => format!("{}: {} rows of a view", input.name, input.rows),
+            });
+            section(&mut lines, &format!("Read for {own}"), inputs);
+        }
+        let sinks = draft.objects.by_name.values().filter(|o| match &o.spec {
+            Spec::Sink(sink) => {
+                rebuilt.iter().any(|b| b.object.id == sink.from) && objects.by_id(o.object.id).is_some()
+            }
+            _ => false,
+        });
+        let sinks: Vec<String> =
+            sinks.map(|o| format!("sink {}", shown(&o.object.namespace, &o.object.name))).collect();
+        if declared == Declared::Replaced {
+            let views = rebuilt.iter().skip(1).filter(|b| matches!(b.spec, Spec::View(_)));
+            let views = views.map(|b| format!("view {}", shown(&b.object.namespace, &b.object.name)));
+            let mut given: Vec<String> = views.chain(sinks).collect();
+            given.push("subscribers".into());
+            section(&mut lines, "Given the difference between the old and the new answer", given);
+        }
+        answer(lines)
     }
 
     /// With `ANALYZE` what the running operators have done and hold, else also how the view came to have them.

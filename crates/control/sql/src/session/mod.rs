@@ -5,6 +5,7 @@ mod apply;
 mod explain;
 mod insert;
 mod query;
+mod row;
 mod run;
 mod settings;
 mod show;
@@ -69,7 +70,7 @@ pub struct ProjectFile {
 /// One line of what `apply` did (or would do).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// `create`, `replace`, `unchanged`, `comment`
+    /// `create`, `replace`, `restate` (the same view in other words), `unchanged`, `comment`
     pub action: String,
     /// `stream`, `view`, ...
     pub kind: String,

@@ -39,10 +39,11 @@ impl Session {
                 let of_plan = planned.parameter_types(count)?;
                 (None, of_columns.into_iter().zip(of_plan).map(|(a, b)| a.or(b)).collect())
             }
+            Statement::Explain(_, ExplainTarget::Row(_)) => (Some(crate::lineage::answer_schema()), none),
             Statement::Explain(_, target) => {
                 let types = match target {
                     ExplainTarget::Query(query, _) => self.plan(query, place).await?.parameter_types(count)?,
-                    ExplainTarget::View(_) => none,
+                    ExplainTarget::View(_) | ExplainTarget::Row(_) | ExplainTarget::Replace(_) => none,
                 };
                 (Some(text_schema(&EXPLAIN_COLUMNS)), types)
             }
@@ -102,6 +103,10 @@ impl Session {
                 self.explain_query((*mode, *on_close), query, parameters, place).await
             }
             Statement::Explain(mode, ExplainTarget::View(name)) => self.explain_view(*mode, name, place).await,
+            Statement::Explain(_, ExplainTarget::Row(row)) => self.explain_row(row, place).await,
+            Statement::Explain(_, ExplainTarget::Replace(view)) => {
+                self.explain_replace(view, parsed).map_err(located(parsed))
+            }
             Statement::Subscribe(name) => {
                 let objects = self.backend.objects();
                 let (id, _) = readable(&objects, name)?;

@@ -49,7 +49,8 @@ pub(super) fn show_columns(show: &Show) -> Vec<&str> {
 /// The columns of `DESCRIBE`'s answer.
 pub(super) const DESCRIBE_COLUMNS: [&str; 4] = ["column", "type", "nullable", "comment"];
 
-fn shown(namespace: &str, name: &str) -> String {
+/// A name as people write it.
+pub(super) fn shown(namespace: &str, name: &str) -> String {
     if namespace == DEFAULT_NAMESPACE { name.to_string() } else { format!("{namespace}.{name}") }
 }
 

@@ -127,7 +127,12 @@ impl Operator for Map {
             (0..input.len()).step_by(PIECE_ROWS).map(|at| slice(input, at, PIECE_ROWS.min(input.len() - at))).collect();
         let this = &*self;
         // The first failure in the order of the rows is the one to tell.
-        let done: Vec<Result<(Delta, Left)>> = pieces.par_iter().map(|p| this.guarded(p)).collect();
+        let label = fleuve_profile::current();
+        let labelled = |piece: &Delta| {
+            let _shown = fleuve_profile::enter(label);
+            this.guarded(piece)
+        };
+        let done: Vec<Result<(Delta, Left)>> = pieces.par_iter().map(labelled).collect();
         let (outs, left): (Vec<Delta>, Vec<Left>) = done.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
         left.into_iter().for_each(|l| self.guard.note(l));
         let schema = outs.first().map_or_else(|| input.batch.schema(), |d| d.batch.schema());

@@ -32,5 +32,10 @@ pub(crate) fn for_each<S: Send, R: Send>(
     if shards.len() == 1 || rows < PARALLEL_ROWS {
         return shards.iter_mut().enumerate().map(|(i, s)| work(i, s)).collect();
     }
-    shards.par_iter_mut().enumerate().map(|(i, s)| work(i, s)).collect()
+    let label = fleuve_profile::current();
+    let labelled = |(i, s): (usize, &mut S)| {
+        let _shown = fleuve_profile::enter(label);
+        work(i, s)
+    };
+    shards.par_iter_mut().enumerate().map(labelled).collect()
 }

@@ -7,6 +7,7 @@ use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::build::{Building, Built, Progress, Round, needed, positions, read_range, spawn};
 use super::core::{Core, EpochInput};
+use super::sinks::Sink;
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
@@ -289,16 +290,54 @@ impl Core {
         self.epoch += 1;
         self.note_epoch(self.time_us, false)?;
         let mut outs = HashMap::new();
+        // The difference is not in the journal's epochs: nobody outside may see it before a checkpoint has it, or a crash would
+        // make it twice; and a sink that has not written it by then gets it at the next start.
+        self.withheld = (!self.sinks.is_empty()).then(Vec::new);
         self.deliver(id, &difference);
         outs.insert(id, difference);
         self.step_views(&EpochInput::default(), outs);
-        if !self.sinks.is_empty() {
-            // The difference is not in the journal's epochs: a restart must not have to find it again.
-            self.finish_checkpoint(true);
-            self.begin_checkpoint(vec![]);
-            self.finish_checkpoint(true);
+        if let Some(withheld) = self.withheld.take() {
+            self.hand_over(withheld);
         }
         self.tell_build(id, dead)
+    }
+
+    /// Delivers the changes of this epoch when they are in a checkpoint.
+    fn hand_over(&mut self, withheld: Vec<(ObjectId, Delta)>) {
+        let epoch = self.epoch;
+        for (id, delta) in &withheld {
+            let goes_out = self.sinks.iter().any(|s| s.view == *id);
+            if let Some(view) = self.views.iter_mut().find(|v| v.id() == *id && goes_out) {
+                view.undelivered = Some((epoch, delta.clone()));
+            }
+        }
+        self.finish_checkpoint(true);
+        self.begin_checkpoint(vec![]);
+        self.finish_checkpoint(true);
+        if self.checkpointed < epoch {
+            tracing::error!(
+                "the checkpoint before a replaced view's difference failed: a crash now would give it to sinks again"
+            );
+        }
+        for (id, delta) in withheld {
+            self.deliver(id, &delta);
+        }
+        self.views.iter_mut().for_each(|v| v.undelivered = None);
+    }
+
+    /// Gives sinks what a crash kept from them.
+    pub(super) fn deliver_late(&mut self) {
+        let late: Vec<_> = self.views.iter_mut().filter_map(|v| Some((v.id(), v.undelivered.take()?))).collect();
+        for (view, (epoch, delta)) in late {
+            // One that has not written anything begins with the whole answer.
+            let begun = |s: &&mut Sink| s.view == view && s.writer.last_epoch().is_some_and(|last| last < epoch);
+            for sink in self.sinks.iter_mut().filter(begun) {
+                if let Err(e) = sink.writer.write(epoch, &delta) {
+                    tracing::error!(sink = %sink.id, error = %e, "a sink stopped");
+                    sink.failed = Some(e.to_string());
+                }
+            }
+        }
     }
 
     /// Tells the rows that a build left out. First view and rows are in a checkpoint, or a crash would make both once more.

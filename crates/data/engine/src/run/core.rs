@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) last_checkpoint: Instant,
     checkpoint_soon: bool,
     pub(super) writing: Option<Writing>,
+    /// While it is there, changes are kept back instead of delivered.
+    pub(super) withheld: Option<Vec<(ObjectId, Delta)>>,
     /// Views that are gone, with their files.
     pub(super) removed: Vec<(ObjectId, Vec<String>)>,
     pub(super) commands: SyncSender<Command>,
@@ -115,6 +117,7 @@ impl Core {
             last_checkpoint: Instant::now(),
             checkpoint_soon: false,
             writing: None,
+            withheld: None,
             removed: vec![],
             commands,
             publish,
@@ -133,6 +136,7 @@ impl Core {
         for view in &mut core.views {
             view.tell_pending()?;
         }
+        core.deliver_late();
         for entry in core.journal.after(core.epoch)? {
             core.take_epoch(entry.epoch, Some(&entry))?;
         }

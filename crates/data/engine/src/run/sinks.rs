@@ -45,6 +45,10 @@ impl Core {
 
     /// A view's change goes to its subscribers and sinks.
     pub(super) fn deliver(&mut self, id: ObjectId, delta: &Delta) {
+        if let Some(withheld) = &mut self.withheld {
+            withheld.push((id, delta.clone()));
+            return;
+        }
         if let Some(view) = self.find_view(id)
             && view.changes.receiver_count() > 0
         {

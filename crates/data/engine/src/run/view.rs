@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::execution::SessionState;
+use fleuve_profile::Label;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result, narrow_struct};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -21,6 +24,8 @@ use crate::state::{Section, hash_bytes, read_run, write_run};
 const OUTPUT_SECTION: u32 = u32::MAX;
 /// That of the rows that its build left out.
 const DEAD_SECTION: u32 = u32::MAX - 1;
+/// That of a change that sinks may not have yet.
+const UNDELIVERED_SECTION: u32 = u32::MAX - 2;
 
 /// What a checkpoint knows about a view: the files that make up its state, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -83,6 +88,10 @@ pub(super) struct View {
     pub(super) marks: Vec<Vec<Mark>>,
     /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
     pub(super) pending: Option<(Epoch, Vec<DeadRow>)>,
+    /// The change of an epoch that is no step of the journal (it took another view's place), until sinks have it.
+    pub(super) undelivered: Option<(Epoch, Delta)>,
+    /// What a profile shows for the time that it takes.
+    label: Label,
 }
 
 impl View {
@@ -114,6 +123,7 @@ impl View {
         let output =
             Output::new(circuit.schema().clone(), circuit.key().map(<[usize]>::to_vec), circuit.is_append_only())?;
         let shape = hash_bytes(circuit.shape().as_bytes());
+        let label = Label::of(&format!("view {}.{}", definition.name.0, definition.name.1));
         Ok(Self {
             definition,
             circuit,
@@ -129,6 +139,8 @@ impl View {
             is_unmeasured: true,
             marks: vec![],
             pending: None,
+            undelivered: None,
+            label,
         })
     }
 
@@ -141,6 +153,7 @@ impl View {
     pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
         self.is_unmeasured = true;
         let (circuit, output) = (&mut self.circuit, &mut self.output);
+        let _shown = fleuve_profile::enter(self.label);
         let stepped = catch_unwind(AssertUnwindSafe(|| {
             let delta = consolidate(circuit.step_at(inputs, marks)?)?;
             output.apply(&delta)?;
@@ -227,6 +240,9 @@ impl View {
         if let Some((epoch, rows)) = self.pending.as_ref().filter(|_| full) {
             sections.push(Section { node: DEAD_SECTION, batch: super::dead::to_batch(*epoch, rows)? });
         }
+        if let Some((epoch, delta)) = &self.undelivered {
+            sections.push(Section { node: UNDELIVERED_SECTION, batch: with_epoch(*epoch, delta)? });
+        }
         for batch in self.output.save(full)? {
             sections.push(Section { node: OUTPUT_SECTION, batch });
         }
@@ -244,6 +260,8 @@ impl View {
                     self.output.load(&section.batch)?;
                 } else if section.node == DEAD_SECTION {
                     self.pending = super::dead::from_batch(&section.batch)?;
+                } else if section.node == UNDELIVERED_SECTION {
+                    self.undelivered = Some(of_epoch(&section.batch)?);
                 } else {
                     self.circuit.load(&section)?;
                 }
@@ -259,6 +277,29 @@ impl View {
         self.save_all = false;
         Ok(())
     }
+}
+
+/// A change as a batch: its rows, their weights, its epoch.
+fn with_epoch(epoch: Epoch, delta: &Delta) -> Result<RecordBatch> {
+    let weights: Int64Array = (0..delta.len()).map(|i| delta.weight(i)).collect();
+    let epochs: UInt64Array = std::iter::repeat_n(epoch, delta.len()).collect();
+    let own = delta.batch.schema();
+    let mut fields: Vec<Field> =
+        own.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect();
+    fields.extend([Field::new("__weight", DataType::Int64, false), Field::new("__epoch", DataType::UInt64, false)]);
+    let mut columns = delta.batch.columns().to_vec();
+    columns.extend([Arc::new(weights) as ArrayRef, Arc::new(epochs)]);
+    crate::state::batch_of(&Arc::new(Schema::new(fields)), columns, delta.len())
+}
+
+fn of_epoch(batch: &RecordBatch) -> Result<(Epoch, Delta)> {
+    let damaged = || Error::bug("a saved change is damaged");
+    let own = batch.num_columns().checked_sub(2).ok_or_else(damaged)?;
+    let weights = batch.column(own).as_any().downcast_ref::<Int64Array>().ok_or_else(damaged)?;
+    let epochs = batch.column(own + 1).as_any().downcast_ref::<UInt64Array>().ok_or_else(damaged)?;
+    let epoch = epochs.values().first().copied().unwrap_or_default();
+    let rows = batch.project(&(0..own).collect::<Vec<_>>()).map_err(|e| Error::bug(e.to_string()))?;
+    Ok((epoch, Delta::weighted(rows, weights.values().to_vec())?))
 }
 
 struct KnownRelation {

@@ -7,6 +7,7 @@
 
 mod failing;
 mod idle;
+mod replacing;
 mod temporal;
 mod world;
 

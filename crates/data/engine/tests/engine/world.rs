@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{Int64Array, RecordBatch, TimestampSecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -122,13 +123,34 @@ struct Store {
 struct RunStore {
     store: Arc<Store>,
     run: u64,
+    life: Life,
+}
+
+/// How many more writes a process lives for. What it writes afterwards is lost.
+#[derive(Clone)]
+struct Life(Arc<AtomicI64>);
+
+impl Life {
+    fn goes_on(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::SeqCst) > 0
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+}
+
+fn dead() -> Error {
+    Error::io("write", "the process is dead")
 }
 
 impl RunStore {
     /// Keeps the next run from beginning while it is held.
     fn alive(&self) -> Result<MutexGuard<'_, u64>> {
         let run = self.store.run.lock();
-        if *run == self.run { Ok(run) } else { Err(Error::io("write", "the process is dead")) }
+        if *run == self.run && self.life.goes_on() { Ok(run) } else { Err(dead()) }
     }
 }
 
@@ -165,10 +187,13 @@ impl CheckpointStore for RunStore {
 
 type Entries = Arc<Mutex<BTreeMap<Epoch, EpochEntry>>>;
 
-struct MemoryJournal(Entries);
+struct MemoryJournal(Entries, Life);
 
 impl Journal for MemoryJournal {
     fn append(&mut self, entry: &EpochEntry, _: bool) -> Result<()> {
+        if !self.1.goes_on() {
+            return Err(dead());
+        }
         self.0.lock().insert(entry.epoch, entry.clone());
         Ok(())
     }
@@ -189,12 +214,13 @@ struct Sunk {
     rows: BTreeMap<String, i64>,
 }
 
-struct MemorySink(Arc<Mutex<Sunk>>);
+struct MemorySink(Arc<Mutex<Sunk>>, Life);
 
 impl SinkWriter for MemorySink {
     fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
         let mut sunk = self.0.lock();
-        if sunk.last.is_none_or(|last| epoch > last) {
+        // On its way is all that a sink promises.
+        if sunk.last.is_none_or(|last| epoch > last) && self.1.goes_on() {
             sunk.last = Some(epoch);
             add(&mut sunk.rows, delta);
         }
@@ -250,6 +276,8 @@ pub struct World {
     store: Arc<Store>,
     journal: Entries,
     sunk: Arc<Mutex<Sunk>>,
+    /// Of the process that runs now.
+    life: Life,
     sink_on: Option<&'static str>,
     /// Name, query and version of the views that were made.
     views: Vec<(&'static str, &'static str, u32)>,
@@ -290,6 +318,7 @@ impl World {
             store: Arc::default(),
             journal: Arc::default(),
             sunk: Arc::default(),
+            life: Life::default(),
             sink_on: None,
             views: vec![],
             clock: Arc::default(),
@@ -370,12 +399,13 @@ impl World {
     }
 
     pub async fn start(&mut self, shards: usize) {
+        self.life = Life::default();
         let mut views = vec![];
         for (name, query, version) in &self.views {
             views.push(self.definition(name, query, *version).await);
         }
         let sinks = self.sink_on.iter().map(|view| {
-            let writer: Box<dyn SinkWriter> = Box::new(MemorySink(self.sunk.clone()));
+            let writer: Box<dyn SinkWriter> = Box::new(MemorySink(self.sunk.clone(), self.life.clone()));
             (id("sink"), id(view), writer)
         });
         let run = {
@@ -387,8 +417,8 @@ impl World {
             options: EngineOptions { shards, epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
             state: session_state(),
             clock: self.clock.clone(),
-            store: Arc::new(RunStore { store: self.store.clone(), run }),
-            journal: Box::new(MemoryJournal(self.journal.clone())),
+            store: Arc::new(RunStore { store: self.store.clone(), run, life: self.life.clone() }),
+            journal: Box::new(MemoryJournal(self.journal.clone(), self.life.clone())),
             streams: self
                 .streams
                 .iter()
@@ -448,7 +478,10 @@ impl World {
 
     pub async fn add_sink(&mut self, view: &'static str) {
         self.wait().await;
-        self.engine().add_sink(id("sink"), id(view), Box::new(MemorySink(self.sunk.clone()))).await.unwrap();
+        self.engine()
+            .add_sink(id("sink"), id(view), Box::new(MemorySink(self.sunk.clone(), self.life.clone())))
+            .await
+            .unwrap();
         self.sink_on = Some(view);
     }
 
@@ -467,6 +500,27 @@ impl World {
     pub async fn crash(&mut self, shards: usize) {
         self.engine().halt().await.unwrap();
         self.start(shards).await;
+    }
+
+    /// The process will have died after this many more writes.
+    pub fn dies_after(&self, writes: i64) {
+        self.life.0.store(writes, Ordering::SeqCst);
+    }
+
+    /// The end of a process.
+    pub async fn end(&mut self) {
+        self.engine().halt().await.unwrap();
+    }
+
+    /// The version of a view in the last checkpoint.
+    pub fn saved_version(&self, name: &str) -> Option<u32> {
+        self.store.last.lock().as_ref()?.views.iter().find(|v| v.id == id(name)).map(|v| v.version)
+    }
+
+    /// What a view is for the next start.
+    pub fn define_first(&mut self, name: &'static str, query: &'static str, version: u32) {
+        self.views.retain(|v| v.0 != name);
+        self.views.insert(0, (name, query, version));
     }
 
     pub async fn stop(&self) {

@@ -1,8 +1,10 @@
 //! The routes of the main door, one file per verb.
 
 mod apply;
+mod flamegraph;
 mod page;
 mod query;
+mod replay;
 mod request;
 mod status;
 mod subscribe;
@@ -36,6 +38,7 @@ pub struct Api {
     observe: Arc<dyn Observe>,
     queries: Arc<Semaphore>,
     subscriptions: Arc<Semaphore>,
+    profiles: Arc<Semaphore>,
 }
 
 impl Api {
@@ -46,6 +49,7 @@ impl Api {
             observe,
             queries: Arc::new(Semaphore::new(MAX_QUERIES)),
             subscriptions: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
+            profiles: Arc::new(Semaphore::new(1)),
         }
     }
 }
@@ -57,8 +61,10 @@ pub fn api_router(api: Api) -> Router {
         .route("/openapi.json", get(page::openapi_json))
         .route("/healthz", get(status::healthz))
         .route("/metrics", get(status::metrics))
+        .route("/debug/flamegraph", get(flamegraph::flamegraph))
         .route("/v1/status", get(status::status))
         .route("/v1/sql", post(query::sql))
+        .route("/v1/replay", get(replay::replay))
         .route("/v1/apply", post(apply::apply))
         .route("/v1/subscribe", get(subscribe::subscribe))
         .fallback(no_route)

@@ -360,3 +360,46 @@ fn the_document_knows_every_field_of_the_status() {
         assert_eq!(keys(&document["components"]["schemas"][name]["properties"]), keys(value), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flame_graph_is_taken_one_at_a_time() {
+    let (door, _) = Door::api().await;
+    for wrong in ["seconds=0", "seconds=61", "seconds=ten", "format=png", "second=1"] {
+        let answer = door.get(&format!("/debug/flamegraph?{wrong}")).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]["kind"]), (400, &json!("input")), "{wrong}");
+    }
+    let answer = door.ask("GET", "/debug/flamegraph", &[("sec-fetch-site", "cross-site")], "").await;
+    assert_eq!(answer.status.as_u16(), 403);
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let busy = stop.clone();
+    let load = std::thread::Builder::new().name("load".into()).spawn(move || {
+        while !busy.load(Ordering::Relaxed) {
+            std::hint::black_box((0..1000_u64).map(std::hint::black_box).sum::<u64>());
+        }
+    });
+    let path = "/debug/flamegraph?seconds=3&format=folded";
+    let (first, second) = tokio::join!(door.get(path), door.get(path));
+    let (folded, refused) = if first.status.as_u16() == 200 { (first, second) } else { (second, first) };
+    assert_eq!((folded.status.as_u16(), refused.status.as_u16()), (200, 429));
+    assert_eq!(&refused.json()["error"]["kind"], &json!("retry"));
+    assert_eq!(folded.kind(), "text/plain; charset=utf-8");
+    assert!(folded.text().lines().any(|l| l.starts_with("load;")), "{}", folded.text());
+    let picture = door.get("/debug/flamegraph?seconds=1").await;
+    assert_eq!(picture.kind(), "image/svg+xml; charset=utf-8");
+    assert!(picture.text().starts_with("<svg ") && picture.text().contains("load"));
+    stop.store(true, Ordering::Relaxed);
+    load.unwrap().join().unwrap();
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_replay_says_what_it_read() {
+    let (door, _) = Door::api().await;
+    let answer = door.get("/v1/replay?view=orders&until=s/0@6&watch=a,b").await.json();
+    assert_eq!(answer["rows"], json!([[0, "n0"], [1, null], [2, "n2"], [3, null]]));
+    assert_eq!((&answer["row_count"], &answer["steps"], &answer["records"]), (&json!(4), &json!(3), &json!(5)));
+    assert_eq!(answer["read"], json!([{"stream": "s/0@6", "partition": 0, "to": 7}]));
+    assert_eq!(door.get("/v1/replay?view=x&until=1").await.status.as_u16(), 404);
+    assert_eq!(door.get("/v1/replay?view=x").await.status.as_u16(), 400);
+    door.close().await;
+}

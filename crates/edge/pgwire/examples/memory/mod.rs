@@ -129,7 +129,7 @@ impl Backend for Memory {
             let mut state = self.state.lock();
             for change in changes {
                 match change {
-                    Change::Create(o) | Change::Replace(o) => {
+                    Change::Create(o) | Change::Replace(o) | Change::Restate(o) => {
                         if let Spec::Stream(stream) = &o.spec {
                             state.rows.entry(o.object.id).or_insert(RecordBatch::new_empty(stream.schema.clone()));
                         }

@@ -133,7 +133,7 @@ fn subscribed(statement: &str) -> Option<String> {
 }
 
 /// How rows are drawn on whatever standard output is.
-fn table_style() -> super::render::TableStyle {
+pub(super) fn table_style() -> super::render::TableStyle {
     let terminal = std::io::stdout().is_terminal();
     super::render::TableStyle { paint: term::Paint::stdout(), max_width: terminal.then(|| term::size().0) }
 }

@@ -1,0 +1,108 @@
+//! Whether two queries are the same plan in other words: other spacing, comments, aliases of tables, names of columns within.
+//!
+//! Both are optimised and their inner names replaced by numbers in the order of the plan; what is left is compared whole. A
+//! difference that is only apparent costs a build, so where names cannot be replaced two plans count as different.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DataFusionError};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias};
+
+use crate::ViewSpec;
+use crate::context::binding_state;
+
+/// True if what keeps the one view current keeps the other, too: the same plan over the same inputs, with the same columns.
+pub(crate) fn same_view(before: &ViewSpec, after: &ViewSpec) -> bool {
+    let alike = before.schema == after.schema
+        && before.inputs == after.inputs
+        && before.emit_on_close == after.emit_on_close
+        && before.on_error == after.on_error;
+    alike && canonical(&before.plan).ok().is_some_and(|plan| canonical(&after.plan).is_ok_and(|other| plan == other))
+}
+
+fn canonical(plan: &LogicalPlan) -> DfResult<LogicalPlan> {
+    let optimised = binding_state().optimize(plan)?;
+    Numbering { next: 0 }.of(&optimised)
+}
+
+struct Numbering {
+    next: usize,
+}
+
+impl Numbering {
+    fn name(&mut self) -> String {
+        self.next += 1;
+        format!("__{}", self.next)
+    }
+
+    fn of(&mut self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
+        let before: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
+        let after = before.iter().map(|input| self.of(input)).collect::<DfResult<Vec<_>>>()?;
+        match plan {
+            LogicalPlan::TableScan(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),
+            LogicalPlan::SubqueryAlias(_) => {
+                let [input] = one(after)?;
+                // Its columns have numbers already; only those of a table need to be told from the same table's elsewhere.
+                if !matches!(input, LogicalPlan::TableScan(_)) {
+                    return Ok(input);
+                }
+                SubqueryAlias::try_new(Arc::new(input), self.name()).map(LogicalPlan::SubqueryAlias)
+            }
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Aggregate(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Union(_)
+            | LogicalPlan::Distinct(_) => {
+                let mut exprs = Vec::new();
+                for expr in plan.expressions() {
+                    let mut expr = self.renamed(expr, &before, &after)?;
+                    if matches!(plan, LogicalPlan::Projection(_)) {
+                        expr = expr.unalias().alias(self.name());
+                    }
+                    exprs.push(expr);
+                }
+                plan.with_new_exprs(exprs, after)?.recompute_schema()
+            }
+            // Their columns are named by themselves.
+            other => Err(DataFusionError::NotImplemented(other.display().to_string())),
+        }
+    }
+
+    /// An expression over the inputs as they were, over them as they are now: columns stand where they stood.
+    fn renamed(&mut self, expr: Expr, before: &[LogicalPlan], after: &[LogicalPlan]) -> DfResult<Expr> {
+        let place = |column: &Column| -> Option<Expr> {
+            let found = |schema: &DFSchema| schema.maybe_index_of_column(column);
+            before.iter().zip(after).find_map(|(before, after)| {
+                let column = after.schema().columns().into_iter().nth(found(before.schema())?)?;
+                Some(Expr::Column(column))
+            })
+        };
+        let replaced = expr.transform_up(|e| match e {
+            Expr::Column(column) => match place(&column) {
+                Some(new) => Ok(Transformed::yes(new)),
+                None => Err(DataFusionError::NotImplemented(format!("where {column} stands"))),
+            },
+            Expr::ScalarSubquery(mut subquery) if subquery.outer_ref_columns.is_empty() => {
+                subquery.subquery = Arc::new(self.of(&subquery.subquery)?);
+                Ok(Transformed::yes(Expr::ScalarSubquery(subquery)))
+            }
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::OuterReferenceColumn(..) => {
+                Err(DataFusionError::NotImplemented("a subquery".into()))
+            }
+            // A name within, or that of the answer, which is compared by itself.
+            Expr::Alias(alias) => Ok(Transformed::yes(*alias.expr)),
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(replaced.data)
+    }
+}
+
+fn one<T>(list: Vec<T>) -> DfResult<[T; 1]> {
+    list.try_into().map_err(|_| DataFusionError::Internal("one input was expected".into()))
+}

@@ -1,0 +1,151 @@
+//! Why is this row here? The input rows behind rows of a view.
+//!
+//! Traced backwards over the view's optimised plan, in batches: given rows that a node puts out, DataFusion computes which rows of the
+//! node's inputs they come from (a group's rows, a join's partners, ...), down to the scans of streams, whose rows have a partition and
+//! an offset. Rows are known by their values: all input rows that are equal in what the plan reads of them belong to an answer equally.
+//! Everything is read from one snapshot, so the answer is that of the epoch that the view shows. Keeps no state.
+//!
+//! - `wanted`: rows of a node as a small table, and joining them with what could be behind them.
+//! - `trace`: one node after the other; `join`, `window`: the nodes with more to say.
+//! - `nearly`: where a row that is not there was left out.
+//! - `show`: the rows of the streams, and the answer as a table.
+
+mod join;
+mod nearly;
+mod show;
+mod trace;
+mod wanted;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::prelude::SessionContext;
+use fleuve_types::{Error, Result};
+
+use crate::bind::at_time;
+use crate::errors::of_datafusion;
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec, ViewSpec};
+
+pub(crate) use nearly::nearly;
+pub(crate) use show::{Line, answer_schema, output_lines, to_batch};
+pub(crate) use trace::{Step, Tracer};
+pub(crate) use wanted::Wanted;
+
+/// Rows of a view that one statement traces.
+pub(crate) const MAX_OUTPUT_ROWS: usize = 100;
+/// Rows of a stream that are shown for each row of the view and each way to it, unless LIMIT says so.
+pub(crate) const DEFAULT_SHOWN: usize = 20;
+/// The most that LIMIT may say.
+pub(crate) const MAX_SHOWN: usize = 100_000;
+
+/// A snapshot with everything that is needed to run parts of views' plans on it.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) context: SessionContext,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    pub(crate) objects: Arc<ObjectSet>,
+}
+
+impl Ground {
+    /// A view's plan as it is kept current: optimised, its scans over the snapshot.
+    pub(crate) fn plan_of(&self, view: &ViewSpec) -> Result<LogicalPlan> {
+        let plan = at_time(view.plan.clone(), self.snapshot.time_us()).map_err(|e| of_datafusion(&e))?;
+        let optimised = self.context.state().optimize(&plan).map_err(|e| of_datafusion(&e))?;
+        let on_snapshot = |node| match node {
+            LogicalPlan::TableScan(mut scan) if scan.table_name.catalog() == Some(ENVIRONMENT) => {
+                let namespace = scan.table_name.schema().unwrap_or(DEFAULT_NAMESPACE);
+                if let Some(table) = self.snapshot.table(namespace, scan.table_name.table()) {
+                    scan.source = provider_as_source(table);
+                }
+                // Where rows are cut off is said by a node above.
+                scan.fetch = None;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            other => Ok(Transformed::no(other)),
+        };
+        optimised.transform_up_with_subqueries(on_snapshot).map(|t| t.data).map_err(|e| of_datafusion(&e))
+    }
+
+    /// The stream or view behind a scan; `None` for anything else (a recursive query's own rows).
+    pub(crate) fn object(&self, scan: &datafusion::logical_expr::TableScan) -> Option<Scanned> {
+        if scan.table_name.catalog() != Some(ENVIRONMENT) {
+            return None;
+        }
+        let namespace = scan.table_name.schema().unwrap_or(DEFAULT_NAMESPACE).to_string();
+        let name = scan.table_name.table().to_string();
+        let bound = self.objects.get(&namespace, &name)?;
+        matches!(bound.spec, Spec::Stream(_) | Spec::View(_)).then(|| Scanned { namespace, name, bound: bound.clone() })
+    }
+}
+
+/// What a scan reads.
+#[derive(Clone)]
+pub(crate) struct Scanned {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) bound: Arc<crate::BoundObject>,
+}
+
+impl Scanned {
+    /// The name as people write it.
+    pub(crate) fn shown(&self) -> String {
+        if self.namespace == DEFAULT_NAMESPACE {
+            self.name.clone()
+        } else {
+            format!("{}.{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// True for what is not summed up to the same last bit each time.
+pub(crate) fn is_float(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float16 | DataType::Float32 | DataType::Float64)
+}
+
+/// What should not be possible.
+pub(crate) fn bug(e: impl std::fmt::Display) -> Error {
+    Error::bug(format!("tracing rows: {e}"))
+}
+
+/// The output columns of a plan.
+pub(crate) fn schema_of(plan: &LogicalPlan) -> SchemaRef {
+    Arc::new(plan.schema().as_arrow().clone())
+}
+
+/// A condition on columns of `names` as one on the columns of a plan that has them at the same places.
+pub(crate) fn renamed(condition: Expr, names: &SchemaRef, plan: &LogicalPlan) -> Result<Expr> {
+    let columns = plan.schema().columns();
+    let by_place = |e: Expr| {
+        Ok(match &e {
+            Expr::Column(c) => match names.index_of(&c.name).ok().and_then(|i| columns.get(i)) {
+                Some(column) => Transformed::yes(Expr::Column(column.clone())),
+                None => Transformed::no(e),
+            },
+            _ => Transformed::no(e),
+        })
+    };
+    condition.transform_up(by_place).map(|t| t.data).map_err(|e| of_datafusion(&e))
+}
+
+/// An expression as people read it: tables without the names of their catalog and, if it is the usual one, their namespace.
+pub(crate) fn words(expr: &Expr) -> String {
+    let short = expr.clone().transform_up(|e| match e {
+        Expr::Column(mut column) => {
+            column.relation = column.relation.map(|table| match table.schema() {
+                Some(DEFAULT_NAMESPACE) | None => TableReference::bare(table.table()),
+                Some(namespace) => TableReference::partial(namespace, table.table()),
+            });
+            Ok(Transformed::yes(Expr::Column(column)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    short.map_or_else(|_| expr.to_string(), |t| t.data.human_display().to_string())
+}

@@ -1,0 +1,108 @@
+"""Why a row is there, what an answer was at some point of the log, and where the processor time goes."""
+
+import json
+import threading
+import urllib.request
+
+
+def places(rows):
+    """Of the answer to EXPLAIN ROW: source, partition and offset of each record."""
+    return sorted((row[2], row[3], row[4]) for row in rows if row[4] is not None)
+
+
+def test_a_row_names_its_records_and_leaves_out_late_ones(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM trips (city TEXT, km INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5 minutes');"
+        "CREATE STREAM cities (city TEXT, country TEXT) WITH (partitions = 2);"
+        "CREATE MATERIALIZED VIEW hours AS SELECT window_start, city, count(*) AS n, sum(km) AS km"
+        "  FROM TUMBLE(trips, ts, INTERVAL '1 hour') GROUP BY window_start, city EMIT ON WINDOW CLOSE;"
+        "CREATE MATERIALIZED VIEW named AS SELECT h.window_start, c.country, h.km FROM hours h JOIN cities c ON h.city = c.city;"
+        "INSERT INTO cities VALUES ('Lyon', 'France');"
+        "INSERT INTO trips VALUES ('Lyon', 3, '2026-05-01 08:10:00'), ('Nice', 1, '2026-05-01 08:15:00'),"
+        "  ('Lyon', 7, '2026-05-01 08:55:00'), ('Lyon', 9, '2026-05-01 08:20:00'), ('Lyon', 1, '2026-05-01 09:10:00')"
+    )
+    assert server.rows("SELECT n, km FROM hours WHERE city = 'Lyon'") == [[2, 10]]
+    rows = server.rows("EXPLAIN ROW hours WHERE city = 'Lyon'")
+    assert places(rows) == [("trips", 0, 0), ("trips", 0, 2)]
+    rows = server.rows("EXPLAIN ROW named WHERE country = 'France'")
+    assert places(rows) == [("cities", 0, 0), ("trips", 0, 0), ("trips", 0, 2)]
+    assert json.loads(rows[-1][6]).keys() <= {"city", "country", "km", "ts"}
+    assert any("JOIN" in row[1] and "< hours <" in row[1] for row in rows), rows
+    # The same over the PostgreSQL protocol, prepared as drivers do.
+    import psycopg
+
+    host, port = server.postgres.split(":")
+    with psycopg.connect(host=host, port=port, user="fleuve", dbname="main", autocommit=True) as connection:
+        got = connection.execute("EXPLAIN ROW named WHERE country = 'France'").fetchall()
+        assert places(got) == [("cities", 0, 0), ("trips", 0, 0), ("trips", 0, 2)]
+    # Not there, because its window is open.
+    [first, *_] = server.rows("EXPLAIN ROW hours WHERE n = 1000")
+    assert first[1] == "no such row is in hours"
+
+
+def test_a_replay_gives_the_answer_of_then(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM orders (who TEXT, amount INT) WITH (partitions = 2); CREATE STREAM names (who TEXT, name TEXT);"
+        "CREATE MATERIALIZED VIEW large AS SELECT who, amount FROM orders WHERE amount > 1;"
+        "CREATE MATERIALIZED VIEW totals AS SELECT n.name, count(*) AS n, sum(l.amount) AS total"
+        "  FROM large l JOIN names n ON l.who = n.who GROUP BY n.name;"
+        "INSERT INTO names VALUES ('a', 'Ann'), ('b', 'Bob')"
+    )
+    for n in range(1, 7):
+        server.sql(f"INSERT INTO orders VALUES ('{'ab'[n % 2]}', {n})")
+    replay = ("replay", "totals", "--format", "json", "--until")
+    now = server.rows("SELECT offset_ FROM (SELECT max(_offset) AS offset_ FROM orders)")[0][0]
+    whole = server.run(*replay, "2100-01-01")
+    assert sorted(map(tuple, (row.values() for row in json.loads(whole.stdout)))) == sorted(
+        map(tuple, server.rows("SELECT * FROM totals"))
+    )
+    assert "8 rows of input" in whole.stderr, whole.stderr
+    assert now is not None
+    changes = server.run(*replay, "2100-01-01", "--watch", "Ann")
+    told = json.loads(changes.stdout)
+    assert [(row["_weight"], row["n"], row["total"]) for row in told] == [(1, 1, 2), (-1, 1, 2), (1, 2, 6), (-1, 2, 6), (1, 3, 12)]
+    assert {row["_source"] for row in told} == {"orders"}
+    # The point of each change gives the answer of then, and the same again.
+    for row in told:
+        if row["_weight"] > 0:
+            point = f"{row['_source']}/{row['_partition']}@{row['_offset']}"
+            first, second = (server.run(*replay, point).stdout for _ in range(2))
+            assert first == second
+            assert {"name": "Ann", "n": row["n"], "total": row["total"]} in json.loads(first)
+    # Nothing of it touched what runs.
+    assert server.rows("SELECT state FROM fleuve.views GROUP BY state") == [["running"]]
+
+
+def test_a_flame_graph_is_taken_under_load(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM s (k INT, v INT);"
+        "CREATE MATERIALIZED VIEW busy AS SELECT k % 7 AS k, count(*) AS n, sum(v * v) AS v FROM s GROUP BY k % 7"
+    )
+    stop = threading.Event()
+
+    def load():
+        while not stop.is_set():
+            server.sql("INSERT INTO s SELECT value, value * 3 FROM generate_series(1, 20000)")
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for _ in range(3):
+            with urllib.request.urlopen(f"{server.http}/debug/flamegraph?seconds=2&format=folded", timeout=60) as answer:
+                folded = answer.read().decode()
+        stacks = [line.rsplit(" ", 1) for line in folded.splitlines()]
+        assert sum(int(count) for _, count in stacks) > 20, folded
+        # Threads, the view that is stepped, and names of functions.
+        assert any(";view public.busy;" in stack and "fleuve_engine" in stack for stack, _ in stacks), folded[:4000]
+        named = sum(int(count) for stack, count in stacks if "::" in stack)
+        assert named * 10 >= 8 * sum(int(count) for _, count in stacks), folded[:4000]
+        with urllib.request.urlopen(f"{server.http}/debug/flamegraph?seconds=1", timeout=60) as answer:
+            assert answer.headers["content-type"].startswith("image/svg+xml")
+            assert answer.read().startswith(b"<svg ")
+    finally:
+        stop.set()
+        thread.join()
+    assert server.rows("SELECT state FROM fleuve.views") == [["running"]]
