@@ -338,7 +338,7 @@ pub enum RowsOf {
     /// All.
     All,
     /// Those that meet a condition.
-    Where(Expr),
+    Where(Box<Expr>),
     /// The one with this key.
     Key(Vec<Expr>),
 }

@@ -240,7 +240,10 @@ impl StatementParser<'_> {
             (view, if key.is_empty() { RowsOf::All } else { RowsOf::Key(key) })
         } else {
             let view = self.name("a view's name")?;
-            (view, if self.word("where") { RowsOf::Where(self.sql(|p| p.parse_expr())?) } else { RowsOf::All })
+            (
+                view,
+                if self.word("where") { RowsOf::Where(Box::new(self.sql(|p| p.parse_expr())?)) } else { RowsOf::All },
+            )
         };
         let mut limit = None;
         if self.word("limit") {
