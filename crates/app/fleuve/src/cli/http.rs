@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::args::ServerArgs;
+use super::exact::{IN_RESULTS, exact};
 use crate::config::{HostPort, server_data_folder};
 use crate::doors::OpenDoors;
 
@@ -72,12 +73,12 @@ impl Server {
         self.send(hyper::Method::POST, path, accept, Some(body)).await
     }
 
-    /// `POST path`, and the answer as JSON.
+    /// `POST path`, and the answer as JSON, with the cells of rows [`exact`].
     ///
     /// # Errors
     /// As for [`Server::get`].
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Value> {
-        self.post(path, body, JSON).await?.json().await
+        json_of(&exact(&self.post(path, body, JSON).await?.bytes().await?, IN_RESULTS))
     }
 
     async fn send(&self, method: hyper::Method, path: &str, accept: &str, body: Option<&Value>) -> Result<Answer> {
@@ -188,9 +189,12 @@ impl Answer {
     /// # Errors
     /// Also [`ErrorKind::Bug`] when it is none.
     pub async fn json(self) -> Result<Value> {
-        let body = self.bytes().await?;
-        serde_json::from_slice(&body).map_err(|e| Error::bug(format!("the server's answer is not JSON: {e}")))
+        json_of(&self.bytes().await?)
     }
+}
+
+fn json_of(body: &[u8]) -> Result<Value> {
+    serde_json::from_slice(body).map_err(|e| Error::bug(format!("the server's answer is not JSON: {e}")))
 }
 
 /// The error object of the API: `{kind, message, location, hint}`.

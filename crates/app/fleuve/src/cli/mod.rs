@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod config;
 mod consume;
+mod exact;
 mod http;
 mod kafka;
 mod produce;

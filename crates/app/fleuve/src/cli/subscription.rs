@@ -4,6 +4,7 @@ use fleuve_types::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use super::args::ChangeFormat;
+use super::exact::{IN_EVENT, exact};
 use super::http::{Answer, EVENTS, Server, error_from, query_value};
 use super::render::{Column, Rows, json_object, plain};
 use super::sql::ask_rows;
@@ -55,7 +56,7 @@ impl Subscription {
         while let Some(event) = self.events.next().await? {
             let data: Value = match event.data.is_empty() {
                 true => Value::Null,
-                false => serde_json::from_str(&event.data)
+                false => serde_json::from_slice(&exact(event.data.as_bytes(), IN_EVENT))
                     .map_err(|e| Error::bug(format!("an event of the server is not JSON: {e}")))?,
             };
             match event.name.as_str() {

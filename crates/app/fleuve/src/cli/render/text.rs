@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Rows, plain};
+use super::{Column, Rows, plain};
 
 /// With a header line; NULL is empty, an empty text is quoted (as PostgreSQL's COPY does).
 pub fn csv(rows: &Rows) -> String {
@@ -36,7 +36,13 @@ pub fn json_array(rows: &Rows) -> String {
 
 /// A row as an object, its columns in their order.
 pub fn json_object(rows: &Rows, row: &[Value]) -> String {
+    let value = |c: &Column, v: &Value| match v {
+        // A number that came as text, so that it is the number that was sent; it is one again here.
+        Value::String(text) if c.is_number() && text.parse::<f64>().is_ok_and(f64::is_finite) => text.clone(),
+        other => other.to_string(),
+    };
+    let named = rows.columns.iter().zip(row);
     let fields: Vec<String> =
-        rows.columns.iter().zip(row).map(|(c, v)| format!("{}:{v}", Value::String(c.name.clone()))).collect();
+        named.map(|(c, v)| format!("{}:{}", Value::String(c.name.clone()), value(c, v))).collect();
     format!("{{{}}}", fields.join(","))
 }
