@@ -5,6 +5,7 @@ mod bytes;
 mod ordered;
 mod rows;
 mod run;
+pub(crate) mod runs;
 mod values;
 mod windows;
 

@@ -1,0 +1,314 @@
+//! The runs of one state, and how they stay few.
+//!
+//! Runs are merged when there are [`FANOUT`] neighbours of about the same size, on a thread of its own: a merge takes as long as it
+//! takes, and an epoch must not. Its result takes the place of what it was made from between two steps, when the owner asks. Each
+//! entry is so written a logarithmic number of times. When merges cannot keep up, the owner is made to wait for one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use fleuve_types::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::files::RunFiles;
+use super::merge::{Combine, Merge};
+use super::run::{Entry, Run};
+use super::writer::RunWriter;
+
+/// So many runs of about one size become one.
+const FANOUT: usize = 4;
+/// With more runs than this the owner waits for a merge.
+const MAX_RUNS: usize = 24;
+/// Merges at once in the whole engine; more wait.
+const MERGES: usize = 2;
+
+/// Where all runs of an engine lie.
+pub(crate) struct Space {
+    files: Arc<dyn RunFiles>,
+    next: AtomicU64,
+    merging: AtomicUsize,
+}
+
+/// How a file of a run ends, so that it is told from other files of a state.
+const SUFFIX: &str = ".sorted";
+
+impl Space {
+    /// Over these files. Those that are there already keep their names.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if they cannot be listed.
+    pub(crate) fn open(files: Arc<dyn RunFiles>) -> Result<Arc<Self>> {
+        let number = |name: &String| name.strip_suffix(SUFFIX)?.rsplit('/').next()?.parse::<u64>().ok();
+        let last = files.list()?.iter().filter_map(number).max();
+        let next = AtomicU64::new(last.map_or(0, |n| n + 1));
+        Ok(Arc::new(Self { files, next, merging: AtomicUsize::new(0) }))
+    }
+
+    pub(crate) fn files(&self) -> &dyn RunFiles {
+        self.files.as_ref()
+    }
+
+    /// A name that no run had.
+    pub(super) fn name(&self, place: &str) -> String {
+        format!("{place}/{:020}{SUFFIX}", self.next.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Removes the runs that none of `named` is, which a crash left behind.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if the files cannot be listed.
+    pub(crate) fn remove_others(&self, named: &std::collections::HashSet<&str>) -> Result<()> {
+        let mut names = self.files.list()?;
+        names.retain(|name| name.ends_with(SUFFIX) && !named.contains(name.as_str()));
+        self.files.remove(&names);
+        Ok(())
+    }
+
+    fn begin_merge(self: &Arc<Self>) -> Option<Merging> {
+        let free = |n: usize| (n < MERGES).then_some(n + 1);
+        self.merging.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Merging(self.clone()))
+    }
+}
+
+/// One of the merges that may go on at once.
+struct Merging(Arc<Space>);
+
+impl Drop for Merging {
+    fn drop(&mut self) {
+        self.0.merging.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A run in a manifest.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct RunRef {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+}
+
+/// A merge under way: of the `count` runs from the one named `newest` on.
+struct Pending {
+    newest: String,
+    count: usize,
+    result: Receiver<Result<Option<Arc<Run>>>>,
+}
+
+/// The runs of one state, the newest first.
+pub(crate) struct RunSet {
+    space: Arc<Space>,
+    place: String,
+    combine: Combine,
+    runs: Vec<Arc<Run>>,
+    pending: Option<Pending>,
+    /// Named runs that were merged into others, to be removed when no checkpoint names them any more.
+    stale: Vec<String>,
+}
+
+impl RunSet {
+    /// No runs yet; their files will be in the folder `place`.
+    pub(crate) fn new(space: Arc<Space>, place: String, combine: Combine) -> Self {
+        Self { space, place, combine, runs: vec![], pending: None, stale: vec![] }
+    }
+
+    /// Opens the runs that a manifest names, the newest first.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] or [`fleuve_types::ErrorKind::NotFound`] if one is damaged or not there.
+    pub(crate) fn open(space: Arc<Space>, place: String, combine: Combine, refs: &[RunRef]) -> Result<Self> {
+        let runs = refs.iter().map(|r| Run::open(&space, &r.name)).collect::<Result<_>>()?;
+        Ok(Self { runs, ..Self::new(space, place, combine) })
+    }
+
+    /// Begins a run of at most so many different hashes, to be given to [`RunSet::push`].
+    pub(crate) fn writer(&self, hashes: u64) -> Result<RunWriter> {
+        RunWriter::create(&self.space, &self.place, hashes)
+    }
+
+    /// Adds the newest run.
+    pub(crate) fn push(&mut self, run: Arc<Run>) {
+        self.runs.insert(0, run);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub(crate) fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.runs.iter().map(|r| r.disk_bytes()).sum()
+    }
+
+    /// Entries of all runs: at least as many as the state has.
+    pub(crate) fn entries(&self) -> u64 {
+        self.runs.iter().map(|r| r.entries()).sum()
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.runs.iter().map(|r| r.bytes()).sum()
+    }
+
+    /// The runs as a manifest names them. Their files stay from now on.
+    pub(crate) fn name_all(&self) -> Vec<RunRef> {
+        self.runs.iter().for_each(|r| r.set_named());
+        self.runs.iter().map(|r| RunRef { name: r.name().into(), bytes: r.disk_bytes() }).collect()
+    }
+
+    /// Takes the names of files that the next checkpoint no longer names: they can go when it is there.
+    pub(crate) fn take_stale(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.stale)
+    }
+
+    /// Calls `each` for the entries that have one of these hashes, which ascend without repetition: for each key what an older run
+    /// says before what a newer one says. With `whole`, a run that has an entry of a hash has all of that hash: older ones are
+    /// not asked then.
+    ///
+    /// # Errors
+    /// What `each` gives; [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+    pub(crate) fn get_many(
+        &self,
+        hashes: &[u64],
+        whole: bool,
+        mut each: impl FnMut(Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if !whole {
+            return self.runs.iter().rev().try_for_each(|run| run.get_many(hashes, &mut each));
+        }
+        let mut left = hashes.to_vec();
+        let mut found: Vec<u64> = vec![];
+        for run in &self.runs {
+            if left.is_empty() {
+                break;
+            }
+            found.clear();
+            run.get_many(&left, |entry| {
+                if found.last() != Some(&entry.hash) {
+                    found.push(entry.hash);
+                }
+                each(entry)
+            })?;
+            let mut gone = found.iter().peekable();
+            left.retain(|hash| gone.next_if_eq(&hash).is_none());
+        }
+        Ok(())
+    }
+
+    /// All entries of the state in order, one for each key.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+    pub(crate) fn scan(&self) -> Result<Merge> {
+        Merge::new(&self.runs, self.combine, true)
+    }
+
+    /// Takes in a merge that is done and begins the next one if there is one to do. Waits only if there are too many runs.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if a merge failed; the runs are as they were, and the merge is tried again.
+    pub(crate) fn tidy(&mut self) -> Result<()> {
+        self.take_merged(false)?;
+        if self.pending.is_none() {
+            self.begin_merge(false)?;
+        }
+        while self.runs.len() > MAX_RUNS {
+            self.begin_merge(true)?;
+            self.take_merged(true)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the merge that is under way.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        self.take_merged(true)
+    }
+
+    fn take_merged(&mut self, wait: bool) -> Result<()> {
+        let Some(pending) = &self.pending else { return Ok(()) };
+        let result = if wait {
+            pending.result.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            pending.result.try_recv()
+        };
+        let result = match result {
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Disconnected) => Err(Error::bug("the thread that merges state runs ended")),
+            Ok(result) => result,
+        };
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let merged = result?;
+        let Some(from) = self.runs.iter().position(|r| r.name() == pending.newest) else { return Ok(()) };
+        let old = self.runs.splice(from..from + pending.count, merged);
+        self.stale.extend(old.filter(|r| r.is_named()).map(|r| r.name().to_string()));
+        Ok(())
+    }
+
+    /// `wait` until a merge may begin.
+    fn begin_merge(&mut self, wait: bool) -> Result<()> {
+        if self.pending.is_some() {
+            return Ok(());
+        }
+        let Some((from, count)) = choose(&self.runs.iter().map(|r| r.disk_bytes()).collect::<Vec<_>>()) else {
+            return Ok(());
+        };
+        let slot = loop {
+            match self.space.begin_merge() {
+                Some(slot) => break slot,
+                None if wait => std::thread::sleep(std::time::Duration::from_millis(5)),
+                None => return Ok(()),
+            }
+        };
+        let runs = self.runs[from..from + count].to_vec();
+        let is_all = from + count == self.runs.len();
+        let (tell, result) = std::sync::mpsc::channel();
+        let newest = runs[0].name().to_string();
+        let (place, combine) = (self.place.clone(), self.combine);
+        let work = move || {
+            let merged = merge(&slot.0, &place, &runs, combine, is_all);
+            drop(runs);
+            drop(slot);
+            let _ = tell.send(merged);
+        };
+        std::thread::Builder::new().name("merge".into()).spawn(work).map_err(|e| Error::io("start a merge", e))?;
+        self.pending = Some(Pending { newest, count, result });
+        Ok(())
+    }
+}
+
+fn merge(
+    space: &Arc<Space>,
+    place: &str,
+    runs: &[Arc<Run>],
+    combine: Combine,
+    is_all: bool,
+) -> Result<Option<Arc<Run>>> {
+    let mut writer = RunWriter::create(space, place, runs.iter().map(|r| r.hashes()).sum())?;
+    let mut merged = Merge::new(runs, combine, is_all)?;
+    while merged.next()? {
+        let Entry { hash, key, value } = merged.entry();
+        writer.add(hash, key, value)?;
+    }
+    if writer.entries() == 0 { Ok(None) } else { writer.finish().map(Some) }
+}
+
+/// Which neighbours to merge, as `(first, how many)`. `sizes` has the newest first.
+fn choose(sizes: &[u64]) -> Option<(usize, usize)> {
+    // What newer runs say over again, or that it is gone, still lies in the oldest: at most twice as much beside it.
+    if let Some((oldest, newer)) = sizes.split_last()
+        && newer.iter().sum::<u64>() > oldest.saturating_mul(2)
+    {
+        return Some((0, sizes.len()));
+    }
+    // Neighbours of about one size, the newest first: what comes out is several times as large.
+    for from in 0..sizes.len() {
+        let same = sizes[from..].iter().take_while(|size| **size <= sizes[from].saturating_mul(2)).count();
+        if same >= FANOUT {
+            return Some((from, same));
+        }
+    }
+    (sizes.len() > MAX_RUNS).then_some((0, MAX_RUNS / 2))
+}
