@@ -57,21 +57,13 @@ pub trait RunFile: Send + Sync {
     ///
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`]
-    fn len(&self) -> Result<u64>;
+    fn size(&self) -> Result<u64>;
 
     /// Reads exactly `buffer.len()` bytes from `offset` on.
     ///
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`], also when the file ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
-
-    /// True if there is nothing in it.
-    ///
-    /// # Errors
-    /// As [`RunFile::len`].
-    fn is_empty(&self) -> Result<bool> {
-        self.len().map(|len| len == 0)
-    }
 }
 
 type Objects = Arc<Mutex<BTreeMap<String, Arc<Vec<u8>>>>>;
@@ -143,7 +135,7 @@ impl RunFileWriter for MemoryWriter {
 }
 
 impl RunFile for MemoryFile {
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         Ok(self.0.len() as u64)
     }
 

@@ -9,16 +9,8 @@ const BLOCK_BYTES: usize = 32;
 const BLOCKS_STEP: u64 = 16;
 /// No filter is larger, in blocks.
 const MAX_BLOCKS: u64 = 1 << 31;
-const SALTS: [u32; 8] = [
-    0x47b6_137b,
-    0x4497_4d91,
-    0x8824_ad5b,
-    0xa2b7_289d,
-    0x7054_95c7,
-    0x2df1_424b,
-    0x9efc_4947,
-    0x5c6b_fb31,
-];
+const SALTS: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 type Block = [u32; 8];
 

@@ -149,7 +149,7 @@ impl Run {
     /// [`fleuve_types::ErrorKind::Io`] if it is damaged, [`fleuve_types::ErrorKind::NotFound`] if it is not there.
     pub(crate) fn open(space: &Arc<Space>, name: &str) -> Result<Arc<Self>> {
         let file = space.files().open(name)?;
-        let len = file.len()?;
+        let len = file.size()?;
         let end = len.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| damaged("it is too short"))?;
         let mut tail = [0; FOOTER_BYTES];
         file.read_at(end, &mut tail)?;
@@ -268,14 +268,7 @@ impl Run {
 
     /// All entries in order.
     pub(crate) fn scan(self: &Arc<Self>) -> Scan {
-        Scan {
-            run: self.clone(),
-            next: 0,
-            stored: vec![],
-            stored_from: 0,
-            content: vec![],
-            cursor: Cursor::default(),
-        }
+        Scan { run: self.clone(), next: 0, stored: vec![], stored_from: 0, content: vec![], cursor: Cursor::default() }
     }
 }
 

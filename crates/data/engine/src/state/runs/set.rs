@@ -5,10 +5,10 @@
 //! entry is so written a logarithmic number of times. When merges cannot keep up, the owner is made to wait for one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use fleuve_types::{Error, Result};
+use fleuve_types::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::files::RunFiles;
@@ -22,6 +22,9 @@ const FANOUT: usize = 4;
 const MAX_RUNS: usize = 24;
 /// Merges at once in the whole engine; more wait.
 const MERGES: usize = 2;
+
+/// So many entries are merged between looks at whether anybody still wants it.
+const CANCEL_EVERY: u64 = 1_024;
 
 /// Where all runs of an engine lie.
 pub(crate) struct Space {
@@ -92,6 +95,17 @@ struct Pending {
     newest: String,
     count: usize,
     result: Receiver<Result<Option<Arc<Run>>>>,
+    cancel: Arc<AtomicBool>,
+    /// Memory that it holds, about.
+    bytes: usize,
+}
+
+/// A merge that nobody waits for ends before the next thing happens: it may not write into files that others have by then.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::SeqCst);
+        let _ = self.result.recv();
+    }
 }
 
 /// The runs of one state, the newest first.
@@ -150,7 +164,7 @@ impl RunSet {
 
     /// Memory held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.runs.iter().map(|r| r.bytes()).sum()
+        self.runs.iter().map(|r| r.bytes()).sum::<usize>() + self.pending.as_ref().map_or(0, |p| p.bytes)
     }
 
     /// The runs as a manifest names them. Their files stay from now on.
@@ -164,38 +178,15 @@ impl RunSet {
         std::mem::take(&mut self.stale)
     }
 
-    /// Calls `each` for the entries that have one of these hashes, which ascend without repetition: for each key what an older run
-    /// says before what a newer one says. With `whole`, a run that has an entry of a hash has all of that hash: older ones are
-    /// not asked then.
-    ///
-    /// # Errors
-    /// What `each` gives; [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+    /// See [`read_many`].
+    #[cfg(test)]
     pub(crate) fn get_many(
         &self,
         hashes: &[u64],
         whole: bool,
-        mut each: impl FnMut(Entry<'_>) -> Result<()>,
+        each: impl FnMut(Entry<'_>) -> Result<()>,
     ) -> Result<()> {
-        if !whole {
-            return self.runs.iter().rev().try_for_each(|run| run.get_many(hashes, &mut each));
-        }
-        let mut left = hashes.to_vec();
-        let mut found: Vec<u64> = vec![];
-        for run in &self.runs {
-            if left.is_empty() {
-                break;
-            }
-            found.clear();
-            run.get_many(&left, |entry| {
-                if found.last() != Some(&entry.hash) {
-                    found.push(entry.hash);
-                }
-                each(entry)
-            })?;
-            let mut gone = found.iter().peekable();
-            left.retain(|hash| gone.next_if_eq(&hash).is_none());
-        }
-        Ok(())
+        read_many(&self.runs, hashes, whole, each)
     }
 
     /// All entries of the state in order, one for each key.
@@ -266,31 +257,76 @@ impl RunSet {
         let is_all = from + count == self.runs.len();
         let (tell, result) = std::sync::mpsc::channel();
         let newest = runs[0].name().to_string();
+        // What finds the entries of the new run is about what finds those of the old ones.
+        let bytes = runs.iter().map(|r| r.bytes()).sum();
         let (place, combine) = (self.place.clone(), self.combine);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let cancelled = cancel.clone();
         let work = move || {
-            let merged = merge(&slot.0, &place, &runs, combine, is_all);
+            let merged = merge(&slot.0, &place, (&runs, combine, is_all), &cancelled);
             drop(runs);
             drop(slot);
             let _ = tell.send(merged);
         };
         std::thread::Builder::new().name("merge".into()).spawn(work).map_err(|e| Error::io("start a merge", e))?;
-        self.pending = Some(Pending { newest, count, result });
+        self.pending = Some(Pending { newest, count, result, cancel, bytes });
         Ok(())
     }
+}
+
+/// False if none of `runs` has an entry of this hash.
+pub(crate) fn may_hold(runs: &[Arc<Run>], hash: u64) -> bool {
+    runs.iter().any(|run| run.may_hold(hash))
+}
+
+/// Calls `each` for the entries of `runs` (the newest first) that have one of `hashes`, which ascend without repetition: for each
+/// key what an older run says before what a newer one says. With `whole`, a run that has an entry of a hash has all of that hash:
+/// older ones are not asked then.
+///
+/// # Errors
+/// What `each` gives; [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+pub(crate) fn read_many(
+    runs: &[Arc<Run>],
+    hashes: &[u64],
+    whole: bool,
+    mut each: impl FnMut(Entry<'_>) -> Result<()>,
+) -> Result<()> {
+    if !whole {
+        return runs.iter().rev().try_for_each(|run| run.get_many(hashes, &mut each));
+    }
+    let mut left = hashes.to_vec();
+    let mut found: Vec<u64> = vec![];
+    for run in runs {
+        if left.is_empty() {
+            break;
+        }
+        found.clear();
+        run.get_many(&left, |entry| {
+            if found.last() != Some(&entry.hash) {
+                found.push(entry.hash);
+            }
+            each(entry)
+        })?;
+        let mut gone = found.iter().peekable();
+        left.retain(|hash| gone.next_if_eq(&hash).is_none());
+    }
+    Ok(())
 }
 
 fn merge(
     space: &Arc<Space>,
     place: &str,
-    runs: &[Arc<Run>],
-    combine: Combine,
-    is_all: bool,
+    (runs, combine, is_all): (&[Arc<Run>], Combine, bool),
+    cancelled: &AtomicBool,
 ) -> Result<Option<Arc<Run>>> {
     let mut writer = RunWriter::create(space, place, runs.iter().map(|r| r.hashes()).sum())?;
     let mut merged = Merge::new(runs, combine, is_all)?;
     while merged.next()? {
         let Entry { hash, key, value } = merged.entry();
         writer.add(hash, key, value)?;
+        if writer.entries() % CANCEL_EVERY == 0 && cancelled.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Retry, "the merge of state runs was cancelled"));
+        }
     }
     if writer.entries() == 0 { Ok(None) } else { writer.finish().map(Some) }
 }
