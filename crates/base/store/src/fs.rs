@@ -1,12 +1,13 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fleuve_types::{Error, Result};
 
-use crate::Blob;
+use crate::{Blob, BlobReader, BlobWriter};
 
 /// Objects as files of one folder. Ground state: what was put stays.
 #[derive(Debug)]
@@ -60,6 +61,57 @@ impl FsBlob {
     }
 }
 
+impl FsBlob {
+    /// Makes a new file that is not yet the object.
+    fn temporary(&self, path: &Path) -> std::io::Result<(PathBuf, File)> {
+        fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("{number}.tmp"));
+        let file = File::create(&temporary)?;
+        Ok((temporary, file))
+    }
+}
+
+struct Writer {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl BlobWriter for Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io(format!("write {}", self.path.display()), e))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(format!("write {}", self.path.display()), e))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Not there any more if it was finished.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+struct Reader {
+    path: PathBuf,
+    file: File,
+}
+
+impl BlobReader for Reader {
+    fn size(&self) -> Result<u64> {
+        let size = self.file.metadata().map(|m| m.len());
+        size.map_err(|e| Error::io(format!("read {}", self.path.display()), e))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let read = self.file.read_exact_at(buffer, offset);
+        read.map_err(|e| Error::io(format!("read {}", self.path.display()), e))
+    }
+}
+
 impl Blob for FsBlob {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name)?;
@@ -93,6 +145,39 @@ impl Blob for FsBlob {
 
     fn list(&self, prefix: &str) -> Result<Vec<String>> {
         Ok(self.files()?.into_iter().filter(|n| n.starts_with(prefix) && !n.ends_with(".tmp")).collect())
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn BlobWriter>> {
+        let path = self.path(name)?;
+        let made = self.temporary(&path);
+        let (temporary, file) = made.map_err(|e| Error::io(format!("write {}", path.display()), e))?;
+        Ok(Box::new(Writer { path, temporary, file }))
+    }
+
+    fn sync(&self, names: &[String]) -> Result<()> {
+        let mut folders = std::collections::BTreeSet::from([self.root.clone()]);
+        for name in names {
+            let path = self.path(name)?;
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|e| Error::io(format!("write {}", path.display()), e))?;
+            folders.extend(path.ancestors().skip(1).take_while(|f| f.starts_with(&self.root)).map(Path::to_path_buf));
+        }
+        for folder in folders {
+            let synced = File::open(&folder).and_then(|file| file.sync_all());
+            synced.map_err(|e| Error::io(format!("write {}", folder.display()), e))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn BlobReader>> {
+        let path = self.path(name)?;
+        match File::open(&path) {
+            Ok(file) => Ok(Box::new(Reader { path, file })),
+            Err(e) if e.kind() == Io::NotFound => {
+                Err(Error::not_found(format!("there is no object {}", path.display())))
+            }
+            Err(e) => Err(Error::io(format!("read {}", path.display()), e)),
+        }
     }
 
     fn delete(&self, name: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Immutable objects: put once, read, list, delete.
+//! Immutable objects: put once or written as a stream, read whole or in parts, listed, deleted.
 //!
 //! Checkpoints and, later, lake files stand on [`Blob`]. Invariants: an object that was put is there whole after any crash, or not
 //! at all; it never changes. This crate knows neither what objects mean nor who owns them, and promises no order of listing beyond
@@ -38,6 +38,55 @@ pub trait Blob: Send + Sync {
     /// # Errors
     /// As [`Blob::put`].
     fn delete(&self, name: &str) -> Result<()>;
+
+    /// Begins an object that is written as a stream. It is visible whole once it is finished, and after a crash only once it was
+    /// made durable.
+    ///
+    /// # Errors
+    /// As [`Blob::put`].
+    fn create(&self, name: &str) -> Result<Box<dyn BlobWriter>>;
+
+    /// Makes finished objects durable.
+    ///
+    /// # Errors
+    /// As [`Blob::put`].
+    fn sync(&self, names: &[String]) -> Result<()>;
+
+    /// Opens an object to read parts of it, also after it was removed.
+    ///
+    /// # Errors
+    /// As [`Blob::get`].
+    fn open(&self, name: &str) -> Result<Box<dyn BlobReader>>;
+}
+
+/// An object being written. Dropped before it is finished, it leaves nothing.
+pub trait BlobWriter: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// The object is whole.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// An object, to be read in parts.
+pub trait BlobReader: Send + Sync {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]
+    fn size(&self) -> Result<u64>;
+
+    /// Reads exactly `buffer.len()` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`], also when the object ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
 }
 
 #[cfg(test)]

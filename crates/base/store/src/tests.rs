@@ -13,6 +13,24 @@ fn check(store: &dyn Blob) {
     store.delete("a/1.run").unwrap();
     store.delete("a/1.run").unwrap();
     assert_eq!(store.get("a/1.run").unwrap_err().kind, ErrorKind::NotFound);
+    // Written as a stream, read in parts.
+    let mut half = store.create("c/d.run").unwrap();
+    half.write(b"half").unwrap();
+    drop(half);
+    let mut writer = store.create("c/d.run").unwrap();
+    writer.write(b"some").unwrap();
+    assert_eq!(store.open("c/d.run").err().map(|e| e.kind), Some(ErrorKind::NotFound));
+    writer.write(b"thing").unwrap();
+    writer.finish().unwrap();
+    store.sync(&["c/d.run".into()]).unwrap();
+    assert_eq!(store.get("c/d.run").unwrap(), "something");
+    assert_eq!(store.list("c").unwrap(), ["c/d.run"]);
+    let reader = store.open("c/d.run").unwrap();
+    store.delete("c/d.run").unwrap();
+    let mut part = [0; 4];
+    reader.read_at(3, &mut part).unwrap();
+    assert_eq!((reader.size().unwrap(), &part), (9, b"ethi"));
+    assert_eq!(reader.read_at(6, &mut part).unwrap_err().kind, ErrorKind::Io);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use fleuve_types::{ColumnPart, Delta, Error, Result};
 use crate::event_time::{Horizon, Mark, TimeColumn, shown};
 use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
-use crate::state::{Section, read_run, write_run};
+use crate::state::runs::Space;
+use crate::state::{Pages, Section, read_run, write_run};
 
 /// What a circuit reads: a relation and which of its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,11 @@ pub struct Circuit {
     profile: Arc<Profile>,
     guard: Guard,
     dead: Vec<DeadRow>,
+    pub(crate) steps: u64,
+    /// By node: the step in which it last had something to do.
+    pub(crate) touched: Vec<u64>,
+    /// Where its state may go, and in which folder.
+    pub(crate) space: Option<(Arc<Space>, String)>,
 }
 
 impl Circuit {
@@ -74,7 +80,22 @@ impl Circuit {
         let follows = |node: &Node| matches!(&node.kind, NodeKind::Operator(o) if o.follows_clock());
         let by_clock = (0..nodes.len()).filter(|n| follows(&nodes[*n])).collect();
         let now_us = i64::MIN;
-        Self { nodes, inputs, root, fresh: true, on_close, now_us, by_clock, profile, guard, dead: vec![] }
+        let touched = vec![0; nodes.len()];
+        Self {
+            nodes,
+            inputs,
+            root,
+            fresh: true,
+            on_close,
+            now_us,
+            by_clock,
+            profile,
+            guard,
+            dead: vec![],
+            steps: 0,
+            touched,
+            space: None,
+        }
     }
 
     /// What it reads.
@@ -165,6 +186,7 @@ impl Circuit {
         }
         let context = StepContext { first: self.fresh, now_us: self.now_us };
         self.fresh = false;
+        self.steps += 1;
         let mut outs: Vec<Delta> = Vec::with_capacity(self.nodes.len());
         // A change is let go as soon as its last reader has seen it.
         let mut last_reader = vec![0; self.nodes.len()];
@@ -182,6 +204,7 @@ impl Circuit {
                     if changes.iter().all(Delta::is_empty) && !operator.wants_step(context) {
                         Delta::empty(node.schema.clone())
                     } else {
+                        self.touched[n] = self.steps;
                         Counters::add(&counters.rows_in, changes.iter().map(Delta::len).sum());
                         let start = Instant::now();
                         let out = operator.step(&changes, context)?;
@@ -257,7 +280,8 @@ impl Circuit {
         let mut all = 0;
         for (n, operator) in self.operators() {
             let bytes = operator.state_bytes();
-            self.profile.0[n].holds(operator.state_rows(), bytes);
+            let disk = operator.pages().map_or(0, Pages::disk_bytes);
+            self.profile.0[n].holds(operator.state_rows(), bytes, disk);
             all += bytes;
         }
         all
@@ -268,7 +292,7 @@ impl Circuit {
         self.profile.clone()
     }
 
-    fn operators(&self) -> impl Iterator<Item = (usize, &dyn Operator)> {
+    pub(crate) fn operators(&self) -> impl Iterator<Item = (usize, &dyn Operator)> {
         self.nodes.iter().enumerate().filter_map(|(n, node)| match &node.kind {
             NodeKind::Operator(o) => Some((n, o.as_ref())),
             NodeKind::Input(_) => None,
@@ -283,6 +307,9 @@ impl Circuit {
         let mut sections = Vec::new();
         for (n, node) in self.nodes.iter_mut().enumerate() {
             if let NodeKind::Operator(operator) = &mut node.kind {
+                if operator.pages().is_some_and(Pages::is_active) {
+                    continue;
+                }
                 for batch in operator.save(full)? {
                     if batch.num_rows() > 0 {
                         sections.push(Section { node: n as u32, batch });
@@ -293,13 +320,16 @@ impl Circuit {
         Ok(sections)
     }
 
-    /// Takes in sections that [`Circuit::save`] gave; call for each run in order, then [`Circuit::loaded`].
+    /// Takes in sections that [`Circuit::save`] gave; call for each run in order, after [`Circuit::open_pages`] and before
+    /// [`Circuit::loaded`].
     pub(crate) fn load(&mut self, section: &Section) -> Result<()> {
         let node = self
             .nodes
             .get_mut(section.node as usize)
             .ok_or_else(|| Error::bug("a state run names an operator that is not there"))?;
         match &mut node.kind {
+            // What a file said before the state went to runs.
+            NodeKind::Operator(o) if o.pages().is_some_and(Pages::is_active) => Ok(()),
             NodeKind::Operator(o) => o.load(&section.batch),
             NodeKind::Input(_) => Err(Error::bug("a state run names an input")),
         }
@@ -398,6 +428,9 @@ impl Circuit {
                 let (ms, share) = (own.busy.as_secs_f64() * 1e3, own.busy.as_secs_f64() / all.max(1e-9) * 100.0);
                 line.push_str(&format!(", busy {ms:.1} ms ({share:.0} %)"));
                 line.push_str(&format!(", state {} rows, {} bytes", o.state_rows(), o.state_bytes()));
+                if let Some(pages) = o.pages().filter(|p| p.is_active()) {
+                    line.push_str(&format!(", {} bytes on disk", pages.disk_bytes()));
+                }
             }
         }
         out.push(format!("{}{line}", "  ".repeat(depth)));

@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     pub(crate) busy_ns: AtomicU64,
     pub(crate) state_rows: AtomicU64,
     pub(crate) state_bytes: AtomicU64,
+    pub(crate) disk_bytes: AtomicU64,
 }
 
 /// One operator's figures at one moment.
@@ -38,6 +39,8 @@ pub struct OperatorStatus {
     pub state_rows: u64,
     /// Memory that it holds, in bytes.
     pub state_bytes: u64,
+    /// What of its state lies in files that are read as needed, in bytes.
+    pub disk_bytes: u64,
 }
 
 impl OperatorStatus {
@@ -56,9 +59,10 @@ impl Counters {
         self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn holds(&self, rows: usize, bytes: usize) {
+    pub(crate) fn holds(&self, rows: usize, bytes: usize, disk_bytes: u64) {
         self.state_rows.store(rows as u64, Ordering::Relaxed);
         self.state_bytes.store(bytes as u64, Ordering::Relaxed);
+        self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
     }
 }
 
@@ -75,6 +79,7 @@ impl Profile {
             busy: Duration::from_nanos(get(&c.busy_ns)),
             state_rows: get(&c.state_rows),
             state_bytes: get(&c.state_bytes),
+            disk_bytes: get(&c.disk_bytes),
         };
         self.0.iter().enumerate().map(status).collect()
     }

@@ -88,6 +88,7 @@ impl Observe for MadeUp {
             state: state.into(),
             rows: 360,
             state_bytes: 81_234,
+            disk_bytes: 0,
             epoch: 18_000 + step,
             rows_per_s: rate,
             sql: "CREATE MATERIALIZED VIEW hits_per_minute AS\n  SELECT window_start, status / 100 || 'xx' AS class, count(*) AS hits\n  FROM TUMBLE(access, ts, INTERVAL '1 minute') GROUP BY 1, 2".into(),

@@ -97,8 +97,11 @@ pub struct ViewReport {
     pub error: Option<String>,
     /// Rows of the answer.
     pub rows: u64,
-    /// Bytes of its state.
+    /// Bytes of its state in memory.
     pub state_bytes: u64,
+    /// Bytes of its state that lie on disk and are read as needed.
+    #[serde(default)]
+    pub disk_bytes: u64,
     /// The epoch that it shows.
     pub epoch: u64,
     /// Records of its inputs that are not in it yet.

@@ -79,9 +79,11 @@ settings! {
     }
     "Views" {
         memory_budget_bytes: u64, values::bytes, "bytes", default_memory_budget_bytes(), "half of the machine's memory"
-            => "What the state of all views together may take.";
-        view_memory_bytes: Option<u64>, values::optional_bytes, "bytes or off", "off", "half of memory_budget_bytes"
-            => "What the state of one view may take; a view that needs more stops alone and says so.";
+            => "The memory that the state of all views together may take. What does not fit goes to disk, the coldest first; if what cannot go is more, the largest view stops.";
+        view_memory_bytes: Option<u64>, values::optional_bytes, "bytes or off", "off", "memory_budget_bytes"
+            => "The memory that the state of one view may take before some of it goes to disk; if what cannot go is more, that view stops alone and says so.";
+        view_state_bytes: Option<u64>, values::optional_bytes, "bytes or off", "off"
+            => "What the state of one view may take in memory and on disk together; a view that needs more stops alone and says so.";
         shards: usize, values::count, "threads", default_shards(), "the number of cores"
             => "Threads over which a view's work is spread.";
         epoch_max_bytes: u64, values::bytes, "bytes", "33554432"

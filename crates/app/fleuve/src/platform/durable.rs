@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleuve_catalog::{Catalog, Checkpoint};
-use fleuve_engine::{CheckpointStore, EpochEntry, Journal, SavedCheckpoint, SavedView};
+use fleuve_engine::{
+    CheckpointStore, EpochEntry, Journal, RunFile, RunFileWriter, RunFiles, SavedCheckpoint, SavedView,
+};
 use fleuve_log::Log;
-use fleuve_store::Blob;
+use fleuve_store::{Blob, BlobReader, BlobWriter};
 use fleuve_types::{Epoch, Error, Frontier, ObjectId, Result};
 use tokio::runtime::Handle;
 
@@ -108,6 +110,10 @@ impl CheckpointStore for CatalogCheckpoints {
         }
     }
 
+    fn files(&self) -> Arc<dyn RunFiles> {
+        Arc::new(StateFiles(self.runs.clone()))
+    }
+
     fn commit(&self, checkpoint: SavedCheckpoint) -> Result<()> {
         let checkpoint = Checkpoint {
             epoch: checkpoint.epoch,
@@ -132,5 +138,58 @@ impl CheckpointStore for CatalogCheckpoints {
             views: c.views.into_iter().map(|(id, version, manifest)| SavedView { id, version, manifest }).collect(),
             removed: vec![],
         }))
+    }
+}
+
+/// Files of state as objects.
+struct StateFiles(Arc<dyn Blob>);
+
+impl RunFiles for StateFiles {
+    fn create(&self, name: &str) -> Result<Box<dyn RunFileWriter>> {
+        Ok(Box::new(StateWriter(self.0.create(name)?)))
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn RunFile>> {
+        Ok(Arc::new(StateFile(self.0.open(name)?)))
+    }
+
+    fn sync(&self, names: &[String]) -> Result<()> {
+        self.0.sync(names)
+    }
+
+    fn remove(&self, names: &[String]) {
+        for name in names {
+            if let Err(e) = self.0.delete(name) {
+                tracing::warn!(error = %e, "an old state file could not be removed");
+            }
+        }
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        self.0.list("")
+    }
+}
+
+struct StateWriter(Box<dyn BlobWriter>);
+
+impl RunFileWriter for StateWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.0.finish()
+    }
+}
+
+struct StateFile(Box<dyn BlobReader>);
+
+impl RunFile for StateFile {
+    fn size(&self) -> Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, buffer)
     }
 }

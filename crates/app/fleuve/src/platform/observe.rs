@@ -129,6 +129,7 @@ impl Platform {
             dead_letter_stream: dead.and_then(|d| objects.by_id(d)).map(|b| shown(b)),
             rows: status.map_or(0, |s| s.rows as u64),
             state_bytes: status.map_or(0, |s| s.state_bytes as u64),
+            disk_bytes: status.map_or(0, |s| s.disk_bytes),
             epoch: status.map_or(0, |s| s.epoch.unwrap_or(published.epoch)),
             lag_records: missing + inputs.iter().map(|i| i.lag_records).sum::<u64>(),
             inputs,
@@ -301,6 +302,7 @@ impl Observe for Watcher {
         };
         family("view_rows", "gauge", "Rows of the answer.", views(&|v| v.rows as f64));
         family("view_state_bytes", "gauge", "Memory of state and answer.", views(&|v| v.state_bytes as f64));
+        family("view_disk_bytes", "gauge", "State on disk that is read as needed.", views(&|v| v.disk_bytes as f64));
         family("view_lag_records", "gauge", "Input records not yet in the answer.", views(&|v| v.lag_records as f64));
         let up = |v: &ViewReport| f64::from(u8::from(v.state == "running"));
         family("view_running", "gauge", "1 when the view is kept up to date.", views(&up));
@@ -331,6 +333,8 @@ impl Observe for Watcher {
         family("operator_rows_total", "counter", "Changed rows that an operator of a view put out.", rows);
         let state = each(&|o| o.state_bytes as f64);
         family("operator_state_bytes", "gauge", "Memory that an operator of a view holds.", state);
+        let disk = each(&|o| o.disk_bytes as f64);
+        family("operator_disk_bytes", "gauge", "State of an operator of a view on disk.", disk);
         let log = self.platform.log.stats();
         let one = |value: u64| vec![(String::new(), value as f64)];
         family("log_group_commits_total", "counter", "Groups of appends made durable.", one(log.group_commits));

@@ -293,7 +293,8 @@ async fn engine_parts(
         options: EngineOptions {
             shards: config.shards,
             epoch_bytes: size(config.epoch_max_bytes),
-            view_bytes: config.view_memory_bytes.map_or(budget / 2, size),
+            view_bytes: config.view_memory_bytes.map_or(budget, size),
+            view_state_bytes: config.view_state_bytes.unwrap_or(u64::MAX),
             budget_bytes: budget,
             checkpoint_interval_ms: config.checkpoint_interval_ms,
             ..EngineOptions::default()

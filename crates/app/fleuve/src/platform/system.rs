@@ -68,6 +68,7 @@ impl Platform {
                     ("busy_s", rates(o.iter().map(|(_, o)| o.busy.as_secs_f64()))),
                     ("state_rows", numbers(o.iter().map(|(_, o)| o.state_rows))),
                     ("state_bytes", numbers(o.iter().map(|(_, o)| o.state_bytes))),
+                    ("disk_bytes", numbers(o.iter().map(|(_, o)| o.disk_bytes))),
                 ]
             }
             "view_inputs" => {
@@ -102,6 +103,7 @@ impl Platform {
                     ("epoch", numbers(v.iter().map(|v| v.epoch))),
                     ("rows", numbers(v.iter().map(|v| v.rows))),
                     ("state_bytes", numbers(v.iter().map(|v| v.state_bytes))),
+                    ("disk_bytes", numbers(v.iter().map(|v| v.disk_bytes))),
                     ("lag_records", numbers(v.iter().map(|v| v.lag_records))),
                     ("rows_per_s", rates(v.iter().map(|v| v.rows_per_s))),
                     ("on_error", texts(v.iter().map(|v| Some(v.on_error.clone())))),

@@ -1,5 +1,7 @@
 //! DISTINCT: a row is there as long as the sum of its weights is positive.
 
+use std::sync::Arc;
+
 use arrow::array::UInt32Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -10,13 +12,15 @@ use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext};
 use crate::state::{
-    Arrangement, RowCodec, Windows, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+    Arrangement, Held, Paged, Pages, Resident, RowCodec, TableShard, Windows, changes_from_batch, changes_to_batch,
+    fetch_rows, hash_bytes, paged_shards, times_at, times_of,
 };
 
 pub(crate) struct Distinct {
     schema: SchemaRef,
     codec: RowCodec,
-    shards: Vec<Arrangement>,
+    shards: Vec<Held<Arrangement>>,
+    pages: Option<Pages>,
     /// Columns that carry event time: rows are dropped when the watermark has passed them.
     close_by: Vec<usize>,
     /// By shard.
@@ -30,7 +34,8 @@ impl Distinct {
         Ok(Self {
             schema,
             codec,
-            shards: (0..shards).map(|_| Arrangement::default()).collect(),
+            shards: (0..shards).map(|_| Held::default()).collect(),
+            pages: None,
             close_by: vec![],
             windows,
         })
@@ -43,6 +48,31 @@ impl Distinct {
     }
 }
 
+/// Rows are looked up one by one: their common key is empty.
+impl TableShard for Held<Arrangement> {
+    fn hash_of(_: u8) -> fn(&[u8], &[u8]) -> u64 {
+        |_, row| hash_bytes(row)
+    }
+
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.rows]
+    }
+
+    fn fetch(&mut self, _: u8, key: &[u8], row: &[u8], weight: i64) {
+        self.rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.rows.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(Distinct);
+
 impl Operator for Distinct {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let input = &inputs[0];
@@ -52,7 +82,10 @@ impl Operator for Distinct {
         let no_key = hash_bytes(&[]);
         let times = self.close_by.iter().map(|c| times_of(input.batch.column(*c))).collect::<Result<Vec<_>>>()?;
         let mut both: Vec<_> = self.shards.iter_mut().zip(&mut self.windows).collect();
-        let outs = for_each(&mut both, input.len(), |s, (state, windows)| {
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        let outs = for_each(&mut both, input.len(), |s, (shard, windows)| {
+            fetch_rows(*shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            let state = &mut shard.rows;
             let mut touched: Vec<(u32, i64, u32)> = Vec::new();
             let mut seen = std::collections::HashSet::new();
             for i in &parts[s] {
@@ -83,7 +116,7 @@ impl Operator for Distinct {
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
         for (state, windows) in self.shards.iter_mut().zip(&mut self.windows) {
-            state.drop_rows(&windows.closed(watermarks));
+            state.rows.drop_rows(&windows.closed(watermarks));
         }
         Ok(None)
     }
@@ -94,9 +127,17 @@ impl Operator for Distinct {
 
     fn loaded(&mut self) -> Result<()> {
         for (state, windows) in self.shards.iter().zip(&mut self.windows).filter(|(_, w)| !w.is_off()) {
-            find_rows(state, &self.codec, &self.close_by, windows)?;
+            find_rows(&state.rows, &self.codec, &self.close_by, windows)?;
         }
         Ok(())
+    }
+
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        self.close_by.is_empty().then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
     }
 
     fn describe(&self) -> String {
@@ -104,16 +145,18 @@ impl Operator for Distinct {
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(Arrangement::len).sum()
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Arrangement::bytes).sum::<usize>()
+        self.pages.as_ref().map_or(0, Pages::bytes)
+            + self.shards.iter().map(|s| s.rows.bytes() + s.resident.bytes()).sum::<usize>()
             + self.windows.iter().map(Windows::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.take_changes(full))).collect()
+        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.rows.take_changes(full))).collect()
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -121,9 +164,9 @@ impl Operator for Distinct {
         let shards = &mut self.shards;
         changes_from_batch(batch, |_, key, row, weight| {
             let shard = &mut shards[shard_of(hash_bytes(row), n)];
-            shard.restore(key, row, weight);
+            shard.rows.restore(key, row, weight);
         })?;
-        self.shards.iter_mut().for_each(Arrangement::mark_saved);
+        self.shards.iter_mut().for_each(|s| s.rows.mark_saved());
         Ok(())
     }
 }

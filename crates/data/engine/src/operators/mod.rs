@@ -32,11 +32,13 @@ pub(crate) use eval::{evaluate, evaluate_filter, physical};
 pub use guard::DeadRow;
 pub(crate) use guard::{Guard, Left};
 pub(crate) use map::concat as concat_deltas;
+pub(crate) use shard::shard_of;
 
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Result};
 
 use crate::circuit::Circuit;
+use crate::state::{Paged, Pages};
 
 /// What an operator may know about the step it takes.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,16 @@ pub(crate) trait Operator: Send {
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
         let _ = batch;
         Ok(())
+    }
+
+    /// Its state as one that can lie in runs; `None` if it has to stay in memory.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        None
+    }
+
+    /// What of its state lies in runs, if it can.
+    fn pages(&self) -> Option<&Pages> {
+        None
     }
 
     /// Called once after the last [`Operator::load`]: what is not saved because it follows from the rest is made here.

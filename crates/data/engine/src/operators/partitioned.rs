@@ -10,8 +10,10 @@ use fleuve_types::{Delta, Result};
 
 use super::gate::find_keys;
 use super::{Cell, Operator, PlanRunner, StepContext, evaluate};
+use crate::state::runs::{Merge, Run};
 use crate::state::{
-    Arrangement, OpenKeys, RowCodec, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+    Arrangement, OpenKeys, Paged, Pages, Resident, RowCodec, TableShard, Target, changes_from_batch, changes_to_batch,
+    fetch_rows, hash_bytes, take_all_rows, times_at, times_of, write_shards,
 };
 
 pub(crate) struct Partitioned {
@@ -26,17 +28,64 @@ pub(crate) struct Partitioned {
     pub(crate) schema: SchemaRef,
     /// Keys that carry event time, by number: their rows are dropped when the watermark has passed them.
     close_by: Vec<usize>,
-    state: State,
-}
-
-struct State {
     key_codec: RowCodec,
     input_codec: RowCodec,
     output_codec: RowCodec,
+    state: State,
+    pages: Option<Pages>,
+}
+
+#[derive(Default)]
+struct State {
     input: Arrangement,
     output: Arrangement,
     /// Keys by event time.
     open: OpenKeys,
+    resident: Resident,
+}
+
+/// Rows that came in, then rows of the answer.
+impl TableShard for State {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.input, &self.output]
+    }
+
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64) {
+        let rows = if table == 0 { &mut self.input } else { &mut self.output };
+        rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.input.mark_saved();
+        self.output.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+impl Paged for Partitioned {
+    fn pages(&mut self) -> &mut Option<Pages> {
+        &mut self.pages
+    }
+
+    fn write(&mut self, target: &Target<'_>) -> Result<Vec<Arc<Run>>> {
+        write_shards(target, std::slice::from_ref(&self.state))
+    }
+
+    fn written(&mut self) {
+        self.state.written();
+    }
+
+    fn drop_all(&mut self) -> Result<()> {
+        self.state = State::default();
+        Ok(())
+    }
+
+    fn take_all(&mut self, all: Merge) -> Result<()> {
+        take_all_rows(std::slice::from_mut(&mut self.state), all)
+    }
 }
 
 /// What lowering says about a partitioned plan.
@@ -53,15 +102,10 @@ pub(crate) struct PartitionedSpec {
 
 impl Partitioned {
     pub(crate) fn new(spec: PartitionedSpec) -> Result<Self> {
-        let state = State {
+        Ok(Self {
             key_codec: RowCodec::new(spec.key_types)?,
             input_codec: RowCodec::for_schema(&spec.input_schema)?,
             output_codec: RowCodec::for_schema(&spec.schema)?,
-            input: Arrangement::default(),
-            output: Arrangement::default(),
-            open: OpenKeys::default(),
-        };
-        Ok(Self {
             label: spec.label,
             input_keys: spec.input_keys,
             output_keys: spec.output_keys,
@@ -70,7 +114,8 @@ impl Partitioned {
             input_schema: spec.input_schema,
             schema: spec.schema,
             close_by: vec![],
-            state,
+            state: State::default(),
+            pages: None,
         })
     }
 
@@ -97,8 +142,10 @@ impl Operator for Partitioned {
         let delta = &inputs[0];
         let state = &mut self.state;
         let columns = self.input_keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
-        let keys = state.key_codec.encode(&columns)?;
-        let rows = state.input_codec.encode(delta.batch.columns())?;
+        let keys = self.key_codec.encode(&columns)?;
+        let rows = self.input_codec.encode(delta.batch.columns())?;
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        fetch_rows(state, reader, (0..delta.len()).map(|i| hash_bytes(keys.row(i))))?;
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
         let mut touched: Vec<&[u8]> = Vec::new();
         for i in 0..delta.len() {
@@ -120,15 +167,15 @@ impl Operator for Partitioned {
         let answer = if now.is_empty() {
             RecordBatch::new_empty(self.schema.clone())
         } else {
-            self.cell.set(vec![state.input_codec.decode_batch(&self.input_schema, &now)?]);
+            self.cell.set(vec![self.input_codec.decode_batch(&self.input_schema, &now)?]);
             let answer = self.plan.run()?;
             self.cell.set(vec![]);
             answer
         };
         state.input.sweep();
         let columns = self.output_keys.iter().map(|k| evaluate(k, &answer)).collect::<Result<Vec<_>>>()?;
-        let answer_keys = state.key_codec.encode(&columns)?;
-        let answer_rows = state.output_codec.encode(answer.columns())?;
+        let answer_keys = self.key_codec.encode(&columns)?;
+        let answer_rows = self.output_codec.encode(answer.columns())?;
         let mut changes = Changes::default();
         for key in &touched {
             if let Some(slot) = state.output.key_slot(hash_bytes(key), key) {
@@ -140,7 +187,7 @@ impl Operator for Partitioned {
         for i in 0..answer.num_rows() {
             changes.note(answer_keys.row(i), answer_rows.row(i), 1);
         }
-        changes.apply(&mut state.output, &state.output_codec, &self.schema)
+        changes.apply(&mut state.output, &self.output_codec, &self.schema)
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
@@ -162,7 +209,7 @@ impl Operator for Partitioned {
             return Ok(());
         }
         let state = &mut self.state;
-        find_keys(&state.input, &state.key_codec, &self.close_by, &mut state.open)
+        find_keys(&state.input, &self.key_codec, &self.close_by, &mut state.open)
     }
 
     fn describe(&self) -> String {
@@ -170,12 +217,22 @@ impl Operator for Partitioned {
         format!("Partitioned by [{}]: {}", keys.join(", "), self.label)
     }
 
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        (self.close_by.is_empty() && !self.input_keys.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.state.input.len() + self.state.output.len()
+        let held = self.state.input.len() + self.state.output.len();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.state.input.bytes() + self.state.output.bytes() + self.state.open.bytes()
+        let resident = self.state.resident.bytes() + self.pages.as_ref().map_or(0, Pages::bytes);
+        resident + self.state.input.bytes() + self.state.output.bytes() + self.state.open.bytes()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {

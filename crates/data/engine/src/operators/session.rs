@@ -17,7 +17,10 @@ use fleuve_types::{Delta, Error, Result};
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
-use crate::state::{Arrangement, Encoded, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    Arrangement, Encoded, FetchedKeys, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch,
+    changes_to_batch, fetch_rows, hash_bytes, paged_shards,
+};
 
 /// What a session operator does; built by lowering.
 pub(crate) struct SessionSpec {
@@ -49,6 +52,7 @@ pub(crate) struct Session {
     closes: bool,
     /// The watermark when that was last done.
     swept: Option<i64>,
+    pages: Option<Pages>,
 }
 
 /// A key and a time as bytes that sort by key, then by time. The bytes of a key are never the beginning of another's.
@@ -96,7 +100,35 @@ struct Shard {
     /// Places that have rows, and the sum of their lengths. Follows from `rows`.
     places: BTreeSet<Place>,
     place_bytes: usize,
+    resident: Resident,
 }
+
+/// By session, then by place; both are looked up by the key that they begin with.
+impl TableShard for Shard {
+    fn hash_of(table: u8) -> fn(&[u8], &[u8]) -> u64 {
+        if table == 0 { |at, _| hash_bytes(parts(parts(at).0).0) } else { |at, _| hash_bytes(parts(at).0) }
+    }
+
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.contents, &self.rows]
+    }
+
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64) {
+        let rows = if table == 0 { &mut self.contents } else { &mut self.rows };
+        rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.contents.mark_saved();
+        self.rows.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(Session);
 
 impl Shard {
     /// The nearest places of the same key before and after one.
@@ -325,6 +357,23 @@ impl Shard {
         }
     }
 
+    /// Finds the sessions and places of what was fetched.
+    fn find(&mut self, fetched: FetchedKeys) {
+        for (table, at) in fetched {
+            let rows = if table == 0 { &self.contents } else { &self.rows };
+            if rows.key_slot(hash_bytes(&at), &at).is_none() {
+                continue;
+            }
+            if table == 0 {
+                let (first, last) = parts(&at);
+                self.sessions.insert(first.into(), last);
+            } else {
+                self.place_bytes += at.len();
+                self.places.insert(at.into());
+            }
+        }
+    }
+
     /// Finds sessions and places again.
     fn rebuild(&mut self) {
         let session = |slot| {
@@ -423,6 +472,7 @@ impl Session {
             shards: (0..shards).map(|_| Shard::default()).collect(),
             closes: false,
             swept: None,
+            pages: None,
             spec,
         })
     }
@@ -447,7 +497,12 @@ impl Operator for Session {
         let incoming = Incoming { delta, keys, times, rows };
         let parts = split(&hashes, self.shards.len());
         let (spec, codec) = (&self.spec, &self.row_codec);
-        let outs = for_each(&mut self.shards, delta.len(), |s, shard| shard.step(spec, codec, &incoming, &parts[s]))?;
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
+            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            shard.find(fetched);
+            shard.step(spec, codec, &incoming, &parts[s])
+        })?;
         concat(&self.spec.schema, &outs)
     }
 
@@ -469,14 +524,25 @@ impl Operator for Session {
         self.spec.label.clone()
     }
 
+    /// With no key all rows belong together; those that end are found by time.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        (!self.closes && !self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.contents.len() + s.rows.len()).sum()
+        let held = self.shards.iter().map(|s| s.contents.len() + s.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
         // A place lies in a tree with its pointer and length; a session has a place and a time.
         let trees = |s: &Shard| s.place_bytes + s.places.len() * 24 + s.sessions.len() * 64;
-        self.shards.iter().map(|s| s.contents.bytes() + s.rows.bytes() + trees(s)).sum()
+        let shard = |s: &Shard| s.contents.bytes() + s.rows.bytes() + trees(s) + s.resident.bytes();
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {

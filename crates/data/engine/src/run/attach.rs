@@ -154,7 +154,7 @@ impl Core {
             epoch: self.epoch,
             time_us: self.time_us,
             batch_bytes: self.options.epoch_bytes,
-            limit_bytes: self.options.view_bytes,
+            limits: self.limits.clone(),
             progress: progress.clone(),
         };
         spawn(round, self.commands.clone())
@@ -274,9 +274,9 @@ impl Core {
             self.sort_views();
             return self.tell_build(id, dead);
         };
-        let old = std::mem::replace(&mut self.views[at], view);
+        let mut old = std::mem::replace(&mut self.views[at], view);
         let new = &mut self.views[at];
-        self.removed.push((id, old.manifest.files.into_iter().map(|f| f.name).collect()));
+        self.removed.push((id, old.take_names()));
         let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
         let types = |s: &ViewSnapshot| s.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         if types(&before) != types(&after) {

@@ -9,9 +9,9 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{ColumnPart, Delta, Epoch, Frontier, ObjectId, Result};
 
-use super::core::MEASURE;
+use super::memory::Limits;
 use super::times::{AllTimes, TimeAt, mark, with_time};
-use super::view::{View, ViewInput, input_schema, over_limit, project};
+use super::view::{View, ViewInput, input_schema, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
 use crate::event_time::Mark;
 use crate::operators::concat_deltas;
@@ -52,8 +52,7 @@ pub(super) struct Round {
     /// What `now()` is when the round begins.
     pub(super) time_us: i64,
     pub(super) batch_bytes: usize,
-    /// The view's state may not pass this.
-    pub(super) limit_bytes: usize,
+    pub(super) limits: Arc<Limits>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -121,7 +120,7 @@ impl Round {
         let rows: usize = answers + self.views.values().map(Delta::len).sum::<usize>();
         self.progress.total.fetch_add(records.max(0) as u64 + rows as u64, Ordering::Relaxed);
         let mut first = self.view.circuit.fresh;
-        let mut measured = Instant::now();
+        let mut share = self.limits.build();
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
         self.view.circuit.tell_time(self.time_us);
         first |= self.take_answers(&schemas, &empty)?;
@@ -133,7 +132,7 @@ impl Round {
             }
         }
         let follows = self.view.circuit.emits_on_close();
-        let Round { view, streams, times, marks, progress, epoch, batch_bytes, limit_bytes, .. } = self;
+        let Round { view, streams, times, marks, progress, epoch, batch_bytes, .. } = self;
         let mut reading = Reading {
             inputs: &inputs,
             schemas: &schemas,
@@ -171,7 +170,7 @@ impl Round {
                 pending.clone_from(&empty);
                 done += batch.records;
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
-                hold_to_limit(view, *limit_bytes, &mut measured)?;
+                share.hold(view)?;
             }
             Ok(())
         })
@@ -181,7 +180,7 @@ impl Round {
     /// that would close windows whose rows are still to come.
     fn take_answers(&mut self, schemas: &[SchemaRef], empty: &[Delta]) -> Result<bool> {
         let inputs = self.view.inputs.clone();
-        let mut measured = Instant::now();
+        let mut share = self.limits.build();
         let mut any = false;
         for (id, answer) in std::mem::take(&mut self.answers) {
             for batch in answer.rows().batches_of(ANSWER_ROWS) {
@@ -192,23 +191,12 @@ impl Round {
                 }
                 self.view.step(self.epoch, &step, &[])?;
                 self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
-                hold_to_limit(&mut self.view, self.limit_bytes, &mut measured)?;
+                share.hold(&mut self.view)?;
                 any = true;
             }
         }
         Ok(any)
     }
-}
-
-fn hold_to_limit(view: &mut View, limit_bytes: usize, measured: &mut Instant) -> Result<()> {
-    if measured.elapsed() > MEASURE {
-        let bytes = view.measure();
-        if bytes > limit_bytes {
-            return Err(over_limit(bytes, limit_bytes, "view_memory_bytes"));
-        }
-        *measured = Instant::now();
-    }
-    Ok(())
 }
 
 /// What is left to read of a round.

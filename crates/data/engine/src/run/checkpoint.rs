@@ -7,7 +7,8 @@ use fleuve_types::{Epoch, Error, ObjectId, Result};
 
 use super::Reply;
 use super::core::Core;
-use super::view::{Manifest, StateFile};
+use super::view::{Manifest, StateFile, View};
+use crate::state::runs::RunFiles;
 
 /// A checkpoint as the catalog keeps it.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,8 @@ pub trait CheckpointStore: Send + Sync {
     fn read(&self, name: &str) -> Result<Vec<u8>>;
     /// Removes files that no checkpoint names any more. Best effort.
     fn remove(&self, names: &[String]);
+    /// Where state lies that is read in parts: beside those files, under names of its own.
+    fn files(&self) -> Arc<dyn RunFiles>;
     /// Commits in one transaction.
     fn commit(&self, checkpoint: SavedCheckpoint) -> Result<()>;
     /// The last committed checkpoint with all its views.
@@ -58,49 +61,78 @@ pub(super) struct Writing {
     pub(super) manifests: Vec<(ObjectId, Manifest)>,
     /// Views that are gone with it, and their files.
     gone: Vec<(ObjectId, Vec<String>)>,
+    /// Files that it no longer names.
+    stale: Vec<String>,
+}
+
+/// What a checkpoint takes out of the views.
+#[derive(Default)]
+struct Taken {
+    files: Vec<(String, Vec<u8>)>,
+    /// Runs that the last checkpoint does not name.
+    unsynced: Vec<String>,
+    manifests: Vec<(ObjectId, Manifest)>,
+    saved: Vec<SavedView>,
+    /// Files that it no longer names.
+    stale: Vec<String>,
+}
+
+impl Taken {
+    /// Takes what changed of a view.
+    fn take(&mut self, view: &mut View, epoch: Epoch) -> Result<()> {
+        let runs = view.flush()?;
+        let increments: u64 = view.manifest.files.iter().skip(1).map(|f| f.bytes).sum();
+        let base = view.manifest.files.first().map_or(0, |f| f.bytes);
+        let full = view.save_all
+            || view.manifest.files.is_empty()
+            || increments > base.max(1 << 20)
+            // What went to runs need not stay in the files.
+            || runs.is_of_more(&view.manifest.runs);
+        let bytes = view.save(full)?;
+        self.stale.extend(view.circuit.take_stale_runs());
+        if bytes.is_none() && runs == view.manifest.runs {
+            return Ok(());
+        }
+        let name = format!("{}/{epoch:020}.run", view.id());
+        let mut manifest = view.manifest.clone();
+        manifest.failed = view.saved_failure();
+        if full {
+            self.stale.extend(manifest.files.drain(..).map(|f| f.name).filter(|n| *n != name));
+        }
+        self.unsynced.extend(runs.names().filter(|n| !manifest.runs.has(n)).map(str::to_string));
+        self.stale.extend(manifest.runs.names().filter(|n| !runs.has(n)).map(str::to_string));
+        manifest.runs = runs;
+        if let Some(bytes) = bytes {
+            manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
+            self.files.push((name, bytes));
+        }
+        view.save_all = false;
+        self.saved.push(SavedView {
+            id: view.id(),
+            version: view.definition.version,
+            manifest: serde_json::to_vec(&manifest).unwrap_or_default(),
+        });
+        self.manifests.push((view.id(), manifest));
+        Ok(())
+    }
 }
 
 impl Core {
     /// Takes the state out of the views and hands it to a thread that writes it. Epochs go on meanwhile.
     pub(super) fn begin_checkpoint(&mut self, replies: Vec<Reply<()>>) {
         let epoch = self.epoch;
-        let mut files: Vec<(String, Vec<u8>)> = vec![];
-        let mut manifests = vec![];
-        let mut saved = vec![];
-        let mut stale: Vec<String> = vec![];
+        let mut taken = Taken { stale: std::mem::take(&mut self.stale), ..Taken::default() };
         for view in &mut self.views {
             // Once: of a view that failed only the answer is kept, and why.
             if view.failed.is_some() && !view.save_all {
                 continue;
             }
-            let increments: u64 = view.manifest.files.iter().skip(1).map(|f| f.bytes).sum();
-            let base = view.manifest.files.first().map_or(0, |f| f.bytes);
-            let full = view.save_all || view.manifest.files.is_empty() || increments > base.max(1 << 20);
-            let bytes = match view.save(full) {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => continue,
-                Err(e) => {
-                    tracing::error!(view = %view.id(), error = %e, "the state of a view could not be saved");
-                    view.save_all = true;
-                    continue;
-                }
-            };
-            let name = format!("{}/{epoch:020}.run", view.id());
-            let mut manifest = view.manifest.clone();
-            manifest.failed = view.saved_failure();
-            if full {
-                stale.extend(manifest.files.drain(..).map(|f| f.name).filter(|n| *n != name));
+            if let Err(e) = taken.take(view, epoch) {
+                tracing::error!(view = %view.id(), error = %e, "the state of a view could not be saved");
+                view.save_all = true;
             }
-            manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
-            view.save_all = false;
-            saved.push(super::SavedView {
-                id: view.id(),
-                version: view.definition.version,
-                manifest: serde_json::to_vec(&manifest).unwrap_or_default(),
-            });
-            manifests.push((view.id(), manifest));
-            files.push((name, bytes));
         }
+        let Taken { files, unsynced, manifests, saved, mut stale } = taken;
         let gone = std::mem::take(&mut self.removed);
         stale.extend(gone.iter().flat_map(|(_, files)| files).cloned());
         // A view that was built anew may have a file of the same name.
@@ -115,14 +147,17 @@ impl Core {
             removed,
         };
         let store = Arc::clone(&self.store);
+        let space = Arc::clone(&self.space);
         let (tell, done) = std::sync::mpsc::channel();
+        let no_longer = stale.clone();
         let work = move || {
             let result = files
                 .iter()
                 .try_for_each(|(name, bytes)| store.write(name, bytes))
+                .and_then(|()| if unsynced.is_empty() { Ok(()) } else { space.files().sync(&unsynced) })
                 .and_then(|()| store.commit(checkpoint));
             if result.is_ok() {
-                store.remove(&stale);
+                store.remove(&no_longer);
             }
             let _ = tell.send(result);
         };
@@ -130,7 +165,7 @@ impl Core {
             tracing::error!("the checkpoint's thread could not be started");
         }
         self.last_checkpoint = std::time::Instant::now();
-        self.writing = Some(Writing { epoch, done, replies, manifests, gone });
+        self.writing = Some(Writing { epoch, done, replies, manifests, gone, stale });
     }
 
     /// Notes the end of a checkpoint; with `wait`, waits for it.
@@ -149,13 +184,12 @@ impl Core {
             }
         };
         for (id, manifest) in writing.manifests {
-            if let Some(view) = self.views.iter_mut().find(|v| v.id() == id) {
-                if result.is_err() {
-                    // What was taken out for this run is not on disk: the next one writes all.
-                    view.save_all = true;
-                } else if view.manifest.shape == manifest.shape {
-                    view.manifest = manifest;
-                }
+            match self.views.iter_mut().find(|v| v.id() == id) {
+                // What was taken out for this run is not on disk: the next one writes all.
+                Some(view) if result.is_err() => view.save_all = true,
+                Some(view) if view.manifest.shape == manifest.shape => view.manifest = manifest,
+                // The view has gone, or became another, while this was written.
+                _ => self.removed.push((id, manifest.names().map(str::to_string).collect())),
             }
         }
         match &result {
@@ -167,6 +201,7 @@ impl Core {
             }
             Err(e) => {
                 self.removed.extend(writing.gone);
+                self.stale.extend(writing.stale);
                 tracing::error!(error = %e, "a checkpoint failed; the log keeps everything and it will be tried again")
             }
         }

@@ -13,16 +13,18 @@ use tokio::sync::watch;
 use super::build::{Building, positions};
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
+use super::memory::Limits;
 use super::sinks::Sink;
 use super::times::{AllTimes, Sorted, TICK_US, TimeAt, with_time};
 use super::topology::Topology;
-use super::view::{Known, Manifest, View, input_schema, over_limit, project};
+use super::view::{Known, Manifest, View, input_schema, project};
 use super::{
     ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
-    Published, Reply, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+    Published, Reply, SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
 };
 use crate::operators::concat_deltas;
 use crate::output::ViewSnapshot;
+use crate::state::runs::Space;
 
 /// How often memory is measured.
 pub(super) const MEASURE: Duration = Duration::from_millis(200);
@@ -60,14 +62,19 @@ pub(super) struct Core {
     pub(super) withheld: Option<Vec<(ObjectId, Delta)>>,
     /// Views that are gone, with their files.
     pub(super) removed: Vec<(ObjectId, Vec<String>)>,
+    /// Files that no checkpoint names after the next.
+    pub(super) stale: Vec<String>,
+    /// Where state lies that is read in parts.
+    pub(super) space: Arc<Space>,
+    pub(super) limits: Arc<Limits>,
     pub(super) commands: SyncSender<Command>,
     publish: watch::Sender<Arc<Published>>,
     /// Who reads what; none when the views have changed since.
     pub(super) topology: Option<Arc<Topology>>,
-    shown: Shown,
-    measured: Instant,
+    pub(super) shown: Shown,
+    pub(super) measured: Instant,
     /// Views stepped since.
-    unmeasured: bool,
+    pub(super) unmeasured: bool,
     epochs: Epochs,
     retry_at: Option<Instant>,
     replaying: bool,
@@ -75,10 +82,10 @@ pub(super) struct Core {
 
 /// The views as they are published, and those of which something has changed since.
 #[derive(Default)]
-struct Shown {
+pub(super) struct Shown {
     views: ByObject<ViewSnapshot>,
     status: ByObject<ViewStatus>,
-    touched: BTreeSet<ObjectId>,
+    pub(super) touched: BTreeSet<ObjectId>,
 }
 
 /// How the loop ends.
@@ -96,7 +103,11 @@ impl Core {
         publish: watch::Sender<Arc<Published>>,
         epochs: Epochs,
     ) -> Result<Core> {
+        let space = Space::open(parts.store.files())?;
         let mut core = Core {
+            limits: Arc::new(Limits::of(&parts.options)),
+            space,
+            stale: vec![],
             options: parts.options,
             state: parts.state,
             clock: parts.clock,
@@ -158,7 +169,9 @@ impl Core {
     /// Brings back the views of the last checkpoint; gives those that have to be built.
     fn restore(&mut self, definitions: Vec<ViewDefinition>) -> Result<Vec<ViewDefinition>> {
         let mut to_build = vec![];
-        let Some(checkpoint) = self.store.load()? else { return Ok(definitions) };
+        let checkpoint = self.store.load()?;
+        self.remove_left_overs(checkpoint.as_ref())?;
+        let Some(checkpoint) = checkpoint else { return Ok(definitions) };
         self.epoch = checkpoint.epoch;
         self.checkpointed = checkpoint.epoch;
         self.time_us = checkpoint.time_us;
@@ -192,7 +205,7 @@ impl Core {
         for saved in checkpoint.views {
             if !self.views.iter().any(|v| v.id() == saved.id) {
                 let manifest: Manifest = serde_json::from_slice(&saved.manifest).unwrap_or_default();
-                self.removed.push((saved.id, manifest.files.into_iter().map(|f| f.name).collect()));
+                self.removed.push((saved.id, manifest.names().map(str::to_string).collect()));
             }
         }
         Ok(to_build)
@@ -204,12 +217,20 @@ impl Core {
         }
         let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
         view.manifest = manifest;
+        view.circuit.open_pages(&view.manifest.runs, self.limits.eager_bytes())?;
         view.load(&runs, epoch)
+    }
+
+    /// Removes runs that a crash left behind: no checkpoint names them.
+    fn remove_left_overs(&self, checkpoint: Option<&SavedCheckpoint>) -> Result<()> {
+        let views = checkpoint.iter().flat_map(|c| &c.views);
+        let manifests: Vec<Manifest> = views.filter_map(|v| serde_json::from_slice(&v.manifest).ok()).collect();
+        self.space.remove_others(&manifests.iter().flat_map(Manifest::names).collect())
     }
 
     pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
         let known = Known::of(&definition, self.views.iter(), &self.streams);
-        View::new(definition, &self.state, &known, self.options.shards, self.options.subscriber_epochs)
+        View::new(definition, &self.state, &known, &self.options, &self.space)
     }
 
     pub(super) fn run(&mut self, queue: &Receiver<Command>) {
@@ -344,9 +365,9 @@ impl Core {
         self.building.remove(&id);
         self.waiting.retain(|(definition, _)| definition.id != id);
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
-            let view = self.views.remove(at);
+            let mut view = self.views.remove(at);
             self.topology = None;
-            self.removed.push((id, view.manifest.files.into_iter().map(|f| f.name).collect()));
+            self.removed.push((id, view.take_names()));
         }
     }
 
@@ -517,7 +538,7 @@ impl Core {
             }
         }
         self.unmeasured = true;
-        if self.measured.elapsed() > MEASURE {
+        if self.measured.elapsed() > MEASURE || self.limits.are_near() {
             self.measure();
         }
     }
@@ -544,33 +565,6 @@ impl Core {
                     stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1), true));
                 }
             }
-        }
-    }
-
-    /// Holds the views to their limits.
-    fn measure(&mut self) {
-        self.measured = Instant::now();
-        self.unmeasured = false;
-        let mut all = 0;
-        let mut over = vec![];
-        for (n, view) in self.views.iter_mut().enumerate() {
-            if view.is_unmeasured {
-                self.shown.touched.insert(view.id());
-            }
-            let bytes = view.measure();
-            all += bytes;
-            if bytes > self.options.view_bytes && view.failed.is_none() {
-                over.push((n, bytes, self.options.view_bytes, "view_memory_bytes"));
-            }
-        }
-        if all > self.options.budget_bytes
-            && let Some((n, largest)) =
-                self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
-        {
-            over.push((n, largest.state_bytes, self.options.budget_bytes, "memory_budget_bytes"));
-        }
-        for (n, bytes, limit, setting) in over {
-            self.fail_view(n, &over_limit(bytes, limit, setting).message);
         }
     }
 

@@ -7,6 +7,7 @@ mod checkpoint;
 mod core;
 mod dead;
 mod epochs;
+mod memory;
 mod sinks;
 mod times;
 mod topology;
@@ -136,10 +137,14 @@ pub struct EngineOptions {
     pub shards: usize,
     /// An epoch takes in at most this much of the log.
     pub epoch_bytes: usize,
-    /// A view whose state passes this stops.
+    /// A view that holds more than this in memory lets state go to disk, and stops if what cannot go is more.
     pub view_bytes: usize,
-    /// All views together; the largest stops when it is passed.
+    /// A view whose state takes more than this in memory and on disk stops.
+    pub view_state_bytes: u64,
+    /// All views together: when it is passed the coldest state goes to disk; if what cannot go is more, the largest view stops.
     pub budget_bytes: usize,
+    /// State goes to disk from here on, if that is before the budget.
+    pub hot_bytes: usize,
     /// Time between checkpoints.
     pub checkpoint_interval_ms: u64,
     /// A subscriber may fall behind by this many epochs.
@@ -151,8 +156,10 @@ impl Default for EngineOptions {
         Self {
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             epoch_bytes: 32 << 20,
-            view_bytes: 4 << 30,
+            view_bytes: usize::MAX,
+            view_state_bytes: u64::MAX,
             budget_bytes: 8 << 30,
+            hot_bytes: usize::MAX,
             checkpoint_interval_ms: 5_000,
             subscriber_epochs: 1_024,
         }
@@ -218,6 +225,8 @@ pub struct ViewStatus {
     pub rows: usize,
     /// Memory of its circuit and its answer.
     pub state_bytes: usize,
+    /// What of its state lies on disk and is read as needed.
+    pub disk_bytes: u64,
     /// Changed rows it has put out since the start.
     pub rows_out: u64,
     /// Its last epoch, if that is not what the engine has reached.
@@ -232,7 +241,7 @@ impl ViewStatus {
     /// That of a view that has no answer yet.
     fn building(progress: BuildProgress, profile: Arc<Profile>) -> Self {
         let state = ViewState::Building(progress);
-        Self { state, rows: 0, state_bytes: 0, rows_out: 0, epoch: None, frontier: None, profile }
+        Self { state, rows: 0, state_bytes: 0, disk_bytes: 0, rows_out: 0, epoch: None, frontier: None, profile }
     }
 }
 

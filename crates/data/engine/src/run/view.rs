@@ -12,13 +12,19 @@ use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectI
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::{StreamReader, ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
+use super::memory::coldest_first;
+use super::{EngineOptions, StreamReader, ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::DeadRow;
 use crate::output::{Output, consolidate};
+use crate::paging::StateRuns;
+use crate::state::runs::Space;
 use crate::state::{Section, hash_bytes, read_run, write_run};
+
+/// State larger than this is kept in runs: a checkpoint writes what changed of it, and a start does not read it.
+const PAGE_FROM_BYTES: usize = 32 << 20;
 
 /// The section number of a view's answer in its runs.
 const OUTPUT_SECTION: u32 = u32::MAX;
@@ -33,9 +39,19 @@ pub(super) struct Manifest {
     /// Hash of the circuit's shape: state fits only the same shape.
     pub(super) shape: u64,
     pub(super) files: Vec<StateFile>,
+    /// What of the state is read as needed.
+    #[serde(default)]
+    pub(super) runs: StateRuns,
     /// The view has failed; of its state there is only the answer.
     #[serde(default)]
     pub(super) failed: Option<SavedFailure>,
+}
+
+impl Manifest {
+    /// The names of all its files.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|f| f.name.as_str()).chain(self.runs.names())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -82,6 +98,7 @@ pub(super) struct View {
     pub(super) rows_out: u64,
     pub(super) epoch: Epoch,
     pub(super) state_bytes: usize,
+    pub(super) disk_bytes: u64,
     /// It has taken steps since its memory was measured.
     pub(super) is_unmeasured: bool,
     /// The watermarks that its last step was given.
@@ -100,12 +117,13 @@ impl View {
         definition: ViewDefinition,
         state: &SessionState,
         relations: &dyn Relations,
-        shards: usize,
-        subscriber_epochs: usize,
+        options: &EngineOptions,
+        space: &Arc<Space>,
     ) -> Result<Self> {
         let plan = optimize(&definition.plan, state)?;
         let lower = if definition.emit_on_close { lower_on_close } else { lower };
-        let circuit = lower(&plan, state, relations, shards)?;
+        let mut circuit = lower(&plan, state, relations, options.shards)?;
+        circuit.page_in_space(space, &definition.id.to_string());
         if definition.dead_letters.is_some() {
             circuit.skip_failing_rows();
         }
@@ -130,12 +148,13 @@ impl View {
             output,
             inputs,
             failed: None,
-            changes: broadcast::channel(subscriber_epochs.max(1)).0,
-            manifest: Manifest { shape, files: vec![], failed: None },
+            changes: broadcast::channel(options.subscriber_epochs.max(1)).0,
+            manifest: Manifest { shape, ..Manifest::default() },
             save_all: true,
             rows_out: 0,
             epoch: 0,
             state_bytes: 0,
+            disk_bytes: 0,
             is_unmeasured: true,
             marks: vec![],
             pending: None,
@@ -181,7 +200,45 @@ impl View {
             return self.state_bytes;
         }
         self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes();
+        self.disk_bytes = self.circuit.disk_bytes();
         self.state_bytes
+    }
+
+    /// The names of all its files, now that it goes.
+    pub(super) fn take_names(&mut self) -> Vec<String> {
+        let mut names = self.circuit.take_stale_runs();
+        names.extend(self.manifest.names().map(str::to_string));
+        names
+    }
+
+    /// Lets state leave memory, the coldest first, until no more than `to` bytes are held or nothing is left that can.
+    pub(super) fn shrink(&mut self, to: usize) -> Result<()> {
+        for out in coldest_first(self.circuit.evictable()) {
+            if self.state_bytes <= to {
+                break;
+            }
+            self.evict(out.node)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the state of one operator leave memory.
+    pub(super) fn evict(&mut self, node: usize) -> Result<()> {
+        self.circuit.evict(node)?;
+        self.is_unmeasured = true;
+        self.measure();
+        Ok(())
+    }
+
+    /// Writes what changed of the state that lies in runs; gives all its runs.
+    pub(super) fn flush(&mut self) -> Result<StateRuns> {
+        // A step that failed leaves the operators in the middle of it.
+        if self.failed.is_some() {
+            return Ok(StateRuns::default());
+        }
+        self.circuit.flush(PAGE_FROM_BYTES)?;
+        self.is_unmeasured = true;
+        Ok(self.circuit.state_runs())
     }
 
     pub(super) fn status(&self) -> ViewStatus {
@@ -195,6 +252,7 @@ impl View {
             profile: self.circuit.profile(),
             rows: self.output.rows(),
             state_bytes: self.state_bytes,
+            disk_bytes: self.disk_bytes,
             rows_out: self.rows_out,
             epoch: self.failed.as_ref().map(|_| self.epoch),
         }
@@ -376,7 +434,7 @@ pub(super) fn input_schema(circuit: &Circuit, number: usize) -> arrow::datatypes
 }
 
 /// Why a view stops that holds too much.
-pub(super) fn over_limit(bytes: usize, limit: usize, setting: &str) -> Error {
+pub(super) fn over_limit(bytes: u64, limit: u64, setting: &str) -> Error {
     Error::new(
         ErrorKind::Limit,
         format!("its state of {bytes} bytes passes the limit of {limit} bytes (setting {setting})"),

@@ -22,6 +22,7 @@ pub(crate) struct Arrangement {
     /// Row slots whose row is in an earlier save: only those have to be said to be gone.
     is_saved: Vec<bool>,
     removed: Vec<(Vec<u8>, Vec<u8>)>,
+    removed_bytes: usize,
 }
 
 /// What happened to a row.
@@ -88,7 +89,9 @@ impl Arrangement {
             }
             let key_slot = self.key_of[s];
             if std::mem::take(&mut self.is_saved[s]) {
-                self.removed.push((self.keys.key(key_slot).to_vec(), self.rows.key(slot).to_vec()));
+                let (key, row) = (self.keys.key(key_slot).to_vec(), self.rows.key(slot).to_vec());
+                self.removed_bytes += key.len() + row.len() + REMOVED_BYTES;
+                self.removed.push((key, row));
             }
             let (prev, next) = (self.prev[s], self.next[s]);
             if prev == NONE {
@@ -218,30 +221,38 @@ impl Arrangement {
             + (self.weights.capacity() + self.totals.capacity()) * 8
             + self.is_changed.capacity() * 2
             + self.changed.capacity() * 4
-            + self.removed.iter().map(|(k, r)| k.len() + r.len() + 48).sum::<usize>()
+            + self.removed_bytes
     }
 
     /// `(key, row, weight)` of what changed since the last call; weight 0 says that the row is gone. With `full`, everything.
     pub(crate) fn take_changes(&mut self, full: bool) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
         self.sweep();
-        let removed = std::mem::take(&mut self.removed);
-        let changed = std::mem::take(&mut self.changed);
+        let slots = self.changed(full);
         let mut out = Vec::new();
-        if full {
-            out.extend(self.rows.iter().map(|s| self.entry(s)));
-        } else {
-            out.extend(removed.into_iter().map(|(k, r)| (k, r, 0)));
-            let mut slots: Vec<u32> = changed
-                .iter()
-                .copied()
-                .filter(|s| self.is_changed[*s as usize] && self.key_of[*s as usize] != NONE)
-                .collect();
-            slots.sort_unstable();
-            slots.dedup();
-            out.extend(slots.into_iter().map(|s| self.entry(s)));
+        if !full {
+            out.extend(std::mem::take(&mut self.removed).into_iter().map(|(k, r)| (k, r, 0)));
         }
-        self.set_saved();
+        out.extend(slots.iter().map(|s| self.entry(*s)));
+        self.set_saved(&slots);
         out
+    }
+
+    /// The slots of rows that changed since the last save, in order, or of all rows, in no order. Call [`Arrangement::sweep`]
+    /// before.
+    pub(crate) fn changed(&self, full: bool) -> Vec<u32> {
+        if full {
+            return self.rows.iter().collect();
+        }
+        let is_there = |s: &u32| self.is_changed[*s as usize] && self.key_of[*s as usize] != NONE;
+        let mut slots: Vec<u32> = self.changed.iter().copied().filter(is_there).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    /// Rows that an earlier save has and that went since, as `(key, row)`. They may have come back.
+    pub(crate) fn removed(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.removed
     }
 
     fn entry(&self, slot: u32) -> (Vec<u8>, Vec<u8>, i64) {
@@ -259,19 +270,45 @@ impl Arrangement {
         self.sweep();
     }
 
+    /// Sets a row's weight to what a run says, which is no change of it; 0 says that it is gone.
+    pub(crate) fn fetch(&mut self, key: &[u8], row: &[u8], weight: i64) {
+        let (kh, rh) = (super::bytes::hash_bytes(key), super::bytes::hash_bytes(row));
+        let now = self.rows.get(rh, row).map_or(0, |s| self.weights[s as usize]);
+        if now == 0 && weight == 0 {
+            return;
+        }
+        let slot = self.add(kh, key, rh, row, weight - now).slot;
+        let s = slot as usize;
+        if std::mem::take(&mut self.is_changed[s]) && self.changed.last() == Some(&slot) {
+            self.changed.pop();
+        }
+        self.is_saved[s] = weight != 0;
+        if weight == 0 {
+            self.sweep();
+        }
+    }
+
     /// Forgets what changed; called after a restore.
     pub(crate) fn mark_saved(&mut self) {
         self.sweep();
-        self.removed.clear();
-        self.changed.clear();
-        self.set_saved();
+        let slots = self.changed(false);
+        self.set_saved(&slots);
     }
 
-    fn set_saved(&mut self) {
-        self.is_changed.iter_mut().for_each(|c| *c = false);
-        self.rows.iter().for_each(|s| self.is_saved[s as usize] = true);
+    fn set_saved(&mut self, slots: &[u32]) {
+        self.removed = vec![];
+        self.removed_bytes = 0;
+        for s in std::mem::take(&mut self.changed) {
+            self.is_changed[s as usize] = false;
+        }
+        for s in slots {
+            self.is_saved[*s as usize] = true;
+        }
     }
 }
+
+/// What a removed row takes beside its bytes.
+const REMOVED_BYTES: usize = 48;
 
 /// See [`Arrangement::rows_of`].
 pub(crate) struct RowsOf<'a> {

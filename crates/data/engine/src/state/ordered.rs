@@ -345,6 +345,22 @@ impl Ordered {
         }
     }
 
+    /// See [`Arrangement::fetch`].
+    pub(crate) fn fetch(&mut self, key: &[u8], row: &[u8], weight: i64) {
+        if weight == 0 {
+            if let Some(slot) = self.rows.row_slot(row).filter(|s| self.nodes[*s as usize].weight > 0) {
+                let at = self.rows.key_slot_of(slot) as usize;
+                self.roots[at] = self.remove(self.roots[at], slot);
+                self.nodes[slot as usize] = OUT;
+            }
+            return self.rows.fetch(key, row, 0);
+        }
+        self.rows.fetch(key, row, weight);
+        if let Some(slot) = self.rows.row_slot(row) {
+            self.settle(slot);
+        }
+    }
+
     /// Forgets what changed; called after a restore.
     pub(crate) fn mark_saved(&mut self) {
         self.rows.mark_saved();

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod budget;
 mod failing;
 mod idle;
 mod replacing;
@@ -40,9 +41,16 @@ const REPLACED: &str = "SELECT k, count(*) AS n, max(v) AS s FROM s0 WHERE v <> 
 async fn case(seed: u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(&mut random);
+    let mut cold = random.below(2) == 0;
+    world.options.hot_bytes = if cold { 0 } else { usize::MAX };
     world.start(1 + random.below(3)).await;
     let mut made = 0;
     for _ in 0..30 {
+        if random.below(10) == 0 {
+            // From the next crash on.
+            cold = !cold;
+            world.options.hot_bytes = if cold { 0 } else { usize::MAX };
+        }
         match random.below(10) {
             0..=4 => world.append(&mut random),
             5 if made < VIEWS.len() => {

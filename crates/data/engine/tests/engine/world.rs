@@ -1,6 +1,6 @@
 //! Streams, a place for checkpoints, a journal and a sink, all in memory; they outlive the engine, as disks do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,8 +11,8 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
     CheckpointStore, DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal,
-    LateRow, Published, SavedCheckpoint, SinkWriter, StreamReader, ViewDefinition, ViewState, ViewStatus,
-    session_state,
+    LateRow, MemoryFiles, Published, RunFile, RunFileWriter, RunFiles, SavedCheckpoint, SinkWriter, StreamReader,
+    ViewDefinition, ViewState, ViewStatus, session_state,
 };
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
 use parking_lot::{Mutex, MutexGuard};
@@ -48,6 +48,8 @@ struct Memory {
     rows: Mutex<[Vec<Row>; PARTITIONS]>,
     /// Rows before these offsets are gone.
     start: Mutex<[i64; PARTITIONS]>,
+    /// More rows than a few at a time.
+    more_at_once: Mutex<i64>,
 }
 
 fn schema() -> SchemaRef {
@@ -95,7 +97,7 @@ impl StreamReader for Memory {
         columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)> {
         // A little at a time, so that a range takes several reads.
-        let next = to.min(from + 5);
+        let next = to.min(from + 5 + *self.more_at_once.lock());
         let rows = batch(&self.rows.lock()[partition as usize][from as usize..next as usize]);
         let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
         Ok((vec![rows.project(&columns).unwrap()], next))
@@ -115,11 +117,16 @@ struct Store {
     /// Which run of the engine it belongs to now.
     run: Mutex<u64>,
     files: Mutex<HashMap<String, Vec<u8>>>,
+    /// Those that are read in parts.
+    runs: MemoryFiles,
+    /// Those of them that a crash leaves.
+    synced: Mutex<HashSet<String>>,
     last: Mutex<Option<SavedCheckpoint>>,
 }
 
 /// The store as one run of the engine has it. What a halted run still writes when the next one has begun is lost: its process
 /// would be dead.
+#[derive(Clone)]
 struct RunStore {
     store: Arc<Store>,
     run: u64,
@@ -168,6 +175,11 @@ impl CheckpointStore for RunStore {
     fn remove(&self, names: &[String]) {
         let Ok(_alive) = self.alive() else { return };
         names.iter().for_each(|n| drop(self.store.files.lock().remove(n)));
+        self.store.runs.remove(names);
+    }
+
+    fn files(&self) -> Arc<dyn RunFiles> {
+        Arc::new(self.clone())
     }
 
     fn commit(&self, new: SavedCheckpoint) -> Result<()> {
@@ -182,6 +194,46 @@ impl CheckpointStore for RunStore {
 
     fn load(&self) -> Result<Option<SavedCheckpoint>> {
         Ok(self.store.last.lock().clone())
+    }
+}
+
+impl RunFiles for RunStore {
+    fn create(&self, name: &str) -> Result<Box<dyn RunFileWriter>> {
+        let _alive = self.alive()?;
+        Ok(Box::new(RunWriter(self.clone(), self.store.runs.create(name)?)))
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn RunFile>> {
+        self.store.runs.open(name)
+    }
+
+    fn sync(&self, names: &[String]) -> Result<()> {
+        let _alive = self.alive()?;
+        self.store.synced.lock().extend(names.iter().cloned());
+        Ok(())
+    }
+
+    fn remove(&self, names: &[String]) {
+        if let Ok(_alive) = self.alive() {
+            self.store.runs.remove(names);
+        }
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        self.store.runs.list()
+    }
+}
+
+struct RunWriter(RunStore, Box<dyn RunFileWriter>);
+
+impl RunFileWriter for RunWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.1.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let _alive = self.0.alive()?;
+        self.1.finish()
     }
 }
 
@@ -285,6 +337,8 @@ pub struct World {
     /// The event time of the next rows, about.
     now_s: i64,
     engine: Option<Engine>,
+    /// Limits of the engine from its next start on.
+    pub options: EngineOptions,
     /// Views that leave failing rows out, with what they told, and the query over the others.
     skipping: BTreeMap<&'static str, (Arc<Mutex<Told>>, &'static str)>,
 }
@@ -324,6 +378,7 @@ impl World {
             clock: Arc::default(),
             now_s: 100,
             engine: None,
+            options: EngineOptions { epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
             skipping: BTreeMap::new(),
         }
     }
@@ -411,10 +466,14 @@ impl World {
         let run = {
             let mut run = self.store.run.lock();
             *run += 1;
+            // What was not made durable is lost.
+            let synced = self.store.synced.lock();
+            let lost = self.store.runs.list().unwrap().into_iter().filter(|n| !synced.contains(n));
+            lost.for_each(|name| self.store.runs.set(&name, None));
             *run
         };
         let parts = EngineParts {
-            options: EngineOptions { shards, epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
+            options: EngineOptions { shards, ..self.options.clone() },
             state: session_state(),
             clock: self.clock.clone(),
             store: Arc::new(RunStore { store: self.store.clone(), run, life: self.life.clone() }),
@@ -525,6 +584,33 @@ impl World {
 
     pub async fn stop(&self) {
         self.engine().stop().await.unwrap();
+    }
+
+    /// Streams give so many rows more at a time.
+    pub fn read_more_at_once(&self, rows: i64) {
+        self.streams.iter().for_each(|s| *s.more_at_once.lock() = rows);
+    }
+
+    /// The names of the files of state that are read in parts.
+    pub fn run_files(&self) -> Vec<String> {
+        self.store.runs.list().unwrap()
+    }
+
+    pub fn file_len(&self, name: &str) -> usize {
+        self.store.runs.bytes(name).unwrap().len()
+    }
+
+    /// Changes a byte of a file of state.
+    pub fn damage(&self, name: &str, at: usize) {
+        let mut bytes = self.store.runs.bytes(name).unwrap();
+        bytes[at] ^= 1;
+        self.store.runs.set(name, Some(bytes));
+    }
+
+    /// A file of state that nothing names.
+    pub fn leave_behind(&self, name: &str) {
+        self.store.runs.set(name, Some(vec![1]));
+        self.store.synced.lock().insert(name.into());
     }
 
     /// Appends rows to one partition of the first stream.

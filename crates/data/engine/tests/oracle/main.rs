@@ -4,6 +4,7 @@
 //! The same for queries that fail for some rows, which a view may leave out: its answer is the batch answer over the others.
 //!
 //! `FLEUVE_ORACLE_CASES` sets the number of cases, `FLEUVE_ORACLE_SEED` the first seed (or the one case to repeat, with 1 case).
+//! `FLEUVE_ORACLE_SPILL=0` keeps all state in memory; otherwise state leaves it, and comes back, in most cases.
 //! `FLEUVE_ORACLE_SQL` runs another query over a case's data. A case that once found a fault stays in [`SEEDS`].
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
@@ -22,12 +23,13 @@ mod sessions;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use fleuve_engine::{Circuit, Relations, lower};
+use fleuve_engine::{Circuit, MemoryFiles, Relations, lower};
 use fleuve_types::Delta;
 
 use random::Random;
@@ -85,15 +87,17 @@ struct Case<'a> {
     plan: &'a datafusion::logical_expr::LogicalPlan,
     growth: Growth,
     skip: bool,
+    files: MemoryFiles,
 }
 
 impl Case<'_> {
     fn circuit(&self, shards: usize) -> Circuit {
-        let circuit =
+        let mut circuit =
             lower(self.plan, self.state, &self.growth, shards).unwrap_or_else(|e| panic!("{}\n{e}", self.sql));
         if self.skip {
             circuit.skip_failing_rows();
         }
+        circuit.page_to(Arc::new(self.files.clone()), "view").unwrap();
         circuit
     }
 }
@@ -135,6 +139,8 @@ fn can_be_planned(
 fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     let skip = kind == Kind::Failing;
     let mut random = Random::new(seed);
+    // Apart from the others, so that a seed means the same case with and without.
+    let mut spilling = Random::new(!seed);
     let same = |sql: String| (sql.clone(), sql);
     let (generated, expected) = match kind {
         Kind::Failing => failing::generate(&mut random),
@@ -160,12 +166,14 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     if !can_be_planned(&plan, &state, runtime) {
         return Outcome::NotRunnable;
     }
-    let case = Case { sql: &sql, state: &state, plan: &plan, growth, skip };
+    let case = Case { sql: &sql, state: &state, plan: &plan, growth, skip, files: MemoryFiles::default() };
     let mut circuit = case.circuit(1 + random.below(4));
     let mut answer = BTreeMap::new();
     let mut dead = 0;
     let mut runs: Vec<Vec<u8>> = vec![];
     let steps = 1 + random.below(8);
+    // How often state leaves memory after a step.
+    let cold = if spill() { [0, 30, 100][spilling.below(3)] } else { 0 };
     for _ in 0..steps {
         let changes: Vec<Delta> =
             tables.iter_mut().enumerate().map(|(n, t)| t.change(&mut random, case.growth.0[n])).collect();
@@ -183,16 +191,21 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         let out = circuit.step(&inputs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
         add(&mut answer, &out);
         dead += circuit.take_dead_rows().len();
+        if spilling.chance(cold) {
+            circuit.evict_all().unwrap();
+        }
         if random.chance(30) {
             // A full run stands for all before it.
             let full = runs.is_empty() || random.chance(10);
             if full {
                 runs.clear();
             }
-            runs.push(circuit.save_all(full).unwrap());
+            let (bytes, named) = circuit.checkpoint(full).unwrap();
+            runs.push(bytes);
             if random.chance(50) {
                 circuit = case.circuit(1 + random.below(4));
-                circuit.load_all(&runs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+                let eager = if spilling.chance(20) { u64::MAX } else { 0 };
+                circuit.restore(&runs, &named, eager).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
             }
         }
     }
@@ -225,6 +238,10 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn spill() -> bool {
+    setting("FLEUVE_ORACLE_SPILL", 1) == 1
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
 use super::in_order::{self, InOrder, reads_in_order};
 use super::sum::ExactSum;
-use crate::state::ByteSet;
+use crate::state::{Arrangement, ByteSet};
 
 /// One aggregate call of the SELECT.
 pub(crate) struct AggregateCall {
@@ -107,6 +107,14 @@ pub(crate) trait Accumulator: Send {
     }
     /// Called after each batch of [`Accumulator::load_entry`].
     fn entries_loaded(&mut self) {}
+    /// State that is not per group, as rows by the key of their group.
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![]
+    }
+    /// Sets the weight of a row in the table of that number to what a run says.
+    fn fetch(&mut self, table: usize, key: &[u8], row: &[u8], weight: i64) {
+        let _ = (table, key, row, weight);
+    }
 }
 
 /// Functions whose DataFusion accumulator can be asked again and again while rows are only added.

@@ -56,7 +56,7 @@ impl Groups {
     }
 
     fn forget(&mut self, slot: u32) {
-        self.removed.push(self.keys.key(slot).to_vec());
+        self.note_removed(slot);
         self.totals[slot as usize] = 0;
         self.dirty[slot as usize] = false;
         for a in &mut self.accumulators {

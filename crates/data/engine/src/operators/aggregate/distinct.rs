@@ -122,6 +122,17 @@ impl Accumulator for Distinct {
         self.values.mark_saved();
         self.inner.entries_loaded();
     }
+
+    fn tables(&self) -> Vec<&Arrangement> {
+        std::iter::once(&self.values).chain(self.inner.tables()).collect()
+    }
+
+    fn fetch(&mut self, table: usize, key: &[u8], row: &[u8], weight: i64) {
+        match table.checked_sub(1) {
+            None => self.values.fetch(key, row, weight),
+            Some(table) => self.inner.fetch(table, key, row, weight),
+        }
+    }
 }
 
 /// The last byte of an entry: whose it is.

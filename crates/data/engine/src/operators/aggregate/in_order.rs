@@ -14,7 +14,7 @@ use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, AggregateCall, Input};
 use super::distinct::{PREFIX_BYTES, entry};
-use crate::state::{ByteSet, Ordered, RowCodec, hash_bytes};
+use crate::state::{Arrangement, ByteSet, Ordered, RowCodec, hash_bytes};
 
 /// What is read of a group's values.
 enum Read {
@@ -312,5 +312,13 @@ impl Accumulator for InOrder {
 
     fn entries_loaded(&mut self) {
         self.rows.mark_saved();
+    }
+
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![self.rows.arrangement()]
+    }
+
+    fn fetch(&mut self, _: usize, key: &[u8], row: &[u8], weight: i64) {
+        self.rows.fetch(key, row, weight);
     }
 }

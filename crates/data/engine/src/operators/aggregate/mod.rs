@@ -12,6 +12,7 @@ mod extreme;
 mod float;
 mod generic;
 mod in_order;
+mod pages;
 mod sum;
 
 #[cfg(test)]
@@ -31,7 +32,8 @@ use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
 use crate::operators::map::concat;
 use crate::state::{
-    ByteSet, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+    ByteSet, Paged, Pages, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
+    hash_bytes, times_at, times_of,
 };
 
 /// Aggregation by key.
@@ -47,7 +49,11 @@ pub(crate) struct Aggregate {
     stays: bool,
     /// Keys that carry event time, by number: groups are shown, once, when the watermark has passed them, and dropped.
     close_by: Vec<usize>,
+    append_only: bool,
     shards: Vec<Groups>,
+    /// Of a group's total and what its accumulators save.
+    state_codec: Option<RowCodec>,
+    pages: Option<Pages>,
 }
 
 /// The groups of one shard.
@@ -59,6 +65,9 @@ struct Groups {
     /// Groups touched since the last save, by slot, and keys of groups that went.
     dirty: Vec<bool>,
     removed: Vec<Vec<u8>>,
+    removed_bytes: usize,
+    /// Of those of the groups that memory holds; what is not held is fetched before a step touches it.
+    resident: Resident,
     /// By group: already met in this step. All false between steps.
     seen: Vec<bool>,
     /// Groups by event time.
@@ -87,33 +96,30 @@ impl Aggregate {
         let count = if global { 1 } else { shards };
         let shards = (0..count)
             .map(|_| {
-                let accumulators = calls.iter().map(|c| accumulator_for(c, append_only)).collect::<Result<_>>()?;
-                let mut groups = Groups {
-                    keys: ByteSet::default(),
-                    totals: vec![],
-                    accumulators,
-                    dirty: vec![],
-                    removed: vec![],
-                    seen: vec![],
-                    windows: Windows::default(),
-                };
+                let mut groups = Groups::new(&calls, append_only)?;
                 if global {
                     groups.group(hash_bytes(&[]), &[]);
                 }
                 Ok(groups)
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self {
+        let codec = RowCodec::new(key_types)?;
+        let mut new = Self {
             keys,
             calls,
-            codec: RowCodec::new(key_types)?,
+            codec,
             schema,
             global,
             rows: None,
             stays: false,
             close_by: vec![],
+            append_only,
             shards,
-        })
+            state_codec: None,
+            pages: None,
+        };
+        new.state_codec = new.codec_of_states();
+        Ok(new)
     }
 
     /// What a group's first row gives is its answer for good.
@@ -145,6 +151,26 @@ impl Aggregate {
 }
 
 impl Groups {
+    fn new(calls: &[AggregateCall], append_only: bool) -> Result<Self> {
+        Ok(Self {
+            keys: ByteSet::default(),
+            totals: vec![],
+            accumulators: calls.iter().map(|c| accumulator_for(c, append_only)).collect::<Result<_>>()?,
+            dirty: vec![],
+            removed: vec![],
+            removed_bytes: 0,
+            resident: Resident::default(),
+            seen: vec![],
+            windows: Windows::default(),
+        })
+    }
+
+    fn note_removed(&mut self, slot: u32) {
+        let key = self.keys.key(slot).to_vec();
+        self.removed_bytes += key.len() + size_of::<Vec<u8>>();
+        self.removed.push(key);
+    }
+
     fn group(&mut self, hash: u64, key: &[u8]) -> (u32, bool) {
         let (slot, is_new) = self.keys.insert(hash, key);
         if is_new {
@@ -183,6 +209,7 @@ impl Groups {
 
     fn step(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<Delta> {
         let input = aggregate.input;
+        self.fetch(aggregate, rows)?;
         let mut groups = Vec::with_capacity(rows.len());
         let mut touched = Vec::new();
         let mut existed = Vec::new();
@@ -239,7 +266,7 @@ impl Groups {
         for slot in touched {
             self.seen[slot as usize] = false;
             if !aggregate.global && self.totals[slot as usize] == 0 {
-                self.removed.push(self.keys.key(slot).to_vec());
+                self.note_removed(slot);
                 self.dirty[slot as usize] = false;
                 for a in &mut self.accumulators {
                     a.reset(slot);
@@ -297,6 +324,9 @@ struct Shared<'a> {
     keys: &'a crate::state::Encoded,
     evaluated: &'a Evaluated,
     codec: &'a RowCodec,
+    state_codec: Option<&'a RowCodec>,
+    /// Finds groups that memory does not hold.
+    reader: Option<Reader<'a>>,
     schema: &'a SchemaRef,
     /// The keys of [`Aggregate::close_by`].
     times: &'a [Int64Array],
@@ -320,6 +350,8 @@ impl Operator for Aggregate {
             keys: &keys,
             evaluated: &evaluated,
             codec: &self.codec,
+            state_codec: self.state_codec.as_ref(),
+            reader: self.pages.as_ref().and_then(Pages::reader),
             schema: &self.schema,
             times: &times,
             global: self.global,
@@ -351,6 +383,14 @@ impl Operator for Aggregate {
         self.find_windows()
     }
 
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        self.can_page().then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn describe(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         let calls: Vec<String> = self.calls.iter().map(|c| c.label.clone()).collect();
@@ -358,20 +398,25 @@ impl Operator for Aggregate {
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.keys.len()).sum()
+        let held = self.shards.iter().map(|s| s.keys.len()).sum();
+        self.pages.as_ref().map_or(held, |pages| pages.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards
+        let pages = self.pages.as_ref().map_or(0, Pages::bytes);
+        let shards: usize = self
+            .shards
             .iter()
             .map(|s| {
                 s.keys.bytes()
                     + s.totals.capacity() * 9
                     + s.windows.bytes()
                     + s.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
-                    + s.removed.iter().map(|k| k.len() + 24).sum::<usize>()
+                    + s.removed_bytes
+                    + s.resident.bytes()
             })
-            .sum()
+            .sum();
+        pages + shards
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -431,6 +476,7 @@ impl Groups {
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
         let slots: Vec<u32> = self.keys.iter().filter(|s| full || self.dirty[*s as usize]).collect();
         let removed = std::mem::take(&mut self.removed);
+        self.removed_bytes = 0;
         let mut out = Vec::new();
         let mut fields = vec![Field::new("key", DataType::Binary, false), Field::new("total", DataType::Int64, false)];
         let mut states: Vec<ArrayRef> = Vec::new();

@@ -4,7 +4,7 @@ use fleuve_types::Result;
 
 use super::output::{Output, PAIRS_AT_ONCE, Rows, Shown};
 use super::{Alone, Incoming, Shard, Side};
-use crate::state::{Arrangement, hash_bytes};
+use crate::state::{Arrangement, FetchedKeys, hash_bytes};
 
 /// A row that a step touched: what it was before.
 struct Touched {
@@ -213,10 +213,32 @@ fn show(side: &Side, touched: &TouchedRows, left: bool, output: &mut Output<'_>)
 }
 
 /// Counts all partners anew, after the rows were loaded from a checkpoint.
-pub(super) fn recount(shard: &mut Shard, output: &mut Output<'_>) -> Result<()> {
+pub(super) fn recount_all(shard: &mut Shard, output: &mut Output<'_>) -> Result<()> {
     shard.left.partners = vec![0; shard.left.rows.slots()];
     shard.right.partners = vec![0; shard.right.rows.slots()];
-    let slots: Vec<u32> = shard.left.rows.iter().collect();
+    let slots = shard.left.rows.iter().collect();
+    recount(shard, slots, output)
+}
+
+/// Counts the partners of rows that were fetched: they all are among those of their keys, which were fetched with them.
+pub(super) fn recount_fetched(shard: &mut Shard, keys: &FetchedKeys, output: &mut Output<'_>) -> Result<()> {
+    let mut left = vec![];
+    for (table, key) in keys {
+        let side = if *table == 0 { &mut shard.left } else { &mut shard.right };
+        side.partners.resize(side.rows.slots(), 0);
+        let Some(at) = side.rows.key_slot(hash_bytes(key), key) else { continue };
+        for slot in side.rows.rows_of(at) {
+            side.partners[slot as usize] = 0;
+            if *table == 0 {
+                left.push(slot);
+            }
+        }
+    }
+    if left.is_empty() { Ok(()) } else { recount(shard, left, output) }
+}
+
+/// Adds up the partners of left rows, on both sides.
+fn recount(shard: &mut Shard, slots: Vec<u32>, output: &mut Output<'_>) -> Result<()> {
     let mut pairs: Vec<(u32, u32)> = Vec::new();
     let mut slots = slots.into_iter().peekable();
     while let Some(l) = slots.next() {

@@ -23,8 +23,8 @@ use super::shard::{for_each, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::state::{
-    Arrangement, Encoded, OpenKeys, RowCodec, Windows, changes_from_batch, changes_to_batch, hash_bytes, times_at,
-    times_of,
+    Arrangement, Encoded, OpenKeys, Paged, Pages, Resident, RowCodec, TableShard, Windows, changes_from_batch,
+    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
 };
 
 /// How rows of one side appear besides in pairs.
@@ -104,6 +104,28 @@ struct Shard {
     right: Side,
     /// Keys of both sides by event time.
     open: OpenKeys,
+    resident: Resident,
+}
+
+/// The left side's rows, then the right side's.
+impl TableShard for Shard {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.left.rows, &self.right.rows]
+    }
+
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64) {
+        let side = if table == 0 { &mut self.left } else { &mut self.right };
+        side.rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.left.rows.mark_saved();
+        self.right.rows.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
 }
 
 /// A time of the rows of one side: behind its watermark they get no partner any more, nor does what their partners are change.
@@ -125,6 +147,7 @@ pub(crate) struct Join {
     left_times: Vec<RowTime>,
     right_times: Vec<RowTime>,
     shards: Vec<Shard>,
+    pages: Option<Pages>,
 }
 
 /// One side's change, encoded once for all shards.
@@ -142,6 +165,11 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    /// The hashes of the keys of some rows.
+    fn hashes<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
+        rows.iter().map(|i| *i as usize).filter(|i| !self.is_null_key(*i)).map(|i| self.key_hashes[i])
+    }
+
     fn is_null_key(&self, row: usize) -> bool {
         self.no_match.as_ref().is_some_and(|n| n.value(row))
     }
@@ -158,6 +186,7 @@ impl Join {
             close_by: vec![],
             left_times: vec![],
             right_times: vec![],
+            pages: None,
             spec,
         })
     }
@@ -247,6 +276,8 @@ impl Side {
     }
 }
 
+paged_shards!(Join);
+
 impl Operator for Join {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_times, &self.left_codec)?;
@@ -255,8 +286,14 @@ impl Operator for Join {
         let (left_parts, right_parts) = (split(&left.key_hashes, n), split(&right.key_hashes, n));
         let counted = self.counts_rows();
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
+        let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, inputs[0].len() + inputs[1].len(), |s, shard| {
             let mut output = Output::new(spec, left_codec, right_codec);
+            let hashes = left.hashes(&left_parts[s]).chain(right.hashes(&right_parts[s]));
+            let fetched = fetch_rows(shard, reader, hashes)?;
+            if counted {
+                counted::recount_fetched(shard, &fetched, &mut output)?;
+            }
             shard.open.note_rows(&left_parts[s], &left.key_hashes, &left.keys, &left.times);
             shard.open.note_rows(&right_parts[s], &right.key_hashes, &right.keys, &right.times);
             if spec.waits {
@@ -303,22 +340,33 @@ impl Operator for Join {
         format!("{}{waits}", self.spec.label)
     }
 
+    /// With no key all rows belong together; rows that are dropped behind a watermark are found by time.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        let by_time =
+            [self.close_by.is_empty(), self.left_times.is_empty(), self.right_times.is_empty()].contains(&false);
+        (!by_time && !self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.left.rows.len() + s.right.rows.len()).sum()
+        let held = self.shards.iter().map(|s| s.left.rows.len() + s.right.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|s| {
-                s.left.rows.bytes()
-                    + s.right.rows.bytes()
-                    + s.open.bytes()
-                    + s.left.windows.bytes()
-                    + s.right.windows.bytes()
-                    + (s.left.partners.capacity() + s.right.partners.capacity()) * 8
-            })
-            .sum()
+        let shard = |s: &Shard| {
+            s.left.rows.bytes()
+                + s.right.rows.bytes()
+                + s.open.bytes()
+                + s.resident.bytes()
+                + s.left.windows.bytes()
+                + s.right.windows.bytes()
+                + (s.left.partners.capacity() + s.right.partners.capacity()) * 8
+        };
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -360,7 +408,7 @@ impl Operator for Join {
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         for shard in &mut self.shards {
             let mut output = Output::new(spec, left_codec, right_codec);
-            counted::recount(shard, &mut output)?;
+            counted::recount_all(shard, &mut output)?;
         }
         Ok(())
     }

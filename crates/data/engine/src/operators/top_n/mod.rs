@@ -19,7 +19,8 @@ use super::order::{SortedRows, order_of};
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    OpenKeys, Ordered, Placed, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+    Arrangement, Held, OpenKeys, Ordered, Paged, Pages, Placed, Resident, RowCodec, TableShard, batch_of,
+    changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 pub(crate) use walk::{Bound, Ranking};
 use walk::{Entry, Walk};
@@ -28,7 +29,8 @@ use walk::{Entry, Walk};
 pub(crate) struct TopN {
     spec: TopNSpec,
     key_codec: RowCodec,
-    shards: Vec<Ordered>,
+    shards: Vec<Held<Ordered>>,
+    pages: Option<Pages>,
     /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
     close_by: Vec<usize>,
     /// By shard.
@@ -58,8 +60,8 @@ impl TopN {
             .map(|k| k.data_type(&spec.input_schema).map_err(|e| Error::bug(e.to_string())))
             .collect::<Result<Vec<_>>>()?;
         let shards = if types.is_empty() { 1 } else { shards };
-        let shards = (0..shards).map(|_| Ordered::default()).collect();
-        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards, close_by: vec![], open: vec![] })
+        let shards = (0..shards).map(|_| Held::default()).collect();
+        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards, pages: None, close_by: vec![], open: vec![] })
     }
 
     /// Drops partitions when the watermark has passed one of these keys, which carry event time.
@@ -71,7 +73,7 @@ impl TopN {
     /// Rows of the state looked at so far.
     #[cfg(test)]
     fn visited(&self) -> u64 {
-        self.shards.iter().map(|s| s.visited.get()).sum()
+        self.shards.iter().map(|s| s.rows.visited.get()).sum()
     }
 }
 
@@ -199,6 +201,26 @@ fn difference(state: &Ordered, old: &[Entry], new: &[Entry], changes: &mut Vec<(
     changes.append(&mut came);
 }
 
+impl TableShard for Held<Ordered> {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![self.rows.arrangement()]
+    }
+
+    fn fetch(&mut self, _: u8, key: &[u8], row: &[u8], weight: i64) {
+        self.rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.rows.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(TopN);
+
 impl Operator for TopN {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let delta = &inputs[0];
@@ -213,14 +235,18 @@ impl Operator for TopN {
         for (open, rows) in self.open.iter_mut().zip(&parts) {
             open.note_rows(rows, &hashes, &keys, &times);
         }
-        let outs = for_each(&mut self.shards, delta.len(), |s, state| spec.step(state, &input, &parts[s]))?;
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
+            fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            spec.step(&mut shard.rows, &input, &parts[s])
+        })?;
         concat(&spec.schema, &outs)
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
         for (state, open) in self.shards.iter_mut().zip(&mut self.open) {
             for key in open.closed(watermarks) {
-                state.drop_key(hash_bytes(&key), &key);
+                state.rows.drop_key(hash_bytes(&key), &key);
             }
         }
         Ok(None)
@@ -249,31 +275,42 @@ impl Operator for TopN {
         text
     }
 
+    /// With no key all rows belong together.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        (self.close_by.is_empty() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(Ordered::len).sum()
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Ordered::bytes).sum::<usize>() + self.open.iter().map(OpenKeys::bytes).sum::<usize>()
+        let shards = self.shards.iter().map(|s| s.rows.bytes() + s.resident.bytes()).sum::<usize>();
+        shards + self.pages.as_ref().map_or(0, Pages::bytes) + self.open.iter().map(OpenKeys::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.take_changes(full))).collect()
+        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.rows.take_changes(full))).collect()
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
         let n = self.shards.len();
         let shards = &mut self.shards;
         changes_from_batch(batch, |_, key, row, weight| {
-            shards[shard_of(hash_bytes(key), n)].restore(key, row, weight);
+            shards[shard_of(hash_bytes(key), n)].rows.restore(key, row, weight);
         })?;
-        self.shards.iter_mut().for_each(Ordered::mark_saved);
+        self.shards.iter_mut().for_each(|s| s.rows.mark_saved());
         Ok(())
     }
 
     fn loaded(&mut self) -> Result<()> {
         for (state, open) in self.shards.iter().zip(&mut self.open) {
-            find_keys(state.arrangement(), &self.key_codec, &self.close_by, open)?;
+            find_keys(state.rows.arrangement(), &self.key_codec, &self.close_by, open)?;
         }
         Ok(())
     }

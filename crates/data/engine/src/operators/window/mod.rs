@@ -22,7 +22,8 @@ use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    OpenKeys, Ordered, RowCodec, Values, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+    Arrangement, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Resident, RowCodec, TableShard, Values, batch_of,
+    changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 pub(crate) use alone::is_possible as can_be_alone;
 pub(crate) use range::Distance;
@@ -69,6 +70,7 @@ pub(crate) struct Window {
     key_codec: RowCodec,
     value_codec: RowCodec,
     shards: Vec<Shard>,
+    pages: Option<Pages>,
     /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
     close_by: Vec<usize>,
     /// By shard.
@@ -80,7 +82,28 @@ struct Shard {
     rows: Ordered,
     /// Not saved: they follow from the rows.
     values: Values,
+    resident: Resident,
 }
+
+impl TableShard for Shard {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![self.rows.arrangement()]
+    }
+
+    fn fetch(&mut self, _: u8, key: &[u8], row: &[u8], weight: i64) {
+        self.rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.rows.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(Window);
 
 /// A row in its slot, the bytes of its values, and how many of it came or went.
 type Change = (u32, Box<[u8]>, i64);
@@ -100,6 +123,7 @@ impl Window {
             value_codec: RowCodec::new(values)?,
             spec,
             shards: (0..shards).map(|_| Shard::default()).collect(),
+            pages: None,
             close_by: vec![],
             open: vec![],
         })
@@ -133,6 +157,13 @@ impl WindowSpec {
         let delta = self.answer(&shard.rows, &changes, values);
         shard.rows.sweep();
         delta
+    }
+
+    /// Computes the values of partitions that were fetched: those that their rows had.
+    fn find_values(&self, shard: &mut Shard, fetched: &FetchedKeys, codec: &RowCodec) -> Result<()> {
+        let slots = fetched.iter().filter_map(|(_, key)| shard.rows.key_slot(hash_bytes(key), key));
+        let pieces: Vec<Piece> = slots.map(|key| Piece::whole(key, shard.rows.total(key))).collect();
+        self.refresh(shard, &pieces, codec, &mut vec![])
     }
 
     /// Computes the values of the rows of `pieces`, keeps them, and notes what changed.
@@ -250,7 +281,12 @@ impl Operator for Window {
             open.note_rows(rows, &hashes, &keys, &times);
         }
         let codec = &self.value_codec;
-        let outs = for_each(&mut self.shards, delta.len(), |s, shard| spec.step(shard, &input, &parts[s], codec))?;
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
+            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            spec.find_values(shard, &fetched, codec)?;
+            spec.step(shard, &input, &parts[s], codec)
+        })?;
         concat(&spec.schema, &outs)
     }
 
@@ -283,13 +319,24 @@ impl Operator for Window {
         text
     }
 
+    /// With no key all rows belong together.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        (self.close_by.is_empty() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.rows.len()).sum()
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
         let open = self.open.iter().map(OpenKeys::bytes).sum::<usize>();
-        open + self.shards.iter().map(|s| s.rows.bytes() + s.values.bytes()).sum::<usize>()
+        let shard = |s: &Shard| s.rows.bytes() + s.values.bytes() + s.resident.bytes();
+        open + self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -311,7 +358,7 @@ impl Operator for Window {
             find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, open)?;
         }
         let (spec, codec) = (&self.spec, &self.value_codec);
-        let rows = self.state_rows();
+        let rows = self.shards.iter().map(|s| s.rows.len()).sum();
         for_each(&mut self.shards, rows, |_, shard| {
             let (mut pieces, mut waiting) = (vec![], 0);
             for key in shard.rows.keys() {

@@ -5,8 +5,8 @@
 /// Bits for each hash: about one in a hundred that are not there is let through.
 const BITS_PER_HASH: u64 = 10;
 const BLOCK_BYTES: usize = 32;
-/// The number of blocks is a multiple of this, so that a filter that was made too large can be halved this often, as a power of 2.
-const BLOCKS_STEP: u64 = 16;
+/// The number of blocks is a power of 2 times a number below twice this one: so that a filter that was made too large can be halved.
+const ODD_BLOCKS: u64 = 16;
 /// No filter is larger, in blocks.
 const MAX_BLOCKS: u64 = 1 << 31;
 const SALTS: [u32; 8] =
@@ -21,8 +21,9 @@ pub(super) struct Filter {
 impl Filter {
     /// For at most so many hashes.
     pub(super) fn with_room(hashes: u64) -> Self {
-        let wanted = (hashes.saturating_mul(BITS_PER_HASH) / 256 + 1).next_multiple_of(BLOCKS_STEP).min(MAX_BLOCKS);
-        Self { blocks: vec![[0; 8]; wanted as usize] }
+        let wanted = (hashes.saturating_mul(BITS_PER_HASH) / 256 + 1).min(MAX_BLOCKS);
+        let power = (wanted / ODD_BLOCKS).checked_ilog2().unwrap_or(0);
+        Self { blocks: vec![[0; 8]; wanted.next_multiple_of(1 << power) as usize] }
     }
 
     fn block(&self, hash: u64) -> usize {

@@ -197,6 +197,7 @@ impl Run {
     }
 
     /// How many of its entries say that a key is gone.
+    #[cfg(test)]
     pub(crate) fn gone(&self) -> u64 {
         self.footer.gone
     }

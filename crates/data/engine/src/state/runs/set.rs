@@ -144,10 +144,6 @@ impl RunSet {
         self.runs.insert(0, run);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     pub(crate) fn runs(&self) -> &[Arc<Run>] {
         &self.runs
     }
@@ -214,6 +210,7 @@ impl RunSet {
     }
 
     /// Waits for the merge that is under way.
+    #[cfg(test)]
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.take_merged(true)
     }

@@ -1,0 +1,173 @@
+//! A circuit's state in runs: which operators' state may leave memory, what a checkpoint names, what is opened again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleuve_types::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::circuit::{Circuit, NodeKind};
+use crate::operators::Operator;
+use crate::state::runs::{RunFiles, RunRef, Space};
+use crate::state::{Paged, Pages, evict, flush, open};
+
+/// The runs that hold the state of a circuit's operators, by the operator's number, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRuns(pub(crate) BTreeMap<u32, Vec<RunRef>>);
+
+impl StateRuns {
+    /// True if it has operators that `before` has not.
+    pub(crate) fn is_of_more(&self, before: &Self) -> bool {
+        self.0.keys().any(|node| !before.0.contains_key(node))
+    }
+
+    /// True if a file of that name is among them.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names().any(|n| n == name)
+    }
+
+    /// The names of their files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(|r| r.name.as_str())
+    }
+}
+
+/// A state that can leave memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evictable {
+    pub(crate) node: usize,
+    /// What that would free, about.
+    pub(crate) bytes: usize,
+    /// Steps since it was last touched.
+    pub(crate) idle: u64,
+}
+
+impl Circuit {
+    /// Lets state leave memory for files of `files`, in the folder `place`. Call once, before the first step.
+    ///
+    /// # Errors
+    /// When the files cannot be listed.
+    pub fn page_to(&mut self, files: Arc<dyn RunFiles>, place: &str) -> Result<()> {
+        self.page_in_space(&Space::open(files)?, place);
+        Ok(())
+    }
+
+    pub(crate) fn page_in_space(&mut self, space: &Arc<Space>, place: &str) {
+        for (_, operator) in self.operators_mut() {
+            if let Some(paged) = operator.paged() {
+                *paged.pages() = Some(Pages::new(space.clone(), place));
+            }
+        }
+        self.space = Some((space.clone(), place.into()));
+    }
+
+    fn operators_mut(&mut self) -> impl Iterator<Item = (usize, &mut Box<dyn Operator>)> {
+        self.nodes.iter_mut().enumerate().filter_map(|(n, node)| match &mut node.kind {
+            NodeKind::Operator(o) => Some((n, o)),
+            NodeKind::Input(_) => None,
+        })
+    }
+
+    fn paged(&mut self) -> impl Iterator<Item = (usize, usize, &mut dyn Paged)> {
+        self.operators_mut().filter_map(|(n, o)| {
+            let (bytes, can) = (o.state_bytes(), o.pages().is_some());
+            o.paged().filter(|_| can).map(|p| (n, bytes, p))
+        })
+    }
+
+    /// Writes what changed of the states that lie in runs. Those that hold more than `from_bytes` do from now on.
+    ///
+    /// # Errors
+    /// When a file cannot be written; what it would have held is written with the next.
+    pub(crate) fn flush(&mut self, from_bytes: usize) -> Result<()> {
+        for (_, bytes, state) in self.paged() {
+            if state.pages().as_ref().is_some_and(Pages::is_active) || bytes >= from_bytes {
+                flush(state)?;
+                state.pages().as_mut().map_or(Ok(()), Pages::tidy)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The runs for a manifest: their files stay from now on.
+    pub(crate) fn state_runs(&mut self) -> StateRuns {
+        let mut out = StateRuns::default();
+        for (n, _, state) in self.paged() {
+            if let Some(pages) = state.pages().as_ref().filter(|p| p.is_active()) {
+                out.0.insert(n as u32, pages.name_all());
+            }
+        }
+        out
+    }
+
+    /// Files that [`Circuit::state_runs`] named once and does not any more: they can go when no checkpoint names them.
+    pub(crate) fn take_stale_runs(&mut self) -> Vec<String> {
+        self.paged().flat_map(|(_, _, s)| s.pages().as_mut().map_or(vec![], Pages::take_stale)).collect()
+    }
+
+    /// Opens the runs of a manifest, in a fresh circuit of the same plan. States up to `eager_bytes` are read whole.
+    ///
+    /// # Errors
+    /// When a run is damaged, not there, or of another plan.
+    pub(crate) fn open_pages(&mut self, runs: &StateRuns, eager_bytes: u64) -> Result<()> {
+        let Some((space, place)) = self.space.clone() else {
+            return if runs.0.is_empty() { Ok(()) } else { Err(Error::bug("a circuit without a place for its runs")) };
+        };
+        for (node, refs) in &runs.0 {
+            let state = self.paged().find(|(n, ..)| *n == *node as usize).map(|(_, _, state)| state);
+            let state = state.ok_or_else(|| Error::input("a state run belongs to an operator that has none"))?;
+            open(state, &space, &place, refs, eager_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of its states on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.operators().filter_map(|(_, o)| o.pages()).map(Pages::disk_bytes).sum()
+    }
+
+    /// The states that can leave memory now.
+    pub(crate) fn evictable(&self) -> Vec<Evictable> {
+        let of = |(node, o): (usize, &dyn Operator)| {
+            let pages = o.pages()?;
+            let bytes = o.state_bytes().saturating_sub(pages.bytes());
+            Some(Evictable { node, bytes, idle: self.steps - self.touched[node] })
+        };
+        self.operators().filter_map(of).collect()
+    }
+
+    /// Lets the state of one operator leave memory.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn evict(&mut self, node: usize) -> Result<()> {
+        self.paged().find(|(n, ..)| *n == node).map_or(Ok(()), |(_, _, state)| evict(state))
+    }
+
+    /// Lets all state leave memory that can.
+    ///
+    /// # Errors
+    /// As for a file that cannot be written.
+    pub fn evict_all(&mut self) -> Result<()> {
+        self.paged().try_for_each(|(_, _, state)| evict(state))
+    }
+
+    /// Its state as bytes (see [`Circuit::save_all`]), and the runs that hold the rest of it.
+    ///
+    /// # Errors
+    /// Arrow's, or that of a file that cannot be written.
+    pub fn checkpoint(&mut self, full: bool) -> Result<(Vec<u8>, StateRuns)> {
+        self.flush(usize::MAX)?;
+        Ok((self.save_all(full)?, self.state_runs()))
+    }
+
+    /// Restores a fresh circuit of the same plan from what [`Circuit::checkpoint`] gave: all bytes, oldest first, and the last
+    /// runs. States whose runs are no longer than `eager_bytes` are read whole.
+    ///
+    /// # Errors
+    /// When something is damaged or belongs to another plan.
+    pub fn restore(&mut self, saved: &[Vec<u8>], runs: &StateRuns, eager_bytes: u64) -> Result<()> {
+        self.open_pages(runs, eager_bytes)?;
+        self.load_all(saved)
+    }
+}

@@ -1,0 +1,197 @@
+//! One memory budget for the state of all views. When it is passed, the coldest state leaves memory first; a view stops only when
+//! what cannot leave is too much, or when its state passes a limit on memory and disk together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use fleuve_types::{Error, Result};
+
+use super::EngineOptions;
+use super::core::Core;
+use super::view::{View, over_limit};
+use crate::paging::Evictable;
+
+/// State read whole at a start is at most this part of the budget for each operator, and at most so many bytes.
+const EAGER_PART: usize = 64;
+const EAGER_BYTES: usize = 16 << 20;
+/// A build may hold this part of the budget, however much the views hold.
+const BUILD_PART: usize = 4;
+/// State of less than this part of the budget does not leave memory: it would be many small files.
+const SMALLEST_PART: usize = 256;
+
+/// What all that hold state know of the memory that is held.
+pub(super) struct Limits {
+    budget: usize,
+    view_bytes: usize,
+    view_state_bytes: u64,
+    /// Above this state leaves memory: so that a step does not pass the budget before anybody looks, by what a step may add less.
+    high: usize,
+    views: AtomicUsize,
+    builds: AtomicUsize,
+}
+
+impl Limits {
+    pub(super) fn of(options: &EngineOptions) -> Self {
+        let budget = options.budget_bytes;
+        Self {
+            budget,
+            view_bytes: options.view_bytes,
+            view_state_bytes: options.view_state_bytes,
+            high: (budget - options.epoch_bytes.min(budget / 4)).min(options.hot_bytes),
+            views: AtomicUsize::new(0),
+            builds: AtomicUsize::new(0),
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.views.load(Ordering::Relaxed) + self.builds.load(Ordering::Relaxed)
+    }
+
+    /// True if the next steps may pass the budget.
+    pub(super) fn are_near(&self) -> bool {
+        self.held() >= self.high / 2
+    }
+
+    pub(super) fn eager_bytes(&self) -> u64 {
+        (self.high / EAGER_PART).min(EAGER_BYTES) as u64
+    }
+
+    fn smallest(&self) -> usize {
+        self.high / SMALLEST_PART
+    }
+
+    /// A build's part of it.
+    pub(super) fn build(self: &Arc<Self>) -> BuildShare {
+        BuildShare { limits: self.clone(), held: 0, measured: Instant::now() }
+    }
+
+    /// Fails if a view's state is too much.
+    fn check(&self, view: &View) -> Result<()> {
+        let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
+        if view.state_bytes > self.view_bytes {
+            return Err(over_limit(view.state_bytes as u64, self.view_bytes as u64, "view_memory_bytes"));
+        }
+        if all > self.view_state_bytes {
+            return Err(over_limit(all, self.view_state_bytes, "view_state_bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// What a build holds, as all others see it.
+pub(super) struct BuildShare {
+    limits: Arc<Limits>,
+    held: usize,
+    measured: Instant,
+}
+
+impl BuildShare {
+    /// Holds a view that is being built to its part of the memory.
+    pub(super) fn hold(&mut self, view: &mut View) -> Result<()> {
+        let limits = self.limits.clone();
+        if self.measured.elapsed() < super::core::MEASURE && !limits.are_near() {
+            return Ok(());
+        }
+        view.measure();
+        let others = limits.held().saturating_sub(self.held);
+        let most = limits.high.saturating_sub(others).max(limits.high / BUILD_PART).min(limits.view_bytes);
+        if view.state_bytes > most {
+            view.shrink(most / 8 * 7)?;
+        }
+        self.set(view.state_bytes);
+        self.measured = Instant::now();
+        limits.check(view)?;
+        if view.state_bytes > limits.budget {
+            return Err(over_limit(view.state_bytes as u64, limits.budget as u64, "memory_budget_bytes"));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, bytes: usize) {
+        self.limits.builds.fetch_add(bytes, Ordering::Relaxed);
+        self.limits.builds.fetch_sub(std::mem::replace(&mut self.held, bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for BuildShare {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// What leaves memory first: what was touched longest ago, of that the largest.
+pub(super) fn coldest_first(mut states: Vec<Evictable>) -> Vec<Evictable> {
+    states.retain(|s| s.bytes > 0);
+    states.sort_by_key(|s| (std::cmp::Reverse((s.idle, s.bytes)), s.node));
+    states
+}
+
+impl Core {
+    /// Measures the views and holds them to their limits.
+    pub(super) fn measure(&mut self) {
+        self.measured = Instant::now();
+        self.unmeasured = false;
+        let limits = self.limits.clone();
+        let mut over: Vec<(usize, Error)> = vec![];
+        for (n, view) in self.views.iter_mut().enumerate() {
+            if view.is_unmeasured {
+                self.shown.touched.insert(view.id());
+            }
+            view.measure();
+            if view.failed.is_some() {
+                continue;
+            }
+            let most = limits.view_bytes;
+            let held = if view.state_bytes > most { view.shrink(most / 8 * 7) } else { Ok(()) };
+            if let Err(e) = held.and_then(|()| limits.check(view)) {
+                over.push((n, e));
+            }
+        }
+        self.fit_budget(&limits, &mut over);
+        for (n, error) in over {
+            self.fail_view(n, &error.message);
+        }
+    }
+
+    /// Lets state leave memory until the budget holds; if that is not enough, the view that holds the most has to stop.
+    fn fit_budget(&mut self, limits: &Limits, over: &mut Vec<(usize, Error)>) {
+        let builds = limits.builds.load(Ordering::Relaxed);
+        let mut all: usize = self.views.iter().map(|v| v.state_bytes).sum();
+        if all + builds > limits.high {
+            let most = (limits.high / 8 * 7).saturating_sub(builds);
+            for (n, state) in self.evictable(limits.smallest()) {
+                if all <= most {
+                    break;
+                }
+                let view = &mut self.views[n];
+                let before = view.state_bytes;
+                if let Err(e) = view.evict(state.node) {
+                    tracing::error!(view = %view.id(), error = %e, "state could not leave memory");
+                }
+                self.shown.touched.insert(view.id());
+                all = all - before + view.state_bytes;
+            }
+        }
+        limits.views.store(all, Ordering::Relaxed);
+        if all > limits.budget
+            && let Some((n, largest)) =
+                self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
+        {
+            over.push((n, over_limit(largest.state_bytes as u64, limits.budget as u64, "memory_budget_bytes")));
+        }
+    }
+
+    /// The states of all views that can leave memory, the coldest first.
+    fn evictable(&self, from_bytes: usize) -> Vec<(usize, Evictable)> {
+        let mut states: Vec<(usize, Evictable)> = vec![];
+        for (n, view) in self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()) {
+            // A view takes no step in an epoch that has nothing for it.
+            let idle = self.epoch.saturating_sub(view.epoch);
+            states.extend(view.circuit.evictable().into_iter().map(|s| (n, Evictable { idle: s.idle + idle, ..s })));
+        }
+        states.retain(|(_, s)| s.bytes >= from_bytes.max(1));
+        states.sort_by_key(|(n, s)| (std::cmp::Reverse((s.idle, s.bytes)), *n, s.node));
+        states
+    }
+}

@@ -1,0 +1,159 @@
+//! State under a budget: it leaves memory, comes back, and is there after a crash; a view stops only for what cannot leave.
+
+use std::collections::BTreeMap;
+
+use fleuve_engine::{ViewState, ViewStatus};
+
+use super::world::{Random, Row, World};
+
+/// Groups in memory, one row of answer.
+const TOTALS: &str =
+    "SELECT count(*) AS g, sum(n) AS n, sum(s) AS s FROM (SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k)";
+const BUDGET: usize = 192 << 10;
+
+fn rows(from: i64, to: i64) -> Vec<Row> {
+    (from..to).map(|n| (n * 7_919 % 3_000, n % 5, 100)).collect()
+}
+
+async fn full_world(budget: usize) -> World {
+    let mut world = World::empty();
+    world.read_more_at_once(195);
+    world.options.epoch_bytes = 4_096;
+    world.options.budget_bytes = budget;
+    world.start(2).await;
+    world
+}
+
+async fn measured(world: &World, name: &'static str) -> ViewStatus {
+    let id = super::world::id(name);
+    let measured = |p: &fleuve_engine::Published| p.status[&id].state_bytes > 0;
+    drop(world.engine().watch().wait_for(|p| measured(p)).await.unwrap());
+    world.status(name)
+}
+
+fn aggregate(status: &ViewStatus) -> (u64, u64) {
+    let operators = status.profile.operators();
+    let found = operators.iter().find(|o| o.description.contains("by [k")).unwrap();
+    (found.state_bytes, found.disk_bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_larger_than_the_budget_goes_to_disk() {
+    let mut world = full_world(BUDGET).await;
+    world.create("v0", TOTALS).await;
+    for part in 0..6 {
+        world.append_rows(part as usize % 2, &rows(part * 800, part * 800 + 800));
+        world.wait().await;
+        let status = world.status("v0");
+        assert_eq!(status.state, ViewState::Running);
+        assert!(status.state_bytes <= BUDGET, "{} bytes in memory", status.state_bytes);
+    }
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    let status = measured(&world, "v0").await;
+    assert!(status.disk_bytes > 40_000, "{} bytes on disk", status.disk_bytes);
+    assert_eq!(aggregate(&status).1, status.disk_bytes);
+    // Nothing of it is read at a start; a view built anew beside it goes through the same budget.
+    world.checkpoint().await;
+    world.leave_behind("left/00000000000000000009.sorted");
+    world.crash(3).await;
+    assert!(!world.run_files().iter().any(|name| name.starts_with("left")));
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    world.create("v1", TOTALS).await;
+    world.append_rows(0, &rows(4_000, 6_000));
+    world.wait().await;
+    for name in ["v0", "v1"] {
+        assert_eq!(world.view(name), world.batch(name).await);
+        assert!(measured(&world, name).await.disk_bytes > 40_000);
+    }
+    // What a view that goes had on disk goes with the next checkpoint.
+    world.engine().drop_view(super::world::id("v1")).await.unwrap();
+    world.engine().drop_view(super::world::id("v0")).await.unwrap();
+    world.checkpoint().await;
+    world.checkpoint().await;
+    assert_eq!(world.run_files(), Vec::<String>::new());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_budget_gives_the_same_answers() {
+    let mut answers: Vec<BTreeMap<String, i64>> = vec![];
+    for hot in [usize::MAX, 100_000, 0] {
+        let mut random = Random::new(5);
+        let mut world = World::empty();
+        world.options.epoch_bytes = 4_096;
+        world.options.hot_bytes = hot;
+        world.start(2).await;
+        world.create("v0", "SELECT k, count(*) AS n, min(v) AS low FROM s0 GROUP BY k").await;
+        world.create("v1", "SELECT a.k, a.v, b.n FROM s0 a LEFT JOIN v0 b ON a.k = b.k AND a.v < b.low").await;
+        for part in 0..5 {
+            world.append_rows(part % 2, &rows(part as i64 * 300, part as i64 * 300 + 300));
+            world.append(&mut random);
+            world.wait().await;
+        }
+        world.checkpoint().await;
+        world.crash(1).await;
+        world.append_rows(0, &rows(0, 500));
+        world.wait().await;
+        assert_eq!(world.view("v1"), world.batch("v1").await);
+        answers.push(world.view("v1"));
+        world.stop().await;
+    }
+    assert!(answers.windows(2).all(|two| two[0] == two[1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_past_the_limit_on_memory_and_disk_stops_alone() {
+    let mut world = full_world(BUDGET).await;
+    world.engine().stop().await.unwrap();
+    world.options.view_state_bytes = 100_000;
+    world.start(2).await;
+    world.create("v0", "SELECT k % 10 AS k, count(*) AS n FROM s0 GROUP BY k % 10").await;
+    world.create("v1", TOTALS).await;
+    for part in 0..6 {
+        world.append_rows(0, &rows(part * 500, part * 500 + 500));
+        world.wait().await;
+    }
+    let id = super::world::id("v1");
+    let stopped = |p: &fleuve_engine::Published| matches!(p.status[&id].state, ViewState::Failed(_));
+    drop(world.engine().watch().wait_for(|p| stopped(p)).await.unwrap());
+    let ViewState::Failed(reason) = world.status("v1").state else { panic!("it runs") };
+    assert!(reason.contains("view_state_bytes"), "{reason}");
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    assert!(world.is_running("v0"));
+    world.stop().await;
+}
+
+/// A run whose entries cannot be read stops the view that needs them; one that cannot be opened is built again from the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_state_is_noticed() {
+    for in_footer in [false, true] {
+        let mut world = full_world(BUDGET).await;
+        world.create("v0", TOTALS).await;
+        world.append_rows(0, &rows(0, 3_000));
+        world.wait().await;
+        world.checkpoint().await;
+        world.checkpoint().await;
+        world.engine().halt().await.unwrap();
+        let files = world.run_files();
+        assert!(!files.is_empty());
+        for name in &files {
+            world.damage(name, if in_footer { world.file_len(name) - 20 } else { 20 });
+        }
+        world.start(2).await;
+        if !in_footer {
+            assert!(world.is_running("v0"), "nothing was read of it yet");
+        }
+        world.append_rows(0, &rows(0, 3_000));
+        world.wait().await;
+        if in_footer {
+            assert_eq!(world.view("v0"), world.batch("v0").await);
+        } else {
+            let ViewState::Failed(reason) = world.status("v0").state else { panic!("it runs") };
+            assert!(reason.contains("a state run is damaged"), "{reason}");
+            world.engine().resume_view(super::world::id("v0")).await.unwrap();
+            world.wait().await;
+            assert_eq!(world.view("v0"), world.batch("v0").await);
+        }
+        world.stop().await;
+    }
+}
