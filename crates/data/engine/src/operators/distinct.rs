@@ -1,7 +1,5 @@
 //! DISTINCT: a row is there as long as the sum of its weights is positive.
 
-use std::sync::Arc;
-
 use arrow::array::UInt32Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;

@@ -170,7 +170,7 @@ impl Round {
                 pending.clone_from(&empty);
                 done += batch.records;
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
-                share.hold(view)?;
+                share.hold(view, batch.records)?;
             }
             Ok(())
         })
@@ -191,7 +191,7 @@ impl Round {
                 }
                 self.view.step(self.epoch, &step, &[])?;
                 self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
-                share.hold(&mut self.view)?;
+                share.hold(&mut self.view, delta.len() as u64)?;
                 any = true;
             }
         }

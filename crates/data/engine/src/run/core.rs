@@ -75,6 +75,8 @@ pub(super) struct Core {
     pub(super) measured: Instant,
     /// Views stepped since.
     pub(super) unmeasured: bool,
+    /// Rows that they took in.
+    pub(super) unmeasured_rows: u64,
     epochs: Epochs,
     retry_at: Option<Instant>,
     replaying: bool,
@@ -136,6 +138,7 @@ impl Core {
             shown: Shown::default(),
             measured: Instant::now(),
             unmeasured: true,
+            unmeasured_rows: 0,
             epochs,
             retry_at: None,
             replaying: true,
@@ -538,7 +541,8 @@ impl Core {
             }
         }
         self.unmeasured = true;
-        if self.measured.elapsed() > MEASURE || self.limits.are_near() {
+        self.unmeasured_rows += input.rows.values().flatten().map(|d| d.len() as u64).sum::<u64>();
+        if self.measured.elapsed() > MEASURE || self.limits.are_near(self.unmeasured_rows) {
             self.measure();
         }
     }

@@ -20,6 +20,11 @@ const BUILD_PART: usize = 4;
 /// State of less than this part of the budget does not leave memory: it would be many small files.
 const SMALLEST_PART: usize = 256;
 
+/// What a row may add to the state, about.
+const ROW_BYTES: u64 = 128;
+/// This part of the budget may be added before memory is measured.
+const UNMEASURED_PART: u64 = 16;
+
 /// What all that hold state know of the memory that is held.
 pub(super) struct Limits {
     budget: usize,
@@ -48,9 +53,10 @@ impl Limits {
         self.views.load(Ordering::Relaxed) + self.builds.load(Ordering::Relaxed)
     }
 
-    /// True if the next steps may pass the budget.
-    pub(super) fn are_near(&self) -> bool {
-        self.held() >= self.high / 2
+    /// True if memory has to be measured: the next steps may pass the budget, or so many rows that were taken in since may have
+    /// added much to it.
+    pub(super) fn are_near(&self, rows: u64) -> bool {
+        self.held() >= self.high / 2 || rows.saturating_mul(ROW_BYTES) >= self.high as u64 / UNMEASURED_PART
     }
 
     pub(super) fn eager_bytes(&self) -> u64 {
@@ -63,7 +69,7 @@ impl Limits {
 
     /// A build's part of it.
     pub(super) fn build(self: &Arc<Self>) -> BuildShare {
-        BuildShare { limits: self.clone(), held: 0, measured: Instant::now() }
+        BuildShare { limits: self.clone(), held: 0, rows: 0, measured: Instant::now() }
     }
 
     /// Fails if a view's state is too much.
@@ -83,16 +89,20 @@ impl Limits {
 pub(super) struct BuildShare {
     limits: Arc<Limits>,
     held: usize,
+    /// Taken in since it was measured.
+    rows: u64,
     measured: Instant,
 }
 
 impl BuildShare {
-    /// Holds a view that is being built to its part of the memory.
-    pub(super) fn hold(&mut self, view: &mut View) -> Result<()> {
+    /// Holds a view that is being built, and has taken in so many rows, to its part of the memory.
+    pub(super) fn hold(&mut self, view: &mut View, rows: u64) -> Result<()> {
         let limits = self.limits.clone();
-        if self.measured.elapsed() < super::core::MEASURE && !limits.are_near() {
+        self.rows += rows;
+        if self.measured.elapsed() < super::core::MEASURE && !limits.are_near(self.rows) {
             return Ok(());
         }
+        self.rows = 0;
         view.measure();
         let others = limits.held().saturating_sub(self.held);
         let most = limits.high.saturating_sub(others).max(limits.high / BUILD_PART).min(limits.view_bytes);
@@ -132,6 +142,7 @@ impl Core {
     pub(super) fn measure(&mut self) {
         self.measured = Instant::now();
         self.unmeasured = false;
+        self.unmeasured_rows = 0;
         let limits = self.limits.clone();
         let mut over: Vec<(usize, Error)> = vec![];
         for (n, view) in self.views.iter_mut().enumerate() {
