@@ -439,8 +439,8 @@ fn as_of_joins_are_joins_with_a_mark() {
         ),
     ] {
         let shown = format!("CREATE MATERIALIZED VIEW public.v AS SELECT * FROM a {shown}");
-        assert_eq!(canonical(&format!("CREATE MATERIALIZED VIEW v AS {query}")), [shown.clone()]);
-        assert_eq!(canonical(&shown), [shown.clone()], "it is read again");
+        assert_eq!(canonical(&format!("CREATE MATERIALIZED VIEW v AS {query}")), std::slice::from_ref(&shown));
+        assert_eq!(canonical(&shown), std::slice::from_ref(&shown), "it is read again");
     }
     let error = parse_one("SELECT *\nFROM a ASOF JOIN b USING (k)").unwrap_err().to_string();
     assert!(error.starts_with("line 2, column 8: an ASOF JOIN has no USING"), "{error}");

@@ -315,7 +315,7 @@ impl Run {
         let begun = self.step(vec![])?;
         told.changes(&self.answer, watched, &begun, self.steps, None)?;
         while let Some(taken) = self.next()? {
-            if self.steps % 1024 == 0 {
+            if self.steps.is_multiple_of(1024) {
                 Self::stopped(stop)?;
             }
             let source = &self.sources[taken.source];

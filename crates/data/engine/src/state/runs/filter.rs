@@ -50,7 +50,9 @@ impl Filter {
     /// Makes it as small as so many hashes need. A block's place is its hash's share of the blocks, so that two neighbours become
     /// one.
     pub(super) fn shrink_to(&mut self, hashes: u64) {
-        while self.blocks.len() % 2 == 0 && self.blocks.len() as u64 / 2 * 256 >= hashes.saturating_mul(BITS_PER_HASH) {
+        while self.blocks.len().is_multiple_of(2)
+            && self.blocks.len() as u64 / 2 * 256 >= hashes.saturating_mul(BITS_PER_HASH)
+        {
             let half = self.blocks.len() / 2;
             for i in 0..half {
                 let (a, b) = (self.blocks[2 * i], self.blocks[2 * i + 1]);

@@ -54,7 +54,10 @@ fn found(entry: Entry<'_>) -> ((u64, Vec<u8>), Option<Vec<u8>>) {
     ((entry.hash, entry.key.to_vec()), entry.value.map(<[u8]>::to_vec))
 }
 
-fn scanned(run: &Arc<Run>) -> Result<Vec<((u64, Vec<u8>), Option<Vec<u8>>)>> {
+/// What a run says of a key.
+type Said = ((u64, Vec<u8>), Option<Vec<u8>>);
+
+fn scanned(run: &Arc<Run>) -> Result<Vec<Said>> {
     let mut scan = run.scan();
     let mut out = vec![];
     while scan.next()? {
@@ -63,7 +66,7 @@ fn scanned(run: &Arc<Run>) -> Result<Vec<((u64, Vec<u8>), Option<Vec<u8>>)>> {
     Ok(out)
 }
 
-fn looked_up(run: &Run, hashes: &[u64]) -> Result<Vec<((u64, Vec<u8>), Option<Vec<u8>>)>> {
+fn looked_up(run: &Run, hashes: &[u64]) -> Result<Vec<Said>> {
     let mut out = vec![];
     run.get_many(hashes, |e| {
         out.push(found(e));
