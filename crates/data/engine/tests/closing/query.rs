@@ -76,7 +76,8 @@ fn interval(random: &mut Random) -> Query {
     let (of_a, of_b) = ((a, before.max(0)), (b, after.max(0)));
     let (time, tables) = match kind {
         _ if exists => ("a.ts", vec![(a, 0), of_b]),
-        "RIGHT JOIN" => ("b.ts", vec![of_a, (b, 0)]),
+        // With a negative `before` a partner lies in the past: what is decided runs ahead of the other side.
+        "RIGHT JOIN" => ("b.ts", vec![(a, before), (b, 0)]),
         "FULL JOIN" => ("coalesce(a.ts, b.ts)", vec![of_a, of_b]),
         _ => ("a.ts", vec![(a, 0), of_b]),
     };
