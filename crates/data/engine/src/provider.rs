@@ -87,6 +87,12 @@ impl TableProvider for ViewTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let failed = |e: fleuve_types::Error| DataFusionError::External(Box::new(e));
         let found = match self.key_of(filters) {
+            Some(key) if self.snapshot.is_cold() => {
+                let snapshot = self.snapshot.clone();
+                let read = tokio::task::spawn_blocking(move || snapshot.lookup(&key)).await;
+                read.map_err(|e| DataFusionError::Execution(format!("reading a view's answer: {e}")))?
+                    .map_err(failed)?
+            }
             Some(key) => self.snapshot.lookup(&key).map_err(failed)?,
             None => None,
         };

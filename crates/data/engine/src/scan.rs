@@ -147,6 +147,13 @@ fn external(e: fleuve_types::Error) -> DataFusionError {
 
 /// The next batch. What has to be read from a disk is read on a thread that may wait.
 async fn next(mut rows: ViewRows) -> DfResult<(ViewRows, Option<RecordBatch>)> {
-    let batch = rows.next().transpose().map_err(external)?;
-    Ok((rows, batch))
+    let waits = rows.waits();
+    let read = move || rows.next().transpose().map(|batch| (rows, batch));
+    let read = if waits {
+        let ended = |e| DataFusionError::Execution(format!("reading a view's answer: {e}"));
+        tokio::task::spawn_blocking(read).await.map_err(ended)?
+    } else {
+        read()
+    };
+    read.map_err(external)
 }

@@ -274,4 +274,38 @@ impl Chunks {
         self.add_chunk(batch, own, index);
         Ok(())
     }
+
+    /// The rows of the oldest chunks, at least so many bytes of them or all, and how many chunks that are.
+    pub(super) fn oldest(&self, bytes: usize) -> Result<(usize, Vec<RecordBatch>)> {
+        let (mut count, mut taken) = (0, 0);
+        while count < self.chunks.len() && taken < bytes {
+            taken += self.chunks[count].bytes();
+            count += 1;
+        }
+        let live = self.chunks[..count].iter().filter(|c| c.live_rows > 0);
+        let batches = live.map(|c| c.rows(0, c.batch.num_rows(), None)).collect::<Result<_>>()?;
+        Ok((count, batches))
+    }
+
+    /// Lets go of so many chunks.
+    pub(super) fn drop_oldest(&mut self, count: usize) {
+        let count = count.min(self.chunks.len());
+        let index = self.index.clone();
+        let mut index = index.as_ref().map(|i| i.write());
+        self.changes += 1;
+        for (n, chunk) in self.chunks.drain(..count).enumerate() {
+            self.bytes -= chunk.bytes();
+            self.rows -= chunk.live_rows;
+            if let Some(index) = index.as_deref_mut() {
+                index.forget(&chunk, self.first + n as u32);
+            }
+        }
+        self.first += count as u32;
+        if let Some(index) = index.as_deref_mut() {
+            index.changes = self.changes;
+            if index.places.len() < index.places.capacity() / 4 {
+                index.places.shrink_to_fit(|p| p.hash.0);
+            }
+        }
+    }
 }

@@ -2,38 +2,70 @@
 //!
 //! Rows live in immutable chunks; a row that goes is struck out in its chunk's bitmap, which is copied only when a reader still
 //! holds the old one. So a snapshot is a list of chunks, taken in no time and consistent for as long as it is held.
+//!
+//! When memory is short, chunks leave for immutable runs on disk, the oldest first. Rows come into memory always; what goes is
+//! struck out there if it is there, else it is noted, unread, with the runs. A snapshot holds the runs, too. Once all rows have left,
+//! the runs are what a checkpoint saves: then it names files and writes only what came since the last one.
 
 mod chunks;
+mod cold;
+mod cold_rows;
 mod difference;
+mod layout;
 mod snapshot;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fleuve_types::{Delta, Epoch, Error, Result};
 use hashbrown::HashTable;
 
 use self::chunks::{Chunks, RowHash};
+use self::cold::Cold;
+pub(crate) use self::cold::SavedRuns;
 pub(crate) use self::difference::difference;
+use self::layout::{Form, Layout, SharedLayout};
 pub use self::snapshot::{ViewRows, ViewSnapshot};
-use crate::state::{RowCodec, batch_of, hash_bytes};
+use crate::state::runs::Space;
+use crate::state::{Encoded, RowCodec, batch_of, hash_bytes};
 
 const WEIGHT: &str = "__weight";
 /// Rows of an answer are saved in batches of this many.
 const SAVED_ROWS: usize = 65_536;
 
+/// Rows leave memory in pieces of about this many bytes: what is sorted at once.
+const PIECE_BYTES: usize = 16 << 20;
+/// An answer on disk holds at most about this much of what came last in memory.
+const RECENT_BYTES: usize = 8 << 20;
+
 /// The rows of a view and what is needed to change them.
 pub(crate) struct Output {
-    schema: SchemaRef,
-    /// Columns that tell rows apart: the key, or all.
-    identity: Vec<usize>,
-    codec: RowCodec,
+    layout: SharedLayout,
     key: Option<Vec<usize>>,
     append_only: bool,
+    /// The rows in memory.
     chunks: Chunks,
-    /// Changes since the last save.
+    /// The rows on disk. None before any has left.
+    cold: Option<Cold>,
+    /// Where rows may go, and in which folder.
+    space: Option<(Arc<Space>, String)>,
+    /// All rows have left at some time: a checkpoint names the runs and holds no rows itself.
+    is_saved_as_runs: bool,
+    /// Changes since the last save, if a checkpoint holds rows.
     unsaved: Vec<Delta>,
+    /// Named files that are not needed any more.
+    stale: Vec<String>,
+    /// It came from runs.
+    is_loaded: bool,
+}
+
+/// What a checkpoint keeps of an answer.
+pub(crate) struct SavedOutput {
+    /// Batches with a weight column.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// The runs, if it lies on disk: then there are no batches, and none of earlier saves count.
+    pub(crate) runs: Option<SavedRuns>,
 }
 
 fn hash128(bytes: &[u8]) -> RowHash {
@@ -84,92 +116,214 @@ pub(crate) fn consolidate(delta: Delta) -> Result<Delta> {
 
 impl Output {
     pub(crate) fn new(schema: SchemaRef, key: Option<Vec<usize>>, append_only: bool) -> Result<Self> {
-        let identity = key.clone().unwrap_or_else(|| (0..schema.fields().len()).collect());
-        let types = identity.iter().map(|i| schema.field(*i).data_type().clone()).collect();
-        let indexed = !append_only || key.is_some();
+        let layout = Arc::new(Layout::new(schema.clone(), key.as_deref(), append_only)?);
         Ok(Self {
-            codec: RowCodec::new(types)?,
-            chunks: Chunks::new(schema.clone(), indexed),
-            schema,
-            identity,
+            chunks: Chunks::new(schema, layout.form != Form::Log),
+            layout,
             key,
             append_only,
+            cold: None,
+            space: None,
+            is_saved_as_runs: false,
             unsaved: vec![],
+            stale: vec![],
+            is_loaded: false,
         })
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.chunks.rows()
+        self.chunks.rows() + self.cold.as_ref().map_or(0, |c| c.rows() as usize)
     }
 
     /// Memory held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let unsaved: usize = self.unsaved.iter().map(|d| d.batch.get_array_memory_size()).sum();
-        self.chunks.bytes() + unsaved
+        self.bytes_that_can_leave() + self.cold.as_ref().map_or(0, |c| c.bytes() - c.strikes_bytes())
     }
 
-    fn identities(&self, batch: &RecordBatch) -> Result<Vec<RowHash>> {
-        let columns: Vec<ArrayRef> = self.identity.iter().map(|i| batch.column(*i).clone()).collect();
-        let rows = self.codec.encode(&columns)?;
-        Ok((0..batch.num_rows()).map(|i| hash128(rows.row(i))).collect())
+    /// What of it [`Output::shrink`] can free.
+    pub(crate) fn bytes_that_can_leave(&self) -> usize {
+        self.chunks.bytes() + self.unsaved_bytes() + self.cold.as_ref().map_or(0, Cold::strikes_bytes)
+    }
+
+    fn unsaved_bytes(&self) -> usize {
+        self.unsaved.iter().map(|d| d.batch.get_array_memory_size()).sum()
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.cold.as_ref().map_or(0, Cold::disk_bytes)
     }
 
     /// Takes in a consolidated change.
     pub(crate) fn apply(&mut self, delta: &Delta) -> Result<()> {
-        if !delta.is_empty() {
-            self.change(delta)?;
+        if delta.is_empty() {
+            return Ok(());
+        }
+        self.change(delta)?;
+        if !self.is_saved_as_runs {
             self.unsaved.push(delta.clone());
+        } else if self.bytes_that_can_leave() > RECENT_BYTES
+            && let Err(e) = self.flush(0)
+        {
+            // Nothing is lost: it stays in memory, and is tried again with the next change.
+            tracing::warn!(error = %e, "rows of an answer could not leave memory");
         }
         Ok(())
     }
 
     fn change(&mut self, delta: &Delta) -> Result<()> {
-        let mut went = vec![];
+        let (mut went, mut went_rows, mut keys) = (vec![], vec![], Encoded::Unit);
         if !delta.is_append() {
-            for (row, hash) in self.identities(&delta.batch)?.into_iter().enumerate() {
-                went.extend((delta.weight(row)..0).map(|_| hash));
+            keys = self.layout.keys(&delta.batch)?;
+            for row in 0..delta.len() {
+                for _ in delta.weight(row)..0 {
+                    went.push(hash128(keys.row(row)));
+                    went_rows.push(row as u32);
+                }
             }
         }
         let mut came = None;
         let batch = came_rows(delta)?;
         if batch.num_rows() > 0 {
-            let batch = batch_of(&self.schema, batch.columns().to_vec(), batch.num_rows())?;
-            let hashes = if self.chunks.is_indexed() { self.identities(&batch)? } else { vec![] };
+            let batch = batch_of(&self.layout.schema, batch.columns().to_vec(), batch.num_rows())?;
+            let mut hashes = vec![];
+            if self.chunks.is_indexed() {
+                let keys = self.layout.keys(&batch)?;
+                hashes.extend((0..batch.num_rows()).map(|row| hash128(keys.row(row))));
+            }
             came = Some((batch, hashes));
         }
-        match self.chunks.change(&went, came)?.is_empty() {
-            true => Ok(()),
-            false => Err(Error::bug("a view's change takes away a row that is not there")),
+        let elsewhere = self.chunks.change(&went, came)?;
+        if elsewhere.is_empty() {
+            return Ok(());
         }
+        let cold = self.cold.as_mut().filter(|c| c.rows() >= elsewhere.len() as u64);
+        let cold = cold.ok_or_else(|| Error::bug("a view's change takes away a row that is not there"))?;
+        let mut rows: Vec<(u32, i64)> = vec![];
+        for n in elsewhere {
+            match rows.last_mut().filter(|(row, _)| *row == went_rows[n]) {
+                Some((_, count)) => *count += 1,
+                None => rows.push((went_rows[n], 1)),
+            }
+        }
+        cold.strike(&keys, &rows)
+    }
+
+    /// Lets rows leave memory for the folder `place`.
+    pub(crate) fn page_in_space(&mut self, space: &Arc<Space>, place: &str) {
+        self.space = Some((space.clone(), place.into()));
+    }
+
+    /// Moves rows to disk, the oldest first, until the memory that can leave is at most about `target` bytes.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]: what could not leave is still there.
+    pub(crate) fn shrink(&mut self, target: usize) -> Result<()> {
+        let Some((space, place)) = &self.space else { return Ok(()) };
+        if self.bytes_that_can_leave() <= target || (self.cold.is_none() && self.chunks.rows() == 0) {
+            return Ok(());
+        }
+        if self.cold.is_none() {
+            self.cold = Some(Cold::new(self.layout.clone(), space, place)?);
+        }
+        self.flush(target)
+    }
+
+    /// Moves rows to the runs until at most `target` bytes are left in memory.
+    fn flush(&mut self, target: usize) -> Result<()> {
+        // What is not saved yet goes only with the last row.
+        let target = target.saturating_sub(self.unsaved_bytes());
+        let Some(cold) = self.cold.as_mut() else { return Ok(()) };
+        while self.chunks.rows() > 0 && self.chunks.bytes() > target {
+            let (chunks, rows) = self.chunks.oldest(PIECE_BYTES.min(self.chunks.bytes() - target))?;
+            cold.flush(&rows)?;
+            self.chunks.drop_oldest(chunks);
+        }
+        if self.chunks.rows() == 0 {
+            // What was struck since, and chunks without a row.
+            cold.flush(&[])?;
+            self.chunks.drop_oldest(usize::MAX);
+            self.is_saved_as_runs = true;
+            self.unsaved.clear();
+        }
+        Ok(())
     }
 
     /// The rows as they are now.
     pub(crate) fn snapshot(&self, epoch: Epoch) -> ViewSnapshot {
         ViewSnapshot::new(snapshot::Inner {
-            schema: self.schema.clone(),
+            schema: self.layout.schema.clone(),
             epoch,
             key: self.key.clone(),
             chunks: self.chunks.list(),
             index: self.key.as_ref().and_then(|_| self.chunks.index()),
+            cold: self.cold.as_ref().map(Cold::shot),
             rows: self.rows(),
         })
     }
 
-    /// Changes since the last call, or all rows, as batches with a weight column.
-    pub(crate) fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        let unsaved = std::mem::take(&mut self.unsaved);
-        if full {
-            return self.snapshot(0).rows().batches_of(SAVED_ROWS).map(|b| with_weights(&Delta::insert(b?))).collect();
+    /// Changes since the last call, or all rows.
+    pub(crate) fn save(&mut self, full: bool) -> Result<SavedOutput> {
+        if self.is_saved_as_runs || full {
+            self.flush(0)?;
         }
-        unsaved.iter().map(with_weights).collect()
+        if let Some(cold) = self.cold.as_mut().filter(|_| self.is_saved_as_runs) {
+            return Ok(SavedOutput { batches: vec![], runs: Some(cold.save()) });
+        }
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let batches = if full {
+            let rows = self.snapshot(0).rows().batches_of(SAVED_ROWS);
+            rows.map(|b| with_weights(&Delta::insert(b?))).collect::<Result<_>>()?
+        } else {
+            unsaved.iter().map(with_weights).collect::<Result<_>>()?
+        };
+        Ok(SavedOutput { batches, runs: None })
+    }
+
+    /// True if a checkpoint names its runs.
+    pub(crate) fn is_saved_as_runs(&self) -> bool {
+        self.is_saved_as_runs
+    }
+
+    /// Named files that the next checkpoint does not name any more.
+    pub(crate) fn take_stale(&mut self) -> Vec<String> {
+        let mut stale = std::mem::take(&mut self.stale);
+        stale.extend(self.cold.as_mut().map_or(vec![], Cold::take_stale));
+        stale
+    }
+
+    /// Opens the runs that [`Output::save`] gave, before any [`Output::load`]. Reads no row, unless they are no longer than
+    /// `eager_bytes`: then they are read into memory, and the next save has to be a full one. Tells if that is so.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`], [`fleuve_types::ErrorKind::NotFound`]: a run is damaged or not there.
+    pub(crate) fn open(&mut self, saved: &SavedRuns, eager_bytes: u64) -> Result<bool> {
+        let Some((space, place)) = &self.space else {
+            return Err(Error::bug("an answer without a place for its runs"));
+        };
+        self.cold = Some(Cold::open(self.layout.clone(), space, place, saved)?);
+        self.is_loaded = true;
+        if self.disk_bytes() > eager_bytes {
+            self.is_saved_as_runs = true;
+            return Ok(false);
+        }
+        let rows = self.snapshot(0).rows().batches_of(SAVED_ROWS).collect::<Result<Vec<_>>>()?;
+        self.cold = None;
+        rows.into_iter().try_for_each(|batch| self.change(&Delta::insert(batch)))?;
+        self.stale.extend(saved.names().map(str::to_string));
+        Ok(true)
     }
 
     /// Takes in one batch that [`Output::save`] gave.
     pub(crate) fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.is_loaded {
+            // What a file said before the answer went to disk.
+            return Ok(());
+        }
         let (weights, columns) =
             batch.columns().split_last().ok_or_else(|| Error::bug("a saved answer lacks its weights"))?;
         let weights = weights.as_any().downcast_ref::<Int64Array>().ok_or_else(|| Error::bug("saved weights"))?;
-        let rows = batch_of(&self.schema, columns.to_vec(), batch.num_rows())?;
+        let rows = batch_of(&self.layout.schema, columns.to_vec(), batch.num_rows())?;
         self.change(&Delta::weighted(rows, weights.values().to_vec())?)
     }
 

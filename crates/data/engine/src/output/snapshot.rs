@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use fleuve_types::{Epoch, Error, Result};
 
 use super::chunks::{Chunk, SharedIndex};
+use super::cold_rows::{ColdRows, ColdShot};
 use super::hash128;
 use crate::state::{RowCodec, batch_of};
 
@@ -24,6 +25,8 @@ pub(super) struct Inner {
     pub(super) chunks: Arc<[Arc<Chunk>]>,
     /// There if the answer has a key.
     pub(super) index: Option<SharedIndex>,
+    /// The rows that are not in memory.
+    pub(super) cold: Option<ColdShot>,
     pub(super) rows: usize,
 }
 
@@ -52,6 +55,11 @@ impl ViewSnapshot {
         self.0.key.as_deref()
     }
 
+    /// True if some of its rows are on disk.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.0.cold.is_some()
+    }
+
     /// All rows, a batch at a time.
     pub fn rows(&self) -> ViewRows {
         self.part(0, 1)
@@ -73,7 +81,10 @@ impl ViewSnapshot {
             }
         }
         pieces.reverse();
-        ViewRows { schema: self.0.schema.clone(), projection: None, batch_rows: BATCH_ROWS, pieces }
+        // What arrived first comes first.
+        pieces.extend(self.0.cold.as_ref().map(|cold| Piece::Cold(Box::new(cold.part(n, parts)))));
+        let projection = (0..self.0.schema.fields().len()).collect();
+        ViewRows { schema: self.0.schema.clone(), projection, batch_rows: BATCH_ROWS, pieces }
     }
 
     /// All rows at once; for answers that are known to be small.
@@ -91,7 +102,8 @@ impl ViewSnapshot {
     pub fn lookup(&self, key: &[ArrayRef]) -> Result<Option<Vec<RecordBatch>>> {
         let Some(shared) = &self.0.index else { return Ok(None) };
         let codec = RowCodec::new(key.iter().map(|c| c.data_type().clone()).collect())?;
-        let hash = hash128(codec.encode(key)?.row(0));
+        let key = codec.encode(key)?;
+        let hash = hash128(key.row(0));
         let index = shared.index.read();
         let found = if index.changes == shared.changes {
             index.find(hash).map(|(chunk, row)| (&self.0.chunks[(chunk - shared.first) as usize], row))
@@ -100,22 +112,28 @@ impl ViewSnapshot {
             drop(index);
             self.0.chunks.iter().find_map(|chunk| Some((chunk, chunk.find(hash)?)))
         };
-        Ok(Some(found.map(|(chunk, row)| chunk.batch.slice(row, 1)).into_iter().collect()))
+        let found = match (found, &self.0.cold) {
+            (Some((chunk, row)), _) => Some(chunk.batch.slice(row, 1)),
+            (None, Some(cold)) => cold.lookup(key.row(0))?,
+            (None, None) => None,
+        };
+        Ok(Some(found.into_iter().collect()))
     }
 }
 
 /// Where rows are to be had.
 enum Piece {
     Chunk { chunk: Arc<Chunk>, at: usize, end: usize },
+    Cold(Box<ColdRows>),
 }
 
 /// Rows of a snapshot, read a batch at a time.
 ///
 /// # Errors
-/// Each batch may be one: Arrow's.
+/// Each batch may be one: Arrow's, and [`fleuve_types::ErrorKind::Io`] if what lies on disk cannot be read.
 pub struct ViewRows {
     schema: SchemaRef,
-    projection: Option<Vec<usize>>,
+    projection: Vec<usize>,
     batch_rows: usize,
     /// The next one last.
     pieces: Vec<Piece>,
@@ -128,7 +146,7 @@ impl ViewRows {
     /// Arrow's, if there is no such column.
     pub(crate) fn project(mut self, columns: Vec<usize>) -> Result<Self> {
         self.schema = Arc::new(self.schema.project(&columns).map_err(|e| Error::bug(e.to_string()))?);
-        self.projection = Some(columns);
+        self.projection = columns;
         Ok(self)
     }
 
@@ -136,6 +154,11 @@ impl ViewRows {
     pub(crate) fn batches_of(mut self, rows: usize) -> Self {
         self.batch_rows = rows.max(1);
         self
+    }
+
+    /// True if the next batch comes from a disk.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.pieces.last(), Some(Piece::Cold(_)))
     }
 
     /// The columns of the batches.
@@ -149,13 +172,20 @@ impl ViewRows {
             let batch = match piece {
                 Piece::Chunk { chunk, at, end } => {
                     let len = self.batch_rows.min(*end - *at);
-                    let batch = chunk.rows(*at, len, self.projection.as_deref())?;
+                    let batch = chunk.rows(*at, len, Some(&self.projection))?;
                     *at += len;
                     if at == end {
                         self.pieces.pop();
                     }
                     batch
                 }
+                Piece::Cold(rows) => match rows.next_batch(self.batch_rows, &self.projection, &self.schema)? {
+                    Some(batch) => batch,
+                    None => {
+                        self.pieces.pop();
+                        continue;
+                    }
+                },
             };
             if batch.num_rows() > 0 {
                 let rows = batch.num_rows();

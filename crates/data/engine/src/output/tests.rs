@@ -8,7 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fleuve_types::Delta;
 
 use super::difference::difference_in;
-use super::{Output, ViewSnapshot, consolidate};
+use super::{Output, SavedOutput, SavedRuns, ViewSnapshot, consolidate, with_weights};
+use crate::state::runs::{MemoryFiles, RunFiles, Space};
 
 /// `k`, `name`, `n`
 type Row = (i64, Option<String>, Option<i64>);
@@ -118,10 +119,6 @@ fn change(random: &mut Random, kind: Kind, rows: &Rows, largest: usize) -> Vec<(
     out
 }
 
-fn new_output(kind: Kind) -> Output {
-    Output::new(schema(), (kind == Kind::Keyed).then(|| vec![0]), kind == Kind::Log).unwrap()
-}
-
 fn check(snapshot: &ViewSnapshot, rows: &Rows, kind: Kind, random: &mut Random) {
     assert_eq!(&read(snapshot.batches().unwrap()), rows);
     assert_eq!(snapshot.num_rows() as i64, rows.values().sum::<i64>());
@@ -153,18 +150,32 @@ struct World {
     kind: Kind,
     output: Output,
     rows: Rows,
+    files: MemoryFiles,
+    space: Arc<Space>,
     saved: Vec<RecordBatch>,
+    runs: Option<SavedRuns>,
     held: Vec<(ViewSnapshot, Rows)>,
 }
 
 impl World {
-    fn step(&mut self, random: &mut Random, largest: usize) {
+    fn new(kind: Kind) -> Self {
+        let files = MemoryFiles::default();
+        let space = Space::open(Arc::new(files.clone())).unwrap();
+        let output = new_output(kind, &space);
+        Self { kind, output, rows: Rows::new(), files, space, saved: vec![], runs: None, held: vec![] }
+    }
+
+    fn step(&mut self, random: &mut Random, largest: usize, spills: bool) {
         let changes = change(random, self.kind, &self.rows, largest);
         self.output.apply(&delta(&changes)).unwrap();
         for (row, weight) in changes {
             *self.rows.entry(row).or_default() += weight;
         }
         self.rows.retain(|_, w| *w != 0);
+        if spills && random.chance(20) {
+            let target = [0, 1_000, 10_000, 100_000][random.below(4)];
+            self.output.shrink(target).unwrap();
+        }
         if random.chance(20) {
             self.held.push((self.output.snapshot(1), self.rows.clone()));
         }
@@ -173,60 +184,141 @@ impl World {
         }
         if random.chance(5) {
             self.save(random);
-            self.load();
+            self.load(random);
         }
     }
 
     fn save(&mut self, random: &mut Random) {
-        let full = self.saved.is_empty() || random.chance(20);
-        if full {
-            self.saved.clear();
-        }
-        self.saved.extend(self.output.save(full).unwrap());
+        self.save_as((self.saved.is_empty() && self.runs.is_none()) || random.chance(20));
     }
 
-    fn load(&mut self) {
-        self.output = new_output(self.kind);
+    fn save_as(&mut self, full: bool) {
+        let SavedOutput { batches, runs } = self.output.save(full).unwrap();
+        if full || runs.is_some() {
+            self.saved.clear();
+        }
+        self.saved.extend(batches);
+        assert!(runs.is_none() || self.saved.is_empty());
+        self.runs = runs;
+        // The checkpoint is there.
+        self.files.remove(&self.output.take_stale());
+    }
+
+    fn load(&mut self, random: &mut Random) {
+        self.output = new_output(self.kind, &self.space);
+        let mut wants_full = false;
+        if let Some(runs) = &self.runs {
+            let text = serde_json::to_string(runs).unwrap();
+            let eager_bytes = [0, 1 << 20][random.below(2)];
+            wants_full = self.output.open(&serde_json::from_str(&text).unwrap(), eager_bytes).unwrap();
+            // What an earlier file said does not count any more.
+            self.output.load(&with_weights(&delta(&[((0, None, None), 1)])).unwrap()).unwrap();
+        }
         for batch in &self.saved {
             self.output.load(batch).unwrap();
+        }
+        if wants_full {
+            self.save_as(true);
         }
     }
 }
 
-fn case(kind: Kind, seed: u64) {
+fn new_output(kind: Kind, space: &Arc<Space>) -> Output {
+    let mut output = Output::new(schema(), (kind == Kind::Keyed).then(|| vec![0]), kind == Kind::Log).unwrap();
+    output.page_in_space(space, "v/answer");
+    output
+}
+
+fn case(kind: Kind, seed: u64, spills: bool) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut world = World { kind, output: new_output(kind), rows: Rows::new(), saved: vec![], held: vec![] };
+    let mut world = World::new(kind);
     let largest = [3, 30, 300][random.below(3)];
     for _ in 0..40 {
-        world.step(&mut random, largest);
+        world.step(&mut random, largest, spills);
         check(&world.output.snapshot(2), &world.rows, kind, &mut random);
         if !world.held.is_empty() && random.chance(30) {
             let at = random.below(world.held.len());
             let (snapshot, rows) = world.held.swap_remove(at);
             check(&snapshot, &rows, kind, &mut random);
-            let after = world.output.snapshot(3);
-            let difference = difference_in(&snapshot, &after, 1 + random.below(3) as u64).unwrap();
-            let mut both = rows;
-            let positive = Delta::insert(difference.batch.clone());
-            for i in 0..difference.len() {
-                let row = read([positive.batch.slice(i, 1)]).into_keys().next().unwrap();
-                *both.entry(row).or_default() += difference.weight(i);
-            }
-            both.retain(|_, w| *w != 0);
-            assert_eq!(both, world.rows);
+            check_difference(&snapshot, rows, &world, 1 + random.below(3) as u64);
         }
     }
     for (snapshot, rows) in &world.held {
         check(snapshot, rows, kind, &mut random);
     }
+    // What is not in a checkpoint goes with its last reader.
+    world.save(&mut random);
+    let World { output, held, files, runs, .. } = world;
+    drop((output, held));
+    let named: Vec<String> = runs.iter().flat_map(SavedRuns::names).map(str::to_string).collect();
+    let named = sorted(named);
+    // A merge that nobody waits for any more takes its file away itself.
+    for _ in 0..200 {
+        if sorted(files.list().unwrap()) == named {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(sorted(files.list().unwrap()), named, "{kind:?} {seed}");
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+fn check_difference(before: &ViewSnapshot, rows: Rows, world: &World, passes: u64) {
+    let difference = difference_in(before, &world.output.snapshot(3), passes).unwrap();
+    let mut both = rows;
+    for i in 0..difference.len() {
+        let row = read([difference.batch.slice(i, 1)]).into_keys().next().unwrap();
+        *both.entry(row).or_default() += difference.weight(i);
+    }
+    both.retain(|_, w| *w != 0);
+    assert_eq!(both, world.rows);
 }
 
 #[test]
 fn an_answer_is_a_multiset() {
     for seed in 1..20 {
         for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
-            case(kind, seed);
+            case(kind, seed, false);
         }
+    }
+}
+
+#[test]
+fn an_answer_is_a_multiset_on_disk_too() {
+    for seed in 1..40 {
+        for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
+            case(kind, seed, true);
+        }
+    }
+}
+
+#[test]
+fn an_answer_on_disk_takes_little_memory() {
+    let mut random = Random(7);
+    for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
+        let space = Space::open(Arc::new(MemoryFiles::default())).unwrap();
+        let mut output = new_output(kind, &space);
+        let mut rows = Rows::new();
+        for part in 0..10 {
+            let new: Vec<(Row, i64)> =
+                (0..20_000).map(|k| ((part * 20_000 + k, Some("some name".into()), Some(k)), 1)).collect();
+            output.apply(&delta(&new)).unwrap();
+            rows.extend(new);
+        }
+        let before = output.snapshot(1);
+        let bytes = output.bytes();
+        output.shrink(bytes / 2).unwrap();
+        assert!(output.bytes() <= bytes * 6 / 10, "{kind:?}: {} of {bytes}", output.bytes());
+        check(&output.snapshot(1), &rows, kind, &mut random);
+        output.shrink(0).unwrap();
+        assert!(output.bytes() < bytes / 20, "{kind:?}: {} of {bytes}", output.bytes());
+        assert!(output.disk_bytes() > 0);
+        check(&output.snapshot(1), &rows, kind, &mut random);
+        check(&before, &rows, kind, &mut random);
     }
 }
 

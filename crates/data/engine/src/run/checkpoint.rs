@@ -1,5 +1,6 @@
 //! Checkpoints: state runs first, then one transaction that names them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -8,6 +9,7 @@ use fleuve_types::{Epoch, Error, ObjectId, Result};
 use super::Reply;
 use super::core::Core;
 use super::view::{Manifest, StateFile, View};
+use crate::output::SavedRuns;
 use crate::state::runs::RunFiles;
 
 /// A checkpoint as the catalog keeps it.
@@ -87,10 +89,11 @@ impl Taken {
             || view.manifest.files.is_empty()
             || increments > base.max(1 << 20)
             // What went to runs need not stay in the files.
-            || runs.is_of_more(&view.manifest.runs);
-        let bytes = view.save(full)?;
-        self.stale.extend(view.circuit.take_stale_runs());
-        if bytes.is_none() && runs == view.manifest.runs {
+            || runs.is_of_more(&view.manifest.runs)
+            || view.output.is_saved_as_runs() != view.manifest.answer.is_some();
+        let (bytes, answer) = view.save(full)?;
+        self.stale.extend(view.take_stale());
+        if bytes.is_none() && runs == view.manifest.runs && answer == view.manifest.answer {
             return Ok(());
         }
         let name = format!("{}/{epoch:020}.run", view.id());
@@ -102,6 +105,11 @@ impl Taken {
         self.unsynced.extend(runs.names().filter(|n| !manifest.runs.has(n)).map(str::to_string));
         self.stale.extend(manifest.runs.names().filter(|n| !runs.has(n)).map(str::to_string));
         manifest.runs = runs;
+        let names = |of: &Option<SavedRuns>| of.iter().flat_map(SavedRuns::names).map(str::to_string).collect();
+        let (old, new): (BTreeSet<String>, BTreeSet<String>) = (names(&manifest.answer), names(&answer));
+        self.unsynced.extend(new.difference(&old).cloned());
+        self.stale.extend(old.difference(&new).cloned());
+        manifest.answer = answer;
         if let Some(bytes) = bytes {
             manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
             self.files.push((name, bytes));

@@ -220,7 +220,11 @@ impl Core {
         }
         let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
         view.manifest = manifest;
-        view.circuit.open_pages(&view.manifest.runs, self.limits.eager_bytes())?;
+        let eager_bytes = self.limits.eager_bytes();
+        view.circuit.open_pages(&view.manifest.runs, eager_bytes)?;
+        if let Some(answer) = &view.manifest.answer {
+            view.output.open(answer, eager_bytes)?;
+        }
         view.load(&runs, epoch)
     }
 

@@ -9,7 +9,7 @@ use fleuve_types::{Error, Result};
 
 use super::EngineOptions;
 use super::core::Core;
-use super::view::{View, over_limit};
+use super::view::{ANSWER, View, over_limit};
 use crate::paging::Evictable;
 
 /// State read whole at a start is at most this part of the budget for each operator, and at most so many bytes.
@@ -17,6 +17,8 @@ const EAGER_PART: usize = 64;
 const EAGER_BYTES: usize = 16 << 20;
 /// A build may hold this part of the budget, however much the views hold.
 const BUILD_PART: usize = 4;
+/// Of an answer so much leaves memory at once, as epochs wait meanwhile.
+const ANSWER_AT_ONCE_BYTES: usize = 64 << 20;
 /// State of less than this part of the budget does not leave memory: it would be many small files.
 const SMALLEST_PART: usize = 256;
 
@@ -177,11 +179,17 @@ impl Core {
                 }
                 let view = &mut self.views[n];
                 let before = view.state_bytes;
-                if let Err(e) = view.evict(state.node) {
+                // The rest of an answer can wait for the next look, if the budget holds.
+                let wanted = all - most;
+                let bytes = wanted.min((all + builds).saturating_sub(limits.budget) + ANSWER_AT_ONCE_BYTES);
+                if let Err(e) = view.evict(state.node, bytes) {
                     tracing::error!(view = %view.id(), error = %e, "state could not leave memory");
                 }
                 self.shown.touched.insert(view.id());
                 all = all - before + view.state_bytes;
+                if state.node == ANSWER && bytes < wanted.min(state.bytes) {
+                    break;
+                }
             }
         }
         limits.views.store(all, Ordering::Relaxed);
@@ -199,7 +207,7 @@ impl Core {
         for (n, view) in self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()) {
             // A view takes no step in an epoch that has nothing for it.
             let idle = self.epoch.saturating_sub(view.epoch);
-            states.extend(view.circuit.evictable().into_iter().map(|s| (n, Evictable { idle: s.idle + idle, ..s })));
+            states.extend(view.evictable().into_iter().map(|s| (n, Evictable { idle: s.idle + idle, ..s })));
         }
         states.retain(|(_, s)| s.bytes >= from_bytes.max(1));
         states.sort_by_key(|(n, s)| (std::cmp::Reverse((s.idle, s.bytes)), *n, s.node));

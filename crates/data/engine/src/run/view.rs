@@ -18,14 +18,16 @@ use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::DeadRow;
-use crate::output::{Output, consolidate};
-use crate::paging::StateRuns;
+use crate::output::{Output, SavedRuns, consolidate};
+use crate::paging::{Evictable, StateRuns};
 use crate::state::runs::Space;
 use crate::state::{Section, hash_bytes, read_run, write_run};
 
 /// State larger than this is kept in runs: a checkpoint writes what changed of it, and a start does not read it.
 const PAGE_FROM_BYTES: usize = 32 << 20;
 
+/// Among what can leave memory, the answer.
+pub(super) const ANSWER: usize = usize::MAX;
 /// The section number of a view's answer in its runs.
 const OUTPUT_SECTION: u32 = u32::MAX;
 /// That of the rows that its build left out.
@@ -42,6 +44,9 @@ pub(super) struct Manifest {
     /// What of the state is read as needed.
     #[serde(default)]
     pub(super) runs: StateRuns,
+    /// The answer, if it lies on disk: then what the files say of it does not count.
+    #[serde(default)]
+    pub(super) answer: Option<SavedRuns>,
     /// The view has failed; of its state there is only the answer.
     #[serde(default)]
     pub(super) failed: Option<SavedFailure>,
@@ -50,7 +55,8 @@ pub(super) struct Manifest {
 impl Manifest {
     /// The names of all its files.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(|f| f.name.as_str()).chain(self.runs.names())
+        let answer = self.answer.iter().flat_map(SavedRuns::names);
+        self.files.iter().map(|f| f.name.as_str()).chain(self.runs.names()).chain(answer)
     }
 }
 
@@ -101,6 +107,8 @@ pub(super) struct View {
     pub(super) disk_bytes: u64,
     /// It has taken steps since its memory was measured.
     pub(super) is_unmeasured: bool,
+    /// The step of its circuit in which the answer last changed.
+    answer_touched: u64,
     /// The watermarks that its last step was given.
     pub(super) marks: Vec<Vec<Mark>>,
     /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
@@ -123,7 +131,8 @@ impl View {
         let plan = optimize(&definition.plan, state)?;
         let lower = if definition.emit_on_close { lower_on_close } else { lower };
         let mut circuit = lower(&plan, state, relations, options.shards)?;
-        circuit.page_in_space(space, &definition.id.to_string());
+        let place = definition.id.to_string();
+        circuit.page_in_space(space, &place);
         if definition.dead_letters.is_some() {
             circuit.skip_failing_rows();
         }
@@ -138,8 +147,9 @@ impl View {
             })
             .collect::<Result<_>>()?;
         // Names are those of the query; the optimizer may have dropped qualifiers only.
-        let output =
+        let mut output =
             Output::new(circuit.schema().clone(), circuit.key().map(<[usize]>::to_vec), circuit.is_append_only())?;
+        output.page_in_space(space, &place);
         let shape = hash_bytes(circuit.shape().as_bytes());
         let label = Label::of(&format!("view {}.{}", definition.name.0, definition.name.1));
         Ok(Self {
@@ -156,6 +166,7 @@ impl View {
             state_bytes: 0,
             disk_bytes: 0,
             is_unmeasured: true,
+            answer_touched: 0,
             marks: vec![],
             pending: None,
             undelivered: None,
@@ -189,6 +200,9 @@ impl View {
                 return Err(Error::bug(format!("an operator panicked: {text}")));
             }
         };
+        if !delta.is_empty() {
+            self.answer_touched = self.circuit.steps;
+        }
         self.rows_out += delta.len() as u64;
         self.epoch = epoch;
         self.marks = marks.to_vec();
@@ -200,34 +214,52 @@ impl View {
             return self.state_bytes;
         }
         self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes();
-        self.disk_bytes = self.circuit.disk_bytes();
+        self.disk_bytes = self.circuit.disk_bytes() + self.output.disk_bytes();
         self.state_bytes
     }
 
     /// The names of all its files, now that it goes.
     pub(super) fn take_names(&mut self) -> Vec<String> {
-        let mut names = self.circuit.take_stale_runs();
+        let mut names = self.take_stale();
         names.extend(self.manifest.names().map(str::to_string));
         names
     }
 
     /// Lets state leave memory, the coldest first, until no more than `to` bytes are held or nothing is left that can.
     pub(super) fn shrink(&mut self, to: usize) -> Result<()> {
-        for out in coldest_first(self.circuit.evictable()) {
+        for out in coldest_first(self.evictable()) {
             if self.state_bytes <= to {
                 break;
             }
-            self.evict(out.node)?;
+            self.evict(out.node, self.state_bytes - to)?;
         }
         Ok(())
     }
 
-    /// Lets the state of one operator leave memory.
-    pub(super) fn evict(&mut self, node: usize) -> Result<()> {
-        self.circuit.evict(node)?;
+    /// What can leave memory: the states of its operators and its answer.
+    pub(super) fn evictable(&self) -> Vec<Evictable> {
+        let mut all = self.circuit.evictable();
+        let (bytes, idle) = (self.output.bytes_that_can_leave(), self.circuit.steps - self.answer_touched);
+        all.push(Evictable { node: ANSWER, bytes, idle });
+        all
+    }
+
+    /// Lets the state of a node leave memory; of the answer only so many bytes.
+    pub(super) fn evict(&mut self, node: usize, bytes: usize) -> Result<()> {
         self.is_unmeasured = true;
+        let left = match node {
+            ANSWER => self.output.shrink(self.output.bytes_that_can_leave().saturating_sub(bytes)),
+            _ => self.circuit.evict(node),
+        };
         self.measure();
-        Ok(())
+        left
+    }
+
+    /// Files that a checkpoint named and the next one does not.
+    pub(super) fn take_stale(&mut self) -> Vec<String> {
+        let mut stale = self.circuit.take_stale_runs();
+        stale.extend(self.output.take_stale());
+        stale
     }
 
     /// Writes what changed of the state that lies in runs; gives all its runs.
@@ -291,8 +323,9 @@ impl View {
         }
     }
 
-    /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing.
-    pub(super) fn save(&mut self, full: bool) -> Result<Option<Vec<u8>>> {
+    /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing. With the answer's runs, if it
+    /// lies on disk.
+    pub(super) fn save(&mut self, full: bool) -> Result<(Option<Vec<u8>>, Option<SavedRuns>)> {
         // A step that failed leaves the operators in the middle of it; the answer is that of the last one that did not.
         let mut sections = if self.failed.is_some() { vec![] } else { self.circuit.save(full)? };
         if let Some((epoch, rows)) = self.pending.as_ref().filter(|_| full) {
@@ -301,13 +334,12 @@ impl View {
         if let Some((epoch, delta)) = &self.undelivered {
             sections.push(Section { node: UNDELIVERED_SECTION, batch: with_epoch(*epoch, delta)? });
         }
-        for batch in self.output.save(full)? {
-            sections.push(Section { node: OUTPUT_SECTION, batch });
-        }
+        let answer = self.output.save(full)?;
+        sections.extend(answer.batches.into_iter().map(|batch| Section { node: OUTPUT_SECTION, batch }));
         if sections.is_empty() && !full {
-            return Ok(None);
+            return Ok((None, answer.runs));
         }
-        write_run(&sections).map(Some)
+        Ok((Some(write_run(&sections)?), answer.runs))
     }
 
     /// Takes in runs that [`View::save`] gave, oldest first.

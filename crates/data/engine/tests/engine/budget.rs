@@ -157,3 +157,66 @@ async fn damaged_state_is_noticed() {
         world.stop().await;
     }
 }
+
+/// Answers of all kinds: with a key, without one, and such that only grow.
+const ANSWERS: [(&str, &str); 3] = [
+    ("v0", "SELECT k, v, count(*) AS n FROM s0 GROUP BY k, v"),
+    ("v1", "SELECT a.k, b.v FROM s0 a LEFT JOIN (SELECT k, min(v) AS v FROM s1 GROUP BY k) b ON a.k = b.k"),
+    ("v2", "SELECT k, v + 1 AS v FROM s0"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_on_disk_are_served_at_once_after_a_crash() {
+    let mut random = Random::new(11);
+    let mut world = World::empty();
+    world.read_more_at_once(195);
+    world.options.epoch_bytes = 4_096;
+    world.options.hot_bytes = 0;
+    world.start(2).await;
+    for (name, query) in ANSWERS {
+        world.create(name, query).await;
+    }
+    world.create("v3", "SELECT k, count(*) AS n, sum(v) AS s FROM v0 GROUP BY k").await;
+    let mut held = vec![];
+    for part in 0..4 {
+        world.append_rows(part % 2, &rows(part as i64 * 400, part as i64 * 400 + 400));
+        world.append(&mut random);
+        world.wait().await;
+        held.push((world.engine().published(), ANSWERS.map(|(name, _)| world.view(name))));
+        world.checkpoint().await;
+        world.checkpoint().await;
+    }
+    for (name, _) in ANSWERS {
+        let status = measured(&world, name).await;
+        assert!(status.disk_bytes > 5_000, "{name}: {} bytes on disk", status.disk_bytes);
+        assert_eq!(world.view(name), world.batch(name).await);
+    }
+    // Readers keep what they hold, whatever was merged and removed since.
+    for (published, answers) in &held {
+        for ((name, _), rows) in ANSWERS.iter().zip(answers) {
+            assert_eq!(&World::rows_of(published, name), rows);
+        }
+    }
+    drop(held);
+    world.crash(1).await;
+    for (name, _) in ANSWERS {
+        assert_eq!(world.view(name), world.batch(name).await);
+    }
+    // A view of views is built over them, and a view that is replaced gives those that read it the difference.
+    world.create("v4", "SELECT v, count(*) AS n FROM v1 GROUP BY v").await;
+    world.create("v0", "SELECT k, v, count(*) + 1 AS n FROM s0 WHERE k % 3 > 0 GROUP BY k, v").await;
+    world.append(&mut random);
+    world.wait().await;
+    world.checkpoint().await;
+    world.crash(2).await;
+    for name in ["v0", "v1", "v2", "v3", "v4"] {
+        assert_eq!(world.view(name), world.batch(name).await, "{name}");
+    }
+    for name in ["v4", "v3", "v2", "v1", "v0"] {
+        world.engine().drop_view(super::world::id(name)).await.unwrap();
+    }
+    world.checkpoint().await;
+    world.checkpoint().await;
+    assert_eq!(world.run_files(), Vec::<String>::new());
+    world.stop().await;
+}

@@ -723,6 +723,11 @@ impl World {
         contents(&self.engine().published(), name)
     }
 
+    /// The rows of a view at some epoch.
+    pub fn rows_of(published: &Published, name: &str) -> BTreeMap<String, i64> {
+        contents(published, name)
+    }
+
     pub fn status(&self, name: &str) -> ViewStatus {
         self.engine().published().status[&id(name)].clone()
     }

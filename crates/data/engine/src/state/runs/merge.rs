@@ -24,6 +24,8 @@ pub(crate) struct Merge {
     combine: Combine,
     /// Nothing older is left out: a key that is gone need not be said to be.
     is_all: bool,
+    /// Entries behind this hash are not asked for.
+    last: u64,
     hash: u64,
     key: Vec<u8>,
     value: Option<Vec<u8>>,
@@ -36,15 +38,27 @@ impl Merge {
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
     pub(crate) fn new(runs: &[Arc<Run>], combine: Combine, is_all: bool) -> Result<Self> {
-        let mut scans: Vec<Scan> = runs.iter().map(Run::scan).collect();
+        Self::range(runs, combine, is_all, (0, u64::MAX))
+    }
+
+    /// As [`Merge::new`], of the entries with a hash from `first` up to and including `last`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn range(runs: &[Arc<Run>], combine: Combine, is_all: bool, (first, last): (u64, u64)) -> Result<Self> {
+        let mut scans: Vec<Scan> = runs.iter().map(|run| run.scan_from(first)).collect();
         let mut heap = vec![];
         for (n, scan) in scans.iter_mut().enumerate() {
-            if scan.next()? {
+            let mut is_there = scan.next()?;
+            while is_there && scan.entry().hash < first {
+                is_there = scan.next()?;
+            }
+            if is_there && scan.entry().hash <= last {
                 heap.push(n);
             }
         }
         let spare = vec![];
-        let mut merge = Self { scans, heap, combine, is_all, hash: 0, key: vec![], value: None, spare };
+        let mut merge = Self { scans, heap, combine, is_all, last, hash: 0, key: vec![], value: None, spare };
         for at in (0..merge.heap.len() / 2).rev() {
             merge.sink(at);
         }
@@ -74,7 +88,8 @@ impl Merge {
 
     /// Takes the least scan's entry away.
     fn advance(&mut self) -> Result<()> {
-        if !self.scans[self.heap[0]].next()? {
+        let scan = &mut self.scans[self.heap[0]];
+        if !scan.next()? || scan.entry().hash > self.last {
             self.heap.swap_remove(0);
         }
         self.sink(0);

@@ -268,8 +268,21 @@ impl Run {
     }
 
     /// All entries in order.
+    #[cfg(test)]
     pub(crate) fn scan(self: &Arc<Self>) -> Scan {
-        Scan { run: self.clone(), next: 0, stored: vec![], stored_from: 0, content: vec![], cursor: Cursor::default() }
+        self.scan_from(0)
+    }
+
+    /// The entries from the block on in which the first of this hash lies.
+    pub(crate) fn scan_from(self: &Arc<Self>, hash: u64) -> Scan {
+        Scan {
+            run: self.clone(),
+            next: self.index.find(0, hash),
+            stored: vec![],
+            stored_from: 0,
+            content: vec![],
+            cursor: Cursor::default(),
+        }
     }
 }
 
@@ -299,7 +312,7 @@ impl BlockReader {
     }
 }
 
-/// See [`Run::scan`].
+/// See [`Run::scan_from`].
 pub(crate) struct Scan {
     run: Arc<Run>,
     /// The next block.

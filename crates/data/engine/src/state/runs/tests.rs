@@ -327,3 +327,27 @@ fn whole_hashes_are_found_once() {
     out.sort_unstable();
     assert_eq!(out, [(0, Some(0)), (1_000, Some(1)), (2_000, Some(2)), (3_000, Some(2))]);
 }
+
+#[test]
+fn a_range_of_a_merge_is_what_lies_in_it() {
+    for seed in 0..40 {
+        let mut numbers = Numbers(seed);
+        let (_, space) = space();
+        let mut model = Model::new();
+        let mut runs = vec![];
+        for _ in 0..1 + numbers.below(4) {
+            let entries = random_entries(&mut numbers, 400, 300);
+            runs.insert(0, write(&space, &entries));
+            model.extend(entries);
+        }
+        let (a, b) = (numbers.hash(300), numbers.hash(300));
+        let (first, last) = (a.min(b), a.max(b));
+        let mut merge = Merge::range(&runs, Combine::Newest, false, (first, last)).unwrap();
+        let mut out = vec![];
+        while merge.next().unwrap() {
+            out.push(found(merge.entry()));
+        }
+        let expected: Vec<_> = model.into_iter().filter(|((hash, _), _)| (first..=last).contains(hash)).collect();
+        assert_eq!(out, expected, "seed {seed}");
+    }
+}
