@@ -1,17 +1,17 @@
-use std::fs::{self, File};
-use std::io::{ErrorKind as Io, Write};
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind as Io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fleuve_types::{Error, Result};
 
-use crate::{Blob, BlobReader, BlobWriter};
+use crate::{Blob, BlobReader, BlobWriter, Disk, DiskFile, LocalDisk, Open};
 
 /// Objects as files of one folder. Ground state: what was put stays.
 #[derive(Debug)]
 pub struct FsBlob {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
     temporary: AtomicU64,
 }
@@ -22,12 +22,23 @@ impl FsBlob {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        Self::open_on(Arc::new(LocalDisk), root)
+    }
+
+    /// As [`FsBlob::open`], on another file system than the machine's.
+    ///
+    /// # Errors
+    /// As [`FsBlob::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(|e| Error::io(format!("make the folder {}", root.display()), e))?;
-        let store = Self { root, temporary: AtomicU64::new(0) };
+        let above = root.parent().filter(|p| !p.as_os_str().is_empty());
+        disk.create_dir_all(&root)
+            .and_then(|()| above.map_or(Ok(()), |above| disk.sync_dir(above)))
+            .map_err(|e| Error::io(format!("make the folder {}", root.display()), e))?;
+        let store = Self { disk, root, temporary: AtomicU64::new(0) };
         for name in store.files()? {
             if name.ends_with(".tmp") {
-                let _ = fs::remove_file(store.root.join(name));
+                let _ = store.disk.remove_file(&store.root.join(name));
             }
         }
         Ok(store)
@@ -41,17 +52,20 @@ impl FsBlob {
         Ok(self.root.join(name))
     }
 
+    /// Makes the names in a folder durable, and those of the folders on the way to it.
+    fn sync_folders(&self, folder: &Path) -> std::io::Result<()> {
+        folder.ancestors().take_while(|f| f.starts_with(&self.root)).try_for_each(|f| self.disk.sync_dir(f))
+    }
+
     fn files(&self) -> Result<Vec<String>> {
         let mut out = vec![];
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
-            let entries = fs::read_dir(&folder).map_err(|e| Error::io(format!("list {}", folder.display()), e))?;
+            let entries = self.disk.list(&folder).map_err(|e| Error::io(format!("list {}", folder.display()), e))?;
             for entry in entries {
-                let entry = entry.map_err(|e| Error::io(format!("list {}", folder.display()), e))?;
-                let path = entry.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if let Ok(name) = path.strip_prefix(&self.root) {
+                if entry.is_dir {
+                    folders.push(entry.path);
+                } else if let Ok(name) = entry.path.strip_prefix(&self.root) {
                     out.push(name.to_string_lossy().into_owned());
                 }
             }
@@ -63,46 +77,53 @@ impl FsBlob {
 
 impl FsBlob {
     /// Makes a new file that is not yet the object.
-    fn temporary(&self, path: &Path) -> std::io::Result<(PathBuf, File)> {
-        fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+    fn temporary(&self, path: &Path) -> std::io::Result<(PathBuf, Arc<dyn DiskFile>)> {
+        // A folder that is there may have been made by a call that failed before it was durable: its name is synced each time.
+        self.disk.create_dir_all(path.parent().unwrap_or(&self.root))?;
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{number}.tmp"));
-        let file = File::create(&temporary)?;
+        let file = self.disk.open(&temporary, Open::Create)?;
         Ok((temporary, file))
     }
 }
 
 struct Writer {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     temporary: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
+    written: u64,
 }
 
 impl BlobWriter for Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::io(format!("write {}", self.path.display()), e))
+        let written = self.file.write_all_at(bytes, self.written);
+        written.map_err(|e| Error::io(format!("write {}", self.path.display()), e))?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(format!("write {}", self.path.display()), e))
+        let renamed = self.disk.rename(&self.temporary, &self.path);
+        renamed.map_err(|e| Error::io(format!("write {}", self.path.display()), e))
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         // Not there any more if it was finished.
-        let _ = fs::remove_file(&self.temporary);
+        let _ = self.disk.remove_file(&self.temporary);
     }
 }
 
 struct Reader {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
 }
 
 impl BlobReader for Reader {
     fn size(&self) -> Result<u64> {
-        let size = self.file.metadata().map(|m| m.len());
+        let size = self.file.size_bytes();
         size.map_err(|e| Error::io(format!("read {}", self.path.display()), e))
     }
 
@@ -117,27 +138,28 @@ impl Blob for FsBlob {
         let path = self.path(name)?;
         let failed = |e: std::io::Error| Error::io(format!("write {}", path.display()), e);
         let folder = path.parent().unwrap_or(&self.root);
-        let fresh = !folder.exists();
-        fs::create_dir_all(folder).map_err(failed)?;
+        // One that is there may have been made by a call that failed before it was durable: its name is synced each time.
+        self.disk.create_dir_all(folder).map_err(failed)?;
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{number}.tmp"));
-        let written = File::create(&temporary)
-            .and_then(|mut file| {
-                file.write_all(bytes)?;
-                file.sync_all()
+        let written = self
+            .disk
+            .open(&temporary, Open::Create)
+            .and_then(|file| {
+                file.write_all_at(bytes, 0)?;
+                file.sync()
             })
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(folder)?.sync_all())
-            .and_then(|()| if fresh { File::open(&self.root)?.sync_all() } else { Ok(()) });
+            .and_then(|()| self.disk.rename(&temporary, &path))
+            .and_then(|()| self.sync_folders(folder));
         written.map_err(|e| {
-            let _ = fs::remove_file(&temporary);
+            let _ = self.disk.remove_file(&temporary);
             failed(e)
         })
     }
 
     fn get(&self, name: &str) -> Result<Bytes> {
         let path = self.path(name)?;
-        fs::read(&path).map(Bytes::from).map_err(|e| match e.kind() {
+        self.disk.read(&path).map(Bytes::from).map_err(|e| match e.kind() {
             Io::NotFound => Error::not_found(format!("there is no object {}", path.display())),
             _ => Error::io(format!("read {}", path.display()), e),
         })
@@ -151,19 +173,19 @@ impl Blob for FsBlob {
         let path = self.path(name)?;
         let made = self.temporary(&path);
         let (temporary, file) = made.map_err(|e| Error::io(format!("write {}", path.display()), e))?;
-        Ok(Box::new(Writer { path, temporary, file }))
+        Ok(Box::new(Writer { disk: self.disk.clone(), path, temporary, file, written: 0 }))
     }
 
     fn sync(&self, names: &[String]) -> Result<()> {
         let mut folders = std::collections::BTreeSet::from([self.root.clone()]);
         for name in names {
             let path = self.path(name)?;
-            let synced = File::open(&path).and_then(|file| file.sync_all());
+            let synced = self.disk.open(&path, Open::Read).and_then(|file| file.sync());
             synced.map_err(|e| Error::io(format!("write {}", path.display()), e))?;
             folders.extend(path.ancestors().skip(1).take_while(|f| f.starts_with(&self.root)).map(Path::to_path_buf));
         }
         for folder in folders {
-            let synced = File::open(&folder).and_then(|file| file.sync_all());
+            let synced = self.disk.sync_dir(&folder);
             synced.map_err(|e| Error::io(format!("write {}", folder.display()), e))?;
         }
         Ok(())
@@ -171,7 +193,7 @@ impl Blob for FsBlob {
 
     fn open(&self, name: &str) -> Result<Box<dyn BlobReader>> {
         let path = self.path(name)?;
-        match File::open(&path) {
+        match self.disk.open(&path, Open::Read) {
             Ok(file) => Ok(Box::new(Reader { path, file })),
             Err(e) if e.kind() == Io::NotFound => {
                 Err(Error::not_found(format!("there is no object {}", path.display())))
@@ -182,7 +204,7 @@ impl Blob for FsBlob {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
-        match fs::remove_file(&path) {
+        match self.disk.remove_file(&path) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == Io::NotFound => Ok(()),
             Err(e) => Err(Error::io(format!("remove {}", path.display()), e)),

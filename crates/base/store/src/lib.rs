@@ -1,12 +1,15 @@
-//! Immutable objects: put once or written as a stream, read whole or in parts, listed, deleted.
+//! What holds bytes: immutable objects (put once or written as a stream, read whole or in parts, listed, deleted), and the file
+//! system under them and under the log.
 //!
-//! Checkpoints and, later, lake files stand on [`Blob`]. Invariants: an object that was put is there whole after any crash, or not
-//! at all; it never changes. This crate knows neither what objects mean nor who owns them, and promises no order of listing beyond
-//! names.
+//! Checkpoints and, later, lake files stand on [`Blob`], the log on [`Disk`]. Invariants: an object that was put is there whole after
+//! any crash, or not at all; it never changes. This crate knows neither what objects and files mean nor who owns them, and promises
+//! no order of listing beyond names.
 
+mod disk;
 mod fs;
 mod memory;
 
+pub use disk::{Disk, DiskFile, Entry, LocalDisk, Open};
 pub use fs::FsBlob;
 pub use memory::MemoryBlob;
 

@@ -1,9 +1,9 @@
 //! Small things about files.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use fleuve_store::Disk;
 use fleuve_types::Error;
 
 /// Makes an I/O error say what was tried and where.
@@ -12,6 +12,6 @@ pub(crate) fn error<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> 
 }
 
 /// Makes the names in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(error("cannot sync", dir))
+pub(crate) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    disk.sync_dir(dir).map_err(error("cannot sync", dir))
 }

@@ -47,6 +47,7 @@ mod recover;
 mod retention;
 mod segment;
 mod shared;
+mod stepped;
 mod tail;
 mod wal;
 mod writer;

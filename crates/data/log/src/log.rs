@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::any::Any;
 use std::future::Future;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use crate::check::{self, CheckedPart};
 use crate::producer_ids::ProducerIds;
 use crate::shared::{AppendRequest, NotQueued, Request, Shared, append_bytes};
+use crate::stepped::{Answer, Stepped};
 use crate::wal::{TopicEvent, Trim};
 use crate::{AppendError, LogOptions, ReadError, TopicConfig, TopicInfo, TopicSpec, limits, mover, recover};
 
@@ -59,7 +60,7 @@ impl ReadSlice {
 
 /// An append that is on its way: a future that is ready once it is durable and visible.
 #[derive(Debug)]
-pub struct PendingAppend(oneshot::Receiver<Result<Vec<Appended>, AppendError>>);
+pub struct PendingAppend(Answer<Result<Vec<Appended>, AppendError>>);
 
 impl Future for PendingAppend {
     type Output = Result<Vec<Appended>, AppendError>;
@@ -83,7 +84,9 @@ pub struct Log {
 pub(crate) struct Running {
     pub(crate) shared: Arc<Shared>,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
-    pub(crate) lock: Mutex<Option<File>>,
+    /// Writer and mover of a log without threads.
+    pub(crate) stepped: Option<Stepped>,
+    pub(crate) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
     pub(crate) producer_ids: ProducerIds,
 }
 
@@ -96,6 +99,9 @@ impl Running {
         // The writer comes first: it may wait for the mover.
         if let Some(writer) = threads.next() {
             join(writer);
+        }
+        if let Some(stepped) = &self.stepped {
+            stepped.write();
         }
         self.shared.mover.stop();
         threads.for_each(join);
@@ -211,7 +217,7 @@ impl Log {
         self.shared().check_failed()?;
         // Such requests are rare and small: they do not wait for room.
         self.shared().queue.push(request, usize::MAX).map_err(|_| closed())?;
-        answer.await.unwrap_or_else(|_| Err(closed().into()))
+        Answer::new(answer, &self.running).await.unwrap_or_else(|_| Err(closed().into()))
     }
 
     /// All topics, by id.
@@ -317,7 +323,7 @@ impl Log {
         let (reply, answer) = oneshot::channel();
         let request = Request::Append(AppendRequest { parts, marks, durable, reply, permit });
         match shared.queue.push(request, shared.options.queue_bytes * 2) {
-            Ok(()) => Ok(PendingAppend(answer)),
+            Ok(()) => Ok(PendingAppend(Answer::new(answer, &self.running))),
             Err(NotQueued::Closed) => Err(closed()),
             Err(NotQueued::Full) => Err(AppendError::Limit("too much waits to be written; try again later".into())),
         }
@@ -435,7 +441,23 @@ impl Log {
     /// # Errors
     /// `Io`, or when the log is closed.
     pub async fn settle(&self) -> Result<()> {
-        self.shared().mover.clean_up_and_tell().await.unwrap_or_else(|_| Err(closed().into()))
+        let told = self.shared().mover.clean_up_and_tell();
+        if let Some(stepped) = &self.running.stepped {
+            while stepped.move_one() {}
+        }
+        told.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Of a log without threads ([`LogOptions::stepped`]): writes what is queued.
+    pub fn write_queued(&self) {
+        if let Some(stepped) = &self.running.stepped {
+            stepped.write();
+        }
+    }
+
+    /// Of a log without threads: does one piece of the background work; false when there is none, or it failed.
+    pub fn step(&self) -> bool {
+        self.running.stepped.as_ref().is_some_and(Stepped::move_one)
     }
 
     /// A producer id that was never given out before.

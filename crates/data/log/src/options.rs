@@ -1,5 +1,7 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use fleuve_store::{Disk, LocalDisk};
 use fleuve_types::ObjectId;
 
 use crate::limits;
@@ -26,6 +28,12 @@ pub struct LogOptions {
     pub leader_epoch: i32,
     /// False skips fdatasync: only for tests and simulations, a power cut then loses acknowledged data.
     pub sync: bool,
+    /// The file system that the folder is on.
+    pub disk: Arc<dyn Disk>,
+    /// True makes it a log without threads, for simulations: what is queued is written when somebody waits for an answer or calls
+    /// [`Log::write_queued`](crate::Log::write_queued), and what the background thread would do is done in
+    /// [`Log::step`](crate::Log::step) and [`Log::settle`](crate::Log::settle). The order of all that is done then depends on the callers alone.
+    pub stepped: bool,
 }
 
 impl LogOptions {
@@ -41,6 +49,8 @@ impl LogOptions {
             retention_interval_ms: limits::RETENTION_INTERVAL_MS,
             leader_epoch: 0,
             sync: true,
+            disk: Arc::new(LocalDisk),
+            stepped: false,
         }
     }
 }

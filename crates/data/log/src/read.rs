@@ -1,7 +1,6 @@
 //! Reading: finds where an offset is, and takes whole batches from the tail cache, a write-ahead file or a segment.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use fleuve_types::ObjectId;

@@ -66,6 +66,22 @@ struct QueueState {
     is_closed: bool,
 }
 
+impl QueueState {
+    fn take(&mut self, max_bytes: usize) -> Vec<Request> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.items.front() {
+            bytes += next.size_bytes();
+            if bytes > max_bytes && !taken.is_empty() {
+                break;
+            }
+            self.bytes -= next.size_bytes();
+            taken.extend(self.items.pop_front());
+        }
+        taken
+    }
+}
+
 /// Why a request was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotQueued {
@@ -99,17 +115,13 @@ impl Queue {
             }
             self.ready.wait(&mut q);
         }
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = q.items.front() {
-            bytes += next.size_bytes();
-            if bytes > max_bytes && !taken.is_empty() {
-                break;
-            }
-            q.bytes -= next.size_bytes();
-            taken.extend(q.items.pop_front());
-        }
-        Some(taken)
+        Some(q.take(max_bytes))
+    }
+
+    /// As [`Queue::take`], but `None` also when nothing is there yet.
+    pub(crate) fn try_take(&self, max_bytes: usize) -> Option<Vec<Request>> {
+        let mut q = self.state.lock();
+        (!q.items.is_empty()).then(|| q.take(max_bytes))
     }
 
     /// Takes no more; what is there is still given out.
@@ -170,6 +182,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn disk(&self) -> &dyn fleuve_store::Disk {
+        self.options.disk.as_ref()
+    }
+
     pub(crate) fn wal_dir(&self) -> std::path::PathBuf {
         self.options.dir.join("wal")
     }

@@ -12,6 +12,7 @@ use crate::batch::{self, BatchHeader};
 use crate::check::CheckedPart;
 use crate::image::TopicImage;
 use crate::log::Appended;
+use crate::mover::Mover;
 use crate::partition::{Extent, PartitionState, Topic};
 use crate::producers::{Producers, Verdict};
 use crate::shared::{AppendReply, AppendRequest, Request, Shared};
@@ -116,10 +117,23 @@ impl Writer {
         let shared = self.shared.clone();
         let _guard = PanicGuard(shared.clone());
         while let Some(requests) = shared.queue.take(limits::GROUP_BYTES) {
-            match self.make_room() {
-                Ok(()) => self.commit(requests),
-                Err(e) => requests.into_iter().for_each(|r| refuse(r, &e)),
-            }
+            self.write_group(requests);
+        }
+    }
+
+    /// Writes what is queued, and no more; for a log without threads.
+    pub(crate) fn write_queued(&mut self) {
+        let shared = self.shared.clone();
+        let _guard = PanicGuard(shared.clone());
+        while let Some(requests) = shared.queue.try_take(limits::GROUP_BYTES) {
+            self.write_group(requests);
+        }
+    }
+
+    fn write_group(&mut self, requests: Vec<Request>) {
+        match self.make_room() {
+            Ok(()) => self.commit(requests),
+            Err(e) => requests.into_iter().for_each(|r| refuse(r, &e)),
         }
     }
 
@@ -134,12 +148,17 @@ impl Writer {
             if self.position < options.wal_bytes * limits::WAL_GROWTH {
                 return Ok(());
             }
+            if options.stepped {
+                // Nobody else would make room.
+                let mover = Mover::new(self.shared.clone());
+                while self.shared.mover.closed_files() >= limits::CLOSED_WALS && mover.step() {}
+            }
             let freed = self.shared.mover.wait_for_room(limits::CLOSED_WALS);
             freed
                 .map_err(|e| AppendError::Limit(format!("old data cannot be moved out of the write-ahead log: {e}")))?;
         }
         let seq = self.file.seq + 1;
-        let file = match WalFile::create(&self.shared.wal_dir(), seq) {
+        let file = match WalFile::create(self.shared.disk(), &self.shared.wal_dir(), seq) {
             Ok(file) => Arc::new(file),
             Err(e) => {
                 self.shared.fail(format!("cannot begin write-ahead file {seq}: {e}"));
@@ -186,7 +205,6 @@ impl Writer {
 
     /// Writes a group, waits for the disk, makes it visible and answers.
     fn write(&mut self, group: Group) {
-        use std::os::unix::fs::FileExt;
         let end = group.records.position();
         let bytes = Bytes::from(group.records.out);
         let is_empty = bytes.is_empty();
@@ -220,7 +238,7 @@ impl Writer {
             1 => return Err(std::io::Error::other("injected")),
             _ => panic!("injected"),
         }
-        if self.shared.options.sync { self.file.file.sync_data() } else { Ok(()) }
+        if self.shared.options.sync { self.file.file.sync() } else { Ok(()) }
     }
 
     fn append(&mut self, append: AppendRequest, group: &mut Group) {

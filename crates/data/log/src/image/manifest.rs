@@ -1,8 +1,8 @@
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bytes::Bytes;
+use fleuve_store::{Disk, Open};
 use fleuve_types::{Error, Result};
 
 use super::{Image, PartitionImage, TopicImage};
@@ -20,9 +20,9 @@ impl Image {
     ///
     /// # Errors
     /// `Io` when it cannot be read or is damaged.
-    pub(crate) fn load(dir: &Path) -> Result<Option<Self>> {
+    pub(crate) fn load(on: &dyn Disk, dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(NAME);
-        let bytes = match fs::read(&path) {
+        let bytes = match on.read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(disk::error("cannot read", &path)(e)),
@@ -40,19 +40,17 @@ impl Image {
     ///
     /// # Errors
     /// `Io`; the old manifest is then still there, unless only the folder could not be synced.
-    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn save(&self, on: &dyn Disk, dir: &Path) -> Result<()> {
         let tmp = dir.join("MANIFEST.tmp");
         let body = self.encode();
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&tmp)?;
-            file.write_all(&MAGIC)?;
-            file.write_all(&crc32c(&body).to_be_bytes())?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            fs::rename(&tmp, dir.join(NAME))
+            let file = on.open(&tmp, Open::Create)?;
+            file.write_all_at(&[&MAGIC[..], &crc32c(&body).to_be_bytes(), &body].concat(), 0)?;
+            file.sync()?;
+            on.rename(&tmp, &dir.join(NAME))
         };
         write().map_err(disk::error("cannot write", &tmp))?;
-        disk::sync_dir(dir)
+        disk::sync_dir(on, dir)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use fleuve_store::LocalDisk;
 use fleuve_types::ObjectId;
 
 use super::*;
@@ -25,9 +26,9 @@ fn image() -> Image {
 #[test]
 fn a_manifest_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(Image::load(dir.path()).unwrap(), None);
-    image().save(dir.path()).unwrap();
-    assert_eq!(Image::load(dir.path()).unwrap(), Some(image()));
+    assert_eq!(Image::load(&LocalDisk, dir.path()).unwrap(), None);
+    image().save(&LocalDisk, dir.path()).unwrap();
+    assert_eq!(Image::load(&LocalDisk, dir.path()).unwrap(), Some(image()));
 }
 
 #[test]

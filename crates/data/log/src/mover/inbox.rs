@@ -36,6 +36,16 @@ struct State {
     is_stopped: bool,
 }
 
+impl State {
+    fn next(&mut self) -> Option<Work> {
+        if let Some(seq) = self.closed.front() {
+            return Some(Work::Move(*seq));
+        }
+        let clean_up = std::mem::take(&mut self.clean_up);
+        clean_up.then(|| Work::CleanUp(std::mem::take(&mut self.waiting)))
+    }
+}
+
 impl Inbox {
     /// A file was closed.
     pub(crate) fn closed(&self, seq: u32) {
@@ -106,18 +116,20 @@ impl Inbox {
                 s.retention_at = None;
                 return Some(Work::Retention);
             }
-            if let Some(seq) = s.closed.front() {
-                return Some(Work::Move(*seq));
-            }
-            if s.clean_up {
-                s.clean_up = false;
-                return Some(Work::CleanUp(std::mem::take(&mut s.waiting)));
+            if let Some(work) = s.next() {
+                return Some(work);
             }
             match retention_at {
                 None => self.changed.wait(&mut s),
                 Some(at) => drop(self.changed.wait_until(&mut s, at)),
             }
         }
+    }
+
+    /// As [`Inbox::take`], but `None` also when there is nothing to do; retention never comes.
+    pub(crate) fn try_take(&self) -> Option<Work> {
+        let mut s = self.state.lock();
+        if s.is_stopped { None } else { s.next() }
     }
 
     /// Work is done, or has failed and is to be tried again.

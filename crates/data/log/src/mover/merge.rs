@@ -67,7 +67,7 @@ impl Mover {
             return Ok(());
         }
         self.sync_dirs(&changed.iter().map(|(id, _)| *id).collect())?;
-        image.save(&self.shared.options.dir)?;
+        image.save(self.shared.disk(), &self.shared.options.dir)?;
         changed.iter().for_each(|(id, partition)| self.show(image, *id, *partition, |_| false));
         self.remove(replaced);
         Ok(())
@@ -75,7 +75,8 @@ impl Mover {
 
     fn write_merged(&self, id: ObjectId, partition: i32, file_no: u64, old: &[SegmentMeta]) -> Result<SegmentMeta> {
         let base_offset = old.first().map_or(0, |s| s.base_offset);
-        let mut writer = SegmentWriter::create(&self.shared.segments_dir(), id, partition, file_no, base_offset)?;
+        let (on, dir) = (self.shared.disk(), self.shared.segments_dir());
+        let mut writer = SegmentWriter::create(on, &dir, id, partition, file_no, base_offset)?;
         for s in old {
             let reader = self.shared.open_segments.get(id, partition, s);
             let reader = reader.map_err(|e| Error::io("cannot open a segment to merge it", e))?;

@@ -12,7 +12,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,27 +47,37 @@ impl Mover {
         let interval_ms = self.shared.options.retention_interval_ms;
         let interval = (interval_ms > 0).then(|| Duration::from_millis(interval_ms));
         while let Some(work) = self.shared.mover.take(interval) {
-            let result = match &work {
-                Work::Move(seq) => self.move_file(*seq),
-                Work::CleanUp(_) => self.clean_up().map(|_| ()),
-                Work::Retention => {
-                    self.request_retention();
-                    Ok(())
-                }
-            };
-            match result {
-                Ok(()) => self.shared.mover.done(work, Ok(())),
-                Err(e) => {
-                    tracing::error!("moving data out of the write-ahead log: {e}");
-                    self.shared.mover.done(work, Err(e));
-                    self.shared.mover.pause(RETRY);
-                }
+            if !self.work(work) {
+                self.shared.mover.pause(RETRY);
             }
         }
     }
 
+    /// Does one piece of work, if there is any; false when there is none or it failed. For a log without threads.
+    pub(crate) fn step(&self) -> bool {
+        self.shared.mover.try_take().is_some_and(|work| self.work(work))
+    }
+
+    /// Tells if it went well.
+    fn work(&self, work: Work) -> bool {
+        let result = match &work {
+            Work::Move(seq) => self.move_file(*seq),
+            Work::CleanUp(_) => self.clean_up().map(|_| ()),
+            Work::Retention => {
+                self.request_retention();
+                Ok(())
+            }
+        };
+        let is_done = result.is_ok();
+        if let Err(e) = &result {
+            tracing::error!("moving data out of the write-ahead log: {e}");
+        }
+        self.shared.mover.done(work, result);
+        is_done
+    }
+
     fn load(&self) -> Result<Image> {
-        let image = Image::load(&self.shared.options.dir)?;
+        let image = Image::load(self.shared.disk(), &self.shared.options.dir)?;
         image.ok_or_else(|| Error::io(self.shared.options.dir.display(), "the manifest has gone"))
     }
 
@@ -97,14 +106,14 @@ impl Mover {
             image.wal_from = seq + 1;
             moved = self.write_segments(&mut image, &file, extents)?;
             self.drop_dead(&mut image, &mut dropped);
-            image.save(&shared.options.dir)?;
+            image.save(shared.disk(), &shared.options.dir)?;
         }
         for (id, partition) in &moved {
             self.show(&image, *id, *partition, |extent| extent.file_seq <= seq);
         }
         self.forget_extents(seq);
         shared.tail.forget_through(seq);
-        std::fs::remove_file(&file.path).map_err(disk::error("cannot remove", &file.path))?;
+        shared.disk().remove_file(&file.path).map_err(disk::error("cannot remove", &file.path))?;
         shared.wal_files.write().remove(&seq);
         self.remove(dropped);
         if let Err(e) = self.merge(&mut image, &moved) {
@@ -125,7 +134,7 @@ impl Mover {
             }
             if dirs.insert(id) {
                 let dir = segment::topic_dir(&self.shared.segments_dir(), id);
-                std::fs::create_dir_all(&dir).map_err(disk::error("cannot create", &dir))?;
+                self.shared.disk().create_dir_all(&dir).map_err(disk::error("cannot create", &dir))?;
             }
             for metas in self.write_partition(image, file, id, partition, &extents) {
                 let meta = metas?;
@@ -175,7 +184,7 @@ impl Mover {
         extents: &[Extent],
     ) -> Result<SegmentMeta> {
         let dir = self.shared.segments_dir();
-        let mut writer = SegmentWriter::create(&dir, id, partition, file_no, base_offset)?;
+        let mut writer = SegmentWriter::create(self.shared.disk(), &dir, id, partition, file_no, base_offset)?;
         let mut bytes = Vec::new();
         for e in extents {
             bytes.resize(e.len as usize, 0);
@@ -197,8 +206,9 @@ impl Mover {
             return Ok(());
         }
         let dir = self.shared.segments_dir();
-        topics.iter().try_for_each(|id| disk::sync_dir(&segment::topic_dir(&dir, *id)))?;
-        disk::sync_dir(&dir)
+        let on = self.shared.disk();
+        topics.iter().try_for_each(|id| disk::sync_dir(on, &segment::topic_dir(&dir, *id)))?;
+        disk::sync_dir(on, &dir)
     }
 
     /// Shows readers the segments of a partition in the image, instead of the extents that `is_moved`.
@@ -257,7 +267,7 @@ impl Mover {
         if dropped.is_empty() {
             return Ok(0);
         }
-        image.save(&self.shared.options.dir)?;
+        image.save(self.shared.disk(), &self.shared.options.dir)?;
         let bytes = dropped.iter().map(|(_, _, s)| s.data_bytes).sum();
         self.remove(dropped);
         Ok(bytes)
@@ -270,7 +280,7 @@ impl Mover {
         for (id, partition, meta) in dropped {
             self.shared.open_segments.forget(meta.file_no);
             let path = segment::path(&dir, id, partition, &meta);
-            match std::fs::remove_file(&path) {
+            match self.shared.disk().remove_file(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => tracing::warn!("cannot remove {}: {e}", path.display()),
                 _ => {}
             }
@@ -278,7 +288,7 @@ impl Mover {
         }
         for (id, _) in topics.into_iter().filter(|(_, is_live)| !is_live) {
             // Not empty when a topic with the same id has come back: then it stays.
-            let _ = std::fs::remove_dir(segment::topic_dir(&dir, id));
+            let _ = self.shared.disk().remove_dir(&segment::topic_dir(&dir, id));
         }
     }
 }

@@ -1,11 +1,10 @@
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fleuve_store::{Disk, DiskFile, Open as How};
 use fleuve_types::ObjectId;
 use parking_lot::Mutex;
 
@@ -17,6 +16,7 @@ use crate::limits;
 /// Segments whose files are open, with their index. Derived state: a cache.
 #[derive(Debug)]
 pub(crate) struct OpenSegments {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     open: Mutex<Open>,
 }
@@ -28,8 +28,8 @@ struct Open {
 }
 
 impl OpenSegments {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, open: Mutex::default() }
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { disk, dir, open: Mutex::default() }
     }
 
     /// The reader of a segment. `NotFound` when retention or a merge has removed the file in the meantime.
@@ -43,7 +43,8 @@ impl OpenSegments {
                 return Ok(reader.clone());
             }
         }
-        let reader = Arc::new(SegmentReader::open(&super::path(&self.dir, topic, partition, meta), meta)?);
+        let path = super::path(&self.dir, topic, partition, meta);
+        let reader = Arc::new(SegmentReader::open(self.disk.as_ref(), &path, meta)?);
         let mut open = self.open.lock();
         let now = open.clock;
         if open.by_file.len() >= limits::OPEN_SEGMENTS {
@@ -64,7 +65,7 @@ impl OpenSegments {
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     data_bytes: u64,
     index: Vec<IndexEntry>,
 }
@@ -75,9 +76,9 @@ fn damaged(path: &Path, what: impl std::fmt::Display) -> io::Error {
 
 impl SegmentReader {
     /// Opens a file and reads its index.
-    pub(crate) fn open(path: &Path, meta: &SegmentMeta) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
+    pub(crate) fn open(on: &dyn Disk, path: &Path, meta: &SegmentMeta) -> io::Result<Self> {
+        let file = on.open(path, How::Read)?;
+        let size = file.size_bytes()?;
         let index_bytes = size
             .checked_sub(meta.data_bytes + FOOTER_BYTES as u64)
             .filter(|n| n % INDEX_ENTRY_BYTES as u64 == 0)

@@ -1,7 +1,7 @@
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fleuve_store::{Disk, DiskFile, Open};
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::{FOOTER_MAGIC, INDEX_ENTRY_BYTES, IndexEntry, SegmentMeta};
@@ -13,7 +13,7 @@ use crate::{disk, limits};
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     meta: SegmentMeta,
     index: Vec<IndexEntry>,
     max_timestamp_ms: i64,
@@ -22,6 +22,7 @@ pub(crate) struct SegmentWriter {
 impl SegmentWriter {
     /// Begins a file; the topic's folder is there.
     pub(crate) fn create(
+        on: &dyn Disk,
         segments: &Path,
         topic: ObjectId,
         partition: i32,
@@ -39,7 +40,7 @@ impl SegmentWriter {
         };
         let path = super::path(segments, topic, partition, &meta);
         // An attempt that failed may have left a file that no manifest names.
-        let file = File::create(&path).map_err(disk::error("cannot create", &path))?;
+        let file = on.open(&path, Open::Create).map_err(disk::error("cannot create", &path))?;
         Ok(Self { path, file, meta, index: Vec::new(), max_timestamp_ms: i64::MIN })
     }
 
@@ -67,7 +68,7 @@ impl SegmentWriter {
             self.meta.last_offset = header.last_offset();
             at += header.size_bytes;
         }
-        self.file.write_all(batches).map_err(disk::error("cannot write", &self.path))?;
+        self.file.write_all_at(batches, self.meta.data_bytes).map_err(disk::error("cannot write", &self.path))?;
         self.meta.data_bytes += batches.len() as u64;
         self.meta.first_append_ms = self.meta.first_append_ms.min(append_ms.0);
         self.meta.last_append_ms = self.meta.last_append_ms.max(append_ms.1);
@@ -87,9 +88,9 @@ impl SegmentWriter {
         let crc = crc32c(&out);
         out.put_u32(crc);
         out.put(&FOOTER_MAGIC);
-        self.file.write_all(&out).map_err(disk::error("cannot write", &self.path))?;
+        self.file.write_all_at(&out, self.meta.data_bytes).map_err(disk::error("cannot write", &self.path))?;
         if sync {
-            self.file.sync_all().map_err(disk::error("cannot sync", &self.path))?;
+            self.file.sync().map_err(disk::error("cannot sync", &self.path))?;
         }
         self.meta.max_timestamp_ms = self.max_timestamp_ms;
         Ok(self.meta)

@@ -137,7 +137,7 @@ async fn damage_in_a_closed_file_or_the_manifest_is_an_error() {
     drop(log);
     // A second file makes the first one a closed one; the mover has not come to it yet.
     let first = wal_files(dir.path()).remove(0);
-    crate::wal::WalFile::create(&dir.path().join("wal"), 2).unwrap();
+    crate::wal::WalFile::create(&fleuve_store::LocalDisk, &dir.path().join("wal"), 2).unwrap();
     let size = fs::metadata(&first).unwrap().len();
     let copy = tempfile::tempdir().unwrap();
     copy_dir(dir.path(), copy.path());

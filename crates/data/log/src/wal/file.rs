@@ -1,8 +1,7 @@
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fleuve_store::{Disk, DiskFile, Open};
 use fleuve_types::{Error, Result};
 
 use super::record::{self, RECORD_HEADER_BYTES, RECORD_MAGIC, WalRecord};
@@ -21,16 +20,16 @@ pub(crate) fn path(dir: &Path, seq: u32) -> PathBuf {
 }
 
 /// The sequence numbers of the files in a folder, in order. Leftovers of a file that was never begun are removed.
-pub(crate) fn list(dir: &Path) -> Result<Vec<u32>> {
+pub(crate) fn list(on: &dyn Disk, dir: &Path) -> Result<Vec<u32>> {
     let mut seqs = Vec::new();
-    for entry in fs::read_dir(dir).map_err(disk::error("cannot list", dir))? {
-        let path = entry.map_err(disk::error("cannot list", dir))?.path();
+    for entry in on.list(dir).map_err(disk::error("cannot list", dir))? {
+        let path = entry.path;
         match path.extension().and_then(|e| e.to_str()) {
             Some("wal") => {
                 let seq = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
                 seqs.push(seq.ok_or_else(|| Error::input(format!("{} is not a file of the log", path.display())))?);
             }
-            Some("tmp") => fs::remove_file(&path).map_err(disk::error("cannot remove", &path))?,
+            Some("tmp") => on.remove_file(&path).map_err(disk::error("cannot remove", &path))?,
             _ => {}
         }
     }
@@ -43,35 +42,37 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u32>> {
 pub(crate) struct WalFile {
     pub(crate) seq: u32,
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) file: Arc<dyn DiskFile>,
 }
 
 /// How a replay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// The file ends with a whole record.
-    Clean { end: u64 },
-    /// After `end` come bytes that are not a whole record and that nobody was told were written.
-    Torn { end: u64 },
+pub(crate) struct Tail {
+    /// Where the last whole record ends.
+    pub(crate) end: u64,
+    /// Up to where the file is known to be durable.
+    pub(crate) durable_to: u64,
+    /// After the end come bytes that are not a whole record and that nobody was told were written.
+    pub(crate) is_torn: bool,
 }
 
 impl WalFile {
     /// Makes a new file, durable with its header before it has its name: a file that is there is never headless.
-    pub(crate) fn create(dir: &Path, seq: u32) -> std::io::Result<Self> {
+    pub(crate) fn create(on: &dyn Disk, dir: &Path, seq: u32) -> std::io::Result<Self> {
         let path = path(dir, seq);
         let tmp = path.with_extension("tmp");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&tmp)?;
-        file.write_all(&file_header(seq))?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)?;
-        File::open(dir)?.sync_all()?;
+        let file = on.open(&tmp, Open::Create)?;
+        file.write_all_at(&file_header(seq), 0)?;
+        file.sync()?;
+        on.rename(&tmp, &path)?;
+        on.sync_dir(dir)?;
         Ok(Self { seq, path, file })
     }
 
     /// Opens a file that is there.
-    pub(crate) fn open(dir: &Path, seq: u32) -> Result<Self> {
+    pub(crate) fn open(on: &dyn Disk, dir: &Path, seq: u32) -> Result<Self> {
         let path = path(dir, seq);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(disk::error("cannot open", &path))?;
+        let file = on.open(&path, Open::Write).map_err(disk::error("cannot open", &path))?;
         let mut header = [0; FILE_HEADER_BYTES as usize];
         file.read_exact_at(&mut header, 0).map_err(disk::error("cannot read the header of", &path))?;
         if header != file_header(seq) {
@@ -82,8 +83,17 @@ impl WalFile {
 
     /// Cuts the file off at `end`, durably.
     pub(crate) fn truncate(&self, end: u64) -> Result<()> {
-        let cut = self.file.set_len(end).and_then(|()| self.file.sync_all());
+        let cut = self.file.set_len(end).and_then(|()| self.file.sync());
         cut.map_err(disk::error("cannot truncate", &self.path))
+    }
+
+    /// Makes durable what was read from a place on. Who wrote it may have been killed before its sync, or its sync may have failed:
+    /// then the system takes these bytes for written although they are not, and only writing them again makes them so.
+    pub(crate) fn settle(&self, from: u64, end: u64) -> Result<()> {
+        let failed = disk::error("cannot make durable what was read of", &self.path);
+        let mut bytes = vec![0; end.saturating_sub(from) as usize];
+        self.file.read_exact_at(&mut bytes, from).map_err(&failed)?;
+        self.file.write_all_at(&bytes, from).and_then(|()| self.file.sync()).map_err(failed)
     }
 
     /// Reads all records: `visit` gets the record, the position of its body in the file, and the body.
@@ -96,9 +106,9 @@ impl WalFile {
         is_closed: bool,
         mut visit: impl FnMut(&WalRecord, u64, &[u8]) -> Result<()>,
     ) -> Result<Tail> {
-        let size = self.file.metadata().map_err(disk::error("cannot read", &self.path))?.len();
+        let size = self.file.size_bytes().map_err(disk::error("cannot read", &self.path))?;
         let mut window = Window { wal: self, at: 0, bytes: Vec::new() };
-        let mut position = FILE_HEADER_BYTES;
+        let (mut position, mut durable_to) = (FILE_HEADER_BYTES, FILE_HEADER_BYTES);
         while position < size {
             let Some(record) = window.record(secret, position, size)? else {
                 if is_closed {
@@ -107,8 +117,9 @@ impl WalFile {
                 if self.has_later_witness(secret, position, size)? {
                     return Err(damaged(&self.path, position, "a record that was durable is damaged"));
                 }
-                return Ok(Tail::Torn { end: position });
+                return Ok(Tail { end: position, durable_to, is_torn: true });
             };
+            durable_to = record::parse_header(record).map_or(durable_to, |h| h.durable_to.min(position));
             let body = &record[RECORD_HEADER_BYTES..];
             let next = position + record.len() as u64;
             let decoded = record::decode_body(body)
@@ -116,7 +127,7 @@ impl WalFile {
             visit(&decoded, position + RECORD_HEADER_BYTES as u64, body)?;
             position = next;
         }
-        Ok(Tail::Clean { end: position })
+        Ok(Tail { end: position, durable_to, is_torn: false })
     }
 
     /// Looks behind a damaged place for an intact record that says the place was durable when it was written.
