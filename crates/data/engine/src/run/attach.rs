@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
-use super::build::{Building, Built, Progress, Round, needed, positions, read_range, spawn};
+use super::build::{self, Building, Built, Progress, Round, needed, positions, read_range, spawn};
 use super::core::{Core, EpochInput};
 use super::sinks::Sink;
 use super::times::{AllTimes, StreamTimes};
@@ -157,6 +157,10 @@ impl Core {
             limits: self.limits.clone(),
             progress: progress.clone(),
         };
+        if self.options.stepped {
+            build::run(round, &self.commands);
+            return Ok(());
+        }
         spawn(round, self.commands.clone())
     }
 
@@ -186,6 +190,7 @@ impl Core {
                 if self.view(id).is_ok_and(|v| v.circuit.follows_clock()) {
                     self.live_epoch();
                 }
+                self.start_sinks_of(id);
                 self.publish_now();
                 building.replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
                 self.follow();

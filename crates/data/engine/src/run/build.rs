@@ -86,15 +86,18 @@ pub(crate) struct Built {
 }
 
 /// Runs a round and tells the engine.
-pub(super) fn spawn(mut round: Round, commands: SyncSender<Command>) -> Result<()> {
+pub(super) fn run(mut round: Round, commands: &SyncSender<Command>) {
+    let result = round.run();
+    let built = Built { view: round.view, frontier: round.to, times: round.times, result };
+    // The engine is gone only when the process ends.
+    let _ = commands.send(Command::Built(Box::new(built)));
+}
+
+/// As [`run`], on a thread of its own.
+pub(super) fn spawn(round: Round, commands: SyncSender<Command>) -> Result<()> {
     std::thread::Builder::new()
         .name("build".into())
-        .spawn(move || {
-            let result = round.run();
-            let built = Built { view: round.view, frontier: round.to, times: round.times, result };
-            // The engine is gone only when the process ends.
-            let _ = commands.send(Command::Built(Box::new(built)));
-        })
+        .spawn(move || run(round, &commands))
         .map(|_| ())
         .map_err(|e| fleuve_types::Error::io("start a build", e))
 }

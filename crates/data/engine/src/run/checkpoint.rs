@@ -146,13 +146,15 @@ impl Core {
         // A view that was built anew may have a file of the same name.
         stale.retain(|name| files.iter().all(|(new, _)| new != name));
         // A replaced view left its old files, but its name in the checkpoint stays.
-        let removed = gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
+        // One that was replaced and then dropped is here twice.
+        let removed: BTreeSet<ObjectId> =
+            gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
         let checkpoint = SavedCheckpoint {
             epoch,
             time_us: self.clock.now_us().max(self.time_us),
             frontier: self.encode_frontier(),
             views: saved,
-            removed,
+            removed: removed.into_iter().collect(),
         };
         let store = Arc::clone(&self.store);
         let space = Arc::clone(&self.space);

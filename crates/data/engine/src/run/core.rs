@@ -145,7 +145,8 @@ impl Core {
         };
         let to_build = core.restore(parts.views)?;
         for (id, view, writer) in parts.sinks {
-            core.sinks.push(Sink { id, view, writer, failed: None });
+            let is_started = writer.last_epoch().is_some();
+            core.sinks.push(Sink { id, view, writer, failed: None, is_started });
         }
         for view in &mut core.views {
             view.tell_pending()?;
@@ -240,7 +241,30 @@ impl Core {
         View::new(definition, &self.state, &known, &self.options, &self.space)
     }
 
+    /// Acts only when told, and has done all of it when it answers.
+    fn run_stepped(&mut self, queue: &Receiver<Command>) {
+        while let Ok(command) = queue.recv() {
+            if let Some(ending) = self.command(command) {
+                return self.end(ending);
+            }
+            self.finish_checkpoint(true);
+        }
+    }
+
+    fn step(&mut self) -> bool {
+        self.retry_at = None;
+        let progressed = self.live_epoch();
+        if std::mem::take(&mut self.checkpoint_soon) {
+            self.begin_checkpoint(vec![]);
+            self.finish_checkpoint(true);
+        }
+        progressed
+    }
+
     pub(super) fn run(&mut self, queue: &Receiver<Command>) {
+        if self.options.stepped {
+            return self.run_stepped(queue);
+        }
         loop {
             while let Ok(command) = queue.try_recv() {
                 if let Some(ending) = self.command(command) {
@@ -306,6 +330,10 @@ impl Core {
     fn command(&mut self, command: Command) -> Option<Ending> {
         match command {
             Command::Wake => {}
+            Command::Step(reply) => {
+                let progressed = self.step();
+                let _ = reply.send(Ok(progressed));
+            }
             Command::AddStream(id, reader, reply) => {
                 self.streams.insert(id, reader);
                 let _ = reply.send(Ok(()));

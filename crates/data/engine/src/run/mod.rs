@@ -149,6 +149,9 @@ pub struct EngineOptions {
     pub checkpoint_interval_ms: u64,
     /// A subscriber may fall behind by this many epochs.
     pub subscriber_epochs: usize,
+    /// True makes an engine that does nothing by itself, for simulations: it takes an epoch in [`Engine::step`], checkpoints only when
+    /// told, and builds views while their creator waits.
+    pub stepped: bool,
 }
 
 impl Default for EngineOptions {
@@ -162,6 +165,7 @@ impl Default for EngineOptions {
             hot_bytes: usize::MAX,
             checkpoint_interval_ms: 5_000,
             subscriber_epochs: 1_024,
+            stepped: false,
         }
     }
 }
@@ -285,6 +289,7 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 
 pub(crate) enum Command {
     Wake,
+    Step(Reply<bool>),
     AddStream(ObjectId, Arc<dyn StreamReader>, Reply<()>),
     RemoveStream(ObjectId, Reply<()>),
     CreateView(Box<ViewDefinition>, Reply<()>),
@@ -371,6 +376,11 @@ impl Engine {
             // A full queue wakes it anyway; a stopped engine needs no waking.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    /// Takes an epoch if there is one to take; tells if there was. For an engine that is stepped.
+    pub async fn step(&self) -> Result<bool> {
+        self.ask(Command::Step).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command + Send) -> Result<T>
