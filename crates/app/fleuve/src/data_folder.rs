@@ -26,7 +26,14 @@ impl DataFolder {
             Error::new(ErrorKind::Config, format!("cannot {what} the data folder {}: {reason}", path.display()))
                 .hint("choose another with --data DIR")
         };
+        let missing = |p: &&Path| !p.as_os_str().is_empty() && !p.exists();
+        let fresh: Vec<&Path> = path.ancestors().take_while(missing).collect();
         std::fs::create_dir_all(path).map_err(|e| refused("make", e))?;
+        for folder in fresh {
+            // Its name, too, has to outlive a loss of power.
+            let above = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(above).and_then(|above| above.sync_all()).map_err(|e| refused("make", e))?;
+        }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)

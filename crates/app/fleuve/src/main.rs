@@ -1,18 +1,5 @@
-//! `fleuve`: the whole platform and its command line in one program.
-//!
-//! This crate wires the rooms together and knows them all; nothing knows it. `platform` is the running server, `config` its
-//! settings, `cli` the commands. `test` and `slt` run servers of their own that go with them; the commands other than these and `serve`
-//! are ordinary clients: they reach a server over HTTP or the Kafka protocol and never open its data.
-
-// A program exports nothing, so `pub` here only means "for the other modules".
-#![allow(unreachable_pub)]
-
-mod cli;
-mod config;
-mod data_folder;
-mod doors;
-mod platform;
+//! The program. All of it is in the library beside it, where the simulator reaches it, too.
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    fleuve::main()
 }

@@ -76,7 +76,7 @@ impl Catalog {
             .await
             .map_err(|e| store::failed("write a view's manifest", e))?;
         }
-        store::commit(tx).await
+        self.commit(tx).await
     }
 
     /// The last checkpoint with all its views, or `None` before the first.

@@ -23,4 +23,4 @@ mod store;
 pub use checkpoint::{Checkpoint, MAX_MANIFEST_BYTES};
 pub use decide::{Changes, Command, MAX_COMMANDS, MAX_NAME_BYTES, MAX_OBJECTS, MAX_SQL_BYTES, Replaced, State, decide};
 pub use object::{Object, ObjectKind};
-pub use store::{Catalog, MAX_SETTING_BYTES};
+pub use store::{Catalog, CommitFaults, MAX_SETTING_BYTES};

@@ -1,6 +1,8 @@
 //! The SQLite file. **Ground state**: objects, names, settings and the checkpoint.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleuve_types::{Error, ErrorKind, ObjectId, Result};
@@ -28,6 +30,21 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pool: SqlitePool,
+    faults: Option<Arc<dyn CommitFaults>>,
+}
+
+/// Is asked around every commit: how a simulation makes one fail, or leaves its outcome unknown.
+pub trait CommitFaults: Send + Sync + fmt::Debug {
+    /// An error stands for a commit that was not made.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn before(&self) -> Result<()>;
+    /// An error stands for a commit that was made, and nobody was told.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn after(&self) -> Result<()>;
 }
 
 impl Catalog {
@@ -36,6 +53,14 @@ impl Catalog {
     /// # Errors
     /// `Config` if a newer version of Fleuve wrote it; `Io` if it can't be opened or is not a catalog.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, None).await
+    }
+
+    /// As [`Catalog::open`]; `faults` decides what becomes of commits.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub async fn open_with(path: impl AsRef<Path>, faults: Option<Arc<dyn CommitFaults>>) -> Result<Self> {
         let path = path.as_ref();
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -50,7 +75,7 @@ impl Catalog {
             .connect_with(options)
             .await
             .map_err(|e| failed(&opening, e))?;
-        let catalog = Self { pool };
+        let catalog = Self { pool, faults };
         catalog.migrate(path).await?;
         Ok(catalog)
     }
@@ -80,7 +105,7 @@ impl Catalog {
             .execute(&mut *tx)
             .await
             .map_err(|e| failed("bring the catalog up to date", e))?;
-        commit(tx).await
+        self.commit(tx).await
     }
 
     /// The connections, for other rooms that keep tables of their own in the same file (the schema registry).
@@ -105,7 +130,7 @@ impl Catalog {
             return Ok(changes);
         }
         write(&mut tx, &changes).await.map_err(|e| failed("write the catalog", e))?;
-        commit(tx).await?;
+        self.commit(tx).await?;
         Ok(changes)
     }
 
@@ -153,6 +178,15 @@ impl Catalog {
     /// A transaction that writes: it takes the write lock at once, so that it never has to give up half-way.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|e| failed("begin a change of the catalog", e))
+    }
+
+    /// Nobody knows whether a commit that failed was written; all before it surely was not.
+    pub(crate) async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
+        if let Some(faults) = &self.faults {
+            faults.before().map_err(unknown)?;
+        }
+        tx.commit().await.map_err(|e| unknown(failed("commit to the catalog", e)))?;
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.after().map_err(unknown))
     }
 }
 
@@ -296,15 +330,11 @@ pub(crate) fn object_id(bytes: &[u8]) -> Result<ObjectId> {
     Ok(ObjectId::from_bytes(bytes))
 }
 
-/// Nobody knows whether a commit that failed was written; all before it surely was not.
-pub(crate) async fn commit(tx: Transaction<'static, Sqlite>) -> Result<()> {
-    tx.commit().await.map_err(|e| {
-        let error = failed("commit to the catalog", e);
-        match error.kind {
-            ErrorKind::Io => Error { kind: ErrorKind::Unknown, ..error },
-            _ => error,
-        }
-    })
+fn unknown(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Io => Error { kind: ErrorKind::Unknown, ..error },
+        _ => error,
+    }
 }
 
 pub(crate) fn failed(what: &str, error: sqlx::Error) -> Error {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleuve_sql::Session;
-use fleuve_types::{Clock, Error, ErrorKind, ManualClock, Result, SystemClock};
+use fleuve_types::{Clock, Error, ErrorKind, ManualClock, Result};
 
 use super::Platform;
 use super::backend::Shared;
+use super::ground::Ground;
 use crate::config;
 use crate::data_folder::DataFolder;
 
@@ -55,11 +56,12 @@ impl Local {
         let path = std::env::temp_dir().join(format!("fleuve-{}", uuid::Uuid::new_v4().simple()));
         let folder = Temporary(path);
         let held = DataFolder::open(&folder.0)?;
-        let shown: Arc<dyn Clock> = match &clock {
-            Some(clock) => clock.clone(),
-            None => Arc::new(SystemClock),
-        };
-        let platform = super::serve::start(&config::alone(&folder.0)?, shown, false).await?;
+        let config = config::alone(&folder.0)?;
+        let mut ground = Ground { sources: false, ..Ground::machine(&config) };
+        if let Some(clock) = &clock {
+            ground.clock = clock.clone();
+        }
+        let platform = super::serve::start(&config, ground).await?;
         Ok(Self { platform, clock, folder, _held: held })
     }
 

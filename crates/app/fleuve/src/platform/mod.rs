@@ -7,6 +7,7 @@ mod apply;
 mod backend;
 mod dead;
 mod durable;
+mod ground;
 mod local;
 mod observe;
 mod open;
@@ -33,6 +34,7 @@ use fleuve_sql::ObjectSet;
 use fleuve_types::{Clock, ObjectId, Result};
 use parking_lot::RwLock;
 
+pub use ground::{Ground, SteppedServer};
 pub use local::Local;
 pub use serve::serve;
 

@@ -14,7 +14,7 @@ use fleuve_pgwire::{PgOptions, PgServer};
 use fleuve_registry::Registry;
 use fleuve_sql::{ObjectSet, Spec};
 use fleuve_store::FsBlob;
-use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result, SystemClock};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use super::Platform;
 use super::apply::in_order;
 use super::backend::Shared;
 use super::durable::{CatalogCheckpoints, LogJournal};
+use super::ground::Ground;
 use super::observe::{Rates, Watcher};
 use super::stream::StreamRelation;
 use super::topics::StreamTopics;
@@ -44,9 +45,10 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
     let mut stop = std::pin::pin!(stop_signal()?);
     let http = bind("http", &config.http).await?;
     let registry_door = bind("registry", &config.registry).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ground = Ground::machine(&config);
+    let clock = ground.clock.clone();
     let platform = tokio::select! {
-        platform = start(&config, clock.clone(), true) => platform?,
+        platform = start(&config, ground) => platform?,
         () = &mut stop => return Ok(()),
     };
     let backend = Arc::new(Shared(platform.clone()));
@@ -177,19 +179,22 @@ async fn bind(name: &str, door: &Door) -> Result<Option<TcpListener>> {
     crate::doors::bind(name, door).await
 }
 
-/// Opens what is on disk and starts what is declared; without `sources` those are declared but read nothing.
-pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool) -> Result<Arc<Platform>> {
+/// Opens what is on disk and starts what is declared.
+pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platform>> {
+    let clock = ground.clock.clone();
     let data = &config.data;
     let mut options = LogOptions::new(data.join("log"));
     options.segment_bytes = config.segment_bytes;
     options.wal_bytes = config.wal_bytes;
     options.max_batch_bytes = options.max_batch_bytes.max(size(config.message_max_bytes));
     options.retention_interval_ms = config.retention_check_ms;
+    options.disk = ground.disk.clone();
+    options.stepped = ground.stepped;
     let open_clock = clock.clone();
     let log = tokio::task::spawn_blocking(move || Log::open(options, open_clock))
         .await
         .map_err(|e| Error::bug(e.to_string()))??;
-    let catalog = Catalog::open(data.join("catalog.db")).await?;
+    let catalog = Catalog::open_with(&ground.catalog, ground.faults.clone()).await?;
     let registry =
         Registry::open(catalog.pool().clone()).await.map_err(|e| Error::io("open the schema registry", e))?;
     let (set, failed) = fleuve_sql::bind_all(catalog.objects().await?)?;
@@ -198,7 +203,7 @@ pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool)
     }
     drop_orphans(&log, &set, &failed).await?;
     let (running, replaced) = super::replaced::running(&log, &catalog, &set).await?;
-    let (streams, parts) = engine_parts(config, &log, &catalog, &registry, (&set, &running), clock.clone()).await?;
+    let (streams, parts) = engine_parts(config, &ground, &log, &catalog, &registry, (&set, &running)).await?;
     let runtime = tokio::runtime::Handle::current();
     let engine = tokio::task::spawn_blocking(move || {
         let _runtime = runtime.enter();
@@ -217,19 +222,22 @@ pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, sources: bool)
         objects: RwLock::new(Arc::new(set)),
         streams: RwLock::new(streams),
         sources: RwLock::default(),
-        runs_sources: sources,
+        runs_sources: ground.sources,
         changing: tokio::sync::Mutex::new(()),
         replaying: Arc::default(),
         rates: Rates::default(),
     });
-    let mut changed = log.changed();
-    let wake = engine.clone();
-    tokio::spawn(async move {
-        while changed.changed().await.is_ok() {
-            wake.wake();
-        }
-    });
-    if !replaced.is_empty() {
+    if !ground.stepped {
+        let mut changed = log.changed();
+        tokio::spawn(async move {
+            while changed.changed().await.is_ok() {
+                engine.wake();
+            }
+        });
+    }
+    if ground.stepped {
+        platform.replace_again(replaced).await;
+    } else if !replaced.is_empty() {
         let platform = platform.clone();
         tokio::spawn(async move { platform.replace_again(replaced).await });
     }
@@ -258,13 +266,14 @@ type Streams = HashMap<ObjectId, Arc<StreamRelation>>;
 /// The streams, and what the engine starts with.
 async fn engine_parts(
     config: &Config,
+    ground: &Ground,
     log: &Log,
     catalog: &Catalog,
     registry: &Registry,
     (set, running): (&ObjectSet, &ObjectSet),
-    clock: Arc<dyn Clock>,
 ) -> Result<(Streams, EngineParts)> {
-    let opener = super::open::Opener { config, log, registry, clock: &clock };
+    let clock = &ground.clock;
+    let opener = super::open::Opener { config, log, registry, clock };
     let mut streams = Streams::new();
     for bound in set.by_name.values() {
         if let Spec::Stream(spec) = &bound.spec {
@@ -297,6 +306,7 @@ async fn engine_parts(
             view_state_bytes: config.view_state_bytes.unwrap_or(u64::MAX),
             budget_bytes: budget,
             checkpoint_interval_ms: config.checkpoint_interval_ms,
+            stepped: ground.stepped,
             ..EngineOptions::default()
         },
         state: fleuve_engine::session_state(),
@@ -304,7 +314,7 @@ async fn engine_parts(
         store: Arc::new(CatalogCheckpoints {
             log: log.clone(),
             catalog: catalog.clone(),
-            runs: Arc::new(FsBlob::open(config.data.join("state"))?),
+            runs: Arc::new(FsBlob::open_on(ground.disk.clone(), config.data.join("state"))?),
             runtime: tokio::runtime::Handle::current(),
         }),
         journal: Box::new(LogJournal(log.clone())),

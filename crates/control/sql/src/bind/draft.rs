@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::{Builder, Uuid};
 
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
@@ -73,9 +73,15 @@ impl Draft {
     }
 
     fn new_id(&self) -> ObjectId {
-        let us = self.clock.now_us().max(0).unsigned_abs();
-        let time = Timestamp::from_unix(NoContext, us / 1_000_000, (us % 1_000_000) as u32 * 1000);
-        ObjectId(Uuid::new_v7(time).as_u128())
+        let ms = self.clock.now_ms().max(0).unsigned_abs();
+        // A counter before the random part (RFC 9562, 6.2): the ids that one step makes are in their order.
+        let count = (self.changes.len() as u16).to_be_bytes();
+        let random = Uuid::new_v4().into_bytes();
+        let mut rest = [0; 10];
+        rest[..2].copy_from_slice(&count);
+        rest[2..8].copy_from_slice(&random[..6]);
+        rest[8..].copy_from_slice(&random[10..12]);
+        ObjectId(Builder::from_unix_timestamp_millis(ms, &rest).into_uuid().as_u128())
     }
 
     fn put(&mut self, bound: BoundObject) -> Arc<BoundObject> {
