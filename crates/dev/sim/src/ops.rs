@@ -1,0 +1,129 @@
+//! What happens in a run, one thing after the other, as the seed has it.
+
+mod declare;
+mod faults;
+mod write;
+
+use crate::world::{End, World, outcome};
+use crate::{Failure, Sim};
+
+impl World {
+    /// Does one thing, and lets happen what follows.
+    ///
+    /// # Errors
+    /// When something does not hold.
+    pub(crate) async fn operate(&mut self) -> Sim<()> {
+        self.clock.advance_us(1_000 + self.random.below(40_000) as i64);
+        match self.random.below(100) {
+            0..=24 => self.produce().await?,
+            25..=33 => self.produce_side_by_side().await?,
+            34..=39 => self.insert().await?,
+            40..=43 => self.append_atomically().await?,
+            44..=47 => self.commit_group().await?,
+            48..=49 => self.forget_records().await?,
+            50..=59 => self.create_view().await?,
+            60..=62 => self.replace_view().await?,
+            63..=64 => self.drop_view().await?,
+            65..=68 => self.create_sink().await?,
+            69 => self.drop_sink().await?,
+            70..=77 => self.checkpoint().await?,
+            78..=81 => self.move_files().await?,
+            82 => self.jump(),
+            83..=84 => self.check_if_sound().await?,
+            85..=88 => self.crash().await?,
+            _ => self.break_something(),
+        }
+        self.after().await
+    }
+
+    /// What follows from an operation; a server that cannot go on is started again.
+    ///
+    /// # Errors
+    /// When something does not hold.
+    pub(crate) async fn after(&mut self) -> Sim<()> {
+        if !self.disk.is_off() && !self.is_lost {
+            self.rest().await?;
+        }
+        self.note_disk();
+        if self.disk.is_off() {
+            return self.recover(End::Power).await;
+        }
+        let has_failed = self.life()?.server.log().stats().has_failed;
+        if self.is_lost || (has_failed && self.random.chance(60)) {
+            let end = *self.random.pick(&[End::Kill, End::Power]);
+            return self.recover(end).await;
+        }
+        Ok(())
+    }
+
+    /// Ends this life, begins the next, and checks everything.
+    ///
+    /// # Errors
+    /// When something does not hold.
+    pub(crate) async fn recover(&mut self, end: End) -> Sim<()> {
+        self.end(end).await?;
+        self.begin().await?;
+        self.rest().await?;
+        self.note_disk();
+        self.check().await
+    }
+
+    async fn crash(&mut self) -> Sim<()> {
+        let end = *self.random.pick(&[End::Kill, End::Power, End::Stop, End::Power]);
+        self.recover(end).await
+    }
+
+    /// Nothing is broken, and nothing is going to break by itself.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.is_faulty && !self.disk.is_armed() && !self.disk.has_struck()
+    }
+
+    async fn check_if_sound(&mut self) -> Sim<()> {
+        if self.is_faulty || self.life()?.server.log().stats().has_failed {
+            return Ok(());
+        }
+        self.check().await
+    }
+
+    async fn checkpoint(&mut self) -> Sim<()> {
+        let done = crate::world::within("a checkpoint", self.life()?.server.engine().checkpoint()).await?;
+        self.trace.say(format!("checkpoint: {}", outcome(&done)));
+        self.excuse(done.as_ref().err())
+    }
+
+    async fn move_files(&mut self) -> Sim<()> {
+        let log = self.life()?.server.log().clone();
+        if self.random.chance(70) {
+            let went_well = log.step();
+            self.trace.say(format!("move: {went_well}"));
+        } else {
+            let settled = crate::world::within("settling", log.settle()).await?;
+            self.trace.say(format!("settle: {}", outcome(&settled)));
+            self.excuse(settled.as_ref().err())?;
+        }
+        Ok(())
+    }
+
+    fn jump(&mut self) {
+        let minutes = 1 + self.random.below(50) as i64;
+        self.clock.advance_us(minutes * 60_000_000);
+        self.trace.say(format!("{minutes} minutes pass"));
+    }
+
+    /// An error must have a reason.
+    ///
+    /// # Errors
+    /// When nothing is broken that could explain it.
+    pub(crate) fn excuse(&self, error: Option<&fleuve_types::Error>) -> Sim<()> {
+        use fleuve_types::ErrorKind;
+        let Some(error) = error else { return Ok(()) };
+        let is_broken = self.is_faulty || self.disk.has_struck() || self.disk.is_off();
+        match error.kind {
+            ErrorKind::Bug => Err(Failure(format!("the server says that it has a bug: {error}"))),
+            ErrorKind::Io | ErrorKind::Unknown | ErrorKind::Retry if !is_broken => {
+                Err(Failure(format!("it fails although nothing is broken: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
