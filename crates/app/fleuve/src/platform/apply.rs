@@ -123,7 +123,13 @@ impl Platform {
     async fn stop_object(&self, object: &Object) -> Result<()> {
         use fleuve_catalog::ObjectKind;
         let id = object.id;
-        let forget = |mark: String| async { self.log.append_atomic(vec![], vec![(mark, None)]).await.map(|_| ()) };
+        // A mark that stays does no harm, as no id comes twice. To take the DROP back because of it would: the mark may go all the same,
+        // and what it kept from happening twice would.
+        let forget = |mark: String| async {
+            if let Err(e) = self.log.append_atomic(vec![], vec![(mark, None)]).await {
+                tracing::warn!(object = object.name, error = %e, "what a dropped object has noted stays in the log");
+            }
+        };
         match object.kind {
             ObjectKind::Stream => {
                 self.engine.remove_stream(id).await?;
@@ -132,23 +138,29 @@ impl Platform {
                     self.log.delete_topic(id).await?;
                 }
                 for (mark, _) in self.log.marks_with_prefix(&format!("dead/{id}/")) {
-                    forget(mark).await?;
+                    forget(mark).await;
                 }
                 Ok(())
             }
             ObjectKind::View => {
                 self.engine.drop_view(id).await?;
-                super::replaced::forget(&self.log, [id]).await?;
-                forget(super::dead::mark_of_view(id)).await.map_err(Error::from)
+                // A note of a replacement that stays is forgotten at the next start.
+                if let Err(e) = super::replaced::forget(&self.log, [id]).await {
+                    tracing::warn!(object = object.name, error = %e, "the note of a replacement stays in the log");
+                }
+                forget(super::dead::mark_of_view(id)).await;
+                Ok(())
             }
             ObjectKind::Sink => {
                 self.engine.drop_sink(id).await?;
-                forget(mark_of(id)).await.map_err(Error::from)
+                forget(mark_of(id)).await;
+                Ok(())
             }
             ObjectKind::Source => {
                 let running = self.sources.write().remove(&id);
                 tokio::task::spawn_blocking(move || drop(running)).await.map_err(|e| Error::bug(e.to_string()))?;
-                forget(super::source::mark_of(id)).await.map_err(Error::from)
+                forget(super::source::mark_of(id)).await;
+                Ok(())
             }
         }
     }
