@@ -236,7 +236,7 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
         });
     }
     if ground.stepped {
-        platform.replace_again(replaced).await;
+        platform.clone().replace_again(replaced).await;
     } else if !replaced.is_empty() {
         let platform = platform.clone();
         tokio::spawn(async move { platform.replace_again(replaced).await });
