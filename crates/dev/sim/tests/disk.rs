@@ -1,5 +1,7 @@
 //! What the log owes to its readers when the process, the machine or the disk fails: single cases, on the simulated disk.
 
+#![allow(clippy::unwrap_used)] // a test: what does not hold is to be seen at once
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Seeds of the simulator. `SIM_SEEDS` sets how many are run, `SIM_FROM` the first. A seed that once found a fault stays in [`KEPT`].
 
+#![allow(clippy::unwrap_used)] // a test: what does not hold is to be seen at once
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

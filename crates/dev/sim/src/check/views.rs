@@ -165,10 +165,9 @@ impl World {
         }
         windows.retain(|(start, _), _| high.is_some_and(|high| start + CLOSING_WIDTH_S <= high));
         let text = |n: Option<i64>| n.map_or("NULL".into(), |n| n.to_string());
-        let line = |((start, k), (n, sum)): (&(i64, Option<i64>), &(i64, Option<i64>))| {
-            format!("{}|{}|{n}|{}", EPOCH_S + start, text(*k), text(*sum))
-        };
-        let mut shown: Vec<String> = windows.iter().map(line).collect();
+        let lines =
+            windows.iter().map(|((start, k), (n, sum))| format!("{}|{}|{n}|{}", EPOCH_S + start, text(*k), text(*sum)));
+        let mut shown: Vec<String> = lines.collect();
         shown.sort();
         late.sort();
         Some((shown, late))
