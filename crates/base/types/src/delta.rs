@@ -22,6 +22,11 @@ impl Delta {
         Self { batch, weights: None }
     }
 
+    /// Memory that it holds, in bytes; what it shares with others counts in full.
+    pub fn memory_bytes(&self) -> usize {
+        self.batch.get_array_memory_size() + self.weights.as_ref().map_or(0, |w| w.len() * 8)
+    }
+
     /// Rows with their weights.
     ///
     /// # Errors

@@ -164,8 +164,7 @@ impl Circuit {
 
     /// Memory of the rows that were left out and not yet taken.
     pub(crate) fn dead_bytes(&self) -> usize {
-        let bytes = |d: &DeadRow| std::mem::size_of::<DeadRow>() + d.operator.len() + d.reason.len() + d.row.len();
-        self.dead.iter().map(bytes).sum()
+        self.dead.iter().map(DeadRow::memory_bytes).sum()
     }
 
     /// Takes the change of each input (in the order of [`Circuit::inputs`]) and gives the change of the answer.

@@ -58,6 +58,9 @@ pub enum AppendError {
     /// `POLICY_VIOLATION` or `RECORD_LIST_TOO_LARGE`: a limit of the log; nothing was written.
     #[error("limit reached: {0}")]
     Limit(String),
+    /// `POLICY_VIOLATION`: too much waits to be written; nothing of this was. It may go through later.
+    #[error("too much waits to be written; try again later")]
+    Busy,
     /// `KAFKA_STORAGE_ERROR`: the disk failed or the log is closed. Unless the log was failed or closed before the
     /// call, it may have been written: read back before trying again.
     #[error("log storage: {0}")]
@@ -73,6 +76,7 @@ impl From<AppendError> for Error {
             | AppendError::InvalidProducerEpoch { .. }
             | AppendError::InvalidRecord(_) => ErrorKind::Input,
             AppendError::MessageTooLarge { .. } | AppendError::Limit(_) => ErrorKind::Limit,
+            AppendError::Busy => ErrorKind::Retry,
             AppendError::UnsupportedMessageFormat { .. } | AppendError::Transactional(_) => ErrorKind::Unsupported,
             AppendError::Io(_) => ErrorKind::Io,
         };

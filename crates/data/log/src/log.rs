@@ -282,7 +282,7 @@ impl Log {
     /// waits; the queue lets it go past the limit at which `append` waits, up to twice that.
     ///
     /// # Errors
-    /// `Limit` when the queue is full, and what can be seen before queueing; the rest comes from the future.
+    /// `Busy` when the queue is full, and what can be seen before queueing; the rest comes from the future.
     pub fn append_atomic_nowait(
         &self,
         parts: Vec<(ObjectId, i32, Bytes)>,
@@ -325,7 +325,7 @@ impl Log {
         match shared.queue.push(request, shared.options.queue_bytes * 2) {
             Ok(()) => Ok(PendingAppend(Answer::new(answer, &self.running))),
             Err(NotQueued::Closed) => Err(closed()),
-            Err(NotQueued::Full) => Err(AppendError::Limit("too much waits to be written; try again later".into())),
+            Err(NotQueued::Full) => Err(AppendError::Busy),
         }
     }
 

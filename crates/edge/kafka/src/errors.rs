@@ -42,7 +42,7 @@ pub(crate) fn append_code(error: &AppendError) -> i16 {
         AppendError::InvalidRecord(_) => ResponseError::InvalidRecord,
         AppendError::UnsupportedMessageFormat { .. } => ResponseError::UnsupportedForMessageFormat,
         AppendError::Transactional(_) => ResponseError::InvalidTxnState,
-        AppendError::Limit(_) => ResponseError::PolicyViolation,
+        AppendError::Limit(_) | AppendError::Busy => ResponseError::PolicyViolation,
         AppendError::Io(_) => ResponseError::KafkaStorageError,
     };
     code.code()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
-use fleuve_engine::{Published, ViewTable};
+use fleuve_engine::{ChangesEnd, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
     Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, Subscription,
@@ -15,10 +15,10 @@ use fleuve_sql::{
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 use futures::StreamExt;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::Platform;
 use super::relations::Declared;
+use super::stream::DecodedRange;
 use super::table::StreamTable;
 
 /// A record batch of an INSERT is closed at about this size.
@@ -242,11 +242,11 @@ impl Platform {
                     let set = ChangeSet { epoch: change.epoch, delta: change.delta, more: false };
                     Some((Ok(set), Some(changes)))
                 }
-                Err(RecvError::Lagged(epochs)) => {
+                Err(ChangesEnd::Lagged(epochs)) => {
                     let message = format!("the reader was too slow: {epochs} epochs passed it");
                     Some((Err(Error::new(ErrorKind::Limit, message).hint("subscribe again")), None))
                 }
-                Err(RecvError::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
+                Err(ChangesEnd::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
             }
         });
         Ok(Subscription { schema, changes: Box::pin(first.chain(changes)) })
@@ -265,9 +265,6 @@ impl Platform {
         let seed = (watch, start.frontier.clone(), relation, columns);
         let changes = futures::stream::try_unfold(seed, |(mut watch, mut at, relation, columns)| async move {
             loop {
-                if watch.changed().await.is_err() {
-                    return Ok(None);
-                }
                 let published = watch.borrow_and_update().clone();
                 let mut ranges = vec![];
                 for partition in 0..relation.partitions() {
@@ -277,23 +274,26 @@ impl Platform {
                         ranges.push((partition, from, to));
                     }
                 }
-                at = published.frontier.clone();
                 if ranges.is_empty() {
+                    if watch.changed().await.is_err() {
+                        return Ok(None);
+                    }
                     continue;
                 }
                 let (reader, wanted) = (relation.clone(), columns.clone());
-                let work = move || -> Result<Vec<RecordBatch>> {
-                    let mut rows = vec![];
-                    for (partition, mut from, to) in ranges {
-                        while from < to {
-                            let range = reader.decode(partition, from, to, super::READ_BYTES, &wanted)?;
-                            rows.extend(range.rows);
-                            from = range.next;
-                        }
-                    }
-                    Ok(rows)
+                // A piece of each partition: a reader that falls behind gets the rest after it has taken these.
+                let work = move || -> Result<Vec<(i32, DecodedRange)>> {
+                    let most = super::READ_BYTES / ranges.len();
+                    let piece =
+                        |(partition, from, to)| Ok((partition, reader.decode(partition, from, to, most, &wanted)?));
+                    ranges.into_iter().map(piece).collect()
                 };
-                let rows = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
+                let pieces = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
+                let mut rows = vec![];
+                for (partition, range) in pieces {
+                    at.advance(relation.id(), partition, range.next);
+                    rows.extend(range.rows);
+                }
                 let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
                 let rows = arrow::compute::concat_batches(&schema, &rows).map_err(|e| Error::bug(e.to_string()))?;
                 let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows), more: false };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleuve_engine::{DeadLetterWriter, DeadRow};
-use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
+use fleuve_log::{AppendError, Log};
 use fleuve_types::{Clock, Epoch, Error, ObjectId, Result};
 use parking_lot::Mutex;
 
@@ -73,16 +73,20 @@ impl DeadLetters {
         let bytes = builder.build().map_err(|e| Error::bug(format!("dead letters: {e}")))?;
         let mark = (self.mark(partition), Some(Bytes::copy_from_slice(&next.to_be_bytes())));
         // Its outcome is the log's own: after a failed write the log takes nothing any more and says so everywhere.
-        let _pending = self
-            .log
-            .append_atomic_nowait(vec![(self.into, 0, bytes)], vec![mark])
-            .map_err(|e| Error::io("write dead letters", e))?;
+        let _pending = self.log.append_atomic_nowait(vec![(self.into, 0, bytes)], vec![mark]).map_err(|e| match e {
+            AppendError::Busy => Error::from(e),
+            e => Error::io("write dead letters", e),
+        })?;
         sent.insert(partition, next);
         Ok(())
     }
 }
 
 impl BadRecord {
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.reason.len() + self.value.len() + self.key.as_ref().map_or(0, Bytes::len)
+    }
+
     /// As a row of the dead-letter stream.
     fn to_json(&self) -> Result<String> {
         use base64::Engine as _;

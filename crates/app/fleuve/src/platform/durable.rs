@@ -8,7 +8,7 @@ use fleuve_catalog::{Catalog, Checkpoint};
 use fleuve_engine::{
     CheckpointStore, EpochEntry, Journal, RunFile, RunFileWriter, RunFiles, SavedCheckpoint, SavedView,
 };
-use fleuve_log::Log;
+use fleuve_log::{AppendError, Log};
 use fleuve_store::{Blob, BlobReader, BlobWriter};
 use fleuve_types::{Epoch, Error, Frontier, ObjectId, Result};
 use tokio::runtime::Handle;
@@ -26,7 +26,11 @@ fn key(epoch: Epoch) -> String {
 
 impl Journal for LogJournal {
     fn append(&mut self, entry: &EpochEntry, wait: bool) -> Result<()> {
-        let failed = |e| Error::io("write the epoch journal", e);
+        let failed = |e| match e {
+            // What waits is written before long.
+            AppendError::Busy => Error::from(e),
+            e => Error::io("write the epoch journal", e),
+        };
         let mark = (key(entry.epoch), Some(Bytes::from(encode(entry))));
         let pending = self.0.append_atomic_nowait(vec![], vec![mark]).map_err(failed)?;
         // Else not waited for: what comes after it in the log is not durable without it.

@@ -28,6 +28,8 @@ const PIECE_BYTES: usize = 32 << 20;
 const READ_AT_MOST: usize = 64 << 20;
 /// Remembered ranges with bad records that the epoch loop has not passed yet.
 const REMEMBERED: usize = 64;
+/// And what their bad records may take.
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// A stream's log and format together.
 pub struct StreamRelation {
@@ -358,8 +360,9 @@ fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {
         partition,
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
-        key: record.key.clone(),
-        value: record.value.clone().unwrap_or_default(),
+        // Copies: the record's own bytes would hold the whole batch that it came in.
+        key: record.key.as_deref().map(Bytes::copy_from_slice),
+        value: Bytes::copy_from_slice(record.value.as_deref().unwrap_or_default()),
     }
 }
 
@@ -387,7 +390,9 @@ impl StreamReader for StreamRelation {
         let range = self.decode(partition, from, to, max_bytes, columns)?;
         let mut bad = self.bad.lock();
         // A range that does not fit is decoded once more when it is passed.
-        if bad.len() < REMEMBERED {
+        let bytes = |bad: &[BadRecord]| bad.iter().map(BadRecord::memory_bytes).sum::<usize>();
+        let held: usize = bad.values().map(|(_, held)| bytes(held)).sum();
+        if bad.len() < REMEMBERED && held + bytes(&range.bad) <= REMEMBERED_BYTES {
             bad.insert((partition, from), (range.next, range.bad));
         } else {
             bad.clear();

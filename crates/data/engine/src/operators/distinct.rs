@@ -75,7 +75,7 @@ impl Operator for Distinct {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let input = &inputs[0];
         let rows = self.codec.encode(input.batch.columns())?;
-        let hashes: Vec<u64> = (0..input.len()).map(|i| hash_bytes(rows.row(i))).collect();
+        let hashes = rows.hashes(input.len());
         let parts = split(&hashes, self.shards.len());
         let no_key = hash_bytes(&[]);
         let times = self.close_by.iter().map(|c| times_of(input.batch.column(*c))).collect::<Result<Vec<_>>>()?;

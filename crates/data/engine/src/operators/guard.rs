@@ -2,6 +2,7 @@
 //! depends on that row alone and not on the rows beside it. What a failing row does is the view's choice: the view stops and says
 //! which row it was, or the row is left out and told.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,12 @@ pub struct DeadRow {
     pub row: String,
     /// How often.
     pub copies: u64,
+}
+
+impl DeadRow {
+    pub(crate) fn memory_bytes(&self) -> usize {
+        std::mem::size_of::<Self>() + self.operator.len() + self.reason.len() + self.row.len()
+    }
 }
 
 /// What happens to rows that fail, for all operators of a circuit. Cheap to clone.
@@ -123,14 +130,19 @@ impl Guard {
 
 /// A panic of a function is that function's error.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Error::input(format!("a function panicked: {text}")))
-    })
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::input(format!("a function panicked: {}", said(panic.as_ref())))))
+}
+
+/// A panic in `what` is an error that says so. What the work changed must not be used any more.
+pub(crate) fn caught<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::bug(format!("{what} panicked: {}", said(panic.as_ref())))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// `len` rows from `from` on.

@@ -30,9 +30,9 @@ mod shard;
 pub(crate) use cell::{Cell, CellNode, PlanRunner};
 pub(crate) use eval::{evaluate, evaluate_filter, physical};
 pub use guard::DeadRow;
-pub(crate) use guard::{Guard, Left};
+pub(crate) use guard::{Guard, Left, caught};
 pub(crate) use map::concat as concat_deltas;
-pub(crate) use shard::shard_of;
+pub(crate) use shard::{for_each, shard_of, split};
 
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Result};

@@ -491,7 +491,7 @@ impl Operator for Session {
         let times = evaluate(&self.spec.time, &delta.batch)?;
         let times = cast(&times, &DataType::Int64).map_err(|e| Error::bug(e.to_string()))?;
         let times = times.as_primitive::<Int64Type>().clone();
-        let hashes: Vec<u64> = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let hashes = keys.hashes(delta.len());
         let columns = delta.batch.columns().iter().zip(&self.spec.read).filter(|(_, read)| **read);
         let rows = self.row_codec.encode(&columns.map(|(c, _)| c.clone()).collect::<Vec<_>>())?;
         let incoming = Incoming { delta, keys, times, rows };

@@ -27,6 +27,7 @@ pub(crate) use self::cold::SavedRuns;
 pub(crate) use self::difference::difference;
 use self::layout::{Form, Layout, SharedLayout};
 pub use self::snapshot::{ViewRows, ViewSnapshot};
+use crate::operators::{for_each, split};
 use crate::state::runs::Space;
 use crate::state::{Encoded, RowCodec, batch_of, hash_bytes};
 
@@ -90,28 +91,39 @@ pub(crate) fn consolidate(delta: Delta) -> Result<Delta> {
     }
     let codec = RowCodec::for_schema(&delta.batch.schema())?;
     let rows = codec.encode(delta.batch.columns())?;
-    let mut at: HashTable<(u64, usize)> = HashTable::with_capacity(delta.len());
-    let mut indices: Vec<u32> = Vec::with_capacity(delta.len());
-    let mut weights: Vec<i64> = Vec::with_capacity(delta.len());
-    for i in 0..delta.len() {
-        let row = rows.row(i);
-        let hash = hash_bytes(row);
-        let same = |(h, slot): &(u64, usize)| *h == hash && rows.row(indices[*slot] as usize) == row;
-        if let Some((_, slot)) = at.find(hash, same) {
-            weights[*slot] += delta.weight(i);
-        } else {
-            at.insert_unique(hash, (hash, indices.len()), |(h, _)| *h);
-            indices.push(i as u32);
-            weights.push(delta.weight(i));
-        }
-    }
-    let keep: Vec<usize> = (0..indices.len()).filter(|i| weights[*i] != 0).collect();
-    if keep.len() == delta.len() {
+    let hashes = rows.hashes(delta.len());
+    let mut shards: Vec<Vec<u32>> = split(&hashes, rayon::current_num_threads());
+    // Equal rows are in the same shard; the order of the rows is not that of the shards.
+    let sums = for_each(&mut shards, delta.len(), |_, shard| Ok(sum_up(&delta, &rows, &hashes, shard)))?;
+    let mut kept: Vec<(u32, i64)> = sums.into_iter().flatten().collect();
+    if kept.len() == delta.len() {
         return Ok(delta);
     }
-    let taken = UInt32Array::from_iter_values(keep.iter().map(|i| indices[*i]));
+    kept.sort_unstable_by_key(|(row, _)| *row);
+    let taken = UInt32Array::from_iter_values(kept.iter().map(|(row, _)| *row));
     let batch = Delta::insert(delta.batch.clone()).take(&taken)?.batch;
-    Delta::weighted(batch, keep.iter().map(|i| weights[*i]).collect())
+    Delta::weighted(batch, kept.into_iter().map(|(_, weight)| weight).collect())
+}
+
+/// The first of each of the rows `of` that are equal, with the sum of their weights, without those that come to nothing.
+fn sum_up(delta: &Delta, rows: &Encoded, hashes: &[u64], of: &[u32]) -> Vec<(u32, i64)> {
+    let mut at: HashTable<usize> = HashTable::with_capacity(of.len());
+    let mut sums: Vec<(u32, i64)> = Vec::with_capacity(of.len());
+    for row in of {
+        let i = *row as usize;
+        let same = |slot: &usize| {
+            let first = sums[*slot].0 as usize;
+            hashes[first] == hashes[i] && rows.row(first) == rows.row(i)
+        };
+        if let Some(slot) = at.find(hashes[i], same) {
+            sums[*slot].1 += delta.weight(i);
+        } else {
+            at.insert_unique(hashes[i], sums.len(), |slot| hashes[sums[*slot].0 as usize]);
+            sums.push((*row, delta.weight(i)));
+        }
+    }
+    sums.retain(|(_, weight)| *weight != 0);
+    sums
 }
 
 impl Output {

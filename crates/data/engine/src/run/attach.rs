@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
-use super::build::{self, Building, Built, Progress, Round, needed, positions, read_range, spawn};
-use super::core::{Core, EpochInput};
-use super::sinks::Sink;
+use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range, spawn};
+use super::core::Core;
+use super::stepping::EpochInput;
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
-use crate::operators::{DeadRow, concat_deltas};
+use crate::operators::{DeadRow, caught, concat_deltas};
 use crate::output::{ViewSnapshot, difference};
 
 /// A build goes another round beside the live views while it is this many records behind.
@@ -36,6 +36,7 @@ impl Core {
         }
         let (id, version) = (definition.id, definition.version);
         let again = definition.clone();
+        let reads = definition.inputs.values().copied().collect();
         let started = self.plan(definition).and_then(|view| {
             let (progress, profile) = (Progress::begin(), view.circuit.profile());
             let times = self.times_to_build(&view);
@@ -44,7 +45,9 @@ impl Core {
         });
         match started {
             Ok((progress, profile)) => {
-                self.building.insert(id, Building { retained: HashMap::new(), progress, profile, replies, version });
+                let (retained, retained_bytes) = (HashMap::new(), 0);
+                let building = Building { retained, retained_bytes, reads, progress, profile, replies, version };
+                self.building.insert(id, building);
                 self.publish_now();
             }
             Err(e) => self.not_built(again, &e, replies, false),
@@ -175,7 +178,10 @@ impl Core {
             return;
         }
         let definition = built.view.definition.clone();
-        let result = built.result.and_then(|()| self.catch_up(built.view, built.frontier, &mut building, built.times));
+        let result = built.result.and_then(|()| building.progress.check()).and_then(|()| {
+            // Nothing of the engine is half changed by a panic here: only the new view and what was kept for it.
+            caught("the end of the build", || self.catch_up(built.view, built.frontier, &mut building, built.times))
+        });
         let failed = match result {
             Ok(None) => {
                 self.building.insert(id, building);
@@ -186,6 +192,7 @@ impl Core {
         };
         match failed {
             Ok(()) => {
+                self.pace.built(building.progress.now().done);
                 // What is shown first is of now, not of the last epoch, which may be long ago.
                 if self.view(id).is_ok_and(|v| v.circuit.follows_clock()) {
                     self.live_epoch();
@@ -217,6 +224,7 @@ impl Core {
         }
         let inputs = view.inputs.clone();
         let mut views = HashMap::new();
+        building.retained_bytes = 0;
         for (id, deltas) in std::mem::take(&mut building.retained) {
             if let Some(first) = deltas.first() {
                 views.insert(id, concat_deltas(&first.batch.schema(), &deltas)?);
@@ -242,7 +250,8 @@ impl Core {
             let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
             while at < *to {
                 let range = (*partition, at, *to);
-                let (read, next) = read_range(*stream, reader, range, self.options.epoch_bytes, columns, &mut times)?;
+                let most = self.options.epoch_bytes;
+                let (read, next) = caught(READING, || read_range(*stream, reader, range, most, columns, &mut times))?;
                 rows.entry(*stream).or_default().extend(read);
                 at = next;
             }
@@ -289,7 +298,7 @@ impl Core {
             self.epoch += 1;
             return self.tell_build(id, dead);
         }
-        new.changes = old.changes;
+        new.changes.extend(old.changes);
         let difference = difference(&before, &after)?;
         self.sort_views();
         self.epoch += 1;
@@ -316,10 +325,7 @@ impl Core {
                 view.undelivered = Some((epoch, delta.clone()));
             }
         }
-        self.finish_checkpoint(true);
-        self.begin_checkpoint(vec![]);
-        self.finish_checkpoint(true);
-        if self.checkpointed < epoch {
+        if !self.checkpoint_now() {
             tracing::error!(
                 "the checkpoint before a replaced view's difference failed: a crash now would give it to sinks again"
             );
@@ -335,12 +341,9 @@ impl Core {
         let late: Vec<_> = self.views.iter_mut().filter_map(|v| Some((v.id(), v.undelivered.take()?))).collect();
         for (view, (epoch, delta)) in late {
             // One that has not written anything begins with the whole answer.
-            let begun = |s: &&mut Sink| s.view == view && s.writer.last_epoch().is_some_and(|last| last < epoch);
-            for sink in self.sinks.iter_mut().filter(begun) {
-                if let Err(e) = sink.writer.write(epoch, &delta) {
-                    tracing::error!(sink = %sink.id, error = %e, "a sink stopped");
-                    sink.failed = Some(e.to_string());
-                }
+            let limit_bytes = self.options.sink_waiting_bytes;
+            for sink in self.sinks.iter_mut().filter(|s| s.view == view && s.is_before(epoch)) {
+                sink.take(epoch, &delta, limit_bytes);
             }
         }
     }
@@ -353,13 +356,10 @@ impl Core {
         };
         view.pending = (!dead.is_empty()).then_some((epoch, dead));
         view.save_all = true;
-        self.finish_checkpoint(true);
-        self.begin_checkpoint(vec![]);
-        self.finish_checkpoint(true);
-        let told = if self.checkpointed < epoch {
-            Err(Error::new(ErrorKind::Retry, "the checkpoint before its dead letters failed"))
-        } else {
+        let told = if self.checkpoint_now() {
             self.views.iter_mut().find(|v| v.id() == id).map_or(Ok(()), View::tell_pending)
+        } else {
+            Err(Error::new(ErrorKind::Retry, "the checkpoint before its dead letters failed"))
         };
         if let (Err(e), Some(n)) = (&told, self.views.iter().position(|v| v.id() == id)) {
             self.fail_view(n, &e.to_string());

@@ -2,22 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
-use fleuve_types::{ColumnPart, Delta, Epoch, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::memory::Limits;
 use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, input_schema, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
 use crate::event_time::Mark;
-use crate::operators::concat_deltas;
+use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
 use crate::profile::Profile;
 
+/// What a panic of a reader is said to be of.
+pub(super) const READING: &str = "reading its input";
 /// A build takes in the answers of other views in steps of this many rows.
 const ANSWER_ROWS: usize = 65_536;
 
@@ -25,6 +27,9 @@ const ANSWER_ROWS: usize = 65_536;
 pub(super) struct Building {
     /// Changes of the views that it reads, since the round began.
     pub(super) retained: HashMap<ObjectId, Vec<Delta>>,
+    pub(super) retained_bytes: usize,
+    /// What it reads.
+    pub(super) reads: BTreeSet<ObjectId>,
     pub(super) progress: Arc<Progress>,
     /// The figures of the view's operators.
     pub(super) profile: Arc<Profile>,
@@ -61,11 +66,38 @@ pub(super) struct Progress {
     since: Instant,
     done: AtomicU64,
     total: AtomicU64,
+    /// Too much waits for it to go on.
+    is_stopped: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn begin() -> Arc<Self> {
-        Arc::new(Self { since: Instant::now(), done: AtomicU64::new(0), total: AtomicU64::new(0) })
+        Arc::new(Self {
+            since: Instant::now(),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            is_stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends the build at its next step.
+    pub(super) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// When it was stopped.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.is_stopped() {
+            return Ok(());
+        }
+        let message =
+            "while it was built, the views that it reads changed more than may wait (setting view_memory_bytes)";
+        Err(Error::new(ErrorKind::Limit, message))
     }
 
     pub(super) fn now(&self) -> BuildProgress {
@@ -87,7 +119,7 @@ pub(crate) struct Built {
 
 /// Runs a round and tells the engine.
 pub(super) fn run(mut round: Round, commands: &SyncSender<Command>) {
-    let result = round.run();
+    let result = caught("the build", || round.run());
     let built = Built { view: round.view, frontier: round.to, times: round.times, result };
     // The engine is gone only when the process ends.
     let _ = commands.send(Command::Built(Box::new(built)));
@@ -99,7 +131,7 @@ pub(super) fn spawn(round: Round, commands: SyncSender<Command>) -> Result<()> {
         .name("build".into())
         .spawn(move || run(round, &commands))
         .map(|_| ())
-        .map_err(|e| fleuve_types::Error::io("start a build", e))
+        .map_err(|e| Error::io("start a build", e))
 }
 
 impl Round {
@@ -156,8 +188,10 @@ impl Round {
         let (sender, batches) = sync_channel(1);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                while let Some(batch) = reading.next().transpose() {
-                    if sender.send(batch).is_err() {
+                while let Some(batch) = caught(READING, || reading.next()).transpose() {
+                    let failed = batch.is_err();
+                    // A reader that panicked is not asked again.
+                    if sender.send(batch).is_err() || failed {
                         break;
                     }
                 }
@@ -173,6 +207,7 @@ impl Round {
                 pending.clone_from(&empty);
                 done += batch.records;
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
+                progress.check()?;
                 share.hold(view, batch.records)?;
             }
             Ok(())
@@ -194,6 +229,7 @@ impl Round {
                 }
                 self.view.step(self.epoch, &step, &[])?;
                 self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
+                self.progress.check()?;
                 share.hold(&mut self.view, delta.len() as u64)?;
                 any = true;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use fleuve_types::{Epoch, Error, ObjectId, Result};
+use fleuve_types::{Epoch, Error, ErrorKind, ObjectId, Result};
 
 use super::Reply;
 use super::core::Core;
@@ -128,6 +128,14 @@ impl Taken {
 impl Core {
     /// Takes the state out of the views and hands it to a thread that writes it. Epochs go on meanwhile.
     pub(super) fn begin_checkpoint(&mut self, replies: Vec<Reply<()>>) {
+        if self.catch_up_outside() {
+            let behind = Error::new(
+                ErrorKind::Retry,
+                "changes wait for a sink or for dead letters, which no replay makes again",
+            );
+            replies.into_iter().for_each(|reply| drop(reply.send(Err(behind.clone()))));
+            return;
+        }
         let epoch = self.epoch;
         let mut taken = Taken { stale: std::mem::take(&mut self.stale), ..Taken::default() };
         for view in &mut self.views {
@@ -151,7 +159,8 @@ impl Core {
             gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
         let checkpoint = SavedCheckpoint {
             epoch,
-            time_us: self.clock.now_us().max(self.time_us),
+            // In the middle of a replay it is not now yet.
+            time_us: if self.replaying { self.time_us } else { self.clock.now_us().max(self.time_us) },
             frontier: self.encode_frontier(),
             views: saved,
             removed: removed.into_iter().collect(),
@@ -174,8 +183,17 @@ impl Core {
         if std::thread::Builder::new().name("checkpoint".into()).spawn(work).is_err() {
             tracing::error!("the checkpoint's thread could not be started");
         }
-        self.last_checkpoint = std::time::Instant::now();
+        self.pace.begin();
         self.writing = Some(Writing { epoch, done, replies, manifests, gone, stale });
+    }
+
+    /// Makes a checkpoint and waits for it, first for what is behind outside. Tells if everything up to now is in one.
+    pub(super) fn checkpoint_now(&mut self) -> bool {
+        self.finish_checkpoint(true);
+        self.wait_for_outside();
+        self.begin_checkpoint(vec![]);
+        self.finish_checkpoint(true);
+        self.checkpointed >= self.epoch
     }
 
     /// Notes the end of a checkpoint; with `wait`, waits for it.

@@ -6,23 +6,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use datafusion::execution::SessionState;
-use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
-use rayon::prelude::*;
+use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 use tokio::sync::watch;
 
-use super::build::{Building, positions};
+use super::build::Building;
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
 use super::memory::Limits;
+use super::pace::Pace;
+use super::reading::Taken;
 use super::sinks::Sink;
-use super::times::{AllTimes, Sorted, TICK_US, TimeAt, with_time};
+use super::stepping::EpochInput;
+use super::times::{AllTimes, TICK_US};
 use super::topology::Topology;
-use super::view::{Known, Manifest, View, input_schema, project};
+use super::view::{Known, Manifest, View};
 use super::{
-    ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, EventTime, Journal,
-    Published, Reply, SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+    ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, Journal, Published, Reply,
+    SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
 };
-use crate::operators::concat_deltas;
+use crate::operators::caught;
 use crate::output::ViewSnapshot;
 use crate::state::runs::Space;
 
@@ -55,8 +57,7 @@ pub(super) struct Core {
     /// The frontier of the epoch before.
     before: Frontier,
     pub(super) checkpointed: Epoch,
-    pub(super) last_checkpoint: Instant,
-    checkpoint_soon: bool,
+    pub(super) pace: Pace,
     pub(super) writing: Option<Writing>,
     /// While it is there, changes are kept back instead of delivered.
     pub(super) withheld: Option<Vec<(ObjectId, Delta)>>,
@@ -79,7 +80,7 @@ pub(super) struct Core {
     pub(super) unmeasured_rows: u64,
     epochs: Epochs,
     retry_at: Option<Instant>,
-    replaying: bool,
+    pub(super) replaying: bool,
 }
 
 /// The views as they are published, and those of which something has changed since.
@@ -110,6 +111,7 @@ impl Core {
             limits: Arc::new(Limits::of(&parts.options)),
             space,
             stale: vec![],
+            pace: Pace::new(&parts.options),
             options: parts.options,
             state: parts.state,
             clock: parts.clock,
@@ -127,8 +129,6 @@ impl Core {
             times: AllTimes::new(),
             before: Frontier::default(),
             checkpointed: 0,
-            last_checkpoint: Instant::now(),
-            checkpoint_soon: false,
             writing: None,
             withheld: None,
             removed: vec![],
@@ -145,17 +145,13 @@ impl Core {
         };
         let to_build = core.restore(parts.views)?;
         for (id, view, writer) in parts.sinks {
-            let is_started = writer.last_epoch().is_some();
-            core.sinks.push(Sink { id, view, writer, failed: None, is_started });
+            core.sinks.push(Sink::new(id, view, writer));
         }
         for view in &mut core.views {
             view.tell_pending()?;
         }
         core.deliver_late();
-        for entry in core.journal.after(core.epoch)? {
-            core.take_epoch(entry.epoch, Some(&entry))?;
-        }
-        core.replaying = false;
+        core.replay()?;
         let now_us = core.clock.now_us();
         if core.epoch == 0 {
             core.time_us = now_us;
@@ -168,6 +164,20 @@ impl Core {
             core.create(definition, vec![]);
         }
         Ok(core)
+    }
+
+    /// Repeats the epochs after the checkpoint. A long replay is not repeated as a whole if the process ends in it.
+    fn replay(&mut self) -> Result<()> {
+        for entry in self.journal.after(self.epoch)? {
+            self.take_epoch(entry.epoch, Some(&entry))?;
+            if self.pace.is_full() {
+                self.begin_checkpoint(vec![]);
+                self.finish_checkpoint(true);
+            }
+            self.pace.hurry();
+        }
+        self.replaying = false;
+        Ok(())
     }
 
     /// Brings back the views of the last checkpoint; gives those that have to be built.
@@ -222,11 +232,13 @@ impl Core {
         let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
         view.manifest = manifest;
         let eager_bytes = self.limits.eager_bytes();
-        view.circuit.open_pages(&view.manifest.runs, eager_bytes)?;
-        if let Some(answer) = &view.manifest.answer {
-            view.output.open(answer, eager_bytes)?;
-        }
-        view.load(&runs, epoch)
+        caught("loading its state", || {
+            view.circuit.open_pages(&view.manifest.runs, eager_bytes)?;
+            if let Some(answer) = &view.manifest.answer {
+                view.output.open(answer, eager_bytes)?;
+            }
+            view.load(&runs, epoch)
+        })
     }
 
     /// Removes runs that a crash left behind: no checkpoint names them.
@@ -238,7 +250,7 @@ impl Core {
 
     pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
         let known = Known::of(&definition, self.views.iter(), &self.streams);
-        View::new(definition, &self.state, &known, &self.options, &self.space)
+        caught("planning", || View::new(definition, &self.state, &known, &self.options, &self.space))
     }
 
     /// Acts only when told, and has done all of it when it answers.
@@ -254,7 +266,8 @@ impl Core {
     fn step(&mut self) -> bool {
         self.retry_at = None;
         let progressed = self.live_epoch();
-        if std::mem::take(&mut self.checkpoint_soon) {
+        let is_behind = self.catch_up_outside();
+        if self.pace.is_urgent() && !is_behind {
             self.begin_checkpoint(vec![]);
             self.finish_checkpoint(true);
         }
@@ -273,11 +286,9 @@ impl Core {
             }
             self.finish_checkpoint(false);
             let progressed = self.live_epoch();
-            let interval = Duration::from_millis(self.options.checkpoint_interval_ms);
-            let dirty = self.epoch > self.checkpointed || !self.removed.is_empty();
-            let due = self.last_checkpoint.elapsed() >= interval || self.checkpoint_soon;
-            if dirty && self.writing.is_none() && due {
-                self.checkpoint_soon = false;
+            let is_behind = self.catch_up_outside();
+            let dirty = self.is_dirty();
+            if dirty && !is_behind && self.writing.is_none() && self.pace.wait().is_zero() {
                 self.begin_checkpoint(vec![]);
             }
             if !progressed {
@@ -286,12 +297,12 @@ impl Core {
                     self.measure();
                     self.publish_now();
                 }
-                let mut wait = if self.writing.is_some() || self.retry_at.is_some() {
+                let mut wait = if self.writing.is_some() || self.retry_at.is_some() || is_behind {
                     Duration::from_millis(20)
                 } else if self.unmeasured || !self.building.is_empty() {
                     MEASURE
                 } else if dirty {
-                    interval.saturating_sub(self.last_checkpoint.elapsed()).max(Duration::from_millis(1))
+                    self.pace.wait().max(Duration::from_millis(1))
                 } else {
                     Duration::from_secs(3600)
                 };
@@ -311,10 +322,16 @@ impl Core {
         }
     }
 
+    /// Whether a checkpoint would hold anything that the last one does not.
+    fn is_dirty(&self) -> bool {
+        self.epoch > self.checkpointed || !self.removed.is_empty() || self.views.iter().any(|v| v.save_all)
+    }
+
     fn end(&mut self, ending: Ending) {
         match ending {
             Ending::Stop(reply) => {
                 self.finish_checkpoint(true);
+                self.wait_for_outside();
                 self.begin_checkpoint(vec![reply]);
                 self.finish_checkpoint(true);
             }
@@ -362,9 +379,11 @@ impl Core {
                 let _ = reply.send(Ok(()));
             }
             Command::Subscribe(id, reply) => {
-                let _ = reply.send(self.view(id).map(|v| ViewSubscription {
-                    start: v.output.snapshot(self.epoch),
-                    changes: v.changes.subscribe(),
+                let epoch = self.epoch;
+                let _ = reply.send(self.view(id).map(|_| ()).and_then(|()| {
+                    let view = self.views.iter_mut().find(|v| v.id() == id);
+                    let view = view.ok_or_else(|| Error::not_found("there is no such view"))?;
+                    Ok(ViewSubscription { start: view.output.snapshot(epoch), changes: view.changes.subscribe() })
                 }));
             }
             Command::Explain(id, reply) => {
@@ -421,25 +440,6 @@ impl Core {
         }
     }
 
-    /// What each partition has that is not yet taken in, up to `to` if given.
-    fn ranges(&self, to: Option<&Frontier>) -> Result<Vec<(ObjectId, i32, i64, i64)>> {
-        let mut ranges = vec![];
-        for (id, reader) in &self.streams {
-            for partition in 0..reader.partitions() {
-                let (start, end) = reader.bounds(partition)?;
-                let from = self.frontier.get(*id, partition).unwrap_or(start).max(start);
-                let end = match to {
-                    Some(to) => to.get(*id, partition).unwrap_or(from).min(end),
-                    None => end,
-                };
-                if from < end {
-                    ranges.push((*id, partition, from, end));
-                }
-            }
-        }
-        Ok(ranges)
-    }
-
     /// Takes one epoch; false if there was nothing to take in. `again` repeats an epoch of the journal.
     fn take_epoch(&mut self, epoch: Epoch, again: Option<&EpochEntry>) -> Result<bool> {
         let began = Instant::now();
@@ -449,70 +449,33 @@ impl Core {
         if ranges.is_empty() && to.is_none() && self.time_due_us(now_us).is_none_or(|us| us > 0) {
             return Ok(false);
         }
-        let ids: BTreeSet<ObjectId> = ranges.iter().map(|r| r.0).collect();
-        let topology = self.topology();
-        let mut columns: HashMap<ObjectId, Vec<ColumnPart>> =
-            ids.iter().map(|id| (*id, topology.columns(*id).cloned().unwrap_or_default())).collect();
-        let events: HashMap<ObjectId, EventTime> =
-            ids.iter().filter_map(|id| Some((*id, self.streams.get(id)?.event_time()?))).collect();
-        for (id, event) in &events {
-            with_time(columns.entry(*id).or_default(), event);
-        }
-        for (id, partition, from, _) in ranges.iter().filter(|r| events.contains_key(&r.0)) {
-            self.times.entry(*id).or_default().raise_floor(*partition, *from);
-        }
-        // A replayed epoch is taken whole: its bounds are the journal's.
-        let share =
-            if to.is_some() { usize::MAX } else { (self.options.epoch_bytes / ranges.len().max(1)).max(64 << 10) };
-        let (streams, times) = (&self.streams, &self.times);
-        let taken: Vec<Taken> = ranges
-            .par_iter()
-            .map(|(id, partition, from, end)| {
-                let reader = &streams[id];
-                let mut rows = vec![];
-                let mut at = *from;
-                if topology.columns(*id).is_some() || events.contains_key(id) {
-                    loop {
-                        let (batches, next) = reader.read(*partition, at, *end, share, &columns[id])?;
-                        rows.extend(batches.into_iter().map(Delta::insert));
-                        at = next;
-                        if to.is_none() || at >= *end {
-                            break;
-                        }
-                    }
-                } else {
-                    at = *end;
-                }
-                let sorted = match events.get(id) {
-                    Some(event) => {
-                        let columns = TimeAt::of(event, &columns[id])?;
-                        Some(times[id].sort_out(*partition, *from, &rows, columns)?)
-                    }
-                    None => None,
-                };
-                reader.passed(*partition, *from, at, sorted.as_ref().map_or(&[], |s| &s.late))?;
-                Ok((*id, *partition, at, rows, sorted))
-            })
-            .collect::<Result<_>>()?;
-        let mut input = EpochInput { columns, ..EpochInput::default() };
+        let read = self.read(&ranges, to.is_some())?;
+        let mut input = EpochInput { columns: read.columns, ..EpochInput::default() };
         let mut count = 0;
+        let was = (self.epoch, self.frontier.clone(), self.times.clone(), self.time_us, self.next_tick_us);
         self.before = self.frontier.clone();
-        for (id, partition, next, deltas, sorted) in taken {
-            self.frontier.advance(id, partition, next);
-            count += deltas.iter().map(|d| d.len() as u64).sum::<u64>();
-            input.rows.entry(id).or_default().extend(deltas);
+        for Taken { stream, partition, next, rows, sorted } in read.taken {
+            self.frontier.advance(stream, partition, next);
+            count += rows.iter().map(|d| d.len() as u64).sum::<u64>();
+            input.rows.entry(stream).or_default().extend(rows);
             if let Some(sorted) = sorted {
-                self.times.entry(id).or_default().take(partition, &sorted, now_us);
-                input.on_time.entry(id).or_default().extend(sorted.on_time);
+                self.times.entry(stream).or_default().take(partition, &sorted, now_us);
+                input.on_time.entry(stream).or_default().extend(sorted.on_time);
             }
         }
         self.epoch = epoch;
         self.time_us = now_us;
         self.next_tick_us = now_us.saturating_add(TICK_US);
         let by_clock = self.settle_times(again, now_us);
-        if !self.replaying {
-            self.note_epoch(now_us, by_clock)?;
+        if !self.replaying
+            && let Err(e) = self.note_epoch(now_us, by_clock)
+        {
+            // Nothing has seen it: it is taken anew when the journal can be written.
+            (self.epoch, self.frontier, self.times, self.time_us, self.next_tick_us) = was;
+            return Err(e);
         }
+        self.pace.took(count);
+        self.stop_readers(&read.broken);
         self.step_views(&input, HashMap::new());
         if !self.replaying {
             self.publish_epoch();
@@ -533,47 +496,10 @@ impl Core {
         self.journal.append(&entry, wait)
     }
 
-    /// Steps the views that have something to do, each after those that it reads. `outs` holds changes that are known already.
-    pub(super) fn step_views(&mut self, input: &EpochInput, mut outs: HashMap<ObjectId, Delta>) {
-        let epoch = self.epoch;
-        let topology = self.topology();
-        let rows = input.rows.iter().filter(|(_, deltas)| deltas.iter().any(|d| !d.is_empty())).map(|(id, _)| id);
-        let mut fed: BTreeSet<usize> = rows.chain(outs.keys()).flat_map(|id| topology.readers(*id)).copied().collect();
-        let mut due: BTreeSet<usize> = fed.iter().chain(topology.timed()).copied().collect();
-        while let Some(n) = due.pop_first() {
-            let marks = self.marks_of(&self.views[n]);
-            let view = &mut self.views[n];
-            view.circuit.tell_time(self.time_us);
-            let id = view.id();
-            let is_due = view.circuit.due_us().is_some_and(|at| at <= self.time_us);
-            let is_idle = !fed.contains(&n) && view.marks == marks && !is_due;
-            if outs.contains_key(&id) || view.failed.is_some() || is_idle {
-                continue;
-            }
-            self.shown.touched.insert(id);
-            let stepped = inputs_of(view, input, &outs).and_then(|inputs| {
-                let delta = view.step(epoch, &inputs, &marks)?;
-                view.tell_dead_rows(epoch).map(|()| delta)
-            });
-            match stepped {
-                Ok(delta) => {
-                    if !delta.is_empty() {
-                        self.deliver(id, &delta);
-                        outs.insert(id, delta);
-                        due.extend(topology.readers(id));
-                        fed.extend(topology.readers(id));
-                    }
-                }
-                Err(e) => self.fail_view(n, &e.to_string()),
-            }
-        }
-        for building in self.building.values_mut() {
-            for (id, delta) in &outs {
-                building.retained.entry(*id).or_default().push(delta.clone());
-            }
-        }
+    /// Views were stepped with so many rows of streams: what they hold now is measured now and then.
+    pub(super) fn stepped(&mut self, rows: u64) {
         self.unmeasured = true;
-        self.unmeasured_rows += input.rows.values().flatten().map(|d| d.len() as u64).sum::<u64>();
+        self.unmeasured_rows += rows;
         if self.measured.elapsed() > MEASURE || self.limits.are_near(self.unmeasured_rows) {
             self.measure();
         }
@@ -595,7 +521,7 @@ impl Core {
             self.topology = None;
             self.shown.touched.insert(id);
             // What it shows from now on cannot be built again.
-            self.checkpoint_soon = true;
+            self.pace.hurry();
             for (m, other) in self.views.iter().enumerate() {
                 if other.inputs.iter().any(|i| i.object == id) {
                     stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1), true));
@@ -643,38 +569,4 @@ impl Core {
         let published = Published { epoch, time_us, frontier, views, status, sinks, times };
         self.publish.send_replace(Arc::new(published));
     }
-}
-
-/// A partition's part of an epoch: the offset after it, its rows, and which of them are late.
-type Taken = (ObjectId, i32, i64, Vec<Delta>, Option<Sorted>);
-
-/// What an epoch takes in.
-#[derive(Default)]
-pub(super) struct EpochInput {
-    rows: HashMap<ObjectId, Vec<Delta>>,
-    /// Of streams with an event time: without the late rows.
-    on_time: HashMap<ObjectId, Vec<Delta>>,
-    /// The columns that were read.
-    columns: HashMap<ObjectId, Vec<ColumnPart>>,
-}
-
-/// The change of each input of a view.
-fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -> Result<Vec<Delta>> {
-    view.inputs
-        .iter()
-        .enumerate()
-        .map(|(n, input)| {
-            let schema = input_schema(&view.circuit, n);
-            if let Some(delta) = outs.get(&input.object) {
-                return project(delta, input.columns.iter().map(|c| c.at), &schema);
-            }
-            let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
-            let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
-                return Ok(Delta::empty(schema));
-            };
-            let at = positions(&epoch.columns[&input.object], &input.columns);
-            let parts = deltas.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
-            concat_deltas(&schema, &parts)
-        })
-        .collect()
 }

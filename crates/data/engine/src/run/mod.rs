@@ -8,7 +8,11 @@ mod core;
 mod dead;
 mod epochs;
 mod memory;
+mod pace;
+mod reading;
 mod sinks;
+mod stepping;
+mod subscribers;
 mod times;
 mod topology;
 mod view;
@@ -25,11 +29,12 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
+pub use self::subscribers::{ChangesEnd, ViewChanges};
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
 use crate::lower::{lower, lower_on_close, now};
@@ -50,7 +55,7 @@ pub trait StreamReader: Send + Sync {
     /// asked for.
     ///
     /// # Errors
-    /// [`ErrorKind::Retry`] and [`ErrorKind::Io`] are tried again; others stop the views that read the stream.
+    /// [`ErrorKind::Retry`] and [`ErrorKind::Io`] are tried again; others, and panics, stop the views that read the stream.
     fn read(
         &self,
         partition: i32,
@@ -70,7 +75,10 @@ pub trait StreamReader: Send + Sync {
 
 /// Takes a view's changes out. Writing the same epoch again must change nothing.
 pub trait SinkWriter: Send {
-    /// Hands over the change of one epoch. Returns as soon as it is on its way in order.
+    /// Hands over the change of one epoch. Never waits: returns as soon as it is on its way in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] when it cannot be taken now: it is handed over again, before later ones. Others stop the sink.
     fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()>;
     /// Hands over the answer that a sink begins with, as the change of `epoch`; it may be large, so it comes in batches.
     fn start(&mut self, epoch: Epoch, schema: &SchemaRef, rows: ViewRows) -> Result<()> {
@@ -106,8 +114,11 @@ pub trait Journal: Send {
 
 /// Takes the rows that a view leaves out because an expression fails for them.
 pub trait DeadLetterWriter: Send + Sync {
-    /// Hands over the rows of one epoch. Writing the same epoch again must change nothing. Returns as soon as it is on its way in
-    /// order.
+    /// Hands over the rows of one epoch. Writing the same epoch again must change nothing. Never waits: returns as soon as it is
+    /// on its way in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] when they cannot be taken now: they are handed over again, before later ones. Others stop the view.
     fn write(&self, epoch: Epoch, rows: &[DeadRow]) -> Result<()>;
 }
 
@@ -147,8 +158,14 @@ pub struct EngineOptions {
     pub hot_bytes: usize,
     /// Time between checkpoints.
     pub checkpoint_interval_ms: u64,
+    /// After this many rows of input there is a checkpoint, however little time has passed.
+    pub checkpoint_rows: u64,
     /// A subscriber may fall behind by this many epochs.
     pub subscriber_epochs: usize,
+    /// And by changes of this size.
+    pub subscriber_bytes: usize,
+    /// Changes of this size may wait for a sink; then it stops.
+    pub sink_waiting_bytes: usize,
     /// True makes an engine that does nothing by itself, for simulations: it takes an epoch in [`Engine::step`], checkpoints only when
     /// told, and builds views while their creator waits.
     pub stepped: bool,
@@ -164,7 +181,10 @@ impl Default for EngineOptions {
             budget_bytes: 8 << 30,
             hot_bytes: usize::MAX,
             checkpoint_interval_ms: 5_000,
+            checkpoint_rows: 1_000_000,
             subscriber_epochs: 1_024,
+            subscriber_bytes: 64 << 20,
+            sink_waiting_bytes: 64 << 20,
             stepped: false,
         }
     }
@@ -281,8 +301,8 @@ pub struct ViewChange {
 pub struct ViewSubscription {
     /// The answer when the subscription began.
     pub start: ViewSnapshot,
-    /// The changes of later epochs. Lagging means that the reader was too slow.
-    pub changes: broadcast::Receiver<ViewChange>,
+    /// The changes of later epochs.
+    pub changes: ViewChanges,
 }
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -511,10 +531,12 @@ impl Engine {
 
 /// DataFusion as views use it: one partition, so that the order of work is fixed, and without the physical rule that pushes
 /// filters through joins: DataFusion 54.1 finds a filter's column by its name there, and with equal names on both sides of an outer
-/// join filters the wrong one (oracle case 5148). The logical optimizer has pushed filters down already.
+/// join filters the wrong one (oracle case 5148). The logical optimizer has pushed filters down already. The rule that pushes
+/// projections down is left out, too: it computes below a filter what fails for the rows that the filter takes out.
 pub fn session_state() -> SessionState {
     let rules = PhysicalOptimizer::new().rules;
-    let rules = rules.into_iter().filter(|r| !r.name().starts_with("FilterPushdown")).collect();
+    let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "ProjectionPushdown";
+    let rules = rules.into_iter().filter(|r| !is_wrong(r.name())).collect();
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()

@@ -13,6 +13,8 @@ use super::view::View;
 /// The views that run, by their places in [`Core::views`].
 pub(super) struct Topology {
     place: HashMap<ObjectId, usize>,
+    /// By place: one more than that of the views that it reads. Views of one level do not read each other.
+    levels: Vec<usize>,
     /// By object: who reads it.
     readers: HashMap<ObjectId, Vec<usize>>,
     /// By object: the columns that any reader asks for.
@@ -38,8 +40,17 @@ impl Topology {
             }
         }
         let read: BTreeSet<ObjectId> = readers.keys().copied().collect();
+        let place: HashMap<ObjectId, usize> = views.iter().enumerate().map(|(n, v)| (v.id(), n)).collect();
+        let mut levels: Vec<usize> = Vec::with_capacity(views.len());
+        for view in views {
+            // Those that it reads stand before it.
+            let inputs = view.inputs.iter().filter_map(|i| levels.get(*place.get(&i.object)?));
+            let level = inputs.max().map_or(0, |l| l + 1);
+            levels.push(level);
+        }
         Self {
-            place: views.iter().enumerate().map(|(n, v)| (v.id(), n)).collect(),
+            levels,
+            place,
             columns: needed(running().flat_map(|(_, v)| &v.inputs), &read),
             readers,
             tells: views.iter().any(|v| is_timed(v) || v.definition.dead_letters.is_some()),
@@ -50,6 +61,11 @@ impl Topology {
     /// Where a view stands, running or not.
     pub(super) fn place(&self, view: ObjectId) -> Option<usize> {
         self.place.get(&view).copied()
+    }
+
+    /// How many views there are below a view, at most, one on the other.
+    pub(super) fn level(&self, place: usize) -> usize {
+        self.levels[place]
     }
 
     /// Who reads an object.

@@ -1,7 +1,6 @@
 //! A view that takes part in epochs.
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
@@ -10,14 +9,14 @@ use datafusion::execution::SessionState;
 use fleuve_profile::Label;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result, narrow_struct};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
 use super::memory::coldest_first;
-use super::{EngineOptions, StreamReader, ViewChange, ViewDefinition, ViewState, ViewStatus, optimize};
+use super::subscribers::{QueueLimits, Subscribers};
+use super::{EngineOptions, StreamReader, ViewDefinition, ViewState, ViewStatus, optimize};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::lower::{Relations, lower, lower_on_close};
-use crate::operators::DeadRow;
+use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRuns, consolidate};
 use crate::paging::{Evictable, StateRuns};
 use crate::state::runs::Space;
@@ -34,6 +33,8 @@ const OUTPUT_SECTION: u32 = u32::MAX;
 const DEAD_SECTION: u32 = u32::MAX - 1;
 /// That of a change that sinks may not have yet.
 const UNDELIVERED_SECTION: u32 = u32::MAX - 2;
+/// Epochs whose dead letters may wait to be taken.
+const UNTOLD_EPOCHS: usize = 10_000;
 
 /// What a checkpoint knows about a view: the files that make up its state, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -97,7 +98,7 @@ pub(super) struct View {
     pub(super) output: Output,
     pub(super) inputs: Vec<ViewInput>,
     pub(super) failed: Option<Failure>,
-    pub(super) changes: broadcast::Sender<ViewChange>,
+    pub(super) changes: Subscribers,
     pub(super) manifest: Manifest,
     /// The next checkpoint has to write everything.
     pub(super) save_all: bool,
@@ -113,6 +114,8 @@ pub(super) struct View {
     pub(super) marks: Vec<Vec<Mark>>,
     /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
     pub(super) pending: Option<(Epoch, Vec<DeadRow>)>,
+    /// Rows that were left out and that the dead letters could not take yet, in their order.
+    pub(super) untold: VecDeque<(Epoch, Vec<DeadRow>)>,
     /// The change of an epoch that is no step of the journal (it took another view's place), until sinks have it.
     pub(super) undelivered: Option<(Epoch, Delta)>,
     /// What a profile shows for the time that it takes.
@@ -158,7 +161,7 @@ impl View {
             output,
             inputs,
             failed: None,
-            changes: broadcast::channel(options.subscriber_epochs.max(1)).0,
+            changes: Subscribers::new(QueueLimits::of(options)),
             manifest: Manifest { shape, ..Manifest::default() },
             save_all: true,
             rows_out: 0,
@@ -169,6 +172,7 @@ impl View {
             answer_touched: 0,
             marks: vec![],
             pending: None,
+            untold: VecDeque::new(),
             undelivered: None,
             label,
         })
@@ -184,22 +188,11 @@ impl View {
         self.is_unmeasured = true;
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let _shown = fleuve_profile::enter(self.label);
-        let stepped = catch_unwind(AssertUnwindSafe(|| {
+        let delta: Delta = caught("an operator", || {
             let delta = consolidate(circuit.step_at(inputs, marks)?)?;
             output.apply(&delta)?;
             Ok(delta)
-        }));
-        let delta: Delta = match stepped {
-            Ok(result) => result?,
-            Err(panic) => {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("no message");
-                return Err(Error::bug(format!("an operator panicked: {text}")));
-            }
-        };
+        })?;
         if !delta.is_empty() {
             self.answer_touched = self.circuit.steps;
         }
@@ -210,10 +203,11 @@ impl View {
     }
 
     pub(super) fn measure(&mut self) -> usize {
-        if !std::mem::take(&mut self.is_unmeasured) {
+        if !std::mem::take(&mut self.is_unmeasured) && self.untold.is_empty() {
             return self.state_bytes;
         }
-        self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes();
+        let untold: usize = self.untold.iter().flat_map(|(_, rows)| rows).map(DeadRow::memory_bytes).sum();
+        self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes() + untold;
         self.disk_bytes = self.circuit.disk_bytes() + self.output.disk_bytes();
         self.state_bytes
     }
@@ -309,18 +303,43 @@ impl View {
     /// Hands over the rows that the last steps left out.
     pub(super) fn tell_dead_rows(&mut self, epoch: Epoch) -> Result<()> {
         let rows = self.circuit.take_dead_rows();
-        match &self.definition.dead_letters {
-            Some(writer) if !rows.is_empty() => writer.write(epoch, &rows),
-            _ => Ok(()),
-        }
+        self.tell(epoch, rows)
     }
 
     /// Hands over the rows that its build left out. They have to be in a checkpoint before.
     pub(super) fn tell_pending(&mut self) -> Result<()> {
-        match (self.pending.take(), &self.definition.dead_letters) {
-            (Some((epoch, rows)), Some(writer)) => writer.write(epoch, &rows),
-            _ => Ok(()),
+        match self.pending.take() {
+            Some((epoch, rows)) => self.tell(epoch, rows),
+            None => Ok(()),
         }
+    }
+
+    fn tell(&mut self, epoch: Epoch, rows: Vec<DeadRow>) -> Result<()> {
+        if self.definition.dead_letters.is_none() || rows.is_empty() {
+            return Ok(());
+        }
+        self.untold.push_back((epoch, rows));
+        self.tell_waiting()?;
+        if self.untold.len() > UNTOLD_EPOCHS {
+            return Err(Error::new(ErrorKind::Limit, format!("the dead letters of {UNTOLD_EPOCHS} epochs wait")));
+        }
+        Ok(())
+    }
+
+    /// Hands over what the dead letters could not take before.
+    pub(super) fn tell_waiting(&mut self) -> Result<()> {
+        let Some(writer) = self.definition.dead_letters.clone() else { return Ok(()) };
+        while let Some((epoch, rows)) = self.untold.front() {
+            match caught("writing dead letters", || writer.write(*epoch, rows)) {
+                Ok(()) => drop(self.untold.pop_front()),
+                Err(e) if e.kind == ErrorKind::Retry => return Ok(()),
+                Err(e) => {
+                    self.untold.clear();
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing. With the answer's runs, if it

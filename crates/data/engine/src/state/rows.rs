@@ -1,10 +1,13 @@
 //! Rows as order-preserving bytes (Arrow row format), for keys and for state.
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use fleuve_types::{Error, Result};
+use rayon::prelude::*;
+
+use super::bytes::hash_bytes;
 
 /// Columns <-> bytes of one fixed list of types.
 pub(crate) struct RowCodec {
@@ -12,9 +15,14 @@ pub(crate) struct RowCodec {
     converter: Option<RowConverter>,
 }
 
+/// Rows that are encoded, or hashed, at once; more are spread over the cores.
+const PIECE_ROWS: usize = 8_192;
+
 /// Encoded rows; zero columns encode to empty strings.
 pub(crate) enum Encoded {
     Rows(Rows),
+    /// Pieces of [`PIECE_ROWS`], the last one shorter.
+    Pieces(Vec<Rows>),
     Unit,
 }
 
@@ -23,8 +31,17 @@ impl Encoded {
     pub(crate) fn row(&self, i: usize) -> &[u8] {
         match self {
             Encoded::Rows(rows) => rows.row(i).data(),
+            Encoded::Pieces(pieces) => pieces[i / PIECE_ROWS].row(i % PIECE_ROWS).data(),
             Encoded::Unit => &[],
         }
+    }
+
+    /// The hashes of the first `rows` rows.
+    pub(crate) fn hashes(&self, rows: usize) -> Vec<u64> {
+        if rows < 2 * PIECE_ROWS {
+            return (0..rows).map(|i| hash_bytes(self.row(i))).collect();
+        }
+        (0..rows).into_par_iter().with_min_len(PIECE_ROWS).map(|i| hash_bytes(self.row(i))).collect()
     }
 }
 
@@ -56,12 +73,20 @@ impl RowCodec {
 
     /// Columns to bytes.
     pub(crate) fn encode(&self, columns: &[ArrayRef]) -> Result<Encoded> {
-        match &self.converter {
-            None => Ok(Encoded::Unit),
-            Some(c) => {
-                c.convert_columns(columns).map(Encoded::Rows).map_err(|e| Error::bug(format!("encode rows: {e}")))
-            }
+        let Some(converter) = &self.converter else { return Ok(Encoded::Unit) };
+        let convert = |columns: &[ArrayRef]| {
+            converter.convert_columns(columns).map_err(|e| Error::bug(format!("encode rows: {e}")))
+        };
+        let rows = columns.first().map_or(0, |c| c.len());
+        if rows < 2 * PIECE_ROWS || rayon::current_num_threads() == 1 {
+            return convert(columns).map(Encoded::Rows);
         }
+        let piece = |n: usize| {
+            let (at, len) = (n * PIECE_ROWS, PIECE_ROWS.min(rows - n * PIECE_ROWS));
+            convert(&columns.iter().map(|c| c.slice(at, len)).collect::<Vec<_>>())
+        };
+        let pieces = (0..rows.div_ceil(PIECE_ROWS)).into_par_iter().map(piece).collect::<Result<_>>()?;
+        Ok(Encoded::Pieces(pieces))
     }
 
     /// Bytes to columns.

@@ -5,10 +5,14 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod behind;
 mod budget;
 mod failing;
 mod idle;
+mod memory;
+mod reading;
 mod replacing;
+mod restarts;
 mod temporal;
 mod world;
 

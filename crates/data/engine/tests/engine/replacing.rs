@@ -28,7 +28,7 @@ async fn replaced(writes: i64) {
     let _ = world.try_create("v0", AFTER).await;
     world.append(&mut random);
     tokio::time::sleep(Duration::from_millis(random.below(20) as u64)).await;
-    world.end().await;
+    world.halt().await;
     // As the server does it: what the checkpoint holds goes on, and is then replaced.
     let (query, version) = if world.saved_version("v0") == Some(1) { (BEFORE, 1) } else { (AFTER, 2) };
     world.define_first("v0", query, version);
@@ -67,7 +67,7 @@ async fn resumed(writes: i64) {
     world.dies_after(writes);
     let _ = world.engine().resume_view(id("v0")).await;
     tokio::time::sleep(Duration::from_millis(random.below(20) as u64)).await;
-    world.end().await;
+    world.halt().await;
     world.start(1).await;
     if !world.is_running("v0") {
         world.engine().resume_view(id("v0")).await.unwrap();

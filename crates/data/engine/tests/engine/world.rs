@@ -1,21 +1,23 @@
-//! Streams, a place for checkpoints, a journal and a sink, all in memory; they outlive the engine, as disks do.
+//! The engine over what is in memory, and the batch engine over the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
-use arrow::array::{Int64Array, RecordBatch, TimestampSecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    CheckpointStore, DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, EpochEntry, EventTime, Journal,
-    LateRow, MemoryFiles, Published, RunFile, RunFileWriter, RunFiles, SavedCheckpoint, SinkWriter, StreamReader,
-    ViewDefinition, ViewState, ViewStatus, session_state,
+    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SavedCheckpoint, SinkWriter,
+    StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
 };
-use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ManualClock, ObjectId, Result};
-use parking_lot::{Mutex, MutexGuard};
+use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Result};
+use parking_lot::Mutex;
+
+use crate::memory::{
+    Busy, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, RunStore, Store, Sunk, Told, add, batch,
+    schema,
+};
+pub use crate::memory::{DELAY_S, Fault, IDLE_US, PARTITIONS, Row};
 
 /// Numbers that are the same for the same seed.
 pub struct Random(u64);
@@ -33,293 +35,12 @@ impl Random {
     }
 }
 
-pub const PARTITIONS: usize = 2;
-/// How far the streams' watermarks stay behind.
-pub const DELAY_S: i64 = 5;
-/// When a partition is idle.
-pub const IDLE_US: i64 = 1_000_000;
-
-/// `k`, `v`, and the event time in seconds.
-pub type Row = (i64, i64, i64);
-
-/// A stream of rows in partitions.
-#[derive(Default)]
-struct Memory {
-    rows: Mutex<[Vec<Row>; PARTITIONS]>,
-    /// Rows before these offsets are gone.
-    start: Mutex<[i64; PARTITIONS]>,
-    /// More rows than a few at a time.
-    more_at_once: Mutex<i64>,
-}
-
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("k", DataType::Int64, true),
-        Field::new("v", DataType::Int64, true),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Second, None), true),
-    ]))
-}
-
-fn batch(rows: &[Row]) -> RecordBatch {
-    let k: Int64Array = rows.iter().map(|r| r.0).collect();
-    let v: Int64Array = rows.iter().map(|r| r.1).collect();
-    let ts: TimestampSecondArray = rows.iter().map(|r| Some(r.2)).collect();
-    RecordBatch::try_new(schema(), vec![Arc::new(k), Arc::new(v), Arc::new(ts)]).unwrap()
-}
-
-impl Memory {
-    fn kept(&self) -> Vec<Vec<Row>> {
-        let start = self.start.lock();
-        self.rows.lock().iter().zip(start.iter()).map(|(rows, from)| rows[*from as usize..].to_vec()).collect()
-    }
-}
-
-impl StreamReader for Memory {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn partitions(&self) -> i32 {
-        PARTITIONS as i32
-    }
-
-    fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
-        let start = self.start.lock()[partition as usize];
-        Ok((start, self.rows.lock()[partition as usize].len() as i64))
-    }
-
-    fn read(
-        &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        _: usize,
-        columns: &[ColumnPart],
-    ) -> Result<(Vec<RecordBatch>, i64)> {
-        // A little at a time, so that a range takes several reads.
-        let next = to.min(from + 5 + *self.more_at_once.lock());
-        let rows = batch(&self.rows.lock()[partition as usize][from as usize..next as usize]);
-        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
-        Ok((vec![rows.project(&columns).unwrap()], next))
-    }
-
-    fn passed(&self, _: i32, _: i64, _: i64, _: &[LateRow]) -> Result<()> {
-        Ok(())
-    }
-
-    fn event_time(&self) -> Option<EventTime> {
-        Some(EventTime { column: 2, delay: DELAY_S, idle_timeout_us: IDLE_US, offsets: None })
-    }
-}
-
-#[derive(Default)]
-struct Store {
-    /// Which run of the engine it belongs to now.
-    run: Mutex<u64>,
-    files: Mutex<HashMap<String, Vec<u8>>>,
-    /// Those that are read in parts.
-    runs: MemoryFiles,
-    /// Those of them that a crash leaves.
-    synced: Mutex<HashSet<String>>,
-    last: Mutex<Option<SavedCheckpoint>>,
-}
-
-/// The store as one run of the engine has it. What a halted run still writes when the next one has begun is lost: its process
-/// would be dead.
-#[derive(Clone)]
-struct RunStore {
-    store: Arc<Store>,
-    run: u64,
-    life: Life,
-}
-
-/// How many more writes a process lives for. What it writes afterwards is lost.
-#[derive(Clone)]
-struct Life(Arc<AtomicI64>);
-
-impl Life {
-    fn goes_on(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::SeqCst) > 0
-    }
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self(Arc::new(AtomicI64::new(i64::MAX)))
-    }
-}
-
-fn dead() -> Error {
-    Error::io("write", "the process is dead")
-}
-
-impl RunStore {
-    /// Keeps the next run from beginning while it is held.
-    fn alive(&self) -> Result<MutexGuard<'_, u64>> {
-        let run = self.store.run.lock();
-        if *run == self.run && self.life.goes_on() { Ok(run) } else { Err(dead()) }
-    }
-}
-
-impl CheckpointStore for RunStore {
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let _alive = self.alive()?;
-        self.store.files.lock().insert(name.into(), bytes.to_vec());
-        Ok(())
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
-        self.store.files.lock().get(name).cloned().ok_or_else(|| Error::not_found(name))
-    }
-
-    fn remove(&self, names: &[String]) {
-        let Ok(_alive) = self.alive() else { return };
-        names.iter().for_each(|n| drop(self.store.files.lock().remove(n)));
-        self.store.runs.remove(names);
-    }
-
-    fn files(&self) -> Arc<dyn RunFiles> {
-        Arc::new(self.clone())
-    }
-
-    fn commit(&self, new: SavedCheckpoint) -> Result<()> {
-        let _alive = self.alive()?;
-        let mut last = self.store.last.lock();
-        let mut views = last.take().map(|l| l.views).unwrap_or_default();
-        views.retain(|v| !new.removed.contains(&v.id) && !new.views.iter().any(|n| n.id == v.id));
-        views.extend(new.views.clone());
-        *last = Some(SavedCheckpoint { views, removed: vec![], ..new });
-        Ok(())
-    }
-
-    fn load(&self) -> Result<Option<SavedCheckpoint>> {
-        Ok(self.store.last.lock().clone())
-    }
-}
-
-impl RunFiles for RunStore {
-    fn create(&self, name: &str) -> Result<Box<dyn RunFileWriter>> {
-        let _alive = self.alive()?;
-        Ok(Box::new(RunWriter(self.clone(), self.store.runs.create(name)?)))
-    }
-
-    fn open(&self, name: &str) -> Result<Arc<dyn RunFile>> {
-        self.store.runs.open(name)
-    }
-
-    fn sync(&self, names: &[String]) -> Result<()> {
-        let _alive = self.alive()?;
-        self.store.synced.lock().extend(names.iter().cloned());
-        Ok(())
-    }
-
-    fn remove(&self, names: &[String]) {
-        if let Ok(_alive) = self.alive() {
-            self.store.runs.remove(names);
-        }
-    }
-
-    fn list(&self) -> Result<Vec<String>> {
-        self.store.runs.list()
-    }
-}
-
-struct RunWriter(RunStore, Box<dyn RunFileWriter>);
-
-impl RunFileWriter for RunWriter {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.1.write(bytes)
-    }
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        let _alive = self.0.alive()?;
-        self.1.finish()
-    }
-}
-
-type Entries = Arc<Mutex<BTreeMap<Epoch, EpochEntry>>>;
-
-struct MemoryJournal(Entries, Life);
-
-impl Journal for MemoryJournal {
-    fn append(&mut self, entry: &EpochEntry, _: bool) -> Result<()> {
-        if !self.1.goes_on() {
-            return Err(dead());
-        }
-        self.0.lock().insert(entry.epoch, entry.clone());
-        Ok(())
-    }
-
-    fn after(&self, epoch: Epoch) -> Result<Vec<EpochEntry>> {
-        Ok(self.0.lock().range(epoch + 1..).map(|(_, e)| e.clone()).collect())
-    }
-
-    fn trim(&mut self, epoch: Epoch) -> Result<()> {
-        self.0.lock().retain(|e, _| *e > epoch);
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Sunk {
-    last: Option<Epoch>,
-    rows: BTreeMap<String, i64>,
-}
-
-struct MemorySink(Arc<Mutex<Sunk>>, Life);
-
-impl SinkWriter for MemorySink {
-    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
-        let mut sunk = self.0.lock();
-        // On its way is all that a sink promises.
-        if sunk.last.is_none_or(|last| epoch > last) && self.1.goes_on() {
-            sunk.last = Some(epoch);
-            add(&mut sunk.rows, delta);
-        }
-        Ok(())
-    }
-
-    fn last_epoch(&self) -> Option<Epoch> {
-        self.0.lock().last
-    }
-}
-
-fn add(rows: &mut BTreeMap<String, i64>, delta: &Delta) {
-    let options = FormatOptions::default().with_null("NULL");
-    let columns: Vec<_> = delta.batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-    for i in 0..delta.len() {
-        let text: Vec<String> = columns.iter().map(|c| c.value(i).to_string()).collect();
-        *rows.entry(text.join("|")).or_default() += delta.weight(i);
-    }
-    rows.retain(|_, w| *w != 0);
-}
-
 fn contents(published: &Published, name: &str) -> BTreeMap<String, i64> {
     let mut rows = BTreeMap::new();
     for batch in published.views[&id(name)].batches().unwrap() {
         add(&mut rows, &Delta::insert(batch));
     }
     rows
-}
-
-/// Rows that views left out, each with its reason.
-#[derive(Default)]
-struct Told {
-    last: Option<Epoch>,
-    rows: Vec<DeadRow>,
-}
-
-struct MemoryLetters(Arc<Mutex<Told>>);
-
-impl DeadLetterWriter for MemoryLetters {
-    fn write(&self, epoch: Epoch, rows: &[DeadRow]) -> Result<()> {
-        let mut told = self.0.lock();
-        if told.last.is_none_or(|last| epoch > last) {
-            told.last = Some(epoch);
-            told.rows.extend_from_slice(rows);
-        }
-        Ok(())
-    }
 }
 
 /// Everything around the engine, and the engine.
@@ -341,6 +62,9 @@ pub struct World {
     pub options: EngineOptions,
     /// Views that leave failing rows out, with what they told, and the query over the others.
     skipping: BTreeMap<&'static str, (Arc<Mutex<Told>>, &'static str)>,
+    /// Whether sinks and dead letters, or the journal, take nothing now.
+    pub outside_busy: Busy,
+    pub journal_busy: Busy,
 }
 
 /// A query in which it is `now_us`.
@@ -380,7 +104,41 @@ impl World {
             engine: None,
             options: EngineOptions { epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
             skipping: BTreeMap::new(),
+            outside_busy: Busy::default(),
+            journal_busy: Busy::default(),
         }
+    }
+
+    /// From now on, reading a row of this stream whose `v` is the given one fails.
+    pub fn break_stream(&self, stream: &str, fault: Option<(i64, Fault)>) {
+        *self.stream(stream).fault.lock() = fault;
+    }
+
+    /// Rows that were read from a stream since the last call.
+    pub fn take_reads(&self, stream: &str) -> usize {
+        std::mem::take(&mut self.stream(stream).reads.lock())
+    }
+
+    /// Whether checkpoints can be written.
+    pub fn fill_disk(&self, is_full: bool) {
+        self.store.is_full.store(is_full, Ordering::SeqCst);
+    }
+
+    /// The last checkpoint.
+    pub fn saved(&self) -> Option<SavedCheckpoint> {
+        self.store.last.lock().clone()
+    }
+
+    /// Until there is such a checkpoint.
+    pub async fn saves(&self, wanted: impl Fn(&SavedCheckpoint) -> bool) {
+        while !self.saved().is_some_and(|s| wanted(&s)) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    fn stream(&self, name: &str) -> &Memory {
+        let number: usize = name[1..].parse().unwrap();
+        &self.streams[number]
     }
 
     fn append_quietly(&mut self, random: &mut Random) {
@@ -447,20 +205,26 @@ impl World {
         inputs.retain(|(_, table), _| text.contains(&format!("TableScan: {table}")));
         let emit_on_close = is_closing(name);
         let letters = self.skipping.get(name).map(|(told, _)| told.clone());
-        let dead_letters = letters.map(|l| Arc::new(MemoryLetters(l)) as Arc<dyn DeadLetterWriter>);
+        let dead_letters =
+            letters.map(|l| Arc::new(MemoryLetters(l, self.outside_busy.clone())) as Arc<dyn DeadLetterWriter>);
         let id = id(name);
         let name = ("public".into(), name.into());
         ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters }
     }
 
     pub async fn start(&mut self, shards: usize) {
+        self.try_start(shards).await.unwrap();
+        self.wait().await;
+    }
+
+    pub async fn try_start(&mut self, shards: usize) -> Result<()> {
         self.life = Life::default();
         let mut views = vec![];
         for (name, query, version) in &self.views {
             views.push(self.definition(name, query, *version).await);
         }
         let sinks = self.sink_on.iter().map(|view| {
-            let writer: Box<dyn SinkWriter> = Box::new(MemorySink(self.sunk.clone(), self.life.clone()));
+            let writer: Box<dyn SinkWriter> = Box::new(self.sink_writer());
             (id("sink"), id(view), writer)
         });
         let run = {
@@ -477,7 +241,11 @@ impl World {
             state: session_state(),
             clock: self.clock.clone(),
             store: Arc::new(RunStore { store: self.store.clone(), run, life: self.life.clone() }),
-            journal: Box::new(MemoryJournal(self.journal.clone(), self.life.clone())),
+            journal: Box::new(MemoryJournal {
+                entries: self.journal.clone(),
+                busy: self.journal_busy.clone(),
+                life: self.life.clone(),
+            }),
             streams: self
                 .streams
                 .iter()
@@ -487,9 +255,8 @@ impl World {
             views,
             sinks: sinks.collect(),
         };
-        let engine = tokio::task::spawn_blocking(move || Engine::start(parts)).await.unwrap().unwrap();
-        self.engine = Some(engine);
-        self.wait().await;
+        self.engine = Some(tokio::task::spawn_blocking(move || Engine::start(parts)).await.unwrap()?);
+        Ok(())
     }
 
     /// The view `name` leaves out the rows that its query fails for; `fine` is the query over the others.
@@ -503,20 +270,16 @@ impl World {
     }
 
     pub fn push(&mut self, stream: &str, row: (i64, i64)) {
-        let number: usize = stream[1..].parse().unwrap();
-        self.streams[number].rows.lock()[0].push((row.0, row.1, self.now_s));
+        self.stream(stream).rows.lock()[0].push((row.0, row.1, self.now_s));
     }
 
     pub fn values(&self, stream: &str) -> Vec<Row> {
-        let number: usize = stream[1..].parse().unwrap();
-        self.streams[number].rows.lock().concat()
+        self.stream(stream).rows.lock().concat()
     }
 
     /// Everything that a stream holds now goes.
     pub fn truncate(&mut self, stream: &str) {
-        let number: usize = stream[1..].parse().unwrap();
-        let ends = self.streams[number].rows.lock().each_ref().map(|r| r.len() as i64);
-        *self.streams[number].start.lock() = ends;
+        *self.stream(stream).start.lock() = self.ends(stream);
     }
 
     /// Makes a view, or replaces it.
@@ -535,12 +298,18 @@ impl World {
         Ok(())
     }
 
+    /// A sink that is declared, and that the next start finds so.
+    pub fn declare_sink(&mut self, view: &'static str) {
+        self.sink_on = Some(view);
+    }
+
+    fn sink_writer(&self) -> MemorySink {
+        MemorySink { sunk: self.sunk.clone(), busy: self.outside_busy.clone(), life: self.life.clone() }
+    }
+
     pub async fn add_sink(&mut self, view: &'static str) {
         self.wait().await;
-        self.engine()
-            .add_sink(id("sink"), id(view), Box::new(MemorySink(self.sunk.clone(), self.life.clone())))
-            .await
-            .unwrap();
+        self.engine().add_sink(id("sink"), id(view), Box::new(self.sink_writer())).await.unwrap();
         self.sink_on = Some(view);
     }
 
@@ -557,18 +326,17 @@ impl World {
     }
 
     pub async fn crash(&mut self, shards: usize) {
-        self.engine().halt().await.unwrap();
+        self.halt().await;
         self.start(shards).await;
+    }
+
+    pub async fn halt(&self) {
+        self.engine().halt().await.unwrap();
     }
 
     /// The process will have died after this many more writes.
     pub fn dies_after(&self, writes: i64) {
         self.life.0.store(writes, Ordering::SeqCst);
-    }
-
-    /// The end of a process.
-    pub async fn end(&mut self) {
-        self.engine().halt().await.unwrap();
     }
 
     /// The version of a view in the last checkpoint.
@@ -732,10 +500,14 @@ impl World {
         self.engine().published().status[&id(name)].clone()
     }
 
+    /// The next offset of each partition of a stream.
+    pub fn ends(&self, stream: &str) -> [i64; PARTITIONS] {
+        self.stream(stream).rows.lock().each_ref().map(|r| r.len() as i64)
+    }
+
     /// How many rows a stream holds.
     pub fn rows(&self, stream: &str) -> usize {
-        let number: usize = stream[1..].parse().unwrap();
-        self.streams[number].rows.lock().iter().map(Vec::len).sum()
+        self.stream(stream).rows.lock().iter().map(Vec::len).sum()
     }
 
     pub async fn batch(&self, name: &str) -> BTreeMap<String, i64> {

@@ -136,7 +136,9 @@ fn group_result_code(error: Option<GroupError>) -> i16 {
 fn commit_code(error: &CommitError) -> i16 {
     match error {
         CommitError::Group(e) => group_code(*e),
-        CommitError::Log(fleuve_log::AppendError::Limit(_)) => ResponseError::CoordinatorLoadInProgress.code(),
+        CommitError::Log(fleuve_log::AppendError::Limit(_) | fleuve_log::AppendError::Busy) => {
+            ResponseError::CoordinatorLoadInProgress.code()
+        }
         CommitError::Log(e) => append_code(e),
     }
 }

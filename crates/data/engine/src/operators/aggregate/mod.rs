@@ -24,6 +24,7 @@ use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, In
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
+use rayon::prelude::*;
 
 pub(crate) use accumulator::{Accumulator, AggregateCall, Input, accumulator_for, is_supported};
 pub(crate) use in_order::reads_in_order;
@@ -35,6 +36,10 @@ use crate::state::{
     ByteSet, Paged, Pages, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
     hash_bytes, times_at, times_of,
 };
+
+/// From so many rows of a shard on, its accumulators take them in side by side. The rows of a key are all in one shard, and a hot
+/// key makes that one the slowest: cores that have less to do help it here.
+const SIDE_BY_SIDE_ROWS: usize = 8_192;
 
 /// Aggregation by key.
 pub(crate) struct Aggregate {
@@ -247,16 +252,22 @@ impl Groups {
             self.totals[*slot as usize] += input.weight(*i as usize) * rows;
             self.dirty[*slot as usize] = true;
         }
-        for (n, a) in self.accumulators.iter_mut().enumerate() {
-            let call = Input {
+        let keys = &self.keys;
+        let update = |(n, a): (usize, &mut Box<dyn Accumulator>)| {
+            a.update(&Input {
                 arguments: &aggregate.evaluated.arguments[n],
                 filter: aggregate.evaluated.filters[n].as_ref(),
                 rows,
                 groups: &groups,
                 weights: input.weights.as_deref(),
-                keys: &self.keys,
-            };
-            a.update(&call)?;
+                keys,
+            })
+        };
+        if rows.len() < SIDE_BY_SIDE_ROWS || rayon::current_num_threads() == 1 {
+            self.accumulators.iter_mut().enumerate().try_for_each(update)?;
+        } else {
+            let updated: Vec<Result<()>> = self.accumulators.par_iter_mut().enumerate().map(update).collect();
+            updated.into_iter().collect::<Result<()>>()?;
         }
         let shown = |s: &u32| aggregate.global || (self.totals[*s as usize] != 0 && self.windows.is_off());
         let now: Vec<u32> = touched.iter().copied().filter(shown).collect();
@@ -340,7 +351,7 @@ impl Operator for Aggregate {
         let input = &inputs[0];
         let key_columns = self.keys.iter().map(|k| evaluate(k, &input.batch)).collect::<Result<Vec<_>>>()?;
         let keys = self.codec.encode(&key_columns)?;
-        let hashes: Vec<u64> = (0..input.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let hashes = keys.hashes(input.len());
         let evaluated = self.evaluate(input)?;
         let parts = split(&hashes, self.shards.len());
         let times = self.close_by.iter().map(|k| times_of(&key_columns[*k])).collect::<Result<Vec<_>>>()?;

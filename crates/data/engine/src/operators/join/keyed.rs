@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fleuve_types::Result;
+use rayon::prelude::*;
 
 use super::output::{Output, PAIRS_AT_ONCE, Rows, Shown};
 use super::{Alone, Incoming, Shard, Side};
@@ -52,8 +53,34 @@ fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
     }
 }
 
+/// So many rows look for their partners at once; more are spread over the cores.
+const PROBE_ROWS: usize = 2_048;
+
 /// Pairs of `incoming`'s rows with the rows that `side` holds. `incoming_is_left` tells which columns come first.
+///
+/// The rows of a key are all in one shard, and a hot key makes that one the slowest: cores that have less to do help it here, where
+/// nothing is changed.
 fn pairs_with(
+    side: &Side,
+    incoming: &Incoming<'_>,
+    rows: &[u32],
+    output: &mut Output<'_>,
+    incoming_is_left: bool,
+) -> Result<()> {
+    if rows.len() < 2 * PROBE_ROWS || rayon::current_num_threads() == 1 {
+        return pairs_of(side, incoming, rows, output, incoming_is_left);
+    }
+    let empty = output.beside();
+    let piece = |rows: &[u32]| {
+        let mut output = empty.beside();
+        pairs_of(side, incoming, rows, &mut output, incoming_is_left).map(|()| output)
+    };
+    // In the order of the rows, the first failure too.
+    let pieces: Vec<Result<Output<'_>>> = rows.par_chunks(PROBE_ROWS).map(piece).collect();
+    pieces.into_iter().try_for_each(|piece| piece.map(|piece| output.extend(piece)))
+}
+
+fn pairs_of(
     side: &Side,
     incoming: &Incoming<'_>,
     rows: &[u32],

@@ -234,7 +234,7 @@ impl Join {
         }
         let keys = self.key_codec.encode(&columns)?;
         let rows = codec.encode(delta.batch.columns())?;
-        let key_hashes = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let key_hashes = keys.hashes(delta.len());
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<_>>()?;
         let row_times = times_of_rows(row_times, &delta.batch)?;
         Ok(Incoming { delta, keys, rows, key_hashes, times, row_times, no_match })

@@ -38,6 +38,17 @@ impl<'s> Output<'s> {
         Self { spec, left_codec, right_codec, parts: vec![], left: Left::new() }
     }
 
+    /// An empty one for a part of the work.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.spec, self.left_codec, self.right_codec)
+    }
+
+    /// Takes over what another one gathered.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+        self.left.extend(other.left);
+    }
+
     fn columns(&self, rows: &Rows<'_>, left: bool) -> Result<Vec<ArrayRef>> {
         match rows {
             Rows::Batch(batch, indices) => {

@@ -272,7 +272,7 @@ impl Operator for Window {
         let spec = &self.spec;
         let columns = spec.keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let keys = self.key_codec.encode(&columns)?;
-        let hashes: Vec<u64> = (0..delta.len()).map(|i| hash_bytes(keys.row(i))).collect();
+        let hashes = keys.hashes(delta.len());
         let rows = spec.rows.encode(&delta.batch)?;
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());

@@ -1,0 +1,139 @@
+//! One epoch's steps. Views step side by side, each when those that it reads have; what they put out is handed on in one order,
+//! whatever the order in which they were done.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use fleuve_types::{ColumnPart, Delta, ObjectId, Result};
+use rayon::prelude::*;
+
+use super::build::positions;
+use super::core::Core;
+use super::view::{View, input_schema, project};
+use crate::event_time::Mark;
+use crate::operators::{caught, concat_deltas};
+
+/// What an epoch takes in.
+#[derive(Default)]
+pub(super) struct EpochInput {
+    pub(super) rows: HashMap<ObjectId, Vec<Delta>>,
+    /// Of streams with an event time: without the late rows.
+    pub(super) on_time: HashMap<ObjectId, Vec<Delta>>,
+    /// The columns that were read.
+    pub(super) columns: HashMap<ObjectId, Vec<ColumnPart>>,
+}
+
+/// A view that takes a step, with its place and the watermarks of its inputs.
+type Work<'v> = (usize, &'v mut View, Vec<Vec<Mark>>);
+
+impl Core {
+    /// Steps the views that have something to do, each after those that it reads. `outs` holds changes that are known already.
+    pub(super) fn step_views(&mut self, input: &EpochInput, mut outs: HashMap<ObjectId, Delta>) {
+        let epoch = self.epoch;
+        let topology = self.topology();
+        let rows = input.rows.iter().filter(|(_, deltas)| deltas.iter().any(|d| !d.is_empty())).map(|(id, _)| id);
+        let mut fed: BTreeSet<usize> = rows.chain(outs.keys()).flat_map(|id| topology.readers(*id)).copied().collect();
+        let with_level = |n: usize| (topology.level(n), n);
+        let mut due: BTreeSet<(usize, usize)> = fed.iter().chain(topology.timed()).map(|n| with_level(*n)).collect();
+        while let Some((level, _)) = due.first().copied() {
+            let later = due.split_off(&(level + 1, 0));
+            let wave = std::mem::replace(&mut due, later);
+            let stepped = self.step_wave(wave.into_iter().map(|(_, n)| n), &fed, input, &outs);
+            for (n, result) in stepped {
+                let view = &mut self.views[n];
+                let id = view.id();
+                self.shown.touched.insert(id);
+                match result.and_then(|delta| view.tell_dead_rows(epoch).map(|()| delta)) {
+                    Ok(delta) => {
+                        if !delta.is_empty() {
+                            self.deliver(id, &delta);
+                            outs.insert(id, delta);
+                            due.extend(topology.readers(id).iter().map(|n| with_level(*n)));
+                            fed.extend(topology.readers(id));
+                        }
+                    }
+                    Err(e) => self.fail_view(n, &e.to_string()),
+                }
+            }
+        }
+        self.keep_for_builds(&outs);
+        self.stepped(input.rows.values().flatten().map(|d| d.len() as u64).sum());
+    }
+
+    /// Steps views that do not read each other, side by side. Gives what each made of it, in their order.
+    fn step_wave(
+        &mut self,
+        wave: impl Iterator<Item = usize>,
+        fed: &BTreeSet<usize>,
+        input: &EpochInput,
+        outs: &HashMap<ObjectId, Delta>,
+    ) -> Vec<(usize, Result<Delta>)> {
+        let epoch = self.epoch;
+        let mut marks: BTreeMap<usize, Vec<Vec<Mark>>> = BTreeMap::new();
+        for n in wave {
+            let (time_us, now) = (self.time_us, self.marks_of(&self.views[n]));
+            let view = &mut self.views[n];
+            view.circuit.tell_time(time_us);
+            let is_due = view.circuit.due_us().is_some_and(|at| at <= time_us);
+            let is_idle = !fed.contains(&n) && view.marks == now && !is_due;
+            if view.failed.is_none() && !outs.contains_key(&view.id()) && !is_idle {
+                marks.insert(n, now);
+            }
+        }
+        let mut work: Vec<Work<'_>> = Vec::with_capacity(marks.len());
+        // The views of the wave are cut out of all views, one after the other.
+        let (mut rest, mut passed) = (self.views.as_mut_slice(), 0);
+        for (n, marks) in marks {
+            let (_, from) = rest.split_at_mut(n - passed);
+            let Some((view, after)) = from.split_first_mut() else { break };
+            work.push((n, view, marks));
+            (rest, passed) = (after, n + 1);
+        }
+        let step = |(n, view, marks): &mut Work<'_>| {
+            let inputs = caught("an input", || inputs_of(view, input, outs));
+            (*n, inputs.and_then(|inputs| view.step(epoch, &inputs, marks)))
+        };
+        // Handing over costs more than a step that takes nothing in.
+        if work.iter().filter(|(n, ..)| fed.contains(n)).count() > 1 {
+            work.par_iter_mut().map(step).collect()
+        } else {
+            work.iter_mut().map(step).collect()
+        }
+    }
+
+    /// Builds that read views take in later what these put out now.
+    fn keep_for_builds(&mut self, outs: &HashMap<ObjectId, Delta>) {
+        for building in self.building.values_mut().filter(|b| !b.progress.is_stopped()) {
+            for (id, delta) in outs.iter().filter(|(id, _)| building.reads.contains(id)) {
+                building.retained_bytes += delta.memory_bytes();
+                building.retained.entry(*id).or_default().push(delta.clone());
+            }
+            if building.retained_bytes > self.options.view_bytes {
+                // It cannot end well, and what waits for it would only grow.
+                building.progress.stop();
+                building.retained.clear();
+                building.retained_bytes = 0;
+            }
+        }
+    }
+}
+
+/// The change of each input of a view.
+fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -> Result<Vec<Delta>> {
+    view.inputs
+        .iter()
+        .enumerate()
+        .map(|(n, input)| {
+            let schema = input_schema(&view.circuit, n);
+            if let Some(delta) = outs.get(&input.object) {
+                return project(delta, input.columns.iter().map(|c| c.at), &schema);
+            }
+            let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
+            let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
+                return Ok(Delta::empty(schema));
+            };
+            let at = positions(&epoch.columns[&input.object], &input.columns);
+            let parts = deltas.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
+            concat_deltas(&schema, &parts)
+        })
+        .collect()
+}

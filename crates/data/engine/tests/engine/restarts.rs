@@ -1,0 +1,109 @@
+//! An engine that is ended again and again: what it repeats stays little.
+
+use fleuve_types::ErrorKind;
+
+use crate::world::{Fault, Random, World, id};
+
+const SUMS: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";
+/// No checkpoint comes by itself, but for the first.
+const NEVER_MS: u64 = 3_600_000;
+
+fn push(world: &mut World, rows: i64) {
+    for n in 0..rows {
+        world.push("s0", (n % 7, n % 5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_rows_are_in_a_checkpoint_however_little_time_has_passed() {
+    let mut world = World::new(&mut Random::new(1));
+    world.options.checkpoint_interval_ms = NEVER_MS;
+    world.options.checkpoint_rows = 50;
+    world.start(2).await;
+    world.create("v0", SUMS).await;
+    world.checkpoint().await;
+    for _ in 0..5 {
+        let before = world.saved().unwrap().epoch;
+        push(&mut world, 60);
+        world.wait().await;
+        world.saves(|s| s.epoch > before).await;
+        world.take_reads("s0");
+        world.crash(1).await;
+        assert!(world.take_reads("s0") < 60 + 50);
+        assert_eq!(world.view("v0"), world.batch("v0").await);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_does_not_end_is_not_begun_anew() {
+    let mut world = World::new(&mut Random::new(2));
+    world.options.checkpoint_interval_ms = NEVER_MS;
+    world.options.checkpoint_rows = 50;
+    world.start(2).await;
+    world.create("v0", SUMS).await;
+    world.add_sink("v0").await;
+    // Epochs that are in the journal only.
+    world.fill_disk(true);
+    for n in 0..10 {
+        push(&mut world, 20);
+        if n == 8 {
+            world.push("s0", (1, 77));
+        }
+        world.wait().await;
+    }
+    let before = world.saved().unwrap().epoch;
+    world.halt().await;
+    world.fill_disk(false);
+    world.break_stream("s0", Some((77, Fault::Retry)));
+    let error = world.try_start(2).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retry, "{error}");
+    assert!(world.saved().unwrap().epoch > before);
+    world.break_stream("s0", None);
+    world.take_reads("s0");
+    world.start(1).await;
+    assert!(world.take_reads("s0") < 100, "the replay began where the one before was");
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    assert_eq!(world.sunk(), world.view("v0"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_build_is_in_a_checkpoint_at_once() {
+    let mut world = World::empty();
+    world.options.checkpoint_interval_ms = NEVER_MS;
+    world.start(2).await;
+    world.checkpoint().await;
+    push(&mut world, 12_000);
+    world.wait().await;
+    world.create("v0", SUMS).await;
+    world.saves(|s| s.views.iter().any(|v| v.id == id("v0"))).await;
+    world.take_reads("s0");
+    world.crash(2).await;
+    assert!(world.take_reads("s0") == 0, "nothing is built again");
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_had_not_begun_gets_the_answer_first() {
+    let mut world = World::new(&mut Random::new(3));
+    world.skip("v1", SUMS);
+    world.start(2).await;
+    // A view with dead letters: its epochs are in the journal.
+    world.create("v1", SUMS).await;
+    world.create("v0", SUMS).await;
+    push(&mut world, 10);
+    world.wait().await;
+    world.fill_disk(true);
+    push(&mut world, 10);
+    world.wait().await;
+    world.halt().await;
+    world.fill_disk(false);
+    world.declare_sink("v0");
+    world.start(1).await;
+    push(&mut world, 10);
+    world.wait().await;
+    assert_eq!(world.sunk(), world.view("v0"));
+    world.stop().await;
+}
