@@ -300,7 +300,7 @@ async fn a_full_queue_refuses_what_does_not_wait() {
             Err(e) => break e,
         }
     };
-    assert!(matches!(refused, AppendError::Limit(_)));
+    assert!(matches!(refused, AppendError::Busy));
     let count = pending.len() as i64;
     for p in pending {
         p.await.unwrap();

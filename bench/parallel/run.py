@@ -1,0 +1,152 @@
+"""What a second core brings: the same views on one core and on two, in turn, in one run.
+
+    EVENTS=1000000 CASES=aggregate,join ./dev bench parallel
+
+The server runs on as many cores as `cores` says (its affinity, and `shards`). The events are on disk and in the page cache; a materialized view
+is made, and what counts is the time until its answer is complete, the best of three rounds. `aggregate` groups by 100,000 keys, `join` finds
+each event's row among as many; `hot` is the same over events of which half have one key. `views` feeds the events to eight views that are there
+already. `speed` is the time on one core by the time on two.
+"""
+
+import os
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from common import OUT, Results, Server, Span, choices, machine, setting  # noqa: E402
+
+KEYS = 100_000
+ROUNDS = 3
+GROUPED = "SELECT k, count(*) AS n, sum(v) AS total, min(v) AS least, max(v) AS most FROM {events} GROUP BY k"
+JOINED = "SELECT e.id, e.v, d.w FROM {events} e JOIN places d ON e.k = d.k"
+# case: the stream that it reads, and its query
+CASES = {
+    "aggregate": ("even", GROUPED),
+    "aggregate-hot": ("hot", GROUPED),
+    "join": ("even", JOINED),
+    "join-hot": ("hot", JOINED),
+    "views": ("even", None),
+}
+VIEWS = 8
+
+
+def data_file(name, events):
+    """Events as JSON lines: `even` keys, or half of them one `hot` key; `places` has a row for each key."""
+    path = OUT / "data" / f"parallel-{name}-{events}.jsonl"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chooser = random.Random(name)
+        part = path.with_suffix(".part")
+        with open(part, "w") as file:
+            for n in range(KEYS if name == "places" else events):
+                if name == "places":
+                    file.write('{"k":%d,"w":%d}\n' % (n, n * 7919 % 1000))
+                else:
+                    key = 0 if name == "hot" and n % 2 else chooser.randrange(KEYS)
+                    file.write('{"id":%d,"k":%d,"v":%d,"note":"event number %d"}\n' % (n, key, chooser.randrange(1_000_000), n))
+        part.rename(path)
+    return path
+
+
+class Cores:
+    """Servers on the same data that run on one core or on two."""
+
+    def __init__(self):
+        self.server = Server()
+        self.all = sorted(os.sched_getaffinity(0))[:2]
+        if len(self.all) < 2:
+            raise SystemExit("this machine has one core only")
+        self.flags = list(self.server.flags)
+
+    def start(self, cores):
+        """What is started next inherits the affinity."""
+        if self.server.process is not None:
+            self.server.stop()
+        os.sched_setaffinity(0, self.all[:cores])
+        self.server.flags = [*self.flags, "--set", f"shards={cores}"]
+        self.server.start()
+        os.sched_setaffinity(0, self.all)
+        return self.server
+
+
+def wait_for_records(server, stream, records):
+    while next(s for s in server.status()["streams"] if s["name"] == stream)["records"] < records:
+        time.sleep(0.02)
+
+
+def load(server, name, columns, path, records):
+    server.sql(f"CREATE STREAM {name} ({columns}) WITH (format = 'json')")
+    server.sql(f"CREATE SOURCE {name}_in INTO {name} WITH (connector = 'file', path = '{path}')")
+    wait_for_records(server, name, records)
+    server.sql(f"DROP SOURCE {name}_in")
+
+
+def build(server, case, count):
+    """Makes the view; gives the span and whether its answer is what it should be."""
+    stream, query = CASES[case]
+    span = Span(server.pid)
+    server.sql(f"CREATE MATERIALIZED VIEW answer AS {query.format(events=stream)}", patience_s=3600)
+    measured = span.end()
+    column = "sum(n)" if query is GROUPED else "count(*)"
+    correct = int(server.rows(f"SELECT {column} FROM answer")[0][0]) == count
+    server.sql("DROP MATERIALIZED VIEW answer")
+    return measured, correct
+
+
+def feed(server, path, count):
+    """Views that are there already take the events in as they come."""
+    server.sql("CREATE STREAM live (id BIGINT, k BIGINT, v BIGINT, note TEXT) WITH (format = 'json')")
+    for n in range(VIEWS):
+        query = f"SELECT k % {10 ** (n % 4 + 1)} AS k, count(*) AS n, sum(v + {n}) AS total, max(v) AS most FROM live GROUP BY k % {10 ** (n % 4 + 1)}"
+        server.sql(f"CREATE MATERIALIZED VIEW live{n} AS {query}")
+    span = Span(server.pid)
+    server.sql(f"CREATE SOURCE live_in INTO live WITH (connector = 'file', path = '{path}')")
+    wait_for_records(server, "live", count)
+    while sum(v["lag_records"] for v in server.status()["views"] if v["name"].startswith("live")):
+        time.sleep(0.02)
+    measured = span.end()
+    correct = all(int(server.rows(f"SELECT sum(n) FROM live{n}")[0][0]) == count for n in range(VIEWS))
+    server.sql("DROP SOURCE live_in")
+    for n in range(VIEWS):
+        server.sql(f"DROP MATERIALIZED VIEW live{n}")
+    server.sql("DROP STREAM live")
+    return measured, correct
+
+
+def main():
+    events = setting("EVENTS", 1_000_000)
+    cases = choices("CASES", list(CASES))
+    print(f"{events} events, {KEYS} keys. {machine()}. The best of {ROUNDS} rounds.\n")
+    results = Results("parallel")
+    cores = Cores()
+    try:
+        server = cores.start(2)
+        columns = "id BIGINT, k BIGINT, v BIGINT, note TEXT"
+        for name in ("even", "hot"):
+            load(server, name, columns, data_file(name, events), events)
+        load(server, "places", "k BIGINT, w BIGINT", data_file("places", events), KEYS)
+        lines = []
+        for case in cases:
+            best, right = {}, True
+            for _ in range(ROUNDS):
+                # In turn, so that both meet the same noise.
+                for n in (1, 2):
+                    server = cores.start(n)
+                    run = feed(server, data_file("even", events), events) if case == "views" else build(server, case, events)
+                    measured, correct = run
+                    best[n] = min(best.get(n, measured), measured)
+                    right &= correct
+            for n in (1, 2):
+                results.add(case, f"{n} cores", *best[n], rows=events, correct=right)
+            lines.append((case, best[1][0], best[2][0]))
+    finally:
+        cores.server.remove()
+    print(f"\n{'case':<16}{'1 core s':>10}{'2 cores s':>11}{'speed':>8}   (to reach: 1.8)")
+    for case, one, two in lines:
+        print(f"{case:<16}{one:>10.2f}{two:>11.2f}{one / two:>8.2f}")
+    results.write()
+
+
+main()
