@@ -44,6 +44,9 @@ static COLUMNS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// The Avro schema that an encoder of them writes.
+static OWN_SCHEMA: LazyLock<String> = LazyLock::new(|| avro_schema_for(&COLUMNS, "row").expect("all types are Avro's"));
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
     match choice % 8 {
@@ -58,7 +61,7 @@ fuzz_target!(|bytes: &[u8]| {
             let schema = String::from_utf8_lossy(&rest[..at]).into_owned();
             check("avro", &[], Some(schema), rest.get(at + 1..).unwrap_or_default());
         }
-        _ => check("avro", &[], Some(avro_schema_for(&COLUMNS, "row").expect("all types are Avro's")), rest),
+        _ => check("avro", &[], Some(OWN_SCHEMA.clone()), rest),
     }
 });
 
@@ -74,10 +77,7 @@ fn check(format: &str, options: &[(&str, &str)], writer: Option<String>, bytes: 
     let decoded = decode(&spec, writer.clone(), &framed);
     assert_eq!(decoded.rows.len() + decoded.bad.len(), framed.len());
     // A schema of any kind need not be the one that an encoder writes.
-    let written = match format {
-        "avro" => Some(avro_schema_for(&COLUMNS, "row").expect("all types are Avro's")),
-        _ => None,
-    };
+    let written = (format == "avro").then(|| OWN_SCHEMA.clone());
     let encoder = Encoder::new(&spec, spec.schema().clone(), Some(1)).expect("what is decoded can be encoded");
     // Some rows cannot be written: a date far away, a log line that means two things.
     let Ok(values) = encoder.encode(&decoded.batch) else { return };

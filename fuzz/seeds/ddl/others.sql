@@ -1,0 +1,1 @@
+CREATE SOURCE f WITH (connector = 'file', path = '/a*.log', follow = true); CREATE SINK k FROM v INTO s WITH (format = 'avro'); DROP VIEW IF EXISTS v; ALTER MATERIALIZED VIEW v RESUME; EXPLAIN ROW v WHERE a = 1; SUBSCRIBE v; SHOW VIEWS; INSERT INTO s VALUES (1, $$a'b$$);

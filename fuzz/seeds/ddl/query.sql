@@ -1,0 +1,1 @@
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT a.*, row_number() OVER (PARTITION BY k ORDER BY ts DESC) FROM a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k WHERE a.ts > now() - INTERVAL '1 hour' /* c */ -- d

@@ -1,0 +1,1 @@
+CREATE STREAM IF NOT EXISTS "Clicks" (page TEXT NOT NULL COMMENT 'p', ms BIGINT, tags TEXT[], d STRUCT<x INT, y DECIMAL(10,2)>, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH (format = 'json', partitions = 3, "retention" = '7 days');
