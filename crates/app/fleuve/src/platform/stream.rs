@@ -11,11 +11,12 @@ use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_engine::{EventTime, LateRow, StreamReader};
 use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseudo_columns};
-use fleuve_log::batch::{Batches, Record};
+use fleuve_log::batch::{Batch, Batches, RecordRef as LogRecord, Records};
 use fleuve_log::{Log, ReadError};
 use fleuve_sql::{BoundObject, StreamSpec};
 use fleuve_types::{ColumnPart, Error, ErrorKind, ObjectId, Result, pseudo_fields};
 use parking_lot::Mutex;
+use rayon::prelude::*;
 
 use super::dead::{BadRecord, DeadLetters};
 use super::relations::event_column;
@@ -50,8 +51,8 @@ pub struct StreamRelation {
 /// `(partition, from) -> (next, bad records)`.
 type ReadRanges = HashMap<(i32, i64), (i64, Vec<BadRecord>)>;
 
-/// A record's headers, borrowed.
-type HeaderPairs<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+/// Records one after the other that are decoded together.
+type Piece<'r> = Vec<&'r [LogRecord<'r>]>;
 
 /// One range of a partition, decoded.
 pub struct DecodedRange {
@@ -121,7 +122,9 @@ impl StreamRelation {
         self.log.topic(self.id).map_or(0, |t| t.partitions)
     }
 
-    fn records(&self, partition: i32, from: i64, to: i64, max_bytes: usize) -> Result<(Vec<Record>, i64)> {
+    /// What holds the records `from..to` of a partition (or the first of them, of about `max_bytes`), decompressed, and the offset
+    /// after them. There may be records before `from` and behind `to` in it.
+    fn bodies(&self, partition: i32, from: i64, to: i64, max_bytes: usize) -> Result<(Vec<Records>, i64)> {
         let slice = match self.log.read(self.id, partition, from, max_bytes) {
             Ok(slice) => slice,
             Err(ReadError::OffsetOutOfRange { .. }) => {
@@ -137,26 +140,43 @@ impl StreamRelation {
             }
             Err(e) => return Err(self.unreadable(partition, from, &e)),
         };
-        let mut records = vec![];
+        let mut batches = vec![];
         let mut next = from;
-        for bytes in slice.batches {
+        'slice: for bytes in slice.batches {
             for batch in Batches::new(bytes) {
                 let batch = batch.map_err(|e| self.unreadable(partition, next, &e))?;
-                let last = batch.header().last_offset();
-                for record in batch.records().map_err(|e| self.unreadable(partition, next, &e))? {
-                    let record = record.map_err(|e| self.unreadable(partition, next, &e))?;
-                    if record.offset >= from && record.offset < to {
-                        records.push(record);
-                    }
-                }
-                next = (last + 1).min(to);
+                next = (batch.header().last_offset() + 1).min(to);
+                batches.push(batch);
                 if next >= to {
-                    return Ok((records, next));
+                    break 'slice;
                 }
             }
         }
+        let opened =
+            |batch: &Batch| batch.records().map_err(|e| self.unreadable(partition, batch.header().base_offset, &e));
+        let bodies = batches.par_iter().map(opened).collect::<Result<Vec<_>>>()?;
         // Nothing readable although the range is not at its end: it was deleted meanwhile.
-        Ok((records, if next == from { to } else { next }))
+        Ok((bodies, if next == from { to } else { next }))
+    }
+
+    /// The records of each body that are in `from..to`.
+    fn records<'a>(
+        &self,
+        partition: i32,
+        bodies: &'a [Records],
+        (from, to): (i64, i64),
+    ) -> Result<Vec<Vec<LogRecord<'a>>>> {
+        let of = |body: &'a Records| {
+            let mut records = Vec::with_capacity(body.remaining());
+            for record in body.refs() {
+                let record = record.map_err(|e| self.unreadable(partition, from, &e))?;
+                if (from..to).contains(&record.offset) {
+                    records.push(record);
+                }
+            }
+            Ok(records)
+        };
+        bodies.par_iter().map(of).collect()
     }
 
     fn unreadable(&self, partition: i32, offset: i64, e: &dyn std::fmt::Display) -> Error {
@@ -172,11 +192,11 @@ impl StreamRelation {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<DecodedRange> {
-        use rayon::prelude::*;
-        let (records, next) = self.records(partition, from, to, max_bytes.min(READ_AT_MOST))?;
+        let (bodies, next) = self.bodies(partition, from, to, max_bytes.min(READ_AT_MOST))?;
+        let records = self.records(partition, &bodies, (from, to))?;
         let pieces = pieces(&records)
             .into_par_iter()
-            .map(|piece| self.decode_piece(partition, &records[piece], columns))
+            .map(|piece| self.decode_piece(partition, &piece, columns))
             .collect::<Result<Vec<_>>>()?;
         let mut range = DecodedRange { rows: vec![], bad: vec![], next };
         for (rows, bad) in pieces {
@@ -189,26 +209,19 @@ impl StreamRelation {
     fn decode_piece(
         &self,
         partition: i32,
-        records: &[Record],
+        piece: &Piece<'_>,
         columns: &[ColumnPart],
     ) -> Result<(RecordBatch, Vec<BadRecord>)> {
         let own = self.own.fields().len();
         let headers_at = own + 4;
         let wants_headers = columns.iter().any(|c| c.at == headers_at);
-        let headers: Vec<HeaderPairs<'_>> = if wants_headers {
-            records.iter().map(|r| r.headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect()).collect()
-        } else {
-            vec![]
-        };
-        let refs: Vec<RecordRef<'_>> = records
+        let refs: Vec<RecordRef<'_>> = piece
             .iter()
-            .enumerate()
-            .map(|(i, r)| RecordRef {
-                offset: r.offset,
-                timestamp_ms: r.timestamp_ms,
-                key: r.key.as_deref(),
-                value: r.value.as_deref(),
-                headers: headers.get(i).map_or(Headers::None, |h| Headers::Pairs(h)),
+            .copied()
+            .flatten()
+            .map(|r| RecordRef {
+                headers: if wants_headers { Headers::Pairs(&r.headers) } else { Headers::None },
+                ..plain(r)
             })
             .collect();
         // Checks look at any column, so with them all are built.
@@ -220,10 +233,10 @@ impl StreamRelation {
         let mut decoder = Decoder::with_parts(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
         let decoded = decoder.decode(&refs)?;
         let mut bad: Vec<BadRecord> =
-            decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &records[i as usize], reason)).collect();
+            decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &refs[i as usize], reason)).collect();
         let (mut batch, mut rows) = (decoded.batch, decoded.rows);
         if !self.checks.is_empty() {
-            (batch, rows) = self.check(partition, records, batch, rows, &mut bad)?;
+            (batch, rows) = self.check(partition, &refs, batch, rows, &mut bad)?;
             bad.sort_by_key(|b| b.offset);
         }
         let pseudo: Vec<usize> = columns.iter().filter(|c| c.at >= own).map(|c| c.at - own).collect();
@@ -259,15 +272,15 @@ impl StreamRelation {
     fn late_records(&self, partition: i32, (from, to): (i64, i64), late: &[&LateRow]) -> Result<Vec<BadRecord>> {
         let (mut out, mut at) = (vec![], from);
         while at < to {
-            let (records, next) = self.records(partition, at, to, super::READ_BYTES)?;
-            for record in &records {
+            let (bodies, next) = self.bodies(partition, at, to, super::READ_BYTES)?;
+            for record in self.records(partition, &bodies, (at, to))?.iter().flatten().map(plain) {
                 if let Some(row) = late.iter().find(|l| l.offset == record.offset) {
                     let reason = format!(
                         "late: its time {} is behind the watermark {}",
                         self.show_time(row.time),
                         self.show_time(row.watermark)
                     );
-                    out.push(bad_record(partition, record, reason));
+                    out.push(bad_record(partition, &record, reason));
                 }
             }
             at = next;
@@ -283,7 +296,7 @@ impl StreamRelation {
     fn check(
         &self,
         partition: i32,
-        records: &[Record],
+        records: &[RecordRef<'_>],
         batch: RecordBatch,
         rows: Vec<u32>,
         bad: &mut Vec<BadRecord>,
@@ -312,21 +325,27 @@ impl StreamRelation {
 }
 
 /// Records cut into pieces to decode: one for each core when there are many, none larger than a decoder takes.
-fn pieces(records: &[Record]) -> Vec<std::ops::Range<usize>> {
-    let threads = rayon::current_num_threads();
-    let most = if records.len() < PARALLEL_RECORDS { records.len() } else { records.len().div_ceil(threads) };
+fn pieces<'r>(records: &'r [Vec<LogRecord<'r>>]) -> Vec<Piece<'r>> {
+    let all: usize = records.iter().map(Vec::len).sum();
+    let most = if all < PARALLEL_RECORDS { all } else { all.div_ceil(rayon::current_num_threads()) };
     let mut out = vec![];
-    let (mut from, mut bytes) = (0, 0);
-    for (i, record) in records.iter().enumerate() {
-        let len = record.value.as_ref().map_or(0, Bytes::len);
-        if i > from && (i - from >= most || bytes + len > PIECE_BYTES) {
-            out.push(from..i);
-            (from, bytes) = (i, 0);
+    let (mut piece, mut held, mut bytes): (Piece<'r>, usize, usize) = (vec![], 0, 0);
+    for part in records {
+        let mut from = 0;
+        for (i, record) in part.iter().enumerate() {
+            let len = record.value.map_or(0, <[u8]>::len);
+            if held > 0 && (held >= most || bytes + len > PIECE_BYTES) {
+                piece.push(&part[from..i]);
+                out.push(std::mem::take(&mut piece));
+                (from, held, bytes) = (i, 0, 0);
+            }
+            held += 1;
+            bytes += len;
         }
-        bytes += len;
+        piece.push(&part[from..]);
     }
-    if from < records.len() || records.is_empty() {
-        out.push(from..records.len());
+    if held > 0 || out.is_empty() {
+        out.push(piece);
     }
     out
 }
@@ -354,15 +373,20 @@ fn event_time(spec: &StreamSpec) -> Result<Option<EventTime>> {
     }))
 }
 
-fn bad_record(partition: i32, record: &Record, reason: String) -> BadRecord {
+/// A record of the log, without its headers.
+fn plain<'a>(record: &LogRecord<'a>) -> RecordRef<'a> {
+    let LogRecord { offset, timestamp_ms, key, value, .. } = *record;
+    RecordRef { offset, timestamp_ms, key, value, headers: Headers::None }
+}
+
+fn bad_record(partition: i32, record: &RecordRef<'_>, reason: String) -> BadRecord {
     BadRecord {
         reason,
         partition,
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
-        // Copies: the record's own bytes would hold the whole batch that it came in.
-        key: record.key.as_deref().map(Bytes::copy_from_slice),
-        value: Bytes::copy_from_slice(record.value.as_deref().unwrap_or_default()),
+        key: record.key.map(Bytes::copy_from_slice),
+        value: Bytes::copy_from_slice(record.value.unwrap_or_default()),
     }
 }
 
