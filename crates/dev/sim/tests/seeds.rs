@@ -9,7 +9,10 @@ use fleuve_sim::disk::Lies;
 use fleuve_sim::{Options, Run, run};
 
 /// Seeds that found something, and what.
-const KEPT: &[(u64, &str)] = &[(427, "a DROP SINK that was taken back, although the sink's mark was gone")];
+const KEPT: &[(u64, &str)] = &[
+    (427, "a DROP SINK that was taken back, although the sink's mark was gone"),
+    (20_240, "a producer that a log without room on a broken disk refuses, and that sends again"),
+];
 
 /// Runs that are under way at a time.
 const JOBS: usize = 2;
