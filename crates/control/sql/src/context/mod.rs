@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
 use crate::checked::{CheckedIntegers, checked_sum};
-use crate::window::{ScanPlanner, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions};
+use crate::window::{
+    ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
+};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
@@ -88,6 +90,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_physical_optimizer_rules(physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
         .with_analyzer_rule(Arc::new(CheckedIntegers::new()))
+        .with_analyzer_rule(Arc::new(SlidingFrames))
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark()]) {
