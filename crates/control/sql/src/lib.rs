@@ -17,6 +17,7 @@
 
 mod backend;
 mod bind;
+mod checked;
 mod context;
 mod errors;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod catalog;
 mod functions;
+mod interval;
+mod projections;
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +18,10 @@ use parking_lot::Mutex;
 
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
-use crate::window::{ScanPlanner, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions};
+use crate::checked::{CheckedIntegers, checked_sum};
+use crate::window::{
+    ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
+};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
@@ -69,9 +74,11 @@ fn config() -> SessionConfig {
 
 /// DataFusion's physical rules without the one that pushes filters through joins: DataFusion 54.1 finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters
-/// down already.
+/// down already. And with another one that pushes projections down.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    PhysicalOptimizer::new().rules.into_iter().filter(|r| !r.name().starts_with("FilterPushdown")).collect()
+    let careful: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(projections::CarefulProjections);
+    let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !r.name().starts_with("FilterPushdown"));
+    rules.map(|r| if r.name() == "ProjectionPushdown" { careful.clone() } else { r }).collect()
 }
 
 /// A state with all functions and planners, without tables.
@@ -82,15 +89,20 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_default_features()
         .with_physical_optimizer_rules(physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .with_analyzer_rule(Arc::new(CheckedIntegers::new()))
+        .with_analyzer_rule(Arc::new(SlidingFrames))
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark()]) {
         registry.register_udf(function).expect("a name of our own can be registered");
     }
+    registry
+        .register_expr_planner(Arc::new(interval::IntervalPlanner))
+        .expect("a planner of our own can be registered");
     for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }
-    for function in functions::aggregate() {
+    for function in functions::aggregate().into_iter().chain([checked_sum()]) {
         registry.register_udaf(function).expect("a name of our own can be registered");
     }
     state

@@ -8,8 +8,20 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{alias_of, spelled};
 
-/// `(bid).price`, which DataFusion knows as `(bid)['price']` only.
-pub(super) fn respell(chain: &mut [AccessExpr]) {
+/// `(bid).price`, which DataFusion knows as `(bid)['price']` only, and `t.list[1]`, which it knows as an element of the column `t.list`
+/// only.
+pub(super) fn respell(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    if let Expr::Identifier(first) = root {
+        // Without brackets around the first name these are the parts of one name.
+        let dots = chain.iter().take_while(|a| matches!(a, AccessExpr::Dot(Expr::Identifier(_)))).count();
+        if dots > 0 && dots < chain.len() {
+            let rest = chain.drain(..dots).filter_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(part)) => Some(part),
+                _ => None,
+            });
+            *root = Expr::CompoundIdentifier(std::iter::once(first.clone()).chain(rest).collect());
+        }
+    }
     for access in chain {
         if let AccessExpr::Dot(Expr::Identifier(field)) = access {
             let value = Value::SingleQuotedString(spelled(field));

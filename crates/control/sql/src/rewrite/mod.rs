@@ -9,6 +9,7 @@
 //! dialect cannot write.
 
 mod fields;
+mod lookup;
 mod mentions;
 mod spelling;
 mod system_time;
@@ -93,6 +94,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         spelling::respell(expr);
+        lookup::as_aggregate(expr);
         ControlFlow::Continue(())
     }
 

@@ -41,7 +41,7 @@ pub(super) fn respell(expr: &mut Expr) {
                 *expr = Expr::Nested(Box::new(modulo));
             }
         }
-        Expr::CompoundFieldAccess { access_chain, .. } => super::fields::respell(access_chain),
+        Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
         Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
         Expr::Function(f) if is_named(&f.name, "array_replace") => rename(f, "array_replace_all"),
         Expr::Function(f) if is_named(&f.name, "encode") => {

@@ -6,6 +6,7 @@
 //! is more than `gap` after the one before it, and ends `gap` after its last row. A row whose time is NULL is in no window.
 
 mod as_of;
+mod frames;
 mod functions;
 mod planner;
 mod scan;
@@ -15,6 +16,7 @@ mod session;
 mod tests;
 
 pub(crate) use as_of::{mark as as_of_mark, part as as_of_part, value as as_of_value};
+pub(crate) use frames::SlidingFrames;
 pub use functions::{MAX_WINDOWS, all as window_functions};
 pub(crate) use planner::WindowPlanner;
 pub(crate) use scan::ScanPlanner;

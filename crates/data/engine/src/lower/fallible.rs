@@ -238,7 +238,7 @@ fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
             | Operator::IsDistinctFrom
             | Operator::IsNotDistinctFrom
             | Operator::StringConcat => false,
-            // Integers wrap.
+            // Integers wrap; where they are to be checked they come as functions.
             Operator::Plus | Operator::Minus | Operator::Multiply => {
                 !type_of(expr).is_some_and(|t| t.is_integer() || t.is_floating())
             }

@@ -157,6 +157,13 @@ fn reach(function: &WindowFunction, input: &DFSchema, value: &DataType, can_be_a
     let name = function.fun.name().to_lowercase();
     let frame = &params.window_frame;
     let around = || rows(frame).or_else(|| values(frame, &params.order_by, input));
+    let running = match name.as_str() {
+        "count" | "sum" => Some(Running::Sum),
+        "min" => Some(Running::Min),
+        "max" => Some(Running::Max),
+        _ => None,
+    };
+    let running = running.filter(|r| r.is_exact(value));
     let reach = match &function.fun {
         WindowFunctionDefinition::WindowUDF(_) => match name.as_str() {
             "row_number" | "rank" => Some(Reach::Running(Running::Position)),
@@ -166,23 +173,17 @@ fn reach(function: &WindowFunction, input: &DFSchema, value: &DataType, can_be_a
             "first_value" if is_running(frame) => Some(Reach::Running(Running::First)),
             "last_value" if is_running(frame) => Some(Reach::Running(Running::Peers)),
             "first_value" | "last_value" | "nth_value" => around(),
-            _ => None,
+            // Aggregates come as window functions where DataFusion would slide them wrongly.
+            "min" | "max" if !value.is_nested() => around(),
+            _ => running.and_then(|_| around()),
         },
-        WindowFunctionDefinition::AggregateUDF(_) => {
-            let running = match name.as_str() {
-                "count" | "sum" => Some(Running::Sum),
-                "min" => Some(Running::Min),
-                "max" => Some(Running::Max),
-                _ => None,
-            };
-            match running.filter(|r| r.is_exact(value)) {
-                Some(running) => is_running(frame).then_some(Reach::Running(running)).or_else(around),
-                None if can_be_alone && params.filter.is_none() => {
-                    return around().map_or((Reach::Partition, false), |r| (r, true));
-                }
-                None => None,
+        WindowFunctionDefinition::AggregateUDF(_) => match running {
+            Some(running) => is_running(frame).then_some(Reach::Running(running)).or_else(around),
+            None if can_be_alone && params.filter.is_none() => {
+                return around().map_or((Reach::Partition, false), |r| (r, true));
             }
-        }
+            None => None,
+        },
     };
     (reach.unwrap_or(Reach::Partition), false)
 }

@@ -142,3 +142,43 @@ fn a_right_row_touches_the_left_rows_behind_it() {
         assert_eq!(change([&[], &[(1, 7, 500_255)]], -1), if goes_back { 2 * 75 } else { 2 * 26 - 2 });
     }
 }
+
+/// The rows of `all` as the inputs of a circuit.
+fn inputs(circuit: &Circuit, all: &Delta) -> Vec<Delta> {
+    let place = |at: usize| [0, 1, 5].iter().position(|p| *p == at).unwrap();
+    let input = |i: &fleuve_engine::CircuitInput| {
+        let columns: Vec<usize> = i.columns.iter().map(|c| place(c.at)).collect();
+        Delta { batch: all.batch.project(&columns).unwrap(), weights: all.weights.clone() }
+    };
+    circuit.inputs().iter().map(input).collect()
+}
+
+/// A large step is spread over the cores, in shards and pieces; half of its rows have one key.
+#[test]
+fn much_at_once_equals_little_by_little() {
+    let all: Vec<(i32, i64, i64)> =
+        (0..40_000).map(|i| (if i % 2 == 0 { 0 } else { i % 997 }, i as i64, i as i64 / 3)).collect();
+    let gone: Vec<(i32, i64, i64)> = all.iter().copied().filter(|r| r.1 % 3 != 0).collect();
+    for sql in [
+        "SELECT k, count(*) AS n, sum(v) AS s, min(v) AS m, count(DISTINCT v) AS d FROM t0 GROUP BY k",
+        "SELECT v, count(*) AS n, max(ts) AS t FROM t0 GROUP BY v",
+        "SELECT DISTINCT k, v % 1000 AS v FROM t0",
+        "SELECT a.v, b.v AS w FROM t0 a JOIN t0 b ON a.k = b.k AND b.v < 4",
+        "SELECT a.v, b.v AS w FROM t0 a LEFT JOIN t0 b ON a.v = b.v + 1",
+        "SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS n FROM t0 WHERE v % 50 = 0",
+    ] {
+        let answer = |rows_at_once: usize| {
+            let mut circuit = circuit(sql, false);
+            let mut answer = std::collections::BTreeMap::new();
+            for (part, weight) in [(&all, 1), (&gone, -1)] {
+                for part in part.chunks(rows_at_once) {
+                    let step = inputs(&circuit, &rows(part, weight));
+                    super::add(&mut answer, &circuit.step(&step).unwrap());
+                }
+            }
+            answer
+        };
+        let (much, little) = (answer(usize::MAX), answer(1_500));
+        assert!(!much.is_empty() && much == little, "{sql}: {} rows and {}", much.len(), little.len());
+    }
+}

@@ -126,7 +126,8 @@ fn of_peers(random: &mut Random, input: &Relation, by: &str) -> (String, Type) {
         6 | 7 => {
             let call = match random.below(5) {
                 0 => format!("count(a.c{any})"),
-                1 => format!("max({value})"),
+                // Over NULLs alone it would keep the value of frames before.
+                1 => format!("max(coalesce({value}, 0))"),
                 2 => "CAST(1000 * avg(CAST(VALUE AS DOUBLE)) OVER () AS BIGINT)".replace("VALUE", &value),
                 _ => format!("sum({value})"),
             };
@@ -140,7 +141,8 @@ fn of_peers(random: &mut Random, input: &Relation, by: &str) -> (String, Type) {
     }
 }
 
-/// An order with a frame by value.
+/// An order with a frame by value. None leaves out the row itself: DataFusion (54.1) is wrong about those (case 2528 found it, with `1 day
+/// PRECEDING AND 20 seconds PRECEDING`), and in queries it is not asked for them (`window/frames.rs` of the SQL room, with tests).
 fn by_distance(random: &mut Random, input: &Relation) -> String {
     let times = columns_of(input, Type::Time);
     let direction = direction(random);
@@ -149,7 +151,7 @@ fn by_distance(random: &mut Random, input: &Relation) -> String {
             "INTERVAL '1 minute' PRECEDING AND CURRENT ROW",
             "INTERVAL '30 seconds' PRECEDING AND INTERVAL '1 minute' FOLLOWING",
             "CURRENT ROW AND INTERVAL '1 minute' FOLLOWING",
-            "INTERVAL '1 day' PRECEDING AND INTERVAL '20 seconds' PRECEDING",
+            "INTERVAL '1 day' PRECEDING AND CURRENT ROW",
         ]);
         return format!("ORDER BY a.c{}{direction} RANGE BETWEEN {frame}", random.pick(&times));
     }
@@ -157,8 +159,8 @@ fn by_distance(random: &mut Random, input: &Relation) -> String {
         "2 PRECEDING AND 1 FOLLOWING",
         "1 PRECEDING AND CURRENT ROW",
         "CURRENT ROW AND 2 FOLLOWING",
-        "3 PRECEDING AND 1 PRECEDING",
-        "1 FOLLOWING AND 2 FOLLOWING",
+        "3 PRECEDING AND CURRENT ROW",
+        "CURRENT ROW AND 1 FOLLOWING",
         "CURRENT ROW AND CURRENT ROW",
     ]);
     format!("ORDER BY {}{direction} RANGE BETWEEN {frame}", int(random, input, "a"))
@@ -181,6 +183,17 @@ fn frame(random: &mut Random) -> &'static str {
     ])
 }
 
+/// A value of a type. DataFusion (54.1) keeps the `min` and `max` of frames before where all in a frame is NULL.
+fn some(kind: Type) -> &'static str {
+    match kind {
+        Type::Int => "0",
+        Type::Text => "''",
+        Type::Decimal => "CAST(0 AS DECIMAL(10,2))",
+        Type::Bool => "false",
+        Type::Time => "TIMESTAMP '1970-01-01 00:00:00'",
+    }
+}
+
 fn of_rows(random: &mut Random, input: &Relation, over: &str) -> (String, Type) {
     let value = int(random, input, "a");
     let any = random.below(input.columns.len());
@@ -199,8 +212,8 @@ fn of_rows(random: &mut Random, input: &Relation, over: &str) -> (String, Type) 
         9 => (format!("nth_value(a.c{any}, 2) OVER ({over}{frame})"), kind),
         10 => (format!("count(*) OVER ({over}{frame})"), Type::Int),
         11 => (format!("count(a.c{any}) OVER ({over}{frame})"), Type::Int),
-        12 => (format!("min(a.c{any}) OVER ({over}{frame})"), kind),
-        13 => (format!("max({value}) OVER ({over}{frame})"), Type::Int),
+        12 => (format!("min(coalesce(a.c{any}, {})) OVER ({over}{frame})", some(kind)), kind),
+        13 => (format!("max(coalesce({value}, 0)) OVER ({over}{frame})"), Type::Int),
         14 => (format!("CAST(avg({value}) OVER ({over}{frame}) * 1000 AS BIGINT)"), Type::Int),
         15 if !decimals.is_empty() => {
             let c = random.pick(&decimals);

@@ -136,6 +136,12 @@ impl ExactSum {
     }
 }
 
+/// A sum in the width of the answer.
+fn narrow<T: TryFrom<i128>>(sum: Option<i128>, name: &str) -> Result<Option<T>> {
+    let beyond = |sum: i128| Error::input(format!("{name} out of range: the sum of a group is {sum}"));
+    sum.map(|sum| T::try_from(sum).map_err(|_| beyond(sum))).transpose()
+}
+
 impl Accumulator for ExactSum {
     fn resize(&mut self, groups: usize) {
         self.state.resize(groups);
@@ -154,10 +160,11 @@ impl Accumulator for ExactSum {
             return Ok(Arc::new(groups.iter().map(|g| self.fraction(*g)).collect::<Float64Array>()));
         }
         let values = groups.iter().map(|g| self.at(*g)).collect::<Result<Vec<Option<i128>>>>()?.into_iter();
-        // A sum beyond the output's width wraps, as the batch engine's does.
         Ok(match &self.output {
-            DataType::Int64 => Arc::new(values.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
-            DataType::UInt64 => Arc::new(values.map(|v| v.map(|v| v as u64)).collect::<UInt64Array>()),
+            DataType::Int64 => Arc::new(values.map(|v| narrow(v, "bigint")).collect::<Result<Int64Array>>()?),
+            DataType::UInt64 => {
+                Arc::new(values.map(|v| narrow(v, "bigint unsigned")).collect::<Result<UInt64Array>>()?)
+            }
             DataType::Decimal128(p, s) => {
                 let array = values.collect::<Decimal128Array>();
                 Arc::new(array.with_precision_and_scale(*p, *s).map_err(|e| Error::bug(e.to_string()))?)

@@ -49,10 +49,10 @@ impl Running {
             Running::First => take(&before, &UInt32Array::from(vec![0; values.len()]), None).map_err(bug),
             _ if before.is_null(0) => Ok(values),
             Running::Sum => match values.data_type() {
-                DataType::Int64 => Ok(add::<Int64Type>(&values, &before)),
-                DataType::UInt64 => Ok(add::<UInt64Type>(&values, &before)),
+                DataType::Int64 => add::<Int64Type>(&values, &before),
+                DataType::UInt64 => add::<UInt64Type>(&values, &before),
                 DataType::Decimal128(precision, scale) => {
-                    let sum = add::<Decimal128Type>(&values, &before);
+                    let sum = add::<Decimal128Type>(&values, &before)?;
                     let sum = sum.as_primitive::<Decimal128Type>().clone();
                     Ok(Arc::new(sum.with_precision_and_scale(*precision, *scale).map_err(bug)?))
                 }
@@ -70,11 +70,11 @@ impl Running {
     }
 }
 
-fn add<T: ArrowPrimitiveType>(values: &ArrayRef, before: &ArrayRef) -> ArrayRef {
+fn add<T: ArrowPrimitiveType>(values: &ArrayRef, before: &ArrayRef) -> Result<ArrayRef> {
     let before = before.as_primitive::<T>().value(0);
-    let sums: PrimitiveArray<T> =
-        values.as_primitive::<T>().iter().map(|v| Some(v.map_or(before, |v| v.add_wrapping(before)))).collect();
-    Arc::new(sums)
+    let sum = |v: Option<T::Native>| v.map_or(Ok(before), |v| v.add_checked(before)).map(Some);
+    let sums = values.as_primitive::<T>().iter().map(sum).collect::<Result<PrimitiveArray<T>, _>>();
+    Ok(Arc::new(sums.map_err(|e| Error::input(format!("a running sum is out of range: {e}")))?))
 }
 
 fn is_dictionary(value: &DataType) -> bool {

@@ -1,0 +1,116 @@
+//! An interval times or by a number, as PostgreSQL has it: what is left of a month goes to days (30 of them), what is left of a day
+//! to the time.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float64Array, IntervalMonthDayNanoArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
+use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+const DAYS_PER_MONTH: f64 = 30.0;
+const NANOS_PER_DAY: f64 = 86_400e9;
+
+/// Plans `interval * number`, `number * interval` and `interval / number`.
+#[derive(Debug)]
+pub(super) struct IntervalPlanner;
+
+impl ExprPlanner for IntervalPlanner {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let divide = match expr.op {
+            BinaryOperator::Multiply => false,
+            BinaryOperator::Divide => true,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
+        let args = match (is_interval(&left), is_interval(&right)) {
+            (true, false) if right.is_numeric() => vec![expr.left, expr.right],
+            (false, true) if left.is_numeric() && !divide => vec![expr.right, expr.left],
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        let signature = Signature::any(2, Volatility::Immutable);
+        let func = Arc::new(ScalarUDF::new_from_impl(Scaled { divide, signature }));
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction { func, args })))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Scaled {
+    divide: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Scaled {
+    fn name(&self) -> &str {
+        if self.divide { "interval_divided" } else { "interval_times" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(INTERVAL)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [intervals, numbers] = arrays.as_slice() else { return exec_err!("{} takes two values", self.name()) };
+        let (intervals, numbers) = (cast(intervals, &INTERVAL)?, cast(numbers, &DataType::Float64)?);
+        let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+        let numbers: &Float64Array = numbers.as_primitive();
+        let one = |i: usize| -> Result<Option<IntervalMonthDayNano>> {
+            if intervals.is_null(i) || numbers.is_null(i) {
+                return Ok(None);
+            }
+            let (interval, number) = (intervals.value(i), numbers.value(i));
+            if self.divide && number == 0.0 {
+                return exec_err!("division by zero");
+            }
+            match scaled(interval, number, self.divide) {
+                Some(result) => Ok(Some(result)),
+                None => exec_err!("interval out of range"),
+            }
+        };
+        let result = (0..intervals.len()).map(one).collect::<Result<IntervalMonthDayNanoArray>>()?;
+        Ok(ColumnarValue::Array(Arc::new(result)))
+    }
+}
+
+/// `None` when it passes the range.
+fn scaled(interval: IntervalMonthDayNano, number: f64, divide: bool) -> Option<IntervalMonthDayNano> {
+    let IntervalMonthDayNano { months, days, nanoseconds } = interval;
+    let is_whole = !divide && number.fract() == 0.0 && number.abs() < 9e15;
+    if is_whole {
+        // Exact, where floating-point numbers would lose nanoseconds.
+        let by = number as i64;
+        let small = |v: i32| i32::try_from(i64::from(v).checked_mul(by)?).ok();
+        return Some(IntervalMonthDayNano::new(small(months)?, small(days)?, nanoseconds.checked_mul(by)?));
+    }
+    let scale = |v: f64| if divide { v / number } else { v * number };
+    // What is lost in the last digits is not to become a microsecond.
+    let tidy = |v: f64| (v * 1e6).round() / 1e6;
+    let (all_months, all_days) = (scale(f64::from(months)), scale(f64::from(days)));
+    let days_of_months = tidy((all_months - all_months.trunc()) * DAYS_PER_MONTH);
+    let part_of_day = tidy((all_days - all_days.trunc() + days_of_months - days_of_months.trunc()) * 86_400.0) * 1e9;
+    let more_days = (part_of_day / NANOS_PER_DAY).trunc();
+    let nanos = scale(nanoseconds as f64) + part_of_day - more_days * NANOS_PER_DAY;
+    let small = |v: f64| (v.is_finite() && v.abs() <= f64::from(i32::MAX)).then_some(v as i32);
+    let micros = (nanos / 1e3).round();
+    let nanos = (micros.is_finite() && micros.abs() < 9.2e15).then_some(micros as i64 * 1_000)?;
+    Some(IntervalMonthDayNano::new(
+        small(all_months.trunc())?,
+        small(all_days.trunc() + days_of_months.trunc() + more_days)?,
+        nanos,
+    ))
+}
