@@ -138,7 +138,7 @@ fn cost_of_looking_at_the_range() {
         let (own, ours) = (time(&plain, nulls), time(&checked, nulls));
         println!(
             "{} M rows, nulls {nulls}: {:.1} ms wrapping, {:.1} ms checked, ratio {:.2}",
-            BATCHES * ROWS >> 20,
+            (BATCHES * ROWS) >> 20,
             own * 1e3,
             ours * 1e3,
             ours / own
