@@ -32,6 +32,9 @@ use crate::state::runs::Space;
 pub(super) const MEASURE: Duration = Duration::from_millis(200);
 /// How long to wait after a stream could not be read.
 const RETRY: Duration = Duration::from_millis(200);
+/// An epoch takes in at most this part of the budget, or a little.
+const EPOCH_PART: usize = 32;
+const SMALLEST_EPOCH_BYTES: usize = 64 << 10;
 
 pub(super) struct Core {
     pub(super) options: EngineOptions,
@@ -107,6 +110,10 @@ impl Core {
         epochs: Epochs,
     ) -> Result<Core> {
         let space = Space::open(parts.store.files())?;
+        let mut parts = parts;
+        // What an epoch takes in is not state, but it is memory, and it takes several times its size on the way.
+        let part = (parts.options.budget_bytes / EPOCH_PART).max(SMALLEST_EPOCH_BYTES);
+        parts.options.epoch_bytes = parts.options.epoch_bytes.min(part);
         let mut core = Core {
             limits: Arc::new(Limits::of(&parts.options)),
             space,
