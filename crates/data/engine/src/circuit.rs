@@ -1,5 +1,6 @@
 //! A circuit: operators in an order in which each comes after its inputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::event_time::{Horizon, Mark, TimeColumn, shown};
+use crate::keep::Above;
+use crate::lower::share::Work;
 use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
 use crate::state::runs::Space;
@@ -56,12 +59,17 @@ pub struct Circuit {
     /// Shows rows only when the watermark has passed them.
     pub(crate) on_close: bool,
     /// What `now()` is; it never goes back.
-    now_us: i64,
+    pub(crate) now_us: i64,
     /// The operators that follow it.
     by_clock: Vec<usize>,
-    profile: Arc<Profile>,
-    guard: Guard,
+    pub(crate) profile: Arc<Profile>,
+    /// Its own, and those of operators that it took over.
+    pub(crate) guards: Vec<Guard>,
     dead: Vec<DeadRow>,
+    /// What nodes do, where lowering noted it.
+    pub(crate) work: BTreeMap<usize, Work>,
+    /// What some nodes put out, noted for whoever builds on it.
+    pub(crate) taps: BTreeMap<usize, Vec<Delta>>,
     pub(crate) steps: u64,
     /// By node: the step in which it last had something to do.
     pub(crate) touched: Vec<u64>,
@@ -90,8 +98,10 @@ impl Circuit {
             now_us,
             by_clock,
             profile,
-            guard,
+            guards: vec![guard],
             dead: vec![],
+            work: BTreeMap::new(),
+            taps: BTreeMap::new(),
             steps: 0,
             touched,
             space: None,
@@ -154,7 +164,7 @@ impl Circuit {
 
     /// Leaves out the rows that an expression fails for from now on, instead of failing: each is a [`DeadRow`].
     pub fn skip_failing_rows(&self) {
-        self.guard.skip();
+        self.guards.iter().for_each(Guard::skip);
     }
 
     /// The rows that were left out since the last call.
@@ -183,6 +193,11 @@ impl Circuit {
         if inputs.len() != self.inputs.len() {
             return Err(Error::bug("a circuit was given another number of inputs than it has"));
         }
+        self.run(inputs, marks, None)
+    }
+
+    /// A step of all operators, or of those above others that are given.
+    pub(crate) fn run(&mut self, inputs: &[Delta], marks: &[Vec<Mark>], above: Option<Above<'_>>) -> Result<Delta> {
         let context = StepContext { first: self.fresh, now_us: self.now_us };
         self.fresh = false;
         self.steps += 1;
@@ -196,9 +211,11 @@ impl Circuit {
         }
         for n in 0..self.nodes.len() {
             let (node, counters) = (&mut self.nodes[n], &self.profile.0[n]);
-            let mut out = match &mut node.kind {
-                NodeKind::Input(i) => inputs[*i].clone(),
-                NodeKind::Operator(operator) => {
+            let given = above.and_then(|above| above.out(n, node));
+            let mut out = match (given, &mut node.kind) {
+                (Some(given), _) => given,
+                (None, NodeKind::Input(i)) => inputs[*i].clone(),
+                (None, NodeKind::Operator(operator)) => {
                     let changes: Vec<Delta> = node.inputs.iter().map(|i| outs[*i].clone()).collect();
                     if changes.iter().all(Delta::is_empty) && !operator.wants_step(context) {
                         Delta::empty(node.schema.clone())
@@ -208,7 +225,9 @@ impl Circuit {
                         let start = Instant::now();
                         let out = operator.step(&changes, context)?;
                         counters.spent(start.elapsed());
-                        self.dead.extend(self.guard.take(n, || counters.description.clone()));
+                        for guard in &self.guards {
+                            self.dead.extend(guard.take(n, || counters.description.clone()));
+                        }
                         out
                     }
                 }
@@ -219,6 +238,9 @@ impl Circuit {
                 out = concat_deltas(&self.nodes[n].schema, &[out, closed])?;
             }
             Counters::add(&self.profile.0[n].rows_out, out.len());
+            if let Some(noted) = self.taps.get_mut(&n).filter(|_| !out.is_empty()) {
+                noted.push(out.clone());
+            }
             for i in self.nodes[n].inputs.clone() {
                 if last_reader[i] == n && i != self.root {
                     outs[i] = Delta::empty(self.nodes[i].schema.clone());
@@ -389,11 +411,19 @@ impl Circuit {
     pub fn explain(&self, numbers: bool) -> Vec<String> {
         let mut out = Vec::new();
         let figures = if numbers { self.profile.operators() } else { vec![] };
-        self.explain_node(self.root, 0, &figures, &mut out);
+        self.explain_node(self.root, 0, &figures, &|_| String::new(), &mut out);
         out
     }
 
-    fn explain_node(&self, n: usize, depth: usize, figures: &[OperatorStatus], out: &mut Vec<String>) {
+    /// With what `note` has to say of each node.
+    pub(crate) fn explain_node(
+        &self,
+        n: usize,
+        depth: usize,
+        figures: &[OperatorStatus],
+        note: &dyn Fn(usize) -> String,
+        out: &mut Vec<String>,
+    ) {
         let node = &self.nodes[n];
         let mut line = node.describe(&self.inputs);
         if node.append_only {
@@ -432,6 +462,7 @@ impl Circuit {
                 }
             }
         }
+        line.push_str(&note(n));
         out.push(format!("{}{line}", "  ".repeat(depth)));
         if let NodeKind::Operator(o) = &node.kind
             && let Some(inner) = o.inner()
@@ -441,7 +472,7 @@ impl Circuit {
             out.extend(lines.into_iter().map(|l| format!("{}{l}", "  ".repeat(depth + 2))));
         }
         for i in &node.inputs {
-            self.explain_node(*i, depth + 1, figures, out);
+            self.explain_node(*i, depth + 1, figures, note, out);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod circuit;
 mod event_time;
+mod keep;
 mod lower;
 mod operators;
 mod output;

@@ -105,6 +105,11 @@ impl Circuit {
         self.paged().flat_map(|(_, _, s)| s.pages().as_mut().map_or(vec![], Pages::take_stale)).collect()
     }
 
+    /// True if a file of that name is a part of its state.
+    pub(crate) fn has_run(&self, name: &str) -> bool {
+        self.operators().filter_map(|(_, o)| o.pages()).any(|pages| pages.has_run(name))
+    }
+
     /// Opens the runs of a manifest, in a fresh circuit of the same plan. States up to `eager_bytes` are read whole.
     ///
     /// # Errors

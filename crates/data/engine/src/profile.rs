@@ -55,6 +55,13 @@ impl Counters {
         counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 
+    /// Exchanges what two operators have done.
+    pub(crate) fn swap(a: &Self, b: &Self) {
+        for (a, b) in [(&a.rows_in, &b.rows_in), (&a.rows_out, &b.rows_out), (&a.busy_ns, &b.busy_ns)] {
+            b.store(a.swap(b.load(Ordering::Relaxed), Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn spent(&self, time: Duration) {
         self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

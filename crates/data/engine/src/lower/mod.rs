@@ -17,7 +17,7 @@ mod prune;
 mod recursive;
 mod scalar;
 mod session;
-mod share;
+pub(crate) mod share;
 mod time;
 mod top_n;
 mod window;
@@ -101,7 +101,9 @@ fn build(
     if on_close {
         root = lowering.gate(root)?;
     }
-    Ok(Circuit::new(lowering.nodes, lowering.inputs, root, on_close, guard))
+    let mut circuit = Circuit::new(lowering.nodes, lowering.inputs, root, on_close, guard);
+    circuit.work = lowering.shared.into_work();
+    Ok(circuit)
 }
 
 pub(crate) struct Lowering<'a> {

@@ -1,7 +1,7 @@
 //! Equal work is done once. Two parts of a query that come to the same may differ in names and in what they pass along beside; here
 //! they are compared by what they compute over the relations, and an operator that is there already is used again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -9,6 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use fleuve_types::{Error, Result};
 
 use super::fallible::can_fail_in;
@@ -20,10 +21,10 @@ type Physical = Arc<dyn PhysicalExpr>;
 
 /// Where columns are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Base {
+pub(crate) enum Base {
     Node(usize),
-    /// In a relation that the circuit reads, whichever of its columns a scan takes.
-    Relation(String, String),
+    /// In a relation that the circuit reads, by `(namespace, name)`, whichever of its columns a scan takes.
+    Relation((String, String)),
 }
 
 /// What a node is, over its base: rows that pass the filters, with these columns.
@@ -35,7 +36,7 @@ struct View {
 }
 
 /// What an operator does. Operators of which this is equal put out the same rows.
-pub(super) struct Work {
+pub(crate) struct Work {
     kind: &'static str,
     text: String,
     bases: Vec<Base>,
@@ -56,6 +57,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What each node does of which it was noted.
+    pub(super) fn into_work(self) -> BTreeMap<usize, Work> {
+        self.work.into_iter().map(|(work, node)| (node, work)).collect()
+    }
+
     /// Forgets nodes that were given up.
     pub(super) fn truncate(&mut self, nodes: usize) {
         self.views.retain(|node, _| *node < nodes);
@@ -96,6 +102,15 @@ fn nameless(at: usize) -> Physical {
 impl Work {
     pub(super) fn new(kind: &'static str, text: String) -> Self {
         Self { kind, text, bases: vec![], exprs: vec![] }
+    }
+
+    /// True if an operator of another circuit that does `other` puts out the same rows, where `is_same` tells which bases of the two
+    /// are the same. An expression that gives another value each time is like no other.
+    pub(crate) fn is_as(&self, other: &Work, is_same: impl Fn(&Base, &Base) -> bool) -> bool {
+        (self.kind, &self.text, self.bases.len()) == (other.kind, &other.text, other.bases.len())
+            && self.bases.iter().zip(&other.bases).all(|(own, base)| is_same(own, base))
+            && self.exprs == other.exprs
+            && !self.exprs.iter().flatten().any(is_volatile)
     }
 
     /// What makes a difference beside expressions.
@@ -141,7 +156,7 @@ impl Lowering<'_> {
         if let NodeKind::Input(number) = self.nodes[node].kind {
             let input = &self.inputs[number];
             let columns = input.columns.iter().map(|part| nameless(part.at)).collect();
-            let base = Base::Relation(input.table.0.clone(), input.table.1.clone());
+            let base = Base::Relation(input.table.clone());
             return View { base, filters: vec![], columns };
         }
         let columns = (0..self.nodes[node].schema.fields().len()).map(nameless).collect();

@@ -8,6 +8,7 @@ use fleuve_types::{Error, Result};
 
 use super::fallback::has_order;
 use super::map::plain_column;
+use super::share::{Work, types};
 use super::window::WindowCalls;
 use super::{Lowering, loose};
 use crate::operators::order::{SortKey, SortedRows};
@@ -174,6 +175,13 @@ impl Lowering<'_> {
         let one_each = firsts.bounds.iter().any(is_one);
         let partition = || firsts.partition_by.iter().map(|k| plain_column(k, from)).collect::<Option<Vec<usize>>>();
         let key = one_each.then(partition).flatten().or_else(|| self.nodes[input].key.clone());
+        let mut work = Work::new("top-n", format!("{:?} {:?} {}", firsts.bounds, firsts.numbers, types(&schema)));
+        let options: Vec<_> = rows.keys.iter().map(|k| k.options).collect();
+        work.tell(&[format!("{options:?}")]);
+        let exprs = keys.iter().map(Some).chain([None]).chain(rows.keys.iter().map(|k| Some(&k.expr)));
+        if let Some(same) = self.same_rows(&mut work, &[input], exprs)? {
+            return Ok(same);
+        }
         let spec = TopNSpec {
             keys,
             rows,
@@ -189,6 +197,7 @@ impl Lowering<'_> {
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
         self.shrinks(node, || "a row goes when enough others come before it".into());
         self.closes_by(node, times);
+        self.does(node, work);
         Ok(node)
     }
 }

@@ -10,8 +10,8 @@ use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext};
 use crate::state::{
-    Arrangement, Held, Paged, Pages, Resident, RowCodec, TableShard, Windows, changes_from_batch, changes_to_batch,
-    fetch_rows, hash_bytes, paged_shards, times_at, times_of,
+    Arrangement, Held, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, absent_rows, changes_from_batch,
+    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
 };
 
 pub(crate) struct Distinct {
@@ -110,6 +110,27 @@ impl Operator for Distinct {
             Delta::weighted(batch, weights)
         })?;
         concat(&self.schema, &outs)
+    }
+
+    /// A row that is dropped behind the watermark is shown all the same.
+    fn can_answer(&self) -> bool {
+        self.close_by.is_empty()
+    }
+
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        let absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
+        let mut outs = vec![];
+        for shard in absent.iter().chain(&self.shards) {
+            let state = &shard.rows;
+            let is_shown = |s: &u32| state.weight(*s) > 0 && part.holds(state.row_hash(*s));
+            let rows: Vec<&[u8]> = state.iter().filter(is_shown).map(|s| state.row(s)).collect();
+            outs.push(Delta::insert(self.codec.decode_batch(&self.schema, &rows)?));
+        }
+        concat(&self.schema, &outs)
+    }
+
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        Ok(self.codec.encode(rows.batch.columns())?.hashes(rows.len()))
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {

@@ -53,6 +53,11 @@ impl Guard {
         self.0.skip.store(true, Ordering::Relaxed);
     }
 
+    /// True if something else has it, too: an operator.
+    pub(crate) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Runs `work` over rows: over all at once, and where that fails over parts of them. Gives what it made of the parts, in
     /// order, with `None` in the place of each row that was left out.
     ///

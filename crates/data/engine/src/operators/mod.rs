@@ -35,10 +35,10 @@ pub(crate) use map::concat as concat_deltas;
 pub(crate) use shard::{for_each, shard_of, split};
 
 use arrow::record_batch::RecordBatch;
-use fleuve_types::{Delta, Result};
+use fleuve_types::{Delta, Error, Result};
 
 use crate::circuit::Circuit;
-use crate::state::{Paged, Pages};
+use crate::state::{Paged, Pages, Part};
 
 /// What an operator may know about the step it takes.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,23 @@ pub(crate) trait Operator: Send {
     /// What [`Operator::close`] does, for EXPLAIN. `None` if it does nothing.
     fn closing(&self) -> Option<&'static str> {
         None
+    }
+
+    /// True if it can tell its present answer: [`Operator::present_answer`] and [`Operator::places`] work.
+    fn can_answer(&self) -> bool {
+        false
+    }
+
+    /// The rows of its present answer whose place is in `part`: all that it has put out and not taken back.
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        let _ = part;
+        Err(Error::bug(format!("{} cannot tell its answer", self.describe())))
+    }
+
+    /// The place of each of some rows that it put out: the hash by which [`Operator::present_answer`] finds them.
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        let _ = rows;
+        Err(Error::bug(format!("{} cannot tell its answer", self.describe())))
     }
 
     /// One line for EXPLAIN.

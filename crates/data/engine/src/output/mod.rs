@@ -340,6 +340,11 @@ impl Output {
     }
 
     /// True if rows never go from it.
+    /// The types of the columns.
+    pub(crate) fn types(&self) -> Vec<&DataType> {
+        self.layout.schema.fields().iter().map(|f| f.data_type()).collect()
+    }
+
     pub(crate) fn is_append_only(&self) -> bool {
         self.append_only
     }

@@ -7,18 +7,24 @@ use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range, spawn};
 use super::core::Core;
+use super::keep::{Next, follows};
 use super::stepping::EpochInput;
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, input_schema, project};
 use super::{Reply, ViewDefinition};
 use crate::operators::{DeadRow, caught, concat_deltas};
-use crate::output::{ViewSnapshot, difference};
+use crate::output::difference;
 
 /// A build goes another round beside the live views while it is this many records behind.
 const ROUND_RECORDS: i64 = 100_000;
 
 impl Core {
     pub(super) fn create(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
+        self.create_from(definition, replies, true);
+    }
+
+    /// As [`Core::create`]; of a view that runs it keeps what it can if it `may_keep`.
+    pub(super) fn create_from(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>, may_keep: bool) {
         let there = |id: &ObjectId| self.streams.contains_key(id) || self.views.iter().any(|v| v.id() == *id);
         let coming =
             |id: &ObjectId| self.building.contains_key(id) || self.waiting.iter().any(|(other, _)| other.id == *id);
@@ -34,20 +40,24 @@ impl Core {
             self.not_built(definition, &error, replies, true);
             return;
         }
-        let (id, version) = (definition.id, definition.version);
+        let id = definition.id;
         let again = definition.clone();
-        let reads = definition.inputs.values().copied().collect();
-        let started = self.plan(definition).and_then(|view| {
-            let (progress, profile) = (Progress::begin(), view.circuit.profile());
-            let times = self.times_to_build(&view);
-            self.begin_round(view, Frontier::default(), None, &progress, times)?;
-            Ok((progress, profile))
-        });
-        match started {
-            Ok((progress, profile)) => {
-                let (retained, retained_bytes) = (HashMap::new(), 0);
-                let building = Building { retained, retained_bytes, reads, progress, profile, replies, version };
-                self.building.insert(id, building);
+        let view = match self.plan(definition) {
+            Ok(view) => view,
+            Err(e) => return self.not_built(again, &e, replies, false),
+        };
+        if may_keep && self.is_unchanged(&view, &[]) {
+            return self.goes_on(again, replies);
+        }
+        if may_keep && let Ok(kept) = self.keeps(&view, &[]) {
+            return self.begin_keeping(view, kept, replies);
+        }
+        let (progress, profile) = (Progress::begin(), view.circuit.profile());
+        let times = self.times_to_build(&view);
+        match self.begin_round(view, Frontier::default(), None, &progress, times) {
+            Ok(()) => {
+                self.building.insert(id, Building::new(&again, progress, profile, replies));
+                self.forget_taps(id);
                 self.publish_now();
             }
             Err(e) => self.not_built(again, &e, replies, false),
@@ -58,6 +68,7 @@ impl Core {
     /// failed.
     fn not_built(&mut self, definition: ViewDefinition, error: &Error, replies: Vec<Reply<()>>, by_input: bool) {
         let id = definition.id;
+        self.forget_taps(id);
         tracing::error!(view = %id, error = %error, "a view could not be built");
         match self.views.iter_mut().find(|v| v.id() == id) {
             Some(view) if view.failed.is_some() && view.definition.version == definition.version => {
@@ -180,14 +191,18 @@ impl Core {
         let definition = built.view.definition.clone();
         let result = built.result.and_then(|()| building.progress.check()).and_then(|()| {
             // Nothing of the engine is half changed by a panic here: only the new view and what was kept for it.
-            caught("the end of the build", || self.catch_up(built.view, built.frontier, &mut building, built.times))
+            caught("the end of the build", || match building.keeping {
+                Some(_) => self.go_on_keeping(built.view, &mut building),
+                None => self.catch_up(built.view, built.frontier, &mut building, built.times),
+            })
         });
         let failed = match result {
-            Ok(None) => {
+            Ok(Next::Round) => {
                 self.building.insert(id, building);
                 return;
             }
-            Ok(Some(view)) => self.join(view),
+            Ok(Next::Join(view)) => self.join(*view),
+            Ok(Next::Anew) => return self.create_from(definition, building.replies, false),
             Err(e) => Err(e),
         };
         match failed {
@@ -209,14 +224,14 @@ impl Core {
         }
     }
 
-    /// The step from the build's frontier to the engine's. `None` if that is too far and another round was begun.
+    /// The step from the build's frontier to the engine's. If that is too far another round is begun.
     pub(super) fn catch_up(
         &mut self,
         mut view: View,
         from: Frontier,
         building: &mut Building,
         mut times: AllTimes,
-    ) -> Result<Option<View>> {
+    ) -> Result<Next> {
         for (id, times) in &mut times {
             if let Some(live) = self.times.get(id) {
                 times.learn(live);
@@ -238,7 +253,7 @@ impl Core {
         }
         if behind > ROUND_RECORDS {
             self.begin_round(view, from, Some(views), &building.progress, times)?;
-            return Ok(None);
+            return Ok(Next::Round);
         }
         let ids: BTreeSet<ObjectId> =
             inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
@@ -275,7 +290,7 @@ impl Core {
         view.circuit.tell_time(self.time_us);
         view.step(self.epoch, &deltas, &marks)?;
         view.measure();
-        Ok(Some(view))
+        Ok(Next::Join(Box::new(view)))
     }
 
     /// A built view takes part from now on. One that replaces another hands on the difference between their answers.
@@ -288,21 +303,38 @@ impl Core {
             self.sort_views();
             return self.tell_build(id, dead);
         };
-        let mut old = std::mem::replace(&mut self.views[at], view);
-        let new = &mut self.views[at];
-        self.removed.push((id, old.take_names()));
-        let (before, after) = (old.output.snapshot(self.epoch), new.output.snapshot(self.epoch));
-        let types = |s: &ViewSnapshot| s.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-        if types(&before) != types(&after) {
-            self.sort_views();
-            self.epoch += 1;
-            return self.tell_build(id, dead);
-        }
-        new.changes.extend(old.changes);
-        let difference = difference(&before, &after)?;
-        self.sort_views();
+        let old = &mut self.views[at];
+        let difference = if old.output.types() == view.output.types() {
+            Some(difference(&old.output.snapshot(self.epoch), &view.output.snapshot(self.epoch))?)
+        } else {
+            None
+        };
+        view.take_over(old);
+        let follows = follows(old, &view);
+        let mut old = std::mem::replace(old, view);
+        self.topology = None;
         self.epoch += 1;
-        self.note_epoch(self.time_us, false)?;
+        // Whom nothing is told of need not know when.
+        let noted = if difference.is_some() { self.note_epoch(self.time_us, false) } else { Ok(()) };
+        let new = &mut self.views[at];
+        if let Err(e) = noted {
+            new.take_over(&mut old);
+            *new = old;
+            self.topology = None;
+            self.epoch -= 1;
+            return Err(e);
+        }
+        new.kept = None;
+        self.removed.push((id, old.take_names()));
+        for reader in self.views.iter_mut().filter(|v| !follows && v.inputs.iter().any(|i| i.object == id)) {
+            (reader.is_cut_off, reader.save_all) = (true, true);
+        }
+        let Some(difference) = difference else {
+            self.sort_views();
+            return self.tell_build(id, dead);
+        };
+        self.views[at].changes.extend(old.changes);
+        self.sort_views();
         let mut outs = HashMap::new();
         // The difference is not in the journal's epochs: nobody outside may see it before a checkpoint has it, or a crash would
         // make it twice; and a sink that has not written it by then gets it at the next start.

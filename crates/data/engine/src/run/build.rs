@@ -9,10 +9,11 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
+use super::keep::Keeping;
 use super::memory::Limits;
 use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, input_schema, project};
-use super::{BuildProgress, Command, EventTime, Reply, StreamReader};
+use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
@@ -36,6 +37,39 @@ pub(super) struct Building {
     pub(super) replies: Vec<Reply<()>>,
     /// The definition's version, so that a later replacement wins.
     pub(super) version: u32,
+    /// It begins with kept state instead of its inputs.
+    pub(super) keeping: Option<Keeping>,
+}
+
+impl Building {
+    pub(super) fn new(
+        definition: &ViewDefinition,
+        progress: Arc<Progress>,
+        profile: Arc<Profile>,
+        replies: Vec<Reply<()>>,
+    ) -> Self {
+        Self {
+            retained: HashMap::new(),
+            retained_bytes: 0,
+            reads: definition.inputs.values().copied().collect(),
+            progress,
+            profile,
+            replies,
+            version: definition.version,
+            keeping: None,
+        }
+    }
+
+    /// What waits for it grew; if that is too much, it cannot end well, and what waits would only grow.
+    pub(super) fn waits_for(&mut self, bytes: usize, limit_bytes: usize) {
+        self.retained_bytes += bytes;
+        if self.retained_bytes > limit_bytes {
+            self.progress.stop();
+            self.retained.clear();
+            self.retained_bytes = 0;
+            self.keeping = None;
+        }
+    }
 }
 
 /// One round of a build: from where the view stands to where the engine stood when the round began.
@@ -78,6 +112,16 @@ impl Progress {
             total: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
         })
+    }
+
+    /// So much is to be taken in.
+    pub(super) fn expect(&self, rows: u64) {
+        self.total.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// So much was.
+    pub(super) fn advance(&self, rows: u64) {
+        self.done.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Ends the build at its next step.

@@ -99,6 +99,7 @@ impl Taken {
         let name = format!("{}/{epoch:020}.run", view.id());
         let mut manifest = view.manifest.clone();
         manifest.failed = view.saved_failure();
+        manifest.is_cut_off = view.is_cut_off;
         if full {
             self.stale.extend(manifest.files.drain(..).map(|f| f.name).filter(|n| *n != name));
         }
@@ -150,7 +151,12 @@ impl Core {
         }
         let Taken { files, unsynced, manifests, saved, mut stale } = taken;
         let gone = std::mem::take(&mut self.removed);
-        stale.extend(gone.iter().flat_map(|(_, files)| files).cloned());
+        for (id, files) in &gone {
+            // What one that took its place took over is still needed.
+            let now = self.views.iter().find(|v| v.id() == *id);
+            let is_needed = |name: &&String| now.is_some_and(|view| view.circuit.has_run(name));
+            stale.extend(files.iter().filter(|name| !is_needed(name)).cloned());
+        }
         // A view that was built anew may have a file of the same name.
         stale.retain(|name| files.iter().all(|(new, _)| new != name));
         // A replaced view left its old files, but its name in the checkpoint stays.

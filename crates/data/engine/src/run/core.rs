@@ -396,6 +396,9 @@ impl Core {
             Command::Explain(id, reply) => {
                 let _ = reply.send(self.view(id).map(|v| v.circuit.explain(true)));
             }
+            Command::ExplainReplacements(definitions, reply) => {
+                let _ = reply.send(self.replacements(definitions));
+            }
             Command::Built(built) => self.attach(*built),
             Command::FollowClock(reply) => {
                 self.next_tick_us = i64::MIN;

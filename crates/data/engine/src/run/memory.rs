@@ -99,11 +99,16 @@ pub(super) struct BuildShare {
 impl BuildShare {
     /// Holds a view that is being built, and has taken in so many rows, to its part of the memory.
     pub(super) fn hold(&mut self, view: &mut View, rows: u64) -> Result<()> {
-        let limits = self.limits.clone();
         self.rows += rows;
-        if self.measured.elapsed() < super::core::MEASURE && !limits.are_near(self.rows) {
+        if self.measured.elapsed() < super::core::MEASURE && !self.limits.are_near(self.rows) {
             return Ok(());
         }
+        self.fit(view)
+    }
+
+    /// As [`BuildShare::hold`], whenever it was measured last.
+    pub(super) fn fit(&mut self, view: &mut View) -> Result<()> {
+        let limits = self.limits.clone();
         self.rows = 0;
         view.measure();
         let others = limits.held().saturating_sub(self.held);

@@ -7,6 +7,8 @@ mod checkpoint;
 mod core;
 mod dead;
 mod epochs;
+mod explain;
+mod keep;
 mod memory;
 mod pace;
 mod reading;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::alias::AliasGenerator;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -34,6 +37,7 @@ use tokio::sync::{oneshot, watch};
 pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
+pub use self::explain::{Kept, KeptState, Replacement};
 pub use self::subscribers::{ChangesEnd, ViewChanges};
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
@@ -164,6 +168,8 @@ pub struct EngineOptions {
     pub subscriber_epochs: usize,
     /// And by changes of this size.
     pub subscriber_bytes: usize,
+    /// The answer of state that a replaced view keeps is told to what is new in parts of about this many rows or groups.
+    pub part_rows: u64,
     /// Changes of this size may wait for a sink; then it stops.
     pub sink_waiting_bytes: usize,
     /// True makes an engine that does nothing by itself, for simulations: it takes an epoch in [`Engine::step`], checkpoints only when
@@ -184,6 +190,7 @@ impl Default for EngineOptions {
             checkpoint_rows: 1_000_000,
             subscriber_epochs: 1_024,
             subscriber_bytes: 64 << 20,
+            part_rows: 65_536,
             sink_waiting_bytes: 64 << 20,
             stepped: false,
         }
@@ -319,6 +326,7 @@ pub(crate) enum Command {
     DropSink(ObjectId, Reply<()>),
     Subscribe(ObjectId, Reply<ViewSubscription>),
     Explain(ObjectId, Reply<Vec<String>>),
+    ExplainReplacements(Vec<ViewDefinition>, Reply<Vec<Replacement>>),
     Built(Box<build::Built>),
     FollowClock(Reply<()>),
     Checkpoint(Reply<()>),
@@ -432,7 +440,8 @@ impl Engine {
         self.ask(|r| Command::RemoveStream(id, r)).await
     }
 
-    /// Builds a view over what is there and lets it take part in epochs; returns when it does. A view of the same id is replaced.
+    /// Builds a view over what is there and lets it take part in epochs; returns when it does. A view of the same id is replaced: state
+    /// of operators that stay the same is kept, and if that covers every input none is read again.
     ///
     /// # Errors
     /// When the plan cannot run, or its build fails.
@@ -471,6 +480,14 @@ impl Engine {
     /// A running view's circuit with its figures, as text lines.
     pub async fn explain(&self, view: ObjectId) -> Result<Vec<String>> {
         self.ask(|r| Command::Explain(view, r)).await
+    }
+
+    /// What [`Engine::create_view`] of these views, which run, would keep of them and what it would build, one after the other.
+    ///
+    /// # Errors
+    /// When a plan cannot run.
+    pub async fn explain_replacements(&self, views: Vec<ViewDefinition>) -> Result<Vec<Replacement>> {
+        self.ask(|r| Command::ExplainReplacements(views, r)).await
     }
 
     /// Takes an epoch at the clock's time, if anything is due by it; returns when it is seen.
@@ -548,8 +565,12 @@ fn stopped() -> Error {
     Error::new(ErrorKind::Retry, "the engine has stopped")
 }
 
-/// DataFusion's optimizer, as views use it.
+/// DataFusion's optimizer, as views use it. What it names itself is numbered from the start in each plan: the shape of a circuit, by
+/// which a restart knows its state, holds these names.
 pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let mut state = state.clone();
+    state.execution_props_mut().alias_generator = Arc::new(AliasGenerator::new());
+    let state = &state;
     let optimized = match now::as_parameter(plan)? {
         None => state.optimize(plan),
         Some(plan) => now::optimize(plan, state),

@@ -102,16 +102,22 @@ impl Core {
 
     /// Builds that read views take in later what these put out now.
     fn keep_for_builds(&mut self, outs: &HashMap<ObjectId, Delta>) {
-        for building in self.building.values_mut().filter(|b| !b.progress.is_stopped()) {
-            for (id, delta) in outs.iter().filter(|(id, _)| building.reads.contains(id)) {
-                building.retained_bytes += delta.memory_bytes();
-                building.retained.entry(*id).or_default().push(delta.clone());
+        for (view, building) in self.building.iter_mut().filter(|(_, b)| !b.progress.is_stopped()) {
+            let mut bytes = 0;
+            if let Some(keeping) = &mut building.keeping {
+                let old = self.views.iter_mut().find(|v| v.id() == *view);
+                bytes += old.map_or(0, |old| keeping.note(old));
+            } else {
+                for (id, delta) in outs.iter().filter(|(id, _)| building.reads.contains(id)) {
+                    bytes += delta.memory_bytes();
+                    building.retained.entry(*id).or_default().push(delta.clone());
+                }
             }
-            if building.retained_bytes > self.options.view_bytes {
-                // It cannot end well, and what waits for it would only grow.
-                building.progress.stop();
-                building.retained.clear();
-                building.retained_bytes = 0;
+            building.waits_for(bytes, self.options.view_bytes);
+            if building.progress.is_stopped()
+                && let Some(old) = self.views.iter_mut().find(|v| v.id() == *view)
+            {
+                old.circuit.tap([]);
             }
         }
     }

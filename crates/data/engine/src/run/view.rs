@@ -15,6 +15,7 @@ use super::subscribers::{QueueLimits, Subscribers};
 use super::{EngineOptions, StreamReader, ViewDefinition, ViewState, ViewStatus, optimize};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
+use crate::keep::{Given, Kept};
 use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRuns, consolidate};
@@ -51,6 +52,9 @@ pub(super) struct Manifest {
     /// The view has failed; of its state there is only the answer.
     #[serde(default)]
     pub(super) failed: Option<SavedFailure>,
+    /// See [`View::is_cut_off`].
+    #[serde(default)]
+    pub(super) is_cut_off: bool,
 }
 
 impl Manifest {
@@ -118,6 +122,10 @@ pub(super) struct View {
     pub(super) untold: VecDeque<(Epoch, Vec<DeadRow>)>,
     /// The change of an epoch that is no step of the journal (it took another view's place), until sinks have it.
     pub(super) undelivered: Option<(Epoch, Delta)>,
+    /// A view that it reads was replaced, and what this one holds does not follow from the difference: it is not to be built upon.
+    pub(super) is_cut_off: bool,
+    /// What it takes over of the view whose place it takes.
+    pub(super) kept: Option<Arc<Kept>>,
     /// What a profile shows for the time that it takes.
     label: Label,
 }
@@ -174,6 +182,8 @@ impl View {
             pending: None,
             untold: VecDeque::new(),
             undelivered: None,
+            is_cut_off: false,
+            kept: None,
             label,
         })
     }
@@ -185,11 +195,22 @@ impl View {
     /// Takes one step: the change of each input and its watermarks in, the consolidated change of the answer out. A failure of
     /// any kind, a panic of a function included, stops this view and nothing else.
     pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
+        let delta = self.step_by(epoch, |circuit| circuit.step_at(inputs, marks))?;
+        self.marks = marks.to_vec();
+        Ok(delta)
+    }
+
+    /// As [`View::step`], of the operators above those that are kept, which put out what is given.
+    pub(super) fn step_above(&mut self, epoch: Epoch, kept: &Kept, given: &Given) -> Result<Delta> {
+        self.step_by(epoch, |circuit| circuit.step_above(kept, given))
+    }
+
+    fn step_by(&mut self, epoch: Epoch, step: impl FnOnce(&mut Circuit) -> Result<Delta>) -> Result<Delta> {
         self.is_unmeasured = true;
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let _shown = fleuve_profile::enter(self.label);
         let delta: Delta = caught("an operator", || {
-            let delta = consolidate(circuit.step_at(inputs, marks)?)?;
+            let delta = consolidate(step(circuit)?)?;
             output.apply(&delta)?;
             Ok(delta)
         })?;
@@ -198,8 +219,15 @@ impl View {
         }
         self.rows_out += delta.len() as u64;
         self.epoch = epoch;
-        self.marks = marks.to_vec();
         Ok(delta)
+    }
+
+    /// Takes over from the view whose place it takes; doing it again takes that back.
+    pub(super) fn take_over(&mut self, old: &mut View) {
+        let Some(kept) = &self.kept else { return };
+        self.circuit.take_over(&mut old.circuit, kept);
+        std::mem::swap(&mut self.untold, &mut old.untold);
+        self.is_unmeasured = true;
     }
 
     pub(super) fn measure(&mut self) -> usize {
@@ -378,6 +406,7 @@ impl View {
         }
         self.circuit.loaded()?;
         self.epoch = epoch;
+        self.is_cut_off = self.manifest.is_cut_off;
         if let Some(saved) = self.manifest.failed.clone() {
             let frontier = Frontier::decode(&saved.frontier).unwrap_or_default();
             self.fail(saved.reason, saved.by_input, frontier);

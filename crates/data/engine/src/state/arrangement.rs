@@ -193,6 +193,11 @@ impl Arrangement {
         self.keys.key(key_slot)
     }
 
+    /// The hash that the key in a key slot came with.
+    pub(crate) fn key_hash(&self, key_slot: u32) -> u64 {
+        self.keys.hash(key_slot)
+    }
+
     /// All key slots, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
         self.keys.iter()

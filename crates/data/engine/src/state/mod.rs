@@ -14,8 +14,8 @@ pub(crate) use arrangement::Arrangement;
 pub(crate) use bytes::{ByteSet, hash_bytes};
 pub(crate) use ordered::{Ordered, Placed};
 pub(crate) use pages::{
-    FetchedKeys, Held, Paged, Pages, Reader, Resident, Rows, TableShard, Target, entry_key, entry_parts, entry_weight,
-    evict, fetch_rows, flush, open, paged_shards, take_all_rows, write_rows, write_shards,
+    FetchedKeys, Held, Paged, Pages, Part, Reader, Resident, Rows, TableShard, Target, absent_rows, entry_key,
+    entry_parts, entry_weight, evict, fetch_rows, flush, open, paged_shards, take_all_rows, write_rows, write_shards,
 };
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};

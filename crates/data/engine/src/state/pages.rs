@@ -35,17 +35,51 @@ impl Resident {
         self.0.allocation_size()
     }
 
+    pub(crate) fn holds(&self, hash: u64) -> bool {
+        self.0.find(hash, |h| *h == hash).is_some()
+    }
+
     /// Those of `hashes` that memory did not hold until now, in order. They are held from now on.
     fn take_missing(&mut self, hashes: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut missing = vec![];
         for hash in hashes {
-            if self.0.find(hash, |h| *h == hash).is_none() {
+            if !self.holds(hash) {
                 self.0.insert_unique(hash, hash, |h| *h);
                 missing.push(hash);
             }
         }
         missing.sort_unstable();
         missing
+    }
+}
+
+/// A share of all hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    first: u64,
+    last: u64,
+}
+
+impl Part {
+    /// The `n`th of so many shares, about equal in size.
+    pub(crate) fn nth(n: u64, of: u64) -> Self {
+        let width = u64::MAX / of.max(1);
+        let last = if n + 1 >= of { u64::MAX } else { (n + 1) * width - 1 };
+        Self { first: n * width, last }
+    }
+
+    /// The first `n` of so many shares together; `None` if that is none.
+    pub(crate) fn up_to(n: u64, of: u64) -> Option<Self> {
+        Some(Self { first: 0, last: Self::nth(n.checked_sub(1)?, of).last })
+    }
+
+    pub(crate) fn holds(self, hash: u64) -> bool {
+        (self.first..=self.last).contains(&hash)
+    }
+
+    /// The first and the last hash.
+    pub(crate) fn bounds(self) -> (u64, u64) {
+        (self.first, self.last)
     }
 }
 
@@ -82,6 +116,19 @@ impl Pages {
     /// What a step fetches by; `None` as long as memory holds everything.
     pub(crate) fn reader(&self) -> Option<Reader<'_>> {
         (!self.complete).then(|| Reader { runs: self.runs.runs() })
+    }
+
+    /// The entries of a part that lie in runs; `None` as long as memory holds everything. What memory holds of them counts instead.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+    pub(crate) fn scan(&self, part: Part) -> Result<Option<Merge>> {
+        if self.complete { Ok(None) } else { self.runs.scan_part(part).map(Some) }
+    }
+
+    /// True if one of its runs has that name.
+    pub(crate) fn has_run(&self, name: &str) -> bool {
+        self.runs.runs().iter().any(|run| run.name() == name)
     }
 
     /// True if a checkpoint has to name its runs.
@@ -362,6 +409,20 @@ pub(crate) fn fetch_rows<S: TableShard>(
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
+}
+
+/// What memory does not hold of the rows of a part, as a shard of its own.
+pub(crate) fn absent_rows<S: TableShard>(shards: &mut [S], pages: Option<&Pages>, part: Part) -> Result<Option<S>> {
+    let Some(mut all) = pages.map(|p| p.scan(part)).transpose()?.flatten() else { return Ok(None) };
+    let mut absent = S::default();
+    while all.next()? {
+        let entry = all.entry();
+        let own = shard_of(entry.hash, shards.len());
+        if !shards[own].resident().holds(entry.hash) {
+            take_row(&mut absent, entry, None)?;
+        }
+    }
+    Ok(Some(absent))
 }
 
 fn take_row<S: TableShard>(shard: &mut S, entry: Entry<'_>, keys: Option<&mut FetchedKeys>) -> Result<()> {

@@ -9,6 +9,7 @@ mod behind;
 mod budget;
 mod failing;
 mod idle;
+mod keeping;
 mod memory;
 mod reading;
 mod replacing;

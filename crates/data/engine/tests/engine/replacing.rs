@@ -7,14 +7,17 @@ use crate::world::{Random, World, id};
 
 const BEFORE: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";
 const AFTER: &str = "SELECT k, count(*) AS n, max(v) AS s FROM s0 WHERE v <> 1 GROUP BY k";
+/// Keeps the groups.
+const KEEPING: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k HAVING count(*) > 1";
 const FAILING: &str = "SELECT k, sum(12 / v) AS q, count(*) AS n FROM s0 GROUP BY k";
 
 /// Writes of all kinds that the whole replacement takes, and some after it.
 const WRITES: i64 = 24;
 
-async fn replaced(writes: i64) {
+async fn replaced(writes: i64, after: &'static str, hot_bytes: usize) {
     let mut random = Random::new(writes as u64 + 1);
     let mut world = World::new(&mut random);
+    world.options.hot_bytes = hot_bytes;
     world.start(1 + random.below(2)).await;
     world.create("v0", BEFORE).await;
     world.create("v1", "SELECT n, count(*) AS c FROM v0 GROUP BY n").await;
@@ -25,16 +28,16 @@ async fn replaced(writes: i64) {
     world.wait().await;
     world.dies_after(writes);
     world.append(&mut random);
-    let _ = world.try_create("v0", AFTER).await;
+    let _ = world.try_create("v0", after).await;
     world.append(&mut random);
     tokio::time::sleep(Duration::from_millis(random.below(20) as u64)).await;
     world.halt().await;
     // As the server does it: what the checkpoint holds goes on, and is then replaced.
-    let (query, version) = if world.saved_version("v0") == Some(1) { (BEFORE, 1) } else { (AFTER, 2) };
+    let (query, version) = if world.saved_version("v0") == Some(1) { (BEFORE, 1) } else { (after, 2) };
     world.define_first("v0", query, version);
     world.start(1 + random.below(2)).await;
     if version == 1 {
-        world.create("v0", AFTER).await;
+        world.create("v0", after).await;
     }
     world.append(&mut random);
     world.wait().await;
@@ -83,7 +86,14 @@ async fn resumed(writes: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_gets_a_replacements_difference_once_whenever_the_process_dies() {
     for writes in 0..WRITES {
-        replaced(writes).await;
+        replaced(writes, AFTER, usize::MAX).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_gets_the_difference_once_of_a_view_that_keeps_its_state_whenever_the_process_dies() {
+    for writes in 0..WRITES {
+        replaced(writes, KEEPING, if writes % 2 == 0 { 0 } else { usize::MAX }).await;
     }
 }
 

@@ -107,3 +107,25 @@ async fn a_sink_that_had_not_begun_gets_the_answer_first() {
     assert_eq!(world.sunk(), world.view("v0"));
     world.stop().await;
 }
+
+/// Names that the optimizer makes up are a part of what tells a state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_of_views_with_subqueries_is_found_again() {
+    let mut world = World::new(&mut Random::new(3));
+    world.start(2).await;
+    for (name, least) in [("v0", 1), ("v1", 2), ("v2", 0)] {
+        let having = format!("SELECT k FROM s1 GROUP BY k HAVING count(*) > {least}");
+        let query = format!("SELECT k, v FROM s0 WHERE k IN ({having}) AND v IN (SELECT v FROM s1 GROUP BY v)");
+        world.create(name, Box::leak(query.into_boxed_str())).await;
+    }
+    push(&mut world, 30);
+    world.wait().await;
+    world.checkpoint().await;
+    world.take_reads("s0");
+    world.crash(2).await;
+    assert_eq!(world.take_reads("s0"), 0);
+    for name in ["v0", "v1", "v2"] {
+        assert_eq!(world.view(name), world.batch(name).await, "{name}");
+    }
+    world.stop().await;
+}

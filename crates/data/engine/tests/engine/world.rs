@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SavedCheckpoint, SinkWriter,
-    StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
+    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, Replacement, RunFiles, SavedCheckpoint,
+    SinkWriter, StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
 };
 use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
@@ -271,6 +271,18 @@ impl World {
 
     pub fn push(&mut self, stream: &str, row: (i64, i64)) {
         self.stream(stream).rows.lock()[0].push((row.0, row.1, self.now_s));
+    }
+
+    /// Adds rows to a stream while somebody else has the world.
+    pub fn rows_to_push(&self, stream: &str) -> impl Fn((i64, i64)) + Send + use<> {
+        let (stream, now_s) = (self.streams[stream[1..].parse::<usize>().unwrap()].clone(), self.now_s);
+        move |row| stream.rows.lock()[0].push((row.0, row.1, now_s))
+    }
+
+    /// What replacing a view would come to.
+    pub async fn explain_replacement(&self, name: &'static str, query: &'static str) -> Replacement {
+        let definition = self.definition(name, query, 9).await;
+        self.engine().explain_replacements(vec![definition]).await.unwrap().remove(0)
     }
 
     pub fn values(&self, stream: &str) -> Vec<Row> {

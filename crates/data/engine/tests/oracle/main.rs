@@ -19,6 +19,7 @@ mod query;
 mod random;
 mod ranking;
 mod recursion;
+mod replaced;
 mod sessions;
 mod tables;
 
@@ -88,6 +89,8 @@ struct Case<'a> {
     growth: Growth,
     skip: bool,
     files: MemoryFiles,
+    /// The folder of its runs.
+    place: &'static str,
 }
 
 impl Case<'_> {
@@ -97,7 +100,7 @@ impl Case<'_> {
         if self.skip {
             circuit.skip_failing_rows();
         }
-        circuit.page_to(Arc::new(self.files.clone()), "view").unwrap();
+        circuit.page_to(Arc::new(self.files.clone()), self.place).unwrap();
         circuit
     }
 }
@@ -166,7 +169,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     if !can_be_planned(&plan, &state, runtime) {
         return Outcome::NotRunnable;
     }
-    let case = Case { sql: &sql, state: &state, plan: &plan, growth, skip, files: MemoryFiles::default() };
+    let case =
+        Case { sql: &sql, state: &state, plan: &plan, growth, skip, files: MemoryFiles::default(), place: "view" };
     let mut circuit = case.circuit(1 + random.below(4));
     let mut answer = BTreeMap::new();
     let mut dead = 0;
@@ -267,6 +271,16 @@ fn a_recursion_equals_the_batch_answer() {
 #[test]
 fn windows_that_overlap_equal_the_batch_answer() {
     compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Hops);
+}
+
+#[test]
+fn what_a_circuit_keeps_of_another_one_gives_its_own_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (cases, first) = (setting("FLEUVE_ORACLE_CASES", 2_000) / 2, setting("FLEUVE_ORACLE_SEED", 1));
+    let outcomes: Vec<bool> = (first..first + cases).filter_map(|seed| replaced::run(seed, &runtime)).collect();
+    let kept = outcomes.iter().filter(|kept| **kept).count();
+    println!("{kept} of {} circuits kept state", outcomes.len());
+    assert!(cases < 20 || kept * 5 >= outcomes.len(), "only {kept} of {} circuits kept state", outcomes.len());
 }
 
 fn compare(cases: u64, kind: Kind) {

@@ -4,6 +4,7 @@
 //! gone disappears; the one group of an aggregate without GROUP BY is always there.
 
 mod accumulator;
+mod answer;
 mod bits;
 mod close;
 mod count;
@@ -33,7 +34,7 @@ use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
 use crate::operators::map::concat;
 use crate::state::{
-    ByteSet, Paged, Pages, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
+    ByteSet, Paged, Pages, Part, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
     hash_bytes, times_at, times_of,
 };
 
@@ -380,6 +381,18 @@ impl Operator for Aggregate {
 
     fn wants_step(&self, context: StepContext) -> bool {
         self.global && context.first
+    }
+
+    fn can_answer(&self) -> bool {
+        self.has_answer()
+    }
+
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        self.answer_in(part)
+    }
+
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        self.places_of(rows)
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {

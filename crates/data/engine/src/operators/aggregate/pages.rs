@@ -29,7 +29,7 @@ struct Item {
 
 /// Groups that were fetched, as bytes one after the other.
 #[derive(Default)]
-struct Fetched {
+pub(super) struct Fetched {
     bytes: Vec<u8>,
     /// Hash, where the key ends, where the value ends; no value if the group is gone.
     groups: Vec<(u64, usize, usize, bool)>,
@@ -89,7 +89,7 @@ impl Groups {
         self.take_in(&fetched, codec)
     }
 
-    fn note(&mut self, entry: Entry<'_>, fetched: &mut Fetched) -> Result<()> {
+    pub(super) fn note(&mut self, entry: Entry<'_>, fetched: &mut Fetched) -> Result<()> {
         let (part, key, row) = entry_parts(entry.key)?;
         if part == GROUPS {
             fetched.note(entry.hash, key, entry.value);
@@ -107,7 +107,7 @@ impl Groups {
         Err(Error::io("read a state run", "it names an aggregate that is not there"))
     }
 
-    fn take_in(&mut self, fetched: &Fetched, codec: &RowCodec) -> Result<()> {
+    pub(super) fn take_in(&mut self, fetched: &Fetched, codec: &RowCodec) -> Result<()> {
         let groups = fetched.last_of_each();
         for groups in groups.chunks(AT_ONCE) {
             let columns = codec.decode(groups.iter().map(|g| g.2))?;

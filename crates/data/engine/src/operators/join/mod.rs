@@ -4,6 +4,7 @@
 //! (outer, anti) or because they have one (semi, mark) are found by how many partners a row has: without a further condition
 //! that is a property of the key, with one it is counted per row.
 
+mod answer;
 mod counted;
 mod keyed;
 mod output;
@@ -23,7 +24,7 @@ use super::shard::{for_each, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::state::{
-    Arrangement, Encoded, OpenKeys, Paged, Pages, Resident, RowCodec, TableShard, Windows, changes_from_batch,
+    Arrangement, Encoded, OpenKeys, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, changes_from_batch,
     changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
 };
 
@@ -308,6 +309,18 @@ impl Operator for Join {
         let (outs, left): (Vec<Delta>, Vec<Left>) = outs.into_iter().unzip();
         left.into_iter().for_each(|l| self.spec.guard.note(l));
         concat(&self.spec.schema, &outs)
+    }
+
+    fn can_answer(&self) -> bool {
+        self.has_answer()
+    }
+
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        self.answer_in(part)
+    }
+
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        self.places_of(rows)
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {

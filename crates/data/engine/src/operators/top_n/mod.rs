@@ -19,8 +19,8 @@ use super::order::{SortedRows, order_of};
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, Held, OpenKeys, Ordered, Paged, Pages, Placed, Resident, RowCodec, TableShard, batch_of,
-    changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
+    Arrangement, Held, OpenKeys, Ordered, Paged, Pages, Part, Placed, Resident, RowCodec, TableShard, absent_rows,
+    batch_of, changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 pub(crate) use walk::{Bound, Ranking};
 use walk::{Entry, Walk};
@@ -241,6 +241,32 @@ impl Operator for TopN {
             spec.step(&mut shard.rows, &input, &parts[s])
         })?;
         concat(&spec.schema, &outs)
+    }
+
+    /// Rows of a partition that is dropped behind the watermark are shown all the same.
+    fn can_answer(&self) -> bool {
+        self.close_by.is_empty()
+    }
+
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        let absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
+        let mut outs = vec![];
+        for shard in absent.iter().chain(&self.shards) {
+            let (state, rows) = (&shard.rows, shard.rows.arrangement());
+            let mut shown: Vec<(Entry, i64)> = vec![];
+            for key in rows.keys().filter(|k| part.holds(rows.key_hash(*k))) {
+                let entries = self.spec.shown(state, rows.key_hash(key), rows.key(key));
+                shown.extend(entries.into_iter().map(|e| (e, e.weight as i64)));
+            }
+            outs.push(self.spec.answer(state, &shown)?);
+        }
+        concat(&self.spec.schema, &outs)
+    }
+
+    /// The columns of the input come first.
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        let columns = self.spec.keys.iter().map(|k| evaluate(k, &rows.batch)).collect::<Result<Vec<_>>>()?;
+        Ok(self.key_codec.encode(&columns)?.hashes(rows.len()))
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {

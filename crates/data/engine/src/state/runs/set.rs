@@ -15,6 +15,7 @@ use super::files::RunFiles;
 use super::merge::{Combine, Merge};
 use super::run::{Entry, Run};
 use super::writer::RunWriter;
+use crate::state::Part;
 
 /// So many runs of about one size become one.
 const FANOUT: usize = 4;
@@ -191,6 +192,14 @@ impl RunSet {
     /// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
     pub(crate) fn scan(&self) -> Result<Merge> {
         Merge::new(&self.runs, self.combine, true)
+    }
+
+    /// As [`RunSet::scan`], of the entries whose hash is in `part`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn scan_part(&self, part: Part) -> Result<Merge> {
+        Merge::range(&self.runs, self.combine, true, part.bounds())
     }
 
     /// Takes in a merge that is done and begins the next one if there is one to do. Waits only if there are too many runs.
