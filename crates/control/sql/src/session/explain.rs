@@ -11,7 +11,7 @@ use super::{Outcome, Session};
 use crate::bind::{Declared, Draft, missing};
 use crate::errors::{Where, at_statement};
 use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement};
-use crate::{BoundObject, Change, Spec, ViewSpec, plan_view};
+use crate::{BoundObject, Change, Kept, KeptState, ReplacedView, Spec, ViewSpec, plan_view};
 
 /// PostgreSQL's name for the one column.
 pub(super) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];
@@ -39,6 +39,23 @@ fn created(changes: &[Change]) -> Vec<BoundObject> {
         _ => None,
     };
     changes.iter().filter_map(view).collect()
+}
+
+/// What becomes of a view, with what becomes of its state.
+fn with_state(what: String, name: &str, declared: Declared, replaced: Option<&ReplacedView>) -> String {
+    if declared != Declared::Replaced {
+        return what;
+    }
+    match replaced.map(|r| &r.kept) {
+        Some(Kept::All) => {
+            format!("{name} goes on as it is: its operators stay the same. All state is kept, nothing is read.")
+        }
+        Some(Kept::Some(KeptState { state_rows, state_bytes, .. })) => {
+            format!("{what} {state_rows} rows of state are kept, {state_bytes} bytes.")
+        }
+        Some(Kept::None(why)) => format!("{what} No state is kept: {why}."),
+        None => format!("{what} No state is kept."),
+    }
 }
 
 impl Session {
@@ -92,7 +109,7 @@ impl Session {
     }
 
     /// What `CREATE OR REPLACE` of a view would do, without doing it.
-    pub(super) fn explain_replace(&self, create: &CreateView, parsed: &Parsed) -> Result<Outcome> {
+    pub(super) async fn explain_replace(&self, create: &CreateView, parsed: &Parsed) -> Result<Outcome> {
         let objects = self.backend.objects();
         let declaration = Parsed { statement: Statement::CreateView(create.clone()), ..parsed.clone() };
         let mut draft = Draft::new(&objects, self.clock.clone());
@@ -107,17 +124,35 @@ impl Session {
             Declared::Created => (format!("{name} is a new view."), created(&draft.changes)),
             Declared::Replaced => {
                 let what = format!(
-                    "{name} is built anew beside the running view, which is shown until then, and takes its place at one epoch. \
-                     No state is kept."
+                    "{name} is built anew beside the running view, which is shown until then, and takes its place at one epoch."
                 );
                 (what, created(&draft.changes))
             }
         };
-        section(&mut lines, "Change", [what]);
+        let runs = |b: &&BoundObject| objects.by_id(b.object.id).is_some();
+        let replaced: Vec<BoundObject> = rebuilt.iter().filter(runs).cloned().collect();
+        let replaced = match replaced.is_empty() {
+            true => vec![],
+            false => self.backend.explain_replacements(&draft.objects, &replaced).await?,
+        };
+        let own = rebuilt.first().and_then(|first| replaced.iter().find(|r| r.view == first.object.id));
+        section(&mut lines, "Change", [with_state(what, &name, declared, own)]);
         for bound in &rebuilt {
             let Spec::View(view) = &bound.spec else { continue };
             let own = shown(&bound.object.namespace, &bound.object.name);
-            section(&mut lines, &format!("Rebuilt: {own}"), self.circuit(view));
+            let replaced = replaced.iter().find(|r| r.view == bound.object.id);
+            let is_kept = replaced.is_some_and(|r| r.kept == Kept::All);
+            let title = if is_kept { "Goes on as it is" } else { "Rebuilt" };
+            let circuit = replaced.map_or_else(|| self.circuit(view), |r| r.circuit.clone());
+            section(&mut lines, &format!("{title}: {own}"), circuit);
+            if let Some(Kept::Some(kept)) = replaced.map(|r| &r.kept) {
+                let read = format!("{} rows of state that is kept, and nothing of its inputs", kept.rows);
+                section(&mut lines, &format!("Read for {own}"), [read]);
+                continue;
+            }
+            if is_kept {
+                continue;
+            }
             let inputs = self.backend.inputs_to_read(view).into_iter().map(|input| match input.bytes {
                 Some(bytes) => format!("{}: {} records, {bytes} bytes of the log", input.name, input.rows),
                 None => format!("{}: {} rows of a view", input.name, input.rows),

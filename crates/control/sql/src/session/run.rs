@@ -105,7 +105,7 @@ impl Session {
             Statement::Explain(mode, ExplainTarget::View(name)) => self.explain_view(*mode, name, place).await,
             Statement::Explain(_, ExplainTarget::Row(row)) => self.explain_row(row, place).await,
             Statement::Explain(_, ExplainTarget::Replace(view)) => {
-                self.explain_replace(view, parsed).map_err(located(parsed))
+                self.explain_replace(view, parsed).await.map_err(located(parsed))
             }
             Statement::Subscribe(name) => {
                 let objects = self.backend.objects();
