@@ -78,7 +78,7 @@ def test_a_replay_gives_the_answer_of_then(own_server):
 def test_a_flame_graph_is_taken_under_load(own_server):
     server = own_server
     server.sql(
-        "CREATE STREAM s (k INT, v INT);"
+        "CREATE STREAM s (k INT, v BIGINT);"
         "CREATE MATERIALIZED VIEW busy AS SELECT k % 7 AS k, count(*) AS n, sum(v * v) AS v FROM s GROUP BY k % 7"
     )
     stop = threading.Event()

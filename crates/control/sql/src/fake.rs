@@ -50,6 +50,15 @@ fn table_schema(spec: &Spec) -> Option<Arc<Schema>> {
     }
 }
 
+/// Rows of a stream whose columns have changed.
+fn with_columns(rows: &RecordBatch, from: &Schema, to: &Arc<Schema>) -> RecordBatch {
+    let column = |field: &Arc<Field>| match from.column_with_name(field.name()) {
+        Some((at, _)) => arrow::compute::cast(rows.column(at), field.data_type()).unwrap(),
+        None => new_null_array(field.data_type(), rows.num_rows()),
+    };
+    RecordBatch::try_new(to.clone(), to.fields().iter().map(column).collect()).unwrap()
+}
+
 impl Fake {
     fn table_of(&self, spec: &Spec, id: ObjectId) -> Option<Arc<dyn TableProvider>> {
         let schema = table_schema(spec)?;
@@ -97,6 +106,11 @@ impl Fake {
             .data;
         let run = async { SessionContext::new().execute_logical_plan(plan).await?.collect().await };
         run.await.map_err(|e: datafusion::error::DataFusionError| Error::bug(e.to_string()))
+    }
+
+    /// The version of an object of the namespace `public`.
+    pub(crate) fn version_of(&self, name: &str) -> Option<u32> {
+        self.objects().get("public", name).map(|o| o.object.version)
     }
 
     /// The kinds and names of the last changes.
@@ -173,6 +187,13 @@ impl Backend for Fake {
                     let key = (b.object.namespace.clone(), b.object.name.clone());
                     let old = objects.by_name.insert(key, Arc::new(b.clone())).unwrap();
                     assert_eq!(old.object.id, b.object.id);
+                    if let (Spec::Stream(_), Some(from), Some(to)) =
+                        (&b.spec, table_schema(&old.spec), table_schema(&b.spec))
+                    {
+                        let rows = self.rows.lock().remove(&b.object.id).unwrap_or_default();
+                        let rows = rows.iter().map(|r| with_columns(r, &from, &to)).collect();
+                        self.rows.lock().insert(b.object.id, rows);
+                    }
                 }
                 Change::Restate(b) => {
                     words.push(format!("restate {} {} v{}", b.object.kind, b.object.name, b.object.version));

@@ -162,6 +162,19 @@ impl Circuit {
         self.nodes[self.root].times.iter().map(|t| t.column).collect()
     }
 
+    /// Takes its inputs from where another circuit of the same shape finds them.
+    pub(crate) fn read_as(&mut self, other: &Circuit) {
+        self.inputs.clone_from(&other.inputs);
+        for (node, new) in self.nodes.iter_mut().zip(&other.nodes) {
+            for (time, new) in node.times.iter_mut().zip(&new.times) {
+                time.source = new.source.clone();
+            }
+            for (horizon, new) in node.horizons.iter_mut().zip(&new.horizons) {
+                horizon.source = new.source.clone();
+            }
+        }
+    }
+
     /// Leaves out the rows that an expression fails for from now on, instead of failing: each is a [`DeadRow`].
     pub fn skip_failing_rows(&self) {
         self.guards.iter().for_each(Guard::skip);
@@ -392,7 +405,13 @@ impl Circuit {
         let mut out = String::new();
         for (n, node) in self.nodes.iter().enumerate() {
             let what = match &node.kind {
-                NodeKind::Input(i) => format!("{:?}", self.inputs[*i]),
+                // By the names of its columns: where they stand in the relation may change.
+                NodeKind::Input(i) => {
+                    let CircuitInput { table, columns } = &self.inputs[*i];
+                    let names = node.schema.fields().iter().map(|f| f.name());
+                    let columns: Vec<_> = names.zip(columns.iter().map(|c| &c.fields)).collect();
+                    format!("{table:?} {columns:?}")
+                }
                 NodeKind::Operator(o) => o.describe(),
             };
             let inner = match &node.kind {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleuve_catalog::{Changes, Command, Object};
+use fleuve_engine::ViewDefinition;
 use fleuve_formats::FormatSpec;
-use fleuve_sql::{BoundObject, Change, ObjectSet, Spec};
+use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec};
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
@@ -21,11 +22,16 @@ impl Platform {
         let before = self.object_set();
         self.check(&before, &changes)?;
         super::replaced::note(&self.log, &before, &changes).await?;
+        let altered = self.altered(&before, &changes);
+        if !altered.is_empty() {
+            // What was read by the old columns is not to be read again by the new ones.
+            self.engine.checkpoint().await?;
+        }
         let commands = changes.iter().map(command).collect();
         let made = self.catalog.apply(commands).await?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
-        let Err(error) = self.run_changes(&after, &made).await else {
+        let Err(error) = self.run_changes(&after, &made, altered).await else {
             return super::replaced::forget(&self.log, made.replaced.iter().map(|r| r.after.id)).await;
         };
         tracing::warn!(error = %error, "a change could not be made to run and is taken back");
@@ -62,7 +68,42 @@ impl Platform {
         Ok(())
     }
 
-    async fn run_changes(self: &Arc<Self>, set: &ObjectSet, made: &Changes) -> Result<()> {
+    /// The streams that get other columns, each with the views that read it as they go on: restated, or as they were.
+    fn altered(&self, before: &ObjectSet, changes: &[Change]) -> BTreeMap<ObjectId, Vec<ViewDefinition>> {
+        let mut out = BTreeMap::new();
+        for change in changes {
+            let Change::Replace(BoundObject { object, spec: Spec::Stream(new) }) = change else { continue };
+            let Some(Spec::Stream(old)) = before.by_id(object.id).map(|b| &b.spec) else { continue };
+            if old.schema != new.schema {
+                out.insert(object.id, self.readers(before, changes, object.id));
+            }
+        }
+        out
+    }
+
+    fn readers(&self, before: &ObjectSet, changes: &[Change], stream: ObjectId) -> Vec<ViewDefinition> {
+        let restated = |id: ObjectId| {
+            changes.iter().find_map(|c| match c {
+                Change::Restate(bound) if bound.object.id == id => Some(bound),
+                _ => None,
+            })
+        };
+        let views = before.by_name.values().map(|b| restated(b.object.id).unwrap_or(b));
+        let reads = |bound: &BoundObject| match &bound.spec {
+            Spec::View(view) if view.inputs.values().any(|i| *i == stream) => {
+                Some(self.opener().definition(before, bound, view))
+            }
+            _ => None,
+        };
+        views.filter_map(reads).collect()
+    }
+
+    async fn run_changes(
+        self: &Arc<Self>,
+        set: &ObjectSet,
+        made: &Changes,
+        mut altered: BTreeMap<ObjectId, Vec<ViewDefinition>>,
+    ) -> Result<()> {
         for object in &made.dropped {
             self.stop_object(object).await?;
         }
@@ -80,7 +121,29 @@ impl Platform {
         created.sort_by_key(|b| rank(b));
         let created = in_order(created);
         for bound in created {
-            self.start_object(set, &bound).await?;
+            match (&bound.spec, altered.remove(&bound.object.id)) {
+                (Spec::Stream(spec), Some(readers)) => self.alter_stream(set, &bound, spec, readers).await?,
+                _ => self.start_object(set, &bound).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A running stream by other columns; `readers` are all views that read it.
+    async fn alter_stream(
+        self: &Arc<Self>,
+        set: &ObjectSet,
+        bound: &BoundObject,
+        spec: &StreamSpec,
+        readers: Vec<ViewDefinition>,
+    ) -> Result<()> {
+        let id = bound.object.id;
+        let relation = self.opener().open_stream(set, bound, spec).await?;
+        self.engine.alter_stream(id, relation.clone(), readers).await?;
+        self.streams.write().insert(id, relation);
+        for source in set.by_name.values().filter(|b| matches!(&b.spec, Spec::Source(s) if s.into == id)) {
+            // It cuts its input by the stream's format.
+            Box::pin(self.start_object(set, source)).await?;
         }
         Ok(())
     }
@@ -186,6 +249,9 @@ impl Platform {
         let mut commands: Vec<Command> = made.created.iter().rev().map(|o| Command::Drop(o.id)).collect();
         commands.extend(made.replaced.iter().map(|r| Command::Replace(r.before.clone())));
         commands.extend(made.dropped.iter().map(|o| Command::Create(o.clone())));
+        // Texts that were restated; a restated view may not be bound any more over a stream as it was.
+        let restated = made.commented.iter().filter_map(|o| before.by_id(o.id).filter(|b| b.object.sql != o.sql));
+        commands.extend(restated.map(|b| Command::Restate(b.object.clone())));
         // Dependants go before what they depend on.
         let rank = |id: ObjectId| {
             after.by_id(id).map_or(0, |b| match b.spec {
@@ -210,8 +276,16 @@ impl Platform {
         }
         for replaced in &made.replaced {
             // A view that could not be built left the old one running; the others are started again as they were.
-            if let Some(bound) = before.by_id(replaced.before.id).filter(|b| !matches!(b.spec, Spec::View(_))) {
-                self.start_object(&set, bound).await?;
+            let Some(bound) = before.by_id(replaced.before.id) else { continue };
+            let reads_otherwise =
+                |spec: &StreamSpec| self.relation(bound.object.id).is_some_and(|r| *r.format().schema() != spec.schema);
+            match &bound.spec {
+                Spec::View(_) => {}
+                Spec::Stream(spec) if reads_otherwise(spec) => {
+                    let readers = self.readers(&set, &[], bound.object.id);
+                    self.alter_stream(&set, bound, spec, readers).await?;
+                }
+                _ => self.start_object(&set, bound).await?,
             }
         }
         Ok(())

@@ -84,7 +84,7 @@ impl Draft {
         ObjectId(Builder::from_unix_timestamp_millis(ms, &rest).into_uuid().as_u128())
     }
 
-    fn put(&mut self, bound: BoundObject) -> Arc<BoundObject> {
+    pub(super) fn put(&mut self, bound: BoundObject) -> Arc<BoundObject> {
         let bound = Arc::new(bound);
         let key = (bound.object.namespace.clone(), bound.object.name.clone());
         self.objects.by_name.insert(key, bound.clone());
@@ -196,6 +196,10 @@ impl Draft {
                 return Ok(Declared::Unchanged);
             }
             check_stream_change(before, after, name)?;
+            if before.schema != after.schema {
+                self.alter_to(&old, sql, spec, name)?;
+                return Ok(Declared::Replaced);
+            }
         }
         if stale.is_none()
             && let (Spec::View(before), Spec::View(after)) = (&old.spec, &spec)
@@ -489,11 +493,10 @@ fn same_but_limits(before: &StreamSpec, after: &StreamSpec) -> bool {
 fn check_stream_change(before: &StreamSpec, after: &StreamSpec, name: &Name) -> Result<()> {
     let refuse = |what: String| {
         Err(Error::unsupported(format!("stream \"{}\" exists, and {what}", name.name)).at(name.at.clone()).hint(
-            "only its retention can change and its partitions grow; for anything else make a stream of another name",
+            "its columns and retention can change and its partitions grow; for anything else make a stream of another name",
         ))
     };
     let parts = [
-        (before.schema == after.schema, "its columns"),
         (before.watermark == after.watermark, "its watermark"),
         (before.format == after.format && before.format_options == after.format_options, "its format"),
         (before.checks == after.checks, "its checks"),

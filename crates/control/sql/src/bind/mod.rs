@@ -1,5 +1,6 @@
 //! From a statement to what it means, given the objects there are. Binding decides; it changes nothing.
 
+mod alter;
 mod as_of;
 mod clock;
 mod copies;

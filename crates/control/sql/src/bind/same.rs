@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias};
+use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias, TableScan};
 
 use crate::ViewSpec;
 use crate::context::binding_state;
@@ -41,7 +41,9 @@ impl Numbering {
         let before: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
         let after = before.iter().map(|input| self.of(input)).collect::<DfResult<Vec<_>>>()?;
         match plan {
-            LogicalPlan::TableScan(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),
+            // The names of its columns tell, not where they stand in the table.
+            LogicalPlan::TableScan(scan) => Ok(LogicalPlan::TableScan(TableScan { projection: None, ..scan.clone() })),
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),
             LogicalPlan::SubqueryAlias(_) => {
                 let [input] = one(after)?;
                 // Its columns have numbers already; only those of a table need to be told from the same table's elsewhere.

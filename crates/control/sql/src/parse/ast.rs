@@ -319,6 +319,19 @@ pub enum ExplainTarget {
     Row(Box<ExplainRow>),
     /// What `CREATE OR REPLACE` of a view would change.
     Replace(Box<CreateView>),
+    /// What `ALTER STREAM` would change.
+    Alter(Name, Vec<StreamChange>),
+}
+
+/// A change of a stream's columns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamChange {
+    /// `ADD [COLUMN] name type`
+    Add(ColumnSpec),
+    /// `ALTER [COLUMN] name [SET DATA] TYPE type`
+    Type(ColumnSpec),
+    /// `DROP [COLUMN] name`, and where the name stands.
+    Drop(String, Location),
 }
 
 /// `EXPLAIN ROW view WHERE ... [LIMIT n]`, or `EXPLAIN ROW (view, key, ...)`
@@ -391,6 +404,13 @@ pub enum Statement {
     },
     /// `ALTER MATERIALIZED VIEW name RESUME`
     Resume(Name),
+    /// `ALTER STREAM name change, ...`
+    AlterStream {
+        /// The stream.
+        name: Name,
+        /// What changes, in order.
+        changes: Vec<StreamChange>,
+    },
     /// `COMMENT ON kind name IS 'text' | NULL`
     Comment {
         /// What gets the comment.

@@ -105,7 +105,7 @@ impl StatementParser<'_> {
         Ok(())
     }
 
-    fn column(&mut self, stream: &mut CreateStream) -> Result<ColumnSpec> {
+    pub(super) fn column(&mut self, stream: &mut CreateStream) -> Result<ColumnSpec> {
         let (name, at) = self.identifier("a column, WATERMARK FOR or CHECK")?;
         let data_type = self.data_type(0)?;
         let mut nullable = true;

@@ -3,6 +3,7 @@
 //! The whole text is cut into tokens once, so that every place in an error is a place in the user's text, also when it
 //! holds many statements. Statements of Fleuve's own are read here; queries by sqlparser.
 
+mod alter;
 mod as_of;
 mod ast;
 mod create;

@@ -48,17 +48,7 @@ impl StatementParser<'_> {
             ))
             .at(at)
             .hint("a materialized view can leave rows out or keep only the newest")),
-            "alter" => {
-                if self.words(&["materialized", "view"]) {
-                    let name = self.name("the view's name")?;
-                    if self.word("resume") {
-                        return Ok(Statement::Resume(name));
-                    }
-                }
-                Err(Error::unsupported("of ALTER only ALTER MATERIALIZED VIEW name RESUME is offered").at(at).hint(
-                    "CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare",
-                ))
-            }
+            "alter" => self.alter(),
             "copy" => {
                 Err(Error::unsupported("COPY is not offered").at(at).hint("use INSERT, or CREATE SOURCE for files"))
             }
@@ -223,6 +213,16 @@ impl StatementParser<'_> {
         let names_a_row = |token: &Token| matches!(token, Token::Word(_) | Token::LParen);
         if self.peek_word(0, "row") && names_a_row(&self.parser.peek_nth_token_ref(1).token) {
             return Ok(Statement::Explain(mode, ExplainTarget::Row(Box::new(self.explain_row()?))));
+        }
+        if self.peek_word(0, "alter") && self.peek_word(1, "stream") {
+            let at = self.here();
+            self.word("alter");
+            return match self.alter()? {
+                Statement::AlterStream { name, changes } => {
+                    Ok(Statement::Explain(mode, ExplainTarget::Alter(name, changes)))
+                }
+                _ => Err(Error::input("of ALTER only ALTER STREAM can be explained").at(at)),
+            };
         }
         let _ = self.words(&["materialized", "view"]) || self.word("view");
         Ok(Statement::Explain(mode, ExplainTarget::View(self.name("a query or a view's name")?)))

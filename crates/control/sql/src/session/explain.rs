@@ -10,7 +10,7 @@ use super::show::{shown, text_rows};
 use super::{Outcome, Session};
 use crate::bind::{Declared, Draft, missing};
 use crate::errors::{Where, at_statement};
-use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement};
+use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement, StreamChange};
 use crate::{BoundObject, Change, Kept, KeptState, ReplacedView, Spec, ViewSpec, plan_view};
 
 /// PostgreSQL's name for the one column.
@@ -174,6 +174,27 @@ impl Session {
             given.push("subscribers".into());
             section(&mut lines, "Given the difference between the old and the new answer", given);
         }
+        answer(lines)
+    }
+
+    /// What `ALTER STREAM` would do, without doing it.
+    pub(super) fn explain_alter(&self, name: &Name, changes: &[StreamChange]) -> Result<Outcome> {
+        let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+        let altered = draft.alter_stream(name, changes)?;
+        let mut lines = Vec::new();
+        section(&mut lines, &format!("Columns of {}", shown(name.namespace(), &name.name)), altered.columns);
+        let goes_on = altered.goes_on.into_iter().map(|(object, text)| {
+            let own = format!("{} {}", object.kind, shown(&object.namespace, &object.name));
+            match text {
+                Some(text) => format!("{own}, from now on as {text}"),
+                None => own,
+            }
+        });
+        let goes_on: Vec<String> = goes_on.collect();
+        if !goes_on.is_empty() {
+            section(&mut lines, "Goes on with all its state", goes_on);
+        }
+        section(&mut lines, "Rebuilt", ["nothing; nothing is read again".to_string()]);
         answer(lines)
     }
 

@@ -43,7 +43,10 @@ impl Session {
             Statement::Explain(_, target) => {
                 let types = match target {
                     ExplainTarget::Query(query, _) => self.plan(query, place).await?.parameter_types(count)?,
-                    ExplainTarget::View(_) | ExplainTarget::Row(_) | ExplainTarget::Replace(_) => none,
+                    ExplainTarget::View(_)
+                    | ExplainTarget::Row(_)
+                    | ExplainTarget::Replace(_)
+                    | ExplainTarget::Alter(..) => none,
                 };
                 (Some(text_schema(&EXPLAIN_COLUMNS)), types)
             }
@@ -91,6 +94,18 @@ impl Session {
                 self.backend.resume(view.object.id).await.map_err(located(parsed))?;
                 Ok(done("ALTER MATERIALIZED VIEW"))
             }
+            Statement::AlterStream { name, changes } => {
+                let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+                let altered = draft.alter_stream(name, changes).map_err(located(parsed))?;
+                let reworded = altered.goes_on.iter().filter_map(|(object, text)| {
+                    text.as_ref().map(|_| {
+                        format!("{} \"{}\" goes on without the new columns in its *", object.kind, object.name)
+                    })
+                });
+                let notices = reworded.collect();
+                self.carry_out(draft).await.map_err(located(parsed))?;
+                Ok(Outcome::Done { tag: "ALTER STREAM".into(), notices })
+            }
             Statement::Comment { target, text } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 draft.comment(target, text.as_ref())?;
@@ -106,6 +121,9 @@ impl Session {
             Statement::Explain(_, ExplainTarget::Row(row)) => self.explain_row(row, place).await,
             Statement::Explain(_, ExplainTarget::Replace(view)) => {
                 self.explain_replace(view, parsed).await.map_err(located(parsed))
+            }
+            Statement::Explain(_, ExplainTarget::Alter(name, changes)) => {
+                self.explain_alter(name, changes).map_err(located(parsed))
             }
             Statement::Subscribe(name) => {
                 let objects = self.backend.objects();

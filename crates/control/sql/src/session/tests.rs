@@ -441,10 +441,10 @@ async fn apply_says_where_and_changes_nothing_on_an_error() {
         let texts: Vec<(&str, String)> = PROJECT.iter().map(|(p, t)| (*p, t.replace(from, to))).collect();
         project(&texts.iter().map(|(p, t)| (*p, t.as_str())).collect::<Vec<_>>())
     };
-    let e = session.apply(&swap("who TEXT, ts", "who TEXT, x INT, ts"), false).await.unwrap_err();
+    let e = session.apply(&swap("(retention", "(format = 'avro', retention"), false).await.unwrap_err();
     assert_eq!(
         e.to_string(),
-        "3.sql:1:15: stream \"s\" exists, and its columns cannot change (only its retention can change and its partitions grow; for anything else make a stream of another name)"
+        "3.sql:1:15: stream \"s\" exists, and its format cannot change (its columns and retention can change and its partitions grow; for anything else make a stream of another name)"
     );
     // The sink's stream has what `busy` had; another name breaks it.
     let e = session.apply(&swap("SELECT who, n FROM", "SELECT who AS whom, n FROM"), false).await.unwrap_err();

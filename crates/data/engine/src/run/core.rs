@@ -362,6 +362,9 @@ impl Core {
                 self.streams.insert(id, reader);
                 let _ = reply.send(Ok(()));
             }
+            Command::AlterStream(id, reader, views, reply) => {
+                let _ = reply.send(self.alter_stream(id, reader, views));
+            }
             Command::RemoveStream(id, reply) => {
                 self.streams.remove(&id);
                 self.times.remove(&id);

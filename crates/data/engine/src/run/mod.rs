@@ -1,5 +1,6 @@
 //! The running engine: one thread that takes epochs, and a handle to it.
 
+mod alter;
 mod attach;
 mod build;
 mod by_object;
@@ -318,6 +319,7 @@ pub(crate) enum Command {
     Wake,
     Step(Reply<bool>),
     AddStream(ObjectId, Arc<dyn StreamReader>, Reply<()>),
+    AlterStream(ObjectId, Arc<dyn StreamReader>, Vec<ViewDefinition>, Reply<()>),
     RemoveStream(ObjectId, Reply<()>),
     CreateView(Box<ViewDefinition>, Reply<()>),
     DropView(ObjectId, Reply<()>),
@@ -433,6 +435,21 @@ impl Engine {
     /// A stream to follow from its beginning.
     pub async fn add_stream(&self, id: ObjectId, reader: Arc<dyn StreamReader>) -> Result<()> {
         self.ask(|r| Command::AddStream(id, reader, r)).await
+    }
+
+    /// Follows a stream by other columns from now on. `views` are the definitions of all views that read it, over these columns: each
+    /// goes on with its state.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] while a view that reads it is being built. For a view whose circuit would be another one; nothing has
+    /// changed then.
+    pub async fn alter_stream(
+        &self,
+        id: ObjectId,
+        reader: Arc<dyn StreamReader>,
+        views: Vec<ViewDefinition>,
+    ) -> Result<()> {
+        self.ask(|r| Command::AlterStream(id, reader, views, r)).await
     }
 
     /// Forgets a stream.

@@ -230,6 +230,13 @@ impl View {
         self.is_unmeasured = true;
     }
 
+    /// Goes on with its state by another definition, which has the same circuit: what it reads may stand elsewhere.
+    pub(super) fn go_on_as(&mut self, new: View) {
+        self.circuit.read_as(&new.circuit);
+        self.inputs = new.inputs;
+        self.definition = new.definition;
+    }
+
     pub(super) fn measure(&mut self) -> usize {
         if !std::mem::take(&mut self.is_unmeasured) && self.untold.is_empty() {
             return self.state_bytes;

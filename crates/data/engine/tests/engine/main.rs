@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
+mod altering;
 mod behind;
 mod budget;
 mod failing;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use arrow::array::{Int64Array, RecordBatch, TimestampSecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampSecondArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use fleuve_engine::{
@@ -48,7 +48,7 @@ pub enum Fault {
     Retry,
 }
 
-pub fn schema() -> SchemaRef {
+fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("k", DataType::Int64, true),
         Field::new("v", DataType::Int64, true),
@@ -115,6 +115,66 @@ impl StreamReader for Memory {
 
     fn event_time(&self) -> Option<EventTime> {
         Some(EventTime { column: 2, delay: DELAY_S, idle_timeout_us: IDLE_US, offsets: None })
+    }
+}
+
+/// The columns of a stream in their order: those of [`Row`], and others, which are NULL.
+pub type Columns = &'static [&'static str];
+/// Those that a stream has first.
+pub const ROW: Columns = &["k", "v", "ts"];
+
+/// Rows by other columns.
+pub fn by_columns(rows: &RecordBatch, columns: Columns) -> RecordBatch {
+    let schema = rows.schema();
+    let of = |name: &&str| match schema.column_with_name(name) {
+        Some((at, field)) => (field.clone(), rows.column(at).clone()),
+        None => (Field::new(*name, DataType::Int64, true), new_null_array(&DataType::Int64, rows.num_rows())),
+    };
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.iter().map(of).unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
+}
+
+/// A stream as it is read: by some columns.
+pub struct Reader {
+    pub memory: Arc<Memory>,
+    pub columns: Columns,
+}
+
+impl StreamReader for Reader {
+    fn schema(&self) -> SchemaRef {
+        by_columns(&batch(&[]), self.columns).schema()
+    }
+
+    fn partitions(&self) -> i32 {
+        self.memory.partitions()
+    }
+
+    fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
+        self.memory.bounds(partition)
+    }
+
+    fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let whole: Vec<ColumnPart> = (0..ROW.len()).map(ColumnPart::whole).collect();
+        let (rows, next) = self.memory.read(partition, from, to, max_bytes, &whole)?;
+        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
+        let rows = rows.iter().map(|r| by_columns(r, self.columns).project(&columns).unwrap()).collect();
+        Ok((rows, next))
+    }
+
+    fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()> {
+        self.memory.passed(partition, from, to, late)
+    }
+
+    fn event_time(&self) -> Option<EventTime> {
+        let column = self.columns.iter().position(|c| *c == "ts")?;
+        Some(EventTime { column, ..self.memory.event_time()? })
     }
 }
 

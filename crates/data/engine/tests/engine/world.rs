@@ -14,8 +14,8 @@ use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Result};
 use parking_lot::Mutex;
 
 use crate::memory::{
-    Busy, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, RunStore, Store, Sunk, Told, add, batch,
-    schema,
+    Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
+    Told, add, batch, by_columns,
 };
 pub use crate::memory::{DELAY_S, Fault, IDLE_US, PARTITIONS, Row};
 
@@ -46,6 +46,8 @@ fn contents(published: &Published, name: &str) -> BTreeMap<String, i64> {
 /// Everything around the engine, and the engine.
 pub struct World {
     streams: Vec<Arc<Memory>>,
+    /// Of each stream.
+    columns: Vec<Columns>,
     store: Arc<Store>,
     journal: Entries,
     sunk: Arc<Mutex<Sunk>>,
@@ -93,6 +95,7 @@ impl World {
     pub fn empty() -> Self {
         World {
             streams: vec![Arc::default(), Arc::default()],
+            columns: vec![ROW; 2],
             store: Arc::default(),
             journal: Arc::default(),
             sunk: Arc::default(),
@@ -171,8 +174,8 @@ impl World {
     async fn session_over(&self, streams: Vec<Vec<Vec<Row>>>, now_us: Option<i64>) -> SessionContext {
         let context = SessionContext::new_with_state(session_state());
         for (n, rows) in streams.into_iter().enumerate() {
-            let data = rows.iter().map(|r| batch(r)).collect();
-            let table = MemTable::try_new(schema(), vec![data]).unwrap();
+            let data = rows.iter().map(|r| by_columns(&batch(r), self.columns[n])).collect();
+            let table = MemTable::try_new(self.reader(n).schema(), vec![data]).unwrap();
             context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
         }
         for (name, query, _) in &self.views {
@@ -187,7 +190,7 @@ impl World {
         let context = SessionContext::new_with_state(session_state());
         let mut inputs = HashMap::new();
         for n in 0..self.streams.len() {
-            let table = MemTable::try_new(schema(), vec![vec![]]).unwrap();
+            let table = MemTable::try_new(self.reader(n).schema(), vec![vec![]]).unwrap();
             context.register_table(format!("s{n}"), Arc::new(table)).unwrap();
             inputs.insert(("public".to_string(), format!("s{n}")), id(&format!("s{n}")));
         }
@@ -210,6 +213,34 @@ impl World {
         let id = id(name);
         let name = ("public".into(), name.into());
         ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters }
+    }
+
+    fn reader(&self, stream: usize) -> Arc<dyn StreamReader> {
+        Arc::new(Reader { memory: self.streams[stream].clone(), columns: self.columns[stream] })
+    }
+
+    /// A stream read by other columns than it has.
+    pub fn reader_by(&self, stream: &str, columns: Columns) -> Arc<dyn StreamReader> {
+        let number: usize = stream[1..].parse().unwrap();
+        Arc::new(Reader { memory: self.streams[number].clone(), columns })
+    }
+
+    /// Gives a stream other columns, in one go with all views that read it.
+    pub async fn alter(&mut self, stream: &str, columns: Columns) -> Result<()> {
+        let number: usize = stream[1..].parse().unwrap();
+        let before = std::mem::replace(&mut self.columns[number], columns);
+        let mut definitions = vec![];
+        for (name, query, version) in &self.views {
+            let definition = self.definition(name, query, *version).await;
+            if definition.inputs.values().any(|i| *i == id(stream)) {
+                definitions.push(definition);
+            }
+        }
+        let altered = self.engine().alter_stream(id(stream), self.reader(number), definitions).await;
+        if altered.is_err() {
+            self.columns[number] = before;
+        }
+        altered
     }
 
     pub async fn start(&mut self, shards: usize) {
@@ -246,12 +277,7 @@ impl World {
                 busy: self.journal_busy.clone(),
                 life: self.life.clone(),
             }),
-            streams: self
-                .streams
-                .iter()
-                .enumerate()
-                .map(|(n, s)| (id(&format!("s{n}")), s.clone() as Arc<dyn StreamReader>))
-                .collect(),
+            streams: self.streams.iter().enumerate().map(|(n, _)| (id(&format!("s{n}")), self.reader(n))).collect(),
             views,
             sinks: sinks.collect(),
         };

@@ -18,7 +18,7 @@ pub enum Here {
 }
 
 /// Beginnings of statements that are not offered, and why that is no fault of the file.
-const NOT_OFFERED: [&str; 16] = [
+const NOT_OFFERED: [&str; 18] = [
     "create external table",
     "create unbounded external table",
     "create function",
@@ -32,7 +32,9 @@ const NOT_OFFERED: [&str; 16] = [
     "update",
     "delete",
     "truncate",
-    "alter",
+    "alter table",
+    "alter view",
+    "alter index",
     "prepare",
     "execute",
 ];

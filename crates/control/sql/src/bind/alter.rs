@@ -1,0 +1,294 @@
+//! Other columns of a stream: one more, a wider type, one less. Decides whether what reads the stream goes on as it is.
+
+#[cfg(test)]
+mod tests;
+mod wildcards;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use fleuve_catalog::{Object, ObjectKind};
+use fleuve_types::{Error, Location, Result, is_pseudo_column, sql_type_name};
+
+use super::draft::Draft;
+use super::same::same_view;
+use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters};
+use crate::parse::{self, ColumnSpec, CreateStream, Name, ObjectWord, Parsed, Statement, StreamChange};
+use crate::{BoundObject, Change, ObjectSet, Spec, StreamSpec};
+
+/// What becomes of what reads or writes a stream whose columns change.
+pub(crate) struct Altered {
+    /// The columns, in words.
+    pub(crate) columns: Vec<String>,
+    /// Who goes on, and by which text if it is another one now.
+    pub(crate) goes_on: Vec<(Object, Option<String>)>,
+}
+
+impl Draft {
+    /// Changes a stream's columns. What reads it keeps its plan, and with it its state; where that cannot be, the change is refused.
+    pub(crate) fn alter_stream(&mut self, name: &Name, changes: &[StreamChange]) -> Result<Altered> {
+        let old = self.find(ObjectWord::Stream, name)?;
+        let parsed = parse::parse_one(&old.object.sql)?;
+        let Statement::CreateStream(mut create) = parsed.statement else {
+            return Err(Error::bug("a stream is declared by another statement"));
+        };
+        for change in changes {
+            changed(&mut create, change, name)?;
+        }
+        let sql = create.to_string();
+        let spec = bind_spec(&self.objects, &parse::parse_one(&sql)?).map_err(|e| {
+            // Its place is one in the text that came out.
+            Error { location: None, ..e }.at(name.at.clone())
+        })?;
+        self.alter_to(&old, sql, spec, name)
+    }
+
+    /// Gives a stream the columns of `spec`.
+    pub(super) fn alter_to(&mut self, old: &BoundObject, sql: String, spec: Spec, name: &Name) -> Result<Altered> {
+        if let Some(owner) = owner_of_dead_letters(&self.objects, &old.object) {
+            return Err(Error::input(format!(
+                "\"{}\" holds the dead letters of {} \"{}\": its columns are given",
+                name.name, owner.object.kind, owner.object.name
+            ))
+            .at(name.at.clone()));
+        }
+        let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) else {
+            return Err(Error::bug("a stream becomes something else"));
+        };
+        let difference = Difference::of(before, after).map_err(|e| e.at(name.at.clone()))?;
+        let kept = |(column, _): &(String, String)| after.schema.column_with_name(column).is_some();
+        let object = Object {
+            sql,
+            version: old.object.version + 1,
+            column_comments: old.object.column_comments.iter().filter(|c| kept(c)).cloned().collect(),
+            ..old.object.clone()
+        };
+        let mut objects = self.objects.clone();
+        let stream = BoundObject { object, spec: spec.clone() };
+        let key = (stream.object.namespace.clone(), stream.object.name.clone());
+        objects.by_name.insert(key, Arc::new(stream.clone()));
+        let readers = Readers::of(&objects, stream.object.id, &difference);
+        if !readers.broken.is_empty() {
+            return Err(Error::input(format!("\"{}\" cannot change like this, because of {}", name.name, readers.broken.join("; ")))
+                .at(name.at.clone())
+                .hint("replace these first by ones that do not read the column, or drop them and create them again afterwards"));
+        }
+        let mut goes_on = vec![];
+        self.put(stream.clone());
+        self.changes.push(Change::Replace(stream));
+        for (bound, is_reworded) in readers.views {
+            goes_on.push((bound.object.clone(), is_reworded.then(|| bound.object.sql.clone())));
+            self.put(bound.clone());
+            self.changes.push(Change::Restate(bound));
+        }
+        goes_on.extend(readers.others.into_iter().map(|o| (o, None)));
+        Ok(Altered { columns: difference.words(), goes_on })
+    }
+}
+
+/// The statement of the stream after the change.
+fn changed(create: &mut CreateStream, change: &StreamChange, name: &Name) -> Result<()> {
+    let Some(columns) = &mut create.columns else {
+        let message = format!("the columns of \"{}\" are those of its format", name.name);
+        return Err(Error::unsupported(message).at(name.at.clone()));
+    };
+    let place = |columns: &[ColumnSpec], column: &str, at: &Location| {
+        columns.iter().position(|c| c.name == column).ok_or_else(|| {
+            let error = Error::not_found(format!("\"{}\" has no column \"{column}\"", name.name)).at(at.clone());
+            match crate::suggest::nearest(column, columns.iter().map(|c| c.name.as_str())) {
+                Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+                None => error,
+            }
+        })
+    };
+    match change {
+        StreamChange::Add(column) => {
+            if columns.iter().any(|c| c.name == column.name) || is_pseudo_column(&column.name) {
+                let message = format!("\"{}\" has a column \"{}\" already", name.name, column.name);
+                return Err(Error::input(message).at(column.at.clone()));
+            }
+            columns.push(column.clone());
+        }
+        StreamChange::Type(column) => {
+            let at = place(columns, &column.name, &column.at)?;
+            columns[at].data_type = column.data_type.clone();
+        }
+        StreamChange::Drop(column, at) => {
+            let place = place(columns, column, at)?;
+            if columns.len() == 1 {
+                return Err(Error::input("a stream has at least one column").at(at.clone()));
+            }
+            columns.remove(place);
+        }
+    }
+    Ok(())
+}
+
+/// What is different between the columns of a stream before and after.
+struct Difference {
+    added: Vec<String>,
+    dropped: Vec<String>,
+    /// With the types before and after.
+    widened: Vec<(String, DataType, DataType)>,
+}
+
+impl Difference {
+    /// # Errors
+    /// What the records that are there, or new ones, could not be read by.
+    fn of(before: &StreamSpec, after: &StreamSpec) -> Result<Self> {
+        let (old, new) = (&before.schema, &after.schema);
+        let names = |of: &Schema, in_other: &Schema, wanted: bool| -> Vec<String> {
+            let names = of.fields().iter().map(|f| f.name().clone());
+            names.filter(|n| in_other.column_with_name(n).is_some() == wanted).collect()
+        };
+        if names(old, new, true) != names(new, old, true) {
+            return Err(Error::unsupported("the columns of a stream cannot change places"));
+        }
+        let (added, dropped) = (names(new, old, false), names(old, new, false));
+        let by_name = matches!(before.format.as_str(), "json" | "avro");
+        let as_many = added.is_empty() && dropped.is_empty();
+        if !by_name && !as_many {
+            return Err(Error::unsupported(format!(
+                "a record of format {} has a value for each column, in their order: with more or fewer columns those that are there could not be read",
+                before.format
+            ))
+            .hint("make a stream of another name with these columns"));
+        }
+        for column in &added {
+            if new.column_with_name(column).is_some_and(|(_, f)| !f.is_nullable()) {
+                return Err(Error::input(format!(
+                    "column \"{column}\" is NULL in the records that are there: it cannot be NOT NULL"
+                )));
+            }
+        }
+        let mut widened = vec![];
+        for field in old.fields() {
+            let Some((_, to)) = new.column_with_name(field.name()) else { continue };
+            if field.is_nullable() != to.is_nullable() {
+                return Err(Error::unsupported(format!("NOT NULL of column \"{}\" cannot change", field.name())));
+            }
+            if field.data_type() == to.data_type() {
+                continue;
+            }
+            if !is_wider(field.data_type(), to.data_type()) {
+                let (from, to) = (sql_type_name(field.data_type()), sql_type_name(to.data_type()));
+                return Err(Error::unsupported(format!("column \"{}\" of type {from} cannot become {to}", field.name()))
+                    .hint("a type can become wider: SMALLINT to INT to BIGINT, REAL to DOUBLE PRECISION, DECIMAL with more digits before or after the point"));
+            }
+            widened.push((field.name().clone(), field.data_type().clone(), to.data_type().clone()));
+        }
+        Ok(Self { added, dropped, widened })
+    }
+
+    fn words(&self) -> Vec<String> {
+        let mut out: Vec<String> = vec![];
+        out.extend(
+            self.added
+                .iter()
+                .map(|c| format!("{c} comes; a record from before shows what it holds of that name, else NULL")),
+        );
+        out.extend(
+            self.widened
+                .iter()
+                .map(|(c, from, to)| format!("{c} becomes {} (was {})", sql_type_name(to), sql_type_name(from))),
+        );
+        out.extend(self.dropped.iter().map(|c| format!("{c} goes; the records keep what they hold of it")));
+        out
+    }
+}
+
+/// True if every value of the one type is a value of the other.
+fn is_wider(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Decimal128, Float32, Float64, Int8, Int16, Int32, Int64};
+    match (from, to) {
+        (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) | (Float32, Float64) => true,
+        (Decimal128(p, s), Decimal128(q, t)) => {
+            t >= s && i16::from(*q) - i16::from(*t) >= i16::from(*p) - i16::from(*s)
+        }
+        _ => false,
+    }
+}
+
+/// What reads or writes a stream, bound again over its new columns.
+#[derive(Default)]
+struct Readers {
+    /// Views that go on, and whether their text is another one.
+    views: Vec<(BoundObject, bool)>,
+    others: Vec<Object>,
+    /// What cannot be as it was, and why.
+    broken: Vec<String>,
+}
+
+impl Readers {
+    fn of(objects: &ObjectSet, stream: fleuve_types::ObjectId, difference: &Difference) -> Self {
+        let mut out = Self::default();
+        for bound in objects.by_name.values().filter(|b| b.object.depends_on.contains(&stream)) {
+            if is_dead_letters(objects, &bound.object) {
+                continue;
+            }
+            let again =
+                parse::parse_one(&bound.object.sql).map_err(|e| e.message).and_then(|parsed| match &bound.spec {
+                    Spec::View(_) => kept(objects, bound, &parsed, difference).map(Some),
+                    _ => bind_spec(objects, &parsed).map(|_| None).map_err(|e| e.message),
+                });
+            match again {
+                Ok(Some(view)) => out.views.push(view),
+                Ok(None) => out.others.push(bound.object.clone()),
+                Err(why) => {
+                    let kind = if bound.object.kind == ObjectKind::View { "view" } else { bound.object.kind.as_str() };
+                    out.broken.push(format!("{kind} {} ({why})", bound.object.name));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A view with the plan that it had, over the new columns, and whether that takes another text.
+fn kept(
+    objects: &ObjectSet,
+    bound: &BoundObject,
+    parsed: &Parsed,
+    difference: &Difference,
+) -> std::result::Result<(BoundObject, bool), String> {
+    let Spec::View(before) = &bound.spec else { return Err("it is no view".into()) };
+    let as_before = |parsed: &Parsed| match bind_spec(objects, parsed) {
+        Ok(Spec::View(after)) if same_view(before, &after) => Ok(Spec::View(after)),
+        Ok(_) => Err("it would be another query".to_string()),
+        Err(e) => Err(e.message),
+    };
+    let with = |sql: String, spec: Spec, is_reworded: bool| {
+        let object = Object { sql, depends_on: depends_on(&spec), ..bound.object.clone() };
+        (BoundObject { object, spec }, is_reworded)
+    };
+    let reason = match as_before(parsed) {
+        Ok(spec) => return Ok(with(bound.object.sql.clone(), spec, false)),
+        Err(reason) => reason,
+    };
+    let Statement::CreateView(view) = &parsed.statement else { return Err(reason) };
+    // A `*` goes on to mean what it meant.
+    let mut candidate = view.clone();
+    let gone: BTreeSet<&str> = difference.dropped.iter().map(String::as_str).collect();
+    wildcards::forget(&mut candidate.query, &gone);
+    let read = |candidate: &parse::CreateView| {
+        let sql = candidate.to_string();
+        parse::parse_one(&sql).ok().map(|parsed| (sql, parsed))
+    };
+    for column in &difference.added {
+        for number in 0..wildcards::MAX {
+            let mut tried = candidate.clone();
+            if !wildcards::leave_out(&mut tried.query, number, column) {
+                break;
+            }
+            // Another one may have no such column.
+            if read(&tried).is_some_and(|(_, parsed)| bind_spec(objects, &parsed).is_ok()) {
+                candidate = tried;
+            }
+        }
+    }
+    match read(&candidate).map(|(sql, parsed)| (as_before(&parsed), sql)) {
+        Some((Ok(spec), sql)) => Ok(with(sql, spec, true)),
+        _ => Err(reason),
+    }
+}

@@ -1,0 +1,85 @@
+//! `ALTER ...`
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+use fleuve_types::{Error, Result};
+
+use super::{ColumnSpec, CreateStream, Statement, StatementParser, StreamChange};
+
+/// Most changes in one statement.
+const MAX_CHANGES: usize = 1000;
+
+impl StatementParser<'_> {
+    /// What follows `ALTER`.
+    pub(super) fn alter(&mut self) -> Result<Statement> {
+        let at = self.here();
+        if self.words(&["materialized", "view"]) {
+            let name = self.name("the view's name")?;
+            if self.word("resume") {
+                return Ok(Statement::Resume(name));
+            }
+        } else if self.word("stream") {
+            let name = self.name("the stream's name")?;
+            if self.peek_word(0, "add") || self.peek_word(0, "alter") || self.peek_word(0, "drop") {
+                let mut changes = vec![self.stream_change()?];
+                while self.token(&Token::Comma) {
+                    if changes.len() == MAX_CHANGES {
+                        let message = format!("a statement makes at most {MAX_CHANGES} changes");
+                        return Err(Error::new(fleuve_types::ErrorKind::Limit, message).at(self.here()));
+                    }
+                    changes.push(self.stream_change()?);
+                }
+                return Ok(Statement::AlterStream { name, changes });
+            }
+        }
+        Err(Error::unsupported(
+            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW name RESUME",
+        )
+        .at(at)
+        .hint("CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare"))
+    }
+
+    fn stream_change(&mut self) -> Result<StreamChange> {
+        if self.word("add") {
+            self.word("column");
+            let at = self.here();
+            // A column brings its checks along in CREATE STREAM.
+            let name = super::Name { namespace: None, name: String::new(), at: at.clone() };
+            let mut stream = CreateStream {
+                if_not_exists: false,
+                name,
+                columns: None,
+                watermark: None,
+                checks: vec![],
+                options: vec![],
+            };
+            let column = self.column(&mut stream)?;
+            return match stream.checks.first() {
+                None => Ok(StreamChange::Add(column)),
+                Some((_, at)) => {
+                    Err(Error::unsupported("a CHECK cannot come to a stream that is there").at(at.clone()))
+                }
+            };
+        }
+        if self.word("drop") {
+            self.word("column");
+            let (column, at) = self.identifier("a column's name")?;
+            if !self.word("restrict") && self.peek_word(0, "cascade") {
+                return Err(Error::unsupported("CASCADE is not offered here")
+                    .at(self.here())
+                    .hint("replace or drop what reads the column first"));
+            }
+            return Ok(StreamChange::Drop(column, at));
+        }
+        if !self.word("alter") {
+            return Err(self.expected("ADD COLUMN, ALTER COLUMN or DROP COLUMN"));
+        }
+        self.word("column");
+        let (name, at) = self.identifier("a column's name")?;
+        self.words(&["set", "data"]);
+        if !self.word("type") {
+            return Err(self.expected("TYPE: of a column its type can change"));
+        }
+        let data_type = self.data_type(0)?;
+        Ok(StreamChange::Type(ColumnSpec { name, data_type, nullable: true, at }))
+    }
+}

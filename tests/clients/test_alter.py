@@ -1,0 +1,97 @@
+"""ALTER STREAM with psycopg, over a clean stop and a kill: views go on with what they have, as the records that they read are gone."""
+
+import pathlib
+import shutil
+import time
+
+import psycopg
+import pytest
+
+
+def connect(server):
+    host, _, port = server.postgres.rpartition(":")
+    return psycopg.connect(f"host={host} port={port} user=ann dbname=main", autocommit=True)
+
+
+def ask(server, text, parameters=()):
+    with connect(server) as connection:
+        done = connection.execute(text, parameters)
+        return done.fetchall() if done.description else done.statusmessage
+
+
+def state_rows(server, view):
+    """Rows that the view's operators took in since the start: a view that is built again takes all in again."""
+    return ask(server, "SELECT sum(rows_in)::bigint FROM fleuve.operators WHERE view = %s", (view,))[0][0] or 0
+
+
+def test_views_go_on_over_a_change_a_restart_and_a_crash(own_server):
+    ask(own_server, "CREATE STREAM s (id BIGINT, name TEXT, n INT) WITH (format = 'json')")
+    ask(own_server, "CREATE MATERIALIZED VIEW totals AS SELECT name, count(*) AS c, sum(id) AS ids FROM s GROUP BY name")
+    ask(own_server, "CREATE MATERIALIZED VIEW stars AS SELECT * FROM s WHERE id > 1")
+    with connect(own_server) as connection, connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO s VALUES (%s, %s, %s)", [(1, "a", 1), (2, "b", 2), (3, "a", 3)])
+    before = state_rows(own_server, "totals")
+    assert before > 0
+
+    with pytest.raises(psycopg.Error, match="view stars"):
+        ask(own_server, "ALTER STREAM s ALTER COLUMN n TYPE BIGINT")
+    plan = ask(own_server, "EXPLAIN ALTER STREAM s ADD COLUMN note TEXT")
+    assert any("stars AS SELECT * EXCLUDE (note) FROM s" in line for (line,) in plan), plan
+    assert ask(own_server, "ALTER STREAM s ADD COLUMN note TEXT") == "ALTER STREAM"
+    assert state_rows(own_server, "totals") == before, "nothing was read again"
+    ask(own_server, "INSERT INTO s VALUES (4, 'b', 4, 'new')")
+    totals, stars = [("a", 2, 4), ("b", 2, 6)], [(2, "b", 2), (3, "a", 3), (4, "b", 4)]
+
+    def check():
+        assert ask(own_server, "SELECT * FROM totals ORDER BY name") == totals
+        assert ask(own_server, "SELECT * FROM stars ORDER BY id") == stars
+        notes = ask(own_server, "SELECT id, note FROM s WHERE id IN (1, 4) ORDER BY id")
+        assert notes == [(1, None), (4, "new")]
+
+    check()
+    own_server.kill()
+    own_server.start()
+    check()
+    assert own_server.stop() == 0, own_server.tail()
+    own_server.start()
+    check()
+    taken = state_rows(own_server, "totals")
+    assert taken < 4, f"built again: {taken} rows"
+
+    # And back, killed at once.
+    ask(own_server, "ALTER STREAM s DROP COLUMN note")
+    own_server.kill()
+    own_server.start()
+    assert ask(own_server, "SHOW CREATE stars")[0][-1].endswith("SELECT * FROM s WHERE id > 1")
+    ask(own_server, "INSERT INTO s VALUES (5, 'a', 5)")
+    assert ask(own_server, "SELECT * FROM totals ORDER BY name") == [("a", 3, 9), ("b", 2, 6)]
+    assert ask(own_server, "SELECT count(*) FROM stars") == [(4,)]
+
+
+def test_a_change_that_is_refused_leaves_all_as_it_was(own_server):
+    """While views are built anew (their state is lost here) the change is taken back whole, and goes through when they run."""
+    ask(own_server, "CREATE STREAM s (id BIGINT, name TEXT) WITH (format = 'json')")
+    ask(own_server, "CREATE MATERIALIZED VIEW stars AS SELECT * FROM s WHERE id < 5")
+    ask(own_server, "CREATE MATERIALIZED VIEW n AS SELECT name, count(*) AS n FROM s GROUP BY name")
+    ask(own_server, "INSERT INTO s SELECT value, 'x' || value FROM generate_series(1, 100000)")
+    assert own_server.stop() == 0, own_server.tail()
+    state = pathlib.Path(own_server.data) / "state"
+    shutil.rmtree(state)
+    state.mkdir()
+    own_server.start()
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            ask(own_server, "ALTER STREAM s ADD COLUMN c INT")
+            break
+        except psycopg.Error as e:
+            assert "being built" in str(e) and time.monotonic() < deadline, e
+            text = ask(own_server, "SHOW CREATE stars")[0][-1]
+            assert text.endswith("SELECT * FROM s WHERE id < 5"), text
+        time.sleep(0.1)
+    assert ask(own_server, "SHOW CREATE stars")[0][-1].endswith("SELECT * EXCLUDE (c) FROM s WHERE id < 5")
+    own_server.kill()
+    own_server.start()
+    ask(own_server, "INSERT INTO s VALUES (2, 'x2', 7)")
+    assert ask(own_server, "SELECT id, name FROM stars ORDER BY id") == [(1, "x1"), (2, "x2"), (2, "x2"), (3, "x3"), (4, "x4")]
+    assert ask(own_server, "SELECT n FROM n WHERE name = 'x2'") == [(2,)]
