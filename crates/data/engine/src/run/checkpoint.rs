@@ -17,7 +17,7 @@ use crate::state::runs::RunFiles;
 pub struct SavedCheckpoint {
     /// The last epoch that it includes.
     pub epoch: Epoch,
-    /// When it was taken.
+    /// The time of that epoch.
     pub time_us: i64,
     /// The inputs that it includes, and the event times of streams there: the engine's own bytes.
     pub frontier: Vec<u8>,
@@ -165,8 +165,8 @@ impl Core {
             gone.iter().map(|g| g.0).filter(|id| !self.views.iter().any(|v| v.id() == *id)).collect();
         let checkpoint = SavedCheckpoint {
             epoch,
-            // In the middle of a replay it is not now yet.
-            time_us: if self.replaying { self.time_us } else { self.clock.now_us().max(self.time_us) },
+            // Not the time now: what is shown after a restart is the answer of that epoch.
+            time_us: self.time_us,
             frontier: self.encode_frontier(),
             views: saved,
             removed: removed.into_iter().collect(),

@@ -126,6 +126,27 @@ fn views_with_the_time_in_them_follow_the_clock() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_has_the_time_of_its_answer() {
+    let mut world = World::empty();
+    world.start(1).await;
+    world.pass(90 * SECOND);
+    world.create("v0", "SELECT k, v, ts FROM s0 WHERE date_bin(INTERVAL '10 seconds', now()) > ts").await;
+    for n in 0..10 {
+        world.push("s0", (n, n));
+        world.wait().await;
+        // Too little for the view to change: no epoch is taken.
+        world.pass(SECOND / 100);
+        world.checkpoint().await;
+        let (saved, epochs) = (world.saved().unwrap(), world.engine().epochs());
+        let epoch = epochs.iter().find(|e| e.epoch == saved.epoch).unwrap();
+        assert_eq!(saved.time_us, epoch.time_us);
+        world.crash(1).await;
+        check(&world, "v0", "after a restart").await;
+    }
+    world.stop().await;
+}
+
 /// Epochs are taken when a row comes or goes, and at no other time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_happens_in_between() {
