@@ -163,8 +163,10 @@ impl Circuit {
     }
 
     /// Takes its inputs from where another circuit of the same shape finds them.
-    pub(crate) fn read_as(&mut self, other: &Circuit) {
-        self.inputs.clone_from(&other.inputs);
+    pub(crate) fn read_as(&mut self, other: Circuit) {
+        self.inputs = other.inputs;
+        // It speaks of columns by where they stand in the relation.
+        self.work = other.work;
         for (node, new) in self.nodes.iter_mut().zip(&other.nodes) {
             for (time, new) in node.times.iter_mut().zip(&new.times) {
                 time.source = new.source.clone();

@@ -232,7 +232,7 @@ impl View {
 
     /// Goes on with its state by another definition, which has the same circuit: what it reads may stand elsewhere.
     pub(super) fn go_on_as(&mut self, new: View) {
-        self.circuit.read_as(&new.circuit);
+        self.circuit.read_as(new.circuit);
         self.inputs = new.inputs;
         self.definition = new.definition;
     }

@@ -89,3 +89,24 @@ async fn a_view_that_would_not_go_on_keeps_the_columns_as_they_are() {
     }
     world.stop().await;
 }
+
+/// Where one column stood another one stands now: a replacement that keeps state knows them by where they stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_replaced_afterwards_keeps_what_is_the_same_and_nothing_else() {
+    let mut random = Random::new(9);
+    let mut world = World::new(&mut random);
+    world.start(2).await;
+    world.create("v0", "SELECT v AS g, count(*) AS n, max(ts) AS t FROM s0 GROUP BY v").await;
+    world.create("v1", "SELECT v AS g, count(*) AS n FROM s0 GROUP BY v").await;
+    world.append(&mut random);
+    world.wait().await;
+    world.alter("s0", WIDER).await.unwrap();
+    world.create("v0", "SELECT k AS g, count(*) AS n, max(ts) AS t FROM s0 GROUP BY k").await;
+    world.create("v1", "SELECT g, n FROM (SELECT v AS g, count(*) AS n FROM s0 GROUP BY v) WHERE n > 1").await;
+    world.append(&mut random);
+    world.wait().await;
+    for name in ["v0", "v1"] {
+        assert_eq!(world.view(name), world.batch(name).await, "{name}");
+    }
+    world.stop().await;
+}
