@@ -32,7 +32,12 @@ pub(super) fn plain_joins(run: &[TokenWithSpan]) -> Result<Vec<TokenWithSpan>> {
     tokens.edits.sort_by_key(|(at, _)| *at);
     let (mut out, mut next) = (vec![], 0);
     for (at, edit) in tokens.edits {
-        out.extend_from_slice(&run[next..at]);
+        let Some(before) = run.get(next..at) else {
+            return Err(
+                Error::input("two as-of joins cannot share a condition").hint("each has its own, after its table")
+            );
+        };
+        out.extend_from_slice(before);
         match edit {
             Edit::Leave => next = at + 1,
             Edit::Before(new) => {

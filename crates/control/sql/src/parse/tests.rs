@@ -457,3 +457,16 @@ fn as_of_joins_are_joins_with_a_mark() {
     let error = parse_one("SELECT *\nFROM a ASOF JOIN b USING (k)").unwrap_err().to_string();
     assert!(error.starts_with("line 2, column 8: an ASOF JOIN has no USING"), "{error}");
 }
+
+/// The fuzzer's.
+#[test]
+fn as_of_joins_that_share_a_condition_are_an_error() {
+    for text in [
+        "SELECT * FROM a ASOFSC) FROM a ASOF FROM a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts )ON a.k = b.k WHERE x",
+        "SELECT * FROM a ASOF JOIN a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k",
+        "WITH RECURSIVE r(nUNION ALL SELEC T + n1 FROM r WHERE n < 5)$SELECT a.*, row_nITION BY k ORDEV BY ts DESC) FROM a ASOFSC) FROM a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts )ON a.k = b.k WHERE a.ts > now() - INTERVAL '1 hour'",
+        "SELECT a.* FROM a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts)ON\u{458} = b.k WHERE a.ts ",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}

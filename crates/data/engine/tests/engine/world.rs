@@ -370,6 +370,8 @@ impl World {
 
     pub async fn halt(&self) {
         self.engine().halt().await.unwrap();
+        // What a thread of it still writes is lost.
+        *self.store.run.lock() += 1;
     }
 
     /// The process will have died after this many more writes.
