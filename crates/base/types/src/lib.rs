@@ -9,6 +9,7 @@ mod delta;
 mod error;
 mod frontier;
 mod id;
+mod replacement;
 mod schema;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -17,4 +18,5 @@ pub use delta::{Delta, consolidate_rows};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use frontier::{Epoch, Frontier};
 pub use id::ObjectId;
+pub use replacement::{Keeps, KeptState, Replacement};
 pub use schema::{AS_OF_FUNCTION, PSEUDO_COLUMNS, SESSION_FUNCTIONS, is_pseudo_column, pseudo_fields, sql_type_name};

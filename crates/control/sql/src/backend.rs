@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use fleuve_catalog::{Object, ObjectKind};
-use fleuve_types::{Delta, Epoch, Error, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, ObjectId, Replacement, Result};
 use futures::Stream;
 
 use crate::parse::OnError;
@@ -235,39 +235,6 @@ pub struct InputToRead {
     pub bytes: Option<u64>,
 }
 
-/// What replacing a view that runs would come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplacedView {
-    /// The view.
-    pub view: ObjectId,
-    /// Its new circuit as text lines; operators that are kept say so, with their state.
-    pub circuit: Vec<String>,
-    /// What is kept.
-    pub kept: Kept,
-}
-
-/// What of a view's state its replacement keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// Everything, and nothing is built.
-    All,
-    /// That of some operators, which the others begin with.
-    Some(KeptState),
-    /// Nothing, and why.
-    None(String),
-}
-
-/// State of a view that its replacement keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptState {
-    /// Rows and groups that the new operators begin with, about.
-    pub rows: u64,
-    /// Rows and groups that are kept.
-    pub state_rows: u64,
-    /// Their bytes, in memory and on disk.
-    pub state_bytes: u64,
-}
-
 /// How far a view is run again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -366,7 +333,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What replacing these views, which run, would come to, one after the other; `objects` are those afterwards. One that is missing is
     /// built from its inputs.
-    async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<ReplacedView>> {
+    async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {
         let _ = (objects, views);
         Ok(vec![])
     }

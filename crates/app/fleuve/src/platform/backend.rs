@@ -10,10 +10,10 @@ use datafusion::catalog::TableProvider;
 use fleuve_engine::{ChangesEnd, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, InputToRead, Kept, KeptState, ObjectSet, ReplacedView, Replay, Replayed,
-    Snapshot, Spec, Subscription, ViewSpec, ViewState,
+    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, Subscription,
+    ViewSpec, ViewState,
 };
-use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
 
 use super::Platform;
@@ -142,24 +142,12 @@ impl Backend for Shared {
         Ok(self.0.engine.circuit(&view.plan, &declared, view.emit_on_close)?.explain(false))
     }
 
-    async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<ReplacedView>> {
+    async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {
         let definition = |bound: &BoundObject| match &bound.spec {
             Spec::View(view) => Some(self.0.opener().definition(objects, bound, view)),
             _ => None,
         };
-        let replaced = self.0.engine.explain_replacements(views.iter().filter_map(definition).collect()).await?;
-        let said = |r: fleuve_engine::Replacement| ReplacedView {
-            view: r.view,
-            circuit: r.circuit,
-            kept: match r.kept {
-                fleuve_engine::Kept::All => Kept::All,
-                fleuve_engine::Kept::Some(k) => {
-                    Kept::Some(KeptState { rows: k.rows, state_rows: k.state_rows, state_bytes: k.state_bytes })
-                }
-                fleuve_engine::Kept::None(why) => Kept::None(why),
-            },
-        };
-        Ok(replaced.into_iter().map(said).collect())
+        self.0.engine.explain_replacements(views.iter().filter_map(definition).collect()).await
     }
 
     async fn replay(&self, asked: Replay) -> Result<Replayed> {

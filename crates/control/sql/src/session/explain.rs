@@ -3,7 +3,7 @@
 use datafusion::common::ParamValues;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Query;
-use fleuve_types::{Error, Result};
+use fleuve_types::{Error, Keeps, KeptState, Replacement, Result};
 use futures::StreamExt;
 
 use super::show::{shown, text_rows};
@@ -11,7 +11,7 @@ use super::{Outcome, Session};
 use crate::bind::{Declared, Draft, missing};
 use crate::errors::{Where, at_statement};
 use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement, StreamChange};
-use crate::{BoundObject, Change, Kept, KeptState, ReplacedView, Spec, ViewSpec, plan_view};
+use crate::{BoundObject, Change, Spec, ViewSpec, plan_view};
 
 /// PostgreSQL's name for the one column.
 pub(super) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];
@@ -42,18 +42,18 @@ fn created(changes: &[Change]) -> Vec<BoundObject> {
 }
 
 /// What becomes of a view, with what becomes of its state.
-fn with_state(what: String, name: &str, declared: Declared, replaced: Option<&ReplacedView>) -> String {
+fn with_state(what: String, name: &str, declared: Declared, replaced: Option<&Replacement>) -> String {
     if declared != Declared::Replaced {
         return what;
     }
-    match replaced.map(|r| &r.kept) {
-        Some(Kept::All) => {
+    match replaced.map(|r| &r.keeps) {
+        Some(Keeps::All) => {
             format!("{name} goes on as it is: its operators stay the same. All state is kept, nothing is read.")
         }
-        Some(Kept::Some(KeptState { state_rows, state_bytes, .. })) => {
+        Some(Keeps::Some(KeptState { state_rows, state_bytes, .. })) => {
             format!("{what} {state_rows} rows of state are kept, {state_bytes} bytes.")
         }
-        Some(Kept::None(why)) => format!("{what} No state is kept: {why}."),
+        Some(Keeps::None(why)) => format!("{what} No state is kept: {why}."),
         None => format!("{what} No state is kept."),
     }
 }
@@ -141,11 +141,11 @@ impl Session {
             let Spec::View(view) = &bound.spec else { continue };
             let own = shown(&bound.object.namespace, &bound.object.name);
             let replaced = replaced.iter().find(|r| r.view == bound.object.id);
-            let is_kept = replaced.is_some_and(|r| r.kept == Kept::All);
+            let is_kept = replaced.is_some_and(|r| r.keeps == Keeps::All);
             let title = if is_kept { "Goes on as it is" } else { "Rebuilt" };
             let circuit = replaced.map_or_else(|| self.circuit(view), |r| r.circuit.clone());
             section(&mut lines, &format!("{title}: {own}"), circuit);
-            if let Some(Kept::Some(kept)) = replaced.map(|r| &r.kept) {
+            if let Some(Keeps::Some(kept)) = replaced.map(|r| &r.keeps) {
                 let read = format!("{} rows of state that is kept, and nothing of its inputs", kept.rows);
                 section(&mut lines, &format!("Read for {own}"), [read]);
                 continue;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
-use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range, spawn};
+use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range};
 use super::core::Core;
 use super::keep::{Next, follows};
 use super::stepping::EpochInput;
@@ -171,11 +171,7 @@ impl Core {
             limits: self.limits.clone(),
             progress: progress.clone(),
         };
-        if self.options.stepped {
-            build::run(round, &self.commands);
-            return Ok(());
-        }
-        spawn(round, self.commands.clone())
+        build::begin(move || round.run(), self.commands.clone(), self.options.stepped)
     }
 
     /// A build has reached where the engine stood when its round began: go on, or join the epochs.

@@ -161,25 +161,31 @@ pub(crate) struct Built {
     pub(super) result: Result<()>,
 }
 
-/// Runs a round and tells the engine.
-pub(super) fn run(mut round: Round, commands: &SyncSender<Command>) {
-    let result = caught("the build", || round.run());
-    let built = Built { view: round.view, frontier: round.to, times: round.times, result };
-    // The engine is gone only when the process ends.
-    let _ = commands.send(Command::Built(Box::new(built)));
-}
-
-/// As [`run`], on a thread of its own.
-pub(super) fn spawn(round: Round, commands: SyncSender<Command>) -> Result<()> {
-    std::thread::Builder::new()
-        .name("build".into())
-        .spawn(move || run(round, &commands))
-        .map(|_| ())
-        .map_err(|e| Error::io("start a build", e))
+/// Runs a round of a build and tells the engine: on a thread of its own, unless the engine is `stepped`.
+pub(super) fn begin(
+    round: impl FnOnce() -> Built + Send + 'static,
+    commands: SyncSender<Command>,
+    stepped: bool,
+) -> Result<()> {
+    let work = move || {
+        // The engine is gone only when the process ends.
+        let _ = commands.send(Command::Built(Box::new(round())));
+    };
+    if stepped {
+        work();
+        return Ok(());
+    }
+    let begun = std::thread::Builder::new().name("build".into()).spawn(work);
+    begun.map(|_| ()).map_err(|e| Error::io("start a build", e))
 }
 
 impl Round {
-    fn run(&mut self) -> Result<()> {
+    pub(super) fn run(mut self) -> Built {
+        let result = caught("the build", || self.read());
+        Built { view: self.view, frontier: self.to, times: self.times, result }
+    }
+
+    fn read(&mut self) -> Result<()> {
         let inputs = self.view.inputs.clone();
         let schemas: Vec<_> = (0..inputs.len()).map(|i| input_schema(&self.view.circuit, i)).collect();
         let mut ranges: Vec<(ObjectId, i32, i64, i64)> = vec![];

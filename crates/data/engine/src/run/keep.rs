@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleuve_types::{Delta, Epoch, Frontier, ObjectId, Result};
+use fleuve_types::{Delta, Epoch, Error, Frontier, ObjectId, Result};
 
-use super::build::{Building, Built, Progress};
+use super::build::{self, Building, Built, Progress};
 use super::core::Core;
 use super::memory::Limits;
 use super::times::AllTimes;
 use super::view::View;
-use super::{Command, Reply, ViewDefinition};
+use super::{Reply, ViewDefinition};
 use crate::keep::{Given, Kept};
 use crate::operators::{caught, concat_deltas};
 use crate::state::Part;
@@ -66,11 +66,9 @@ impl Round {
         self.limits.build().fit(&mut self.view)
     }
 
-    fn run(mut self, commands: &std::sync::mpsc::SyncSender<Command>) {
+    fn run(mut self) -> Built {
         let result = caught("the build", || self.step());
-        let built = Built { view: self.view, frontier: Frontier::default(), times: AllTimes::new(), result };
-        // The engine is gone only when the process ends.
-        let _ = commands.send(Command::Built(Box::new(built)));
+        Built { view: self.view, frontier: Frontier::default(), times: AllTimes::new(), result }
     }
 }
 
@@ -194,7 +192,7 @@ impl Core {
         let id = view.id();
         let old = self.views.iter_mut().find(|v| v.id() == id);
         let (Some(keeping), Some(old)) = (&mut building.keeping, old) else {
-            return Err(fleuve_types::Error::bug("there is nothing to keep"));
+            return Err(Error::bug("there is nothing to keep"));
         };
         let round = Round {
             given: keeping.next(old)?,
@@ -205,16 +203,7 @@ impl Core {
             limits: self.limits.clone(),
             progress: building.progress.clone(),
         };
-        let commands = self.commands.clone();
-        if self.options.stepped {
-            round.run(&commands);
-            return Ok(());
-        }
-        std::thread::Builder::new()
-            .name("build".into())
-            .spawn(move || round.run(&commands))
-            .map(|_| ())
-            .map_err(|e| fleuve_types::Error::io("start a build", e))
+        build::begin(move || round.run(), self.commands.clone(), self.options.stepped)
     }
 
     /// What follows after a round.

@@ -32,13 +32,12 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
-use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Replacement, Result};
 use tokio::sync::{oneshot, watch};
 
 pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
-pub use self::explain::{Kept, KeptState, Replacement};
 pub use self::subscribers::{ChangesEnd, ViewChanges};
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;

@@ -1,7 +1,7 @@
 //! Replaced views that keep state: what stays the same is not read again, whatever stands above it, and the answer is that of the new
 //! query, then and later, through crashes.
 
-use fleuve_engine::Kept;
+use fleuve_types::Keeps;
 
 use crate::world::{Random, World};
 
@@ -259,13 +259,13 @@ async fn explain_says_what_is_kept() {
     let groups = world.view("v0").len() as u64;
     let of = async |query| world.explain_replacement("v0", query).await;
     let kept = of(query(1, 0)).await;
-    let Kept::Some(state) = kept.kept else { panic!("{kept:?}") };
+    let Keeps::Some(state) = kept.keeps else { panic!("{kept:?}") };
     assert!(state.state_bytes > 0, "{state:?}");
     assert_eq!((state.rows, state.state_rows), (groups, groups));
     assert!(kept.circuit.iter().any(|l| l.contains("Aggregate") && l.contains(&format!("kept: {groups} rows"))));
-    assert_eq!(of(COMMON[0]).await.kept, Kept::All);
-    let other = of("SELECT k, count(*) AS a, min(v) AS b FROM s0 GROUP BY k").await.kept;
-    assert!(matches!(&other, Kept::None(why) if why.contains("public.s0")), "{other:?}");
+    assert_eq!(of(COMMON[0]).await.keeps, Keeps::All);
+    let other = of("SELECT k, count(*) AS a, min(v) AS b FROM s0 GROUP BY k").await.keeps;
+    assert!(matches!(&other, Keeps::None(why) if why.contains("public.s0")), "{other:?}");
     assert_eq!(world.view("v0").len() as u64, groups);
     world.stop().await;
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, Replacement, RunFiles, SavedCheckpoint,
-    SinkWriter, StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
+    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SavedCheckpoint, SinkWriter,
+    StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
 };
-use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Result};
+use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
 
 use crate::memory::{
