@@ -18,7 +18,7 @@ use super::view::{at_once, to_plan};
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement};
 use crate::options::{OptionOf, check};
-use crate::parse::{ColumnSpec, CreateStream, Name, OptionEntry, OptionValue, option, select_all_from};
+use crate::parse::{self, ColumnSpec, CreateStream, Name, OptionEntry, OptionValue, option, select_all_from};
 use crate::rewrite::{Relations, rewrite};
 use crate::{StreamSpec, Watermark};
 
@@ -56,7 +56,7 @@ pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
     }
     let mut checks = Vec::with_capacity(create.checks.len());
     for (expr, at) in &create.checks {
-        let text = expr.to_string();
+        let text = parse::canonical(expr);
         bind_check(&schema, &text).map_err(|e| Error { location: None, ..e }.at(at.clone()))?;
         checks.push(text);
     }

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{self, DataType, Expr, Ident, Query};
 use fleuve_types::Location;
 
 use super::as_of::with_as_of;
+use super::canonical;
 
 /// A name in a statement: `[environment.][namespace.]name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +180,7 @@ impl fmt::Display for CreateStream {
                 us => format!("WATERMARK FOR {column} AS {column} - INTERVAL '{us} microseconds'"),
             });
         }
-        items.extend(self.checks.iter().map(|(c, _)| format!("CHECK ({c})")));
+        items.extend(self.checks.iter().map(|(c, _)| format!("CHECK ({})", canonical(c))));
         if self.columns.is_some() || !items.is_empty() {
             write!(f, " ({})", items.join(", "))?;
         }
@@ -245,7 +246,7 @@ impl fmt::Display for CreateView {
             let columns: Vec<_> = self.columns.iter().map(|(c, _)| quoted(c)).collect();
             write!(f, " ({})", columns.join(", "))?;
         }
-        write!(f, " AS {}", with_as_of(self.query.to_string()))?;
+        write!(f, " AS {}", with_as_of(canonical(&self.query)))?;
         if self.emit_on_close {
             f.write_str(" EMIT ON WINDOW CLOSE")?;
         }

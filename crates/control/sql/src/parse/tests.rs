@@ -470,3 +470,51 @@ fn as_of_joins_that_share_a_condition_are_an_error() {
         assert!(parse(text).is_err(), "{text}");
     }
 }
+
+/// What the catalog keeps of a text is that text, whatever quotes are in it. The fuzzer's, too.
+#[test]
+fn texts_are_kept_with_all_their_quotes() {
+    let texts = [
+        "",
+        "'",
+        "''",
+        "a''b",
+        "'''",
+        "a'b''c'''d",
+        "\\",
+        "\\'",
+        "\\''",
+        "a\\'b",
+        "'\\",
+        "\\\\'",
+        "\n",
+        "a\nb'",
+        "$$",
+        "--'",
+    ];
+    for text in texts {
+        let literal = format!("'{}'", text.replace('\'', "''"));
+        let national = format!("N{literal}");
+        let escaped = format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        for written in [&literal, &national, &escaped] {
+            let sql = format!(
+                "CREATE MATERIALIZED VIEW v AS SELECT {written} AS a, f({written}) FROM s WHERE b LIKE {written}"
+            );
+            let Statement::CreateView(view) = parse_one(&sql).unwrap().statement else { panic!("{sql}") };
+            let kept = view.to_string();
+            let wanted = format!("SELECT {literal} AS a, f({literal}) FROM s WHERE b LIKE {literal}");
+            assert!(kept.ends_with(&wanted), "{sql}: {kept}");
+            let Statement::CreateView(again) = parse_one(&kept).unwrap().statement else { panic!("{kept}") };
+            assert_eq!(again.to_string(), kept, "{sql}");
+        }
+    }
+    let sql = "CREATE MATERIALIZED VIEW v AS SELECT 1 AS \"a\"\"b\", 2 AS \"\"\"\"";
+    let Statement::CreateView(view) = parse_one(sql).unwrap().statement else { panic!("{sql}") };
+    assert!(view.to_string().ends_with("SELECT 1 AS \"a\"\"b\", 2 AS \"\"\"\""), "{view}");
+    for name in ["\"a\"\"\"\"b\"", "\"a\\\"\"b\""] {
+        assert_eq!(parse(&format!("SELECT 1 AS {name}")).unwrap_err().kind, ErrorKind::Unsupported, "{name}");
+    }
+    let check = "CREATE STREAM s (a TEXT, CHECK (a <> 'x''''y'))";
+    let Statement::CreateStream(stream) = parse_one(check).unwrap().statement else { panic!("{check}") };
+    assert!(stream.to_string().contains("'x''''y'"), "{stream}");
+}
