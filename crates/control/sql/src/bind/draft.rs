@@ -10,7 +10,7 @@ use uuid::{Builder, Uuid};
 
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
-use crate::parse::{CommentTarget, CreateStream, Name, ObjectWord, OnError, Parsed, Statement};
+use crate::parse::{self, CommentTarget, CreateStream, Name, ObjectWord, OnError, Parsed, Statement};
 use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
 
 /// See the module.
@@ -36,7 +36,7 @@ pub(crate) enum Declared {
     Unchanged,
 }
 
-/// The name, kind and canonical text of a `CREATE`.
+/// The name and kind of a `CREATE`, and its text as the catalog keeps it.
 pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)> {
     let (name, kind) = match &parsed.statement {
         Statement::CreateStream(c) => (&c.name, ObjectKind::Stream),
@@ -45,20 +45,7 @@ pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)
         Statement::CreateSink(c) => (&c.name, ObjectKind::Sink),
         _ => return None,
     };
-    let text = canonical(&parsed.statement)?;
-    // sqlparser may print what it does not read. The catalog's text is read again at each start, so then it stays as written.
-    let reads_back = crate::parse::parse_one(&text).is_ok_and(|p| canonical(&p.statement).as_ref() == Some(&text));
-    Some((name, kind, if reads_back { text } else { parsed.text.clone() }))
-}
-
-fn canonical(statement: &Statement) -> Option<String> {
-    match statement {
-        Statement::CreateStream(c) => Some(c.to_string()),
-        Statement::CreateSource(c) => Some(c.to_string()),
-        Statement::CreateView(c) => Some(c.to_string()),
-        Statement::CreateSink(c) => Some(c.to_string()),
-        _ => None,
-    }
+    Some((name, kind, parse::kept(parsed)?))
 }
 
 impl Draft {

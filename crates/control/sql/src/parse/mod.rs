@@ -27,6 +27,7 @@ use fleuve_types::{Error, ErrorKind, Location, Result};
 pub(crate) use as_of::{AS_OF_MARK, SYSTEM_TIME_MARK};
 pub use ast::*;
 pub(crate) use canonical::canonical;
+pub use canonical::kept;
 pub(crate) use dialect::select_all_from;
 pub(crate) use limits::{MAX_NESTING, MAX_TEXT_BYTES};
 pub use literal::{duration_us, size_bytes};
@@ -66,7 +67,6 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
         .tokenize_with_location()
         .map_err(|e| Error::input(e.message.clone()).at(place(e.location)))?;
     limits::check_nesting(&tokens)?;
-    canonical::check_names(&tokens)?;
     let mut out = Vec::new();
     for run in tokens.split(|t| t.token == Token::SemiColon) {
         let mut solid = run.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
