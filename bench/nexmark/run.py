@@ -23,15 +23,17 @@ sys.path.insert(0, str(HERE.parent))
 from common import OUT, PeerError, Results, Server, Span, choices, geometric_mean, harness, machine, peer, setting  # noqa: E402
 from events import SPACING, dealt, events_file  # noqa: E402
 
-QUERIES = [f"q{n}" for n in (0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 18, 19, 20, 21, 22)]
+QUERIES = [f"q{n}" for n in range(23) if n != 6]
 PEERS = ("duckdb", "fleuve", "flink")
-LEFT_OUT = "Left out: q6, q10, q12, q13, q14 (not in the list)."
+LEFT_OUT = "Left out: q6, which is not of the suite for Flink SQL."
 # These queries keep some of several equal rows; these columns are the same whichever they keep.
 DECIDED = {
     "q9": ["id", "item_name", "initial_bid", "reserve", "expires", "seller", "category", "auction", "price", "bid_date_time"],
     "q18": ["auction", "bidder", "date_time"],
     "q19": ["auction", "price", "place"],
 }
+# The time at which an event came decides the answer of q12: another peer has another.
+UNDECIDED = {"q12": "its windows are the clock's"}
 CORES = 2
 
 
@@ -83,11 +85,11 @@ class Fleuve:
         else:
             measured = self.feed(results, name, events)
         explained = "\n".join(str(row[0]) for row in self.server.rows(f"EXPLAIN {name}"))
-        note = "Recompute" if "Recompute" in explained else ""
+        note = "Recompute" if "Recompute" in explained else UNDECIDED.get(name, "")
         (OUT / "explain").mkdir(parents=True, exist_ok=True)
         (OUT / "explain" / f"{name}.txt").write_text(explained + "\n")
         found = {"rows": self.server.rows(f"SELECT count(*) FROM {name}")[0][0], "correct": None, "why": ""}
-        if answer:
+        if answer and name not in UNDECIDED:
             ours = OUT / "data" / "answer.arrow"
             self.server.fetch_arrow(f"SELECT * FROM {name}", ours)
             found = peer(HERE / "duckdb_peer.py", {"compare": str(ours), "answer": str(answer), "columns": DECIDED.get(name)})

@@ -16,4 +16,6 @@ FROM nexmark WHERE Auction IS NOT NULL;
 
 CREATE VIEW bid AS
 SELECT Bid.auction, Bid.bidder, Bid.price, Bid.channel, Bid.url, make_timestamp_ms(Bid.date_time) AS date_time, Bid.extra
-FROM nexmark WHERE Bid IS NOT NULL
+FROM nexmark WHERE Bid IS NOT NULL;
+
+CREATE TABLE side_input AS SELECT range AS "key", CAST(range AS VARCHAR) AS "value" FROM range(10000)

@@ -19,4 +19,15 @@ FROM nexmark WHERE Auction IS NOT NULL;
 
 CREATE VIEW bid AS
 SELECT Bid.auction, Bid.bidder, Bid.price, Bid.channel, Bid.url, date_time, Bid.extra
-FROM nexmark WHERE Bid IS NOT NULL
+FROM nexmark WHERE Bid IS NOT NULL;
+
+CREATE VIEW clocked_bid AS
+SELECT bidder, PROCTIME() AS came FROM bid;
+
+CREATE TABLE side_rows (`key` BIGINT) WITH (
+  'connector' = 'datagen', 'number-of-rows' = '10000',
+  'fields.key.kind' = 'sequence', 'fields.key.start' = '0', 'fields.key.end' = '9999'
+);
+
+CREATE VIEW side_input AS
+SELECT `key`, CAST(`key` AS STRING) AS `value` FROM side_rows
