@@ -73,11 +73,6 @@ impl World {
         self.recover(end).await
     }
 
-    /// Nothing is broken, and nothing is going to break by itself.
-    pub(crate) fn is_sound(&self) -> bool {
-        !self.is_faulty && !self.disk.is_armed() && !self.disk.has_struck()
-    }
-
     async fn check_if_sound(&mut self) -> Sim<()> {
         if self.is_faulty || self.life()?.server.log().stats().has_failed {
             return Ok(());
@@ -117,7 +112,8 @@ impl World {
     pub(crate) fn excuse(&self, error: Option<&fleuve_types::Error>) -> Sim<()> {
         use fleuve_types::ErrorKind;
         let Some(error) = error else { return Ok(()) };
-        let is_broken = self.is_faulty || self.disk.has_struck() || self.disk.is_off();
+        let failed_then = self.was_faulty && self.life.as_ref().is_some_and(|l| l.server.log().stats().has_failed);
+        let is_broken = self.is_faulty || failed_then || self.disk.has_struck() || self.disk.is_off();
         match error.kind {
             ErrorKind::Bug => Err(Failure(format!("the server says that it has a bug: {error}"))),
             ErrorKind::Io | ErrorKind::Unknown | ErrorKind::Retry if !is_broken => {

@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) is_lost: bool,
     /// Faults that last are switched on.
     pub(crate) is_faulty: bool,
+    /// It was, since the server was started. A log that failed then takes no more until it is opened again.
+    pub(crate) was_faulty: bool,
     /// How often the power goes while the server starts, in percent.
     pub(crate) cuts_at_start: usize,
     config: Config,
@@ -137,6 +139,7 @@ impl World {
             trace,
             is_lost: false,
             is_faulty: false,
+            was_faulty: false,
             config,
             folder: Folder::new()?,
         })
@@ -154,7 +157,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.disk.heal();
         self.commits.heal();
-        self.is_faulty = false;
+        self.was_faulty |= std::mem::take(&mut self.is_faulty);
     }
 
     /// Ends this life.
@@ -189,7 +192,7 @@ impl World {
     /// When the server does not start although nothing is broken.
     pub(crate) async fn begin(&mut self) -> Sim<()> {
         self.heal();
-        (self.is_lost, self.life) = (false, None);
+        (self.was_faulty, self.is_lost, self.life) = (false, false, None);
         for _ in 0..6 {
             if self.random.chance(self.cuts_at_start) {
                 self.disk.arm(1 + self.random.below(14) as u64, Fault::PowerCut);

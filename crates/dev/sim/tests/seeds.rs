@@ -12,6 +12,7 @@ use fleuve_sim::{Options, Run, run};
 const KEPT: &[(u64, &str)] = &[
     (427, "a DROP SINK that was taken back, although the sink's mark was gone"),
     (20_240, "a producer that a log without room on a broken disk refuses, and that sends again"),
+    (30_056, "a log that failed while the disk was full, and takes no more after there is room again"),
 ];
 
 /// Runs that are under way at a time.
