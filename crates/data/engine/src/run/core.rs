@@ -22,7 +22,7 @@ use super::topology::Topology;
 use super::view::{Known, Manifest, View};
 use super::{
     ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, Journal, Published, Reply,
-    SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription,
+    SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription, beside,
 };
 use crate::operators::caught;
 use crate::output::ViewSnapshot;
@@ -114,8 +114,12 @@ impl Core {
         // What an epoch takes in is not state, but it is memory, and it takes several times its size on the way.
         let part = (parts.options.budget_bytes / EPOCH_PART).max(SMALLEST_EPOCH_BYTES);
         parts.options.epoch_bytes = parts.options.epoch_bytes.min(part);
+        let limits = Arc::new(Limits::of(&parts.options));
+        if limits.beside().is_some() {
+            beside::watch(Arc::downgrade(&limits))?;
+        }
         let mut core = Core {
-            limits: Arc::new(Limits::of(&parts.options)),
+            limits,
             space,
             stale: vec![],
             pace: Pace::new(&parts.options),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use fleuve_types::{Error, Result};
 
 use super::EngineOptions;
+use super::beside::Beside;
 use super::core::Core;
 use super::view::{ANSWER, View, over_limit};
 use crate::paging::Evictable;
@@ -15,6 +16,10 @@ use crate::paging::Evictable;
 /// State read whole at a start is at most this part of the budget for each operator, and at most so many bytes.
 const EAGER_PART: usize = 64;
 const EAGER_BYTES: usize = 16 << 20;
+/// A step is thought to add at most this part of the budget.
+const STEP_PART: usize = 4;
+/// That and what is held beside state take at most this part of the budget from it.
+const BESIDE_PART: usize = 2;
 /// A build may hold this part of the budget, however much the views hold.
 const BUILD_PART: usize = 4;
 /// Of an answer so much leaves memory at once, as epochs wait meanwhile.
@@ -32,8 +37,11 @@ pub(super) struct Limits {
     budget: usize,
     view_bytes: usize,
     view_state_bytes: u64,
-    /// Above this state leaves memory: so that a step does not pass the budget before anybody looks, by what a step may add less.
-    high: usize,
+    /// What a step may add before anybody looks.
+    step: usize,
+    hot: usize,
+    /// None where the process cannot be looked at.
+    beside: Option<Beside>,
     views: AtomicUsize,
     builds: AtomicUsize,
 }
@@ -45,28 +53,51 @@ impl Limits {
             budget,
             view_bytes: options.view_bytes,
             view_state_bytes: options.view_state_bytes,
-            high: (budget - options.epoch_bytes.min(budget / 4)).min(options.hot_bytes),
+            step: options.epoch_bytes.min(budget / STEP_PART),
+            hot: options.hot_bytes,
+            beside: options.process_bytes.map(Beside::of),
             views: AtomicUsize::new(0),
             builds: AtomicUsize::new(0),
         }
     }
 
-    fn held(&self) -> usize {
+    /// Above this state leaves memory.
+    fn high(&self) -> usize {
+        let beside = self.beside.as_ref().map_or(0, Beside::bytes).min(self.budget / BESIDE_PART - self.step);
+        (self.budget - self.step - beside).min(self.hot)
+    }
+
+    pub(super) fn beside(&self) -> Option<&Beside> {
+        self.beside.as_ref()
+    }
+
+    /// Memory has just been measured.
+    fn measured(&self) {
+        self.beside.as_ref().inspect(|b| b.measured());
+    }
+
+    pub(super) fn held(&self) -> usize {
         self.views.load(Ordering::Relaxed) + self.builds.load(Ordering::Relaxed)
     }
 
     /// True if memory has to be measured: the next steps may pass the budget, or so many rows that were taken in since may have
     /// added much to it.
     pub(super) fn are_near(&self, rows: u64) -> bool {
-        self.held() >= self.high / 2 || rows.saturating_mul(ROW_BYTES) >= self.high as u64 / UNMEASURED_PART
+        let high = self.high();
+        self.held() >= high / 2 || rows.saturating_mul(ROW_BYTES) >= high as u64 / UNMEASURED_PART
+    }
+
+    /// True if there is about as much state in memory as may be.
+    pub(super) fn are_filled(&self) -> bool {
+        self.held() >= self.high() / 4 * 3
     }
 
     pub(super) fn eager_bytes(&self) -> u64 {
-        (self.high / EAGER_PART).min(EAGER_BYTES) as u64
+        (self.high() / EAGER_PART).min(EAGER_BYTES) as u64
     }
 
     fn smallest(&self) -> usize {
-        self.high / SMALLEST_PART
+        self.high() / SMALLEST_PART
     }
 
     /// A build's part of it.
@@ -112,11 +143,14 @@ impl BuildShare {
         self.rows = 0;
         view.measure();
         let others = limits.held().saturating_sub(self.held);
-        let most = limits.high.saturating_sub(others).max(limits.high / BUILD_PART).min(limits.view_bytes);
+        let high = limits.high();
+        let most = high.saturating_sub(others).max(high / BUILD_PART).min(limits.view_bytes);
+        self.set(view.state_bytes);
         if view.state_bytes > most {
             view.shrink(most / 8 * 7)?;
+            self.set(view.state_bytes);
         }
-        self.set(view.state_bytes);
+        limits.measured();
         self.measured = Instant::now();
         limits.check(view)?;
         if view.state_bytes > limits.budget {
@@ -176,8 +210,10 @@ impl Core {
     fn fit_budget(&mut self, limits: &Limits, over: &mut Vec<(usize, Error)>) {
         let builds = limits.builds.load(Ordering::Relaxed);
         let mut all: usize = self.views.iter().map(|v| v.state_bytes).sum();
-        if all + builds > limits.high {
-            let most = (limits.high / 8 * 7).saturating_sub(builds);
+        limits.views.store(all, Ordering::Relaxed);
+        let high = limits.high();
+        if all + builds > high {
+            let most = (high / 8 * 7).saturating_sub(builds);
             for (n, state) in self.evictable(limits.smallest()) {
                 if all <= most {
                     break;
@@ -198,6 +234,7 @@ impl Core {
             }
         }
         limits.views.store(all, Ordering::Relaxed);
+        limits.measured();
         if all > limits.budget
             && let Some((n, largest)) =
                 self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
@@ -219,3 +256,6 @@ impl Core {
         states
     }
 }
+
+#[cfg(test)]
+mod tests;

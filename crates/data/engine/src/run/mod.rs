@@ -2,6 +2,7 @@
 
 mod alter;
 mod attach;
+mod beside;
 mod build;
 mod by_object;
 mod checkpoint;
@@ -158,6 +159,8 @@ pub struct EngineOptions {
     pub view_state_bytes: u64,
     /// All views together: when it is passed the coldest state goes to disk; if what cannot go is more, the largest view stops.
     pub budget_bytes: usize,
+    /// What the process holds in memory, if that can be told: then what it holds beside state counts in the budget, too.
+    pub process_bytes: Option<fn() -> usize>,
     /// State goes to disk from here on, if that is before the budget.
     pub hot_bytes: usize,
     /// Time between checkpoints.
@@ -185,6 +188,7 @@ impl Default for EngineOptions {
             view_bytes: usize::MAX,
             view_state_bytes: u64::MAX,
             budget_bytes: 8 << 30,
+            process_bytes: None,
             hot_bytes: usize::MAX,
             checkpoint_interval_ms: 5_000,
             checkpoint_rows: 1_000_000,
