@@ -1,9 +1,21 @@
 //! What this process holds in memory, by the system's word.
 
-/// A way to tell it, where there is one: the bytes that no file backs.
-pub fn meter() -> Option<fn() -> usize> {
-    anonymous_bytes().map(|_| (|| anonymous_bytes().unwrap_or(0)) as fn() -> usize)
+use fleuve_engine::ProcessMemory;
+
+/// A way to look at it, where there is one: the bytes that no file backs.
+pub fn of_process() -> Option<ProcessMemory> {
+    anonymous_bytes().map(|_| ProcessMemory { held: || anonymous_bytes().unwrap_or(0), give_back })
 }
+
+/// glibc keeps what is freed in smaller blocks, however much it is.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_back() {
+    // SAFETY: it takes no pointers and locks what it looks at.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}
 
 fn anonymous_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -18,10 +30,10 @@ mod tests {
 
     #[test]
     fn what_is_allocated_and_used_is_told() {
-        let meter = meter().expect("Linux tells it");
-        let before = meter();
+        let held = of_process().expect("Linux tells it").held;
+        let before = held();
         let block = vec![1_u8; 64 << 20];
-        let after = meter();
+        let after = held();
         assert!(after > before + (32 << 20), "{before} before, {after} with {} bytes more", block.len());
     }
 }

@@ -89,7 +89,9 @@ impl Platform {
         (0..partitions)
             .filter_map(|p| {
                 let (start, end) = self.log.offsets(stream, p)?;
-                Some((end - frontier.get(stream, p).unwrap_or(start)).max(0) as u64)
+                // What retention took before it was taken in does not come any more.
+                let at = frontier.get(stream, p).map_or(start, |at| at.max(start));
+                Some((end - at).max(0) as u64)
             })
             .sum()
     }

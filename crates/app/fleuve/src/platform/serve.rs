@@ -305,7 +305,7 @@ async fn engine_parts(
             view_bytes: config.view_memory_bytes.map_or(budget, size),
             view_state_bytes: config.view_state_bytes.unwrap_or(u64::MAX),
             budget_bytes: budget,
-            process_bytes: if ground.stepped { None } else { crate::memory::meter() },
+            process: if ground.stepped { None } else { crate::memory::of_process() },
             checkpoint_interval_ms: config.checkpoint_interval_ms,
             stepped: ground.stepped,
             ..EngineOptions::default()

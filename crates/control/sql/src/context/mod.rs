@@ -74,10 +74,12 @@ fn config() -> SessionConfig {
 
 /// DataFusion's physical rules without the one that pushes filters through joins: DataFusion 54.1 finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters
-/// down already. And with another one that pushes projections down.
+/// down already. Without the one that lets an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max`
+/// when they change their names (`LimitAggregation`). And with another one that pushes projections down.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let careful: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(projections::CarefulProjections);
-    let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !r.name().starts_with("FilterPushdown"));
+    let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "LimitAggregation";
+    let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !is_wrong(r.name()));
     rules.map(|r| if r.name() == "ProjectionPushdown" { careful.clone() } else { r }).collect()
 }
 

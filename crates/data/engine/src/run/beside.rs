@@ -13,11 +13,23 @@ use super::memory::Limits;
 const OFTEN: Duration = Duration::from_millis(5);
 const SELDOM: Duration = Duration::from_millis(200);
 /// What was held beside once counts for less by this part, each time that memory is measured.
-const FADING_PART: usize = 256;
+const FADING_PART: usize = 1_024;
+
+/// The memory of the process, as far as the system tells.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessMemory {
+    /// The bytes that it holds.
+    pub held: fn() -> usize,
+    /// Gives the system what was freed.
+    pub give_back: fn(),
+}
+
+/// Before it has been seen, what is held beside state is thought to be so many epochs' input: read ahead, decoded, encoded.
+const FIRST_EPOCHS: usize = 8;
 
 /// What is held beside state, by looking at the process.
 pub(super) struct Beside {
-    process_bytes: fn() -> usize,
+    process: ProcessMemory,
     /// What it held before there was any state.
     base: usize,
     /// The most since memory was measured last.
@@ -27,13 +39,20 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) fn of(process_bytes: fn() -> usize) -> Self {
-        Self { process_bytes, base: process_bytes(), most: AtomicUsize::new(0), counted: AtomicUsize::new(0) }
+    /// What an epoch takes in is `epoch_bytes` at most.
+    pub(super) fn of(process: ProcessMemory, epoch_bytes: usize) -> Self {
+        let counted = AtomicUsize::new(epoch_bytes.saturating_mul(FIRST_EPOCHS));
+        Self { process, base: (process.held)(), most: AtomicUsize::new(0), counted }
+    }
+
+    /// State has left memory: what the allocator keeps of it goes, too.
+    pub(super) fn give_back(&self) {
+        (self.process.give_back)();
     }
 
     /// What is held beside so much state.
     pub(super) fn look(&self, state: usize) {
-        let beside = (self.process_bytes)().saturating_sub(self.base.saturating_add(state));
+        let beside = (self.process.held)().saturating_sub(self.base.saturating_add(state));
         self.most.fetch_max(beside, Ordering::Relaxed);
     }
 

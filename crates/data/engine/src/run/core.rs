@@ -33,7 +33,7 @@ pub(super) const MEASURE: Duration = Duration::from_millis(200);
 /// How long to wait after a stream could not be read.
 const RETRY: Duration = Duration::from_millis(200);
 /// An epoch takes in at most this part of the budget, or a little.
-const EPOCH_PART: usize = 32;
+const EPOCH_PART: usize = 64;
 const SMALLEST_EPOCH_BYTES: usize = 64 << 10;
 
 pub(super) struct Core {

@@ -16,8 +16,12 @@ use crate::paging::Evictable;
 /// State read whole at a start is at most this part of the budget for each operator, and at most so many bytes.
 const EAGER_PART: usize = 64;
 const EAGER_BYTES: usize = 16 << 20;
+/// The allocator gives back what is freed when at least this part of the budget has left memory at once: it takes a while.
+const GIVEN_BACK_PART: usize = 16;
 /// A step is thought to add at most this part of the budget.
 const STEP_PART: usize = 4;
+/// Room for what is held beside state and has not been seen yet.
+const SPARE_PART: usize = 16;
 /// That and what is held beside state take at most this part of the budget from it.
 const BESIDE_PART: usize = 2;
 /// A build may hold this part of the budget, however much the views hold.
@@ -55,7 +59,7 @@ impl Limits {
             view_state_bytes: options.view_state_bytes,
             step: options.epoch_bytes.min(budget / STEP_PART),
             hot: options.hot_bytes,
-            beside: options.process_bytes.map(Beside::of),
+            beside: options.process.map(|p| Beside::of(p, options.epoch_bytes)),
             views: AtomicUsize::new(0),
             builds: AtomicUsize::new(0),
         }
@@ -63,12 +67,18 @@ impl Limits {
 
     /// Above this state leaves memory.
     fn high(&self) -> usize {
-        let beside = self.beside.as_ref().map_or(0, Beside::bytes).min(self.budget / BESIDE_PART - self.step);
+        let beside = self.beside.as_ref().map_or(0, |b| b.bytes() + self.budget / SPARE_PART);
+        let beside = beside.min(self.budget / BESIDE_PART - self.step);
         (self.budget - self.step - beside).min(self.hot)
     }
 
     pub(super) fn beside(&self) -> Option<&Beside> {
         self.beside.as_ref()
+    }
+
+    /// So much state has left memory.
+    fn left_memory(&self, bytes: usize) {
+        self.beside.as_ref().filter(|_| bytes >= self.budget / GIVEN_BACK_PART).inspect(|b| b.give_back());
     }
 
     /// Memory has just been measured.
@@ -148,6 +158,7 @@ impl BuildShare {
         self.set(view.state_bytes);
         if view.state_bytes > most {
             view.shrink(most / 8 * 7)?;
+            limits.left_memory(self.held.saturating_sub(view.state_bytes));
             self.set(view.state_bytes);
         }
         limits.measured();
@@ -211,7 +222,7 @@ impl Core {
         let builds = limits.builds.load(Ordering::Relaxed);
         let mut all: usize = self.views.iter().map(|v| v.state_bytes).sum();
         limits.views.store(all, Ordering::Relaxed);
-        let high = limits.high();
+        let (high, held) = (limits.high(), all);
         if all + builds > high {
             let most = (high / 8 * 7).saturating_sub(builds);
             for (n, state) in self.evictable(limits.smallest()) {
@@ -234,6 +245,7 @@ impl Core {
             }
         }
         limits.views.store(all, Ordering::Relaxed);
+        limits.left_memory(held.saturating_sub(all));
         limits.measured();
         if all > limits.budget
             && let Some((n, largest)) =

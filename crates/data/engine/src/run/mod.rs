@@ -36,6 +36,7 @@ use datafusion::prelude::SessionConfig;
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Replacement, Result};
 use tokio::sync::{oneshot, watch};
 
+pub use self::beside::ProcessMemory;
 pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
@@ -159,8 +160,8 @@ pub struct EngineOptions {
     pub view_state_bytes: u64,
     /// All views together: when it is passed the coldest state goes to disk; if what cannot go is more, the largest view stops.
     pub budget_bytes: usize,
-    /// What the process holds in memory, if that can be told: then what it holds beside state counts in the budget, too.
-    pub process_bytes: Option<fn() -> usize>,
+    /// The process, if it can be looked at: then what it holds beside state counts in the budget, too.
+    pub process: Option<ProcessMemory>,
     /// State goes to disk from here on, if that is before the budget.
     pub hot_bytes: usize,
     /// Time between checkpoints.
@@ -188,7 +189,7 @@ impl Default for EngineOptions {
             view_bytes: usize::MAX,
             view_state_bytes: u64::MAX,
             budget_bytes: 8 << 30,
-            process_bytes: None,
+            process: None,
             hot_bytes: usize::MAX,
             checkpoint_interval_ms: 5_000,
             checkpoint_rows: 1_000_000,
@@ -569,10 +570,12 @@ impl Engine {
 /// DataFusion as views use it: one partition, so that the order of work is fixed, and without the physical rule that pushes
 /// filters through joins: DataFusion 54.1 finds a filter's column by its name there, and with equal names on both sides of an outer
 /// join filters the wrong one (oracle case 5148). The logical optimizer has pushed filters down already. The rule that pushes
-/// projections down is left out, too: it computes below a filter what fails for the rows that the filter takes out.
+/// projections down is left out, too: it computes below a filter what fails for the rows that the filter takes out. So is the one that lets
+/// an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max` (oracle case 104705).
 pub fn session_state() -> SessionState {
     let rules = PhysicalOptimizer::new().rules;
-    let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "ProjectionPushdown";
+    let is_wrong =
+        |name: &str| name.starts_with("FilterPushdown") || ["ProjectionPushdown", "LimitAggregation"].contains(&name);
     let rules = rules.into_iter().filter(|r| !is_wrong(r.name())).collect();
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
