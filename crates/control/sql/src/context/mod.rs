@@ -4,6 +4,7 @@
 mod catalog;
 mod functions;
 mod interval;
+mod one_way;
 mod projections;
 
 use std::sync::{Arc, OnceLock};
@@ -104,7 +105,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }
-    for function in functions::aggregate().into_iter().chain([checked_sum()]) {
+    for function in functions::aggregate().into_iter().chain([checked_sum()]).chain(one_way::one_way()) {
         registry.register_udaf(function).expect("a name of our own can be registered");
     }
     state
