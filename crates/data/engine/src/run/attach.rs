@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// Views that stopped because of one that runs again.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let stopped = |id: &ObjectId| self.views.iter().any(|v| v.id() == *id && v.failed.is_some());
         let ready = |v: &&View| {
             v.failed.as_ref().is_some_and(|f| f.by_input)

@@ -174,6 +174,8 @@ impl Core {
         for definition in to_build {
             core.create(definition, vec![]);
         }
+        // What they stopped for was mended right before the end.
+        core.follow();
         Ok(core)
     }
 
