@@ -9,6 +9,7 @@ use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::event_time::{Horizon, Mark, TimeColumn, shown};
 use crate::keep::Above;
+use crate::lookup::{LookUp, lookups_of};
 use crate::lower::share::Work;
 use crate::operators::{DeadRow, Guard, Operator, StepContext, concat_deltas};
 use crate::profile::{Counters, OperatorStatus, Profile};
@@ -22,6 +23,8 @@ pub struct CircuitInput {
     pub table: (String, String),
     /// In the order of the plan's scan.
     pub columns: Vec<ColumnPart>,
+    /// No operator keeps its rows: a join looks them up.
+    pub lookup: Option<LookUp>,
 }
 
 pub(crate) enum NodeKind {
@@ -66,6 +69,8 @@ pub struct Circuit {
     /// Its own, and those of operators that it took over.
     pub(crate) guards: Vec<Guard>,
     dead: Vec<DeadRow>,
+    /// Sides of operators whose rows are looked up: the node, which of its inputs, and the number of the circuit's input.
+    pub(crate) lookups: Vec<(usize, usize, usize)>,
     /// What nodes do, where lowering noted it.
     pub(crate) work: BTreeMap<usize, Work>,
     /// What some nodes put out, noted for whoever builds on it.
@@ -89,6 +94,7 @@ impl Circuit {
         let by_clock = (0..nodes.len()).filter(|n| follows(&nodes[*n])).collect();
         let now_us = i64::MIN;
         let touched = vec![0; nodes.len()];
+        let lookups = lookups_of(&nodes, &inputs);
         Self {
             nodes,
             inputs,
@@ -100,6 +106,7 @@ impl Circuit {
             profile,
             guards: vec![guard],
             dead: vec![],
+            lookups,
             work: BTreeMap::new(),
             taps: BTreeMap::new(),
             steps: 0,
@@ -409,10 +416,15 @@ impl Circuit {
             let what = match &node.kind {
                 // By the names of its columns: where they stand in the relation may change.
                 NodeKind::Input(i) => {
-                    let CircuitInput { table, columns } = &self.inputs[*i];
+                    let CircuitInput { table, columns, lookup } = &self.inputs[*i];
                     let names = node.schema.fields().iter().map(|f| f.name());
-                    let columns: Vec<_> = names.zip(columns.iter().map(|c| &c.fields)).collect();
-                    format!("{table:?} {columns:?}")
+                    let parts: Vec<_> = names.zip(columns.iter().map(|c| &c.fields)).collect();
+                    let lookup = lookup.as_ref().map_or(String::new(), |lookup| {
+                        let place = |key: &usize| columns.iter().position(|c| c.at == *key);
+                        let key: Vec<_> = lookup.key.iter().map(place).collect();
+                        format!(" looked up by {key:?} {}", lookup.is_taken_in)
+                    });
+                    format!("{table:?} {parts:?}{lookup}")
                 }
                 NodeKind::Operator(o) => o.describe(),
             };
@@ -503,7 +515,7 @@ impl Node {
     fn describe(&self, inputs: &[CircuitInput]) -> String {
         match &self.kind {
             NodeKind::Input(i) => {
-                let CircuitInput { table, columns } = &inputs[*i];
+                let CircuitInput { table, columns, .. } = &inputs[*i];
                 let columns: Vec<String> = self
                     .schema
                     .fields()

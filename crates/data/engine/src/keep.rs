@@ -144,7 +144,7 @@ impl Circuit {
         match (&a.kind, &b.kind) {
             (NodeKind::Input(i), NodeKind::Input(j)) => {
                 let (a, b) = (&self.inputs[*i], &old.inputs[*j]);
-                is_same(&a.table, &b.table) && a.columns == b.columns
+                is_same(&a.table, &b.table) && a.columns == b.columns && a.lookup == b.lookup
             }
             (NodeKind::Operator(o), NodeKind::Operator(p)) => {
                 let work = self.work.get(&n).zip(old.work.get(&m));

@@ -10,6 +10,7 @@
 mod circuit;
 mod event_time;
 mod keep;
+mod lookup;
 mod lower;
 mod operators;
 mod output;
@@ -22,6 +23,7 @@ mod state;
 
 pub use circuit::{Circuit, CircuitInput};
 pub use event_time::Mark;
+pub use lookup::LookUp;
 pub use lower::{Relations, lower, lower_on_close};
 pub use operators::DeadRow;
 pub use output::{ViewRows, ViewSnapshot};

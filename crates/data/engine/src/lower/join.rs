@@ -1,14 +1,18 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::{Join as JoinPlan, build_join_schema};
+use datafusion::logical_expr::{Join as JoinPlan, LogicalPlan, build_join_schema};
+use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Error, Result};
 
+use super::lookup::scan_of;
 use super::map::plain_column;
 use super::share::Work;
 use super::{Lowering, loose};
 use crate::event_time::{TimeColumn, TimeSource};
+use crate::lookup::LookUp;
 use crate::operators::join::{Alone, Join, JoinSpec};
 use crate::operators::physical;
 
@@ -37,23 +41,40 @@ fn shown_at(kind: JoinType, width: usize) -> (bool, Option<usize>) {
     }
 }
 
+/// What is compared with `=`.
+struct Keys {
+    left: Vec<Arc<dyn PhysicalExpr>>,
+    right: Vec<Arc<dyn PhysicalExpr>>,
+    types: Vec<DataType>,
+}
+
+/// The pairs of a condition in an order.
+fn keys_of(plan: &JoinPlan, order: &[usize]) -> Result<Keys> {
+    let (left_schema, right_schema) = (plan.left.schema(), plan.right.schema());
+    let on = || order.iter().filter_map(|n| plan.on.get(*n));
+    let left = on().map(|(l, _)| physical(l, left_schema)).collect::<Result<Vec<_>>>()?;
+    let right = on().map(|(_, r)| physical(r, right_schema)).collect::<Result<Vec<_>>>()?;
+    let bug = |e: datafusion::error::DataFusionError| Error::bug(e.to_string());
+    let mut types = vec![];
+    for (l, r) in left.iter().zip(&right) {
+        let (a, b) =
+            (l.data_type(left_schema.as_arrow()).map_err(bug)?, r.data_type(right_schema.as_arrow()).map_err(bug)?);
+        if a != b {
+            return Err(Error::unsupported(format!("a join key compares {a} with {b}")));
+        }
+        types.push(a);
+    }
+    Ok(Keys { left, right, types })
+}
+
 impl Lowering<'_> {
     pub(super) fn join(&mut self, plan: &JoinPlan) -> Result<usize> {
-        let left = self.plan(&plan.left)?;
-        let right = self.plan(&plan.right)?;
+        let (pairs, left_alone, right_alone) = shape(plan.join_type);
+        let looked_up = self.looked_up(plan, (left_alone, right_alone));
+        let left = self.side(&plan.left, looked_up.left.as_ref())?;
+        let right = self.side(&plan.right, looked_up.right.as_ref())?;
         let (left_schema, right_schema) = (plan.left.schema(), plan.right.schema());
-        let left_keys = plan.on.iter().map(|(l, _)| physical(l, left_schema)).collect::<Result<Vec<_>>>()?;
-        let right_keys = plan.on.iter().map(|(_, r)| physical(r, right_schema)).collect::<Result<Vec<_>>>()?;
-        let mut key_types = vec![];
-        for (l, r) in left_keys.iter().zip(&right_keys) {
-            let bug = |e: datafusion::error::DataFusionError| Error::bug(e.to_string());
-            let (a, b) =
-                (l.data_type(left_schema.as_arrow()).map_err(bug)?, r.data_type(right_schema.as_arrow()).map_err(bug)?);
-            if a != b {
-                return Err(Error::unsupported(format!("a join key compares {a} with {b}")));
-            }
-            key_types.push(a);
-        }
+        let Keys { left: left_keys, right: right_keys, types: key_types } = keys_of(plan, &looked_up.order)?;
         let pair = build_join_schema(left_schema, right_schema, &JoinType::Inner)
             .map_err(|e| Error::bug(format!("join schema: {}", e.strip_backtrace())))?;
         let filter = plan.filter.as_ref().map(|f| physical(f, &pair)).transpose()?;
@@ -63,8 +84,9 @@ impl Lowering<'_> {
         if let Some(same) = self.same_rows(&mut work, &[left, right], of_keys.chain([filter.as_ref()]))? {
             return Ok(same);
         }
-        let (pairs, left_alone, right_alone) = shape(plan.join_type);
         let label = describe(plan);
+        let answers = looked_up.answers(plan);
+        let keeps_all = answers.iter().all(Option::is_none);
         let (l, r) = (&self.nodes[left], &self.nodes[right]);
         let fields: Vec<Field> =
             l.schema.fields().iter().chain(r.schema.fields()).map(|f| f.as_ref().clone()).collect();
@@ -86,7 +108,12 @@ impl Lowering<'_> {
             pairs,
             left_alone,
             right_alone,
-            waits: append_only && !self.on_close && plan.join_type == JoinType::LeftSemi && plan.filter.is_none(),
+            waits: append_only
+                && keeps_all
+                && !self.on_close
+                && plan.join_type == JoinType::LeftSemi
+                && plan.filter.is_none(),
+            looked_up: answers,
             guard: self.guard.clone(),
         };
         let mut operator = Join::new(spec, self.shards)?;
@@ -109,6 +136,13 @@ impl Lowering<'_> {
         self.nodes[node].horizons = horizons;
         self.does(node, work);
         Ok(node)
+    }
+
+    fn side(&mut self, plan: &LogicalPlan, lookup: Option<&LookUp>) -> Result<usize> {
+        match scan_of(plan).zip(lookup) {
+            Some((scan, lookup)) => self.scan_by(scan, &BTreeMap::new(), Some(lookup.clone())),
+            None => self.plan(plan),
+        }
     }
 
     /// The event times of a join's rows, and which of them belong to the keys of `times`. A change of either side touches rows of

@@ -9,6 +9,7 @@ mod growth;
 mod interval;
 mod join;
 mod lift;
+mod lookup;
 mod map;
 mod not_in;
 pub(crate) mod now;
@@ -33,6 +34,7 @@ use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
 use crate::event_time::{TimeColumn, TimeSource, is_time};
+use crate::lookup::LookUp;
 use crate::operators::distinct::Distinct;
 use crate::operators::union::Union;
 use crate::operators::values::Values;
@@ -45,6 +47,12 @@ pub trait Relations {
     fn is_append_only(&self, table: &(String, String)) -> bool;
     /// Columns that identify its rows, if known.
     fn key(&self, table: &(String, String)) -> Option<Vec<usize>>;
+    /// The columns of its answer, if a circuit that reads it is given that answer in each of its steps: then joins look rows up in it
+    /// by the key. `None` if it is a stream, or nobody can give it.
+    fn answer(&self, table: &(String, String)) -> Option<SchemaRef> {
+        let _ = table;
+        None
+    }
     /// Columns that carry event time: with late rows left out, its rows come with a watermark of each.
     fn event_time(&self, table: &(String, String)) -> Vec<usize> {
         let _ = table;
@@ -130,6 +138,19 @@ pub(crate) fn loose(schema: &DFSchema) -> SchemaRef {
     let fields: Vec<Field> =
         schema.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// `(namespace, name)` of what is scanned.
+fn table_of(scan: &TableScan) -> (String, String) {
+    (scan.table_name.schema().unwrap_or("public").to_string(), scan.table_name.table().to_string())
+}
+
+/// Which of its columns are.
+fn columns_of(scan: &TableScan) -> Vec<usize> {
+    match &scan.projection {
+        Some(columns) => columns.clone(),
+        None => (0..scan.source.schema().fields().len()).collect(),
+    }
 }
 
 impl Lowering<'_> {
@@ -276,14 +297,20 @@ impl Lowering<'_> {
 
     /// The node of a scan; `fields` says of which columns only some fields are read.
     fn scan(&mut self, scan: &TableScan, fields: &BTreeMap<usize, Vec<usize>>) -> Result<usize> {
+        self.scan_by(scan, fields, None)
+    }
+
+    /// As [`Lowering::scan`]; of an input that is looked up only the join that does so may read.
+    fn scan_by(
+        &mut self,
+        scan: &TableScan,
+        fields: &BTreeMap<usize, Vec<usize>>,
+        lookup: Option<LookUp>,
+    ) -> Result<usize> {
         if !scan.filters.is_empty() {
             return Err(Error::bug("a filter was pushed into the scan of a view's plan"));
         }
-        let table = (scan.table_name.schema().unwrap_or("public").to_string(), scan.table_name.table().to_string());
-        let columns: Vec<usize> = match &scan.projection {
-            Some(columns) => columns.clone(),
-            None => (0..scan.source.schema().fields().len()).collect(),
-        };
+        let (table, columns) = (table_of(scan), columns_of(scan));
         let parts: Vec<ColumnPart> =
             columns.iter().enumerate().map(|(n, at)| ColumnPart { at: *at, fields: fields.get(&n).cloned() }).collect();
         let whole = loose(&scan.projected_schema);
@@ -296,7 +323,7 @@ impl Lowering<'_> {
             .and_then(|key| key.iter().map(|k| columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
         let event_time = if self.on_close { self.relations.event_time(&table) } else { vec![] };
         self.has_event_time |= !event_time.is_empty();
-        let input = CircuitInput { table, columns: parts };
+        let input = CircuitInput { table, columns: parts, lookup };
         let number = match self.inputs.iter().position(|i| *i == input) {
             Some(number) => number,
             None => {

@@ -108,7 +108,7 @@ impl Lowering<'_> {
         let key = given
             .key
             .and_then(|key| key.iter().map(|k| leaf.columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
-        self.inputs.push(CircuitInput { table, columns });
+        self.inputs.push(CircuitInput { table, columns, lookup: None });
         let schema = loose(&leaf.schema);
         Ok(self.push(NodeKind::Input(self.inputs.len() - 1), vec![], schema, given.append_only, key))
     }

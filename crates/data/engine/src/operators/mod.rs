@@ -38,6 +38,7 @@ use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Error, Result};
 
 use crate::circuit::Circuit;
+use crate::output::Answer;
 use crate::state::{Paged, Pages, Part};
 
 /// What an operator may know about the step it takes.
@@ -82,6 +83,11 @@ pub(crate) trait Operator: Send {
     /// What [`Operator::close`] does, for EXPLAIN. `None` if it does nothing.
     fn closing(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Where it finds the rows of an input that it does not keep, in the next step; `None` after that.
+    fn look_up_in(&mut self, input: usize, answer: Option<Answer>) {
+        let _ = (input, answer);
     }
 
     /// True if it can tell its present answer: [`Operator::present_answer`] and [`Operator::places`] work.

@@ -54,6 +54,16 @@ impl Chunk {
         (0..self.hashes.len()).find(|row| self.hashes[*row] == hash && self.is_live(*row))
     }
 
+    /// True if a row stands there that has this hash.
+    pub(super) fn has(&self, row: usize, hash: RowHash) -> bool {
+        self.hashes.get(row) == Some(&hash) && self.is_live(row)
+    }
+
+    /// The rows that are there, with their hashes.
+    pub(super) fn rows_there(&self) -> impl Iterator<Item = (usize, RowHash)> + '_ {
+        self.hashes.iter().copied().enumerate().filter(|(row, _)| self.is_live(*row))
+    }
+
     fn bytes(&self) -> usize {
         self.batch.get_array_memory_size() + self.hashes.capacity() * 16
     }

@@ -56,6 +56,37 @@ impl ColdShot {
         }
         Ok(None)
     }
+
+    /// The rows with some of these keys, `(hash, encoded key)` in order: each run is read forward, once. Gives which of the keys they
+    /// have, too.
+    pub(super) fn lookup_many(
+        &self,
+        keys: &[(u64, &[u8])],
+        mut wanted: Vec<usize>,
+        projection: &[usize],
+        schema: &SchemaRef,
+    ) -> Result<(Vec<usize>, RecordBatch)> {
+        let (mut found, mut values) = (vec![], Strings::default());
+        for run in self.runs.iter() {
+            let mut hashes: Vec<u64> = wanted.iter().map(|n| keys[*n].0).collect();
+            hashes.dedup();
+            let mut told = vec![];
+            run.get_many(&hashes, |entry| {
+                let Ok(at) = wanted.binary_search_by(|n| keys[*n].cmp(&(entry.hash, entry.key))) else { return Ok(()) };
+                told.push(wanted[at]);
+                if let Some(value) = entry.value {
+                    found.push(wanted[at]);
+                    values.push(value);
+                }
+                Ok(())
+            })?;
+            // What a newer run says of a key counts, also that it is gone.
+            wanted.retain(|n| told.binary_search(n).is_err());
+        }
+        let of: Vec<&[u8]> = found.iter().map(|n| keys[*n].1).collect();
+        let rows = self.layout.decode(&of, &values.all(), projection, schema)?;
+        Ok((found, rows))
+    }
 }
 
 /// Rows on disk, read a batch at a time.

@@ -12,6 +12,7 @@ mod cold;
 mod cold_rows;
 mod difference;
 mod layout;
+mod lookup;
 mod snapshot;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::cold::Cold;
 pub(crate) use self::cold::SavedRuns;
 pub(crate) use self::difference::difference;
 use self::layout::{Form, Layout, SharedLayout};
+pub(crate) use self::lookup::Answer;
 pub use self::snapshot::{ViewRows, ViewSnapshot};
 use crate::operators::{for_each, split};
 use crate::state::runs::Space;
@@ -339,12 +341,17 @@ impl Output {
         self.change(&Delta::weighted(rows, weights.values().to_vec())?)
     }
 
-    /// True if rows never go from it.
+    /// The columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.layout.schema
+    }
+
     /// The types of the columns.
     pub(crate) fn types(&self) -> Vec<&DataType> {
         self.layout.schema.fields().iter().map(|f| f.data_type()).collect()
     }
 
+    /// True if rows never go from it.
     pub(crate) fn is_append_only(&self) -> bool {
         self.append_only
     }

@@ -16,7 +16,7 @@ const BATCH_ROWS: usize = 8_192;
 
 /// A view's rows at one epoch. Cheap to clone.
 #[derive(Clone)]
-pub struct ViewSnapshot(Arc<Inner>);
+pub struct ViewSnapshot(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) schema: SchemaRef,
@@ -51,7 +51,7 @@ impl ViewSnapshot {
     }
 
     /// The columns that tell its rows apart, if the plan says so.
-    pub(crate) fn key(&self) -> Option<&[usize]> {
+    pub fn key(&self) -> Option<&[usize]> {
         self.0.key.as_deref()
     }
 

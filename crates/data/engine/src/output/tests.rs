@@ -1,15 +1,16 @@
 //! An answer against a plain multiset: any changes, snapshots held over later ones, saves and loads in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use fleuve_types::Delta;
+use fleuve_types::{ColumnPart, Delta};
 
 use super::difference::difference_in;
-use super::{Output, SavedOutput, SavedRuns, ViewSnapshot, consolidate, with_weights};
+use super::{Answer, Output, SavedOutput, SavedRuns, ViewSnapshot, consolidate, with_weights};
 use crate::state::runs::{MemoryFiles, RunFiles, Space};
+use crate::state::{RowCodec, hash_bytes};
 
 /// `k`, `name`, `n`
 type Row = (i64, Option<String>, Option<i64>);
@@ -132,6 +133,9 @@ fn check(snapshot: &ViewSnapshot, rows: &Rows, kind: Kind, random: &mut Random) 
     let sum: i64 =
         two.map(|b| b.column(0).as_any().downcast_ref::<Int64Array>().unwrap().iter().flatten().sum::<i64>()).sum();
     assert_eq!(sum, rows.iter().map(|(r, w)| r.2.unwrap_or(0) * w).sum::<i64>());
+    if kind == Kind::Keyed {
+        check_lookups(snapshot, rows, random);
+    }
     for _ in 0..4 {
         let k = random.below(220) as i64;
         let found = snapshot.lookup(&[Arc::new(Int64Array::from(vec![k]))]).unwrap();
@@ -143,6 +147,33 @@ fn check(snapshot: &ViewSnapshot, rows: &Rows, kind: Kind, random: &mut Random) 
             Kind::Bag | Kind::Log => assert!(found.is_none()),
         }
     }
+}
+
+/// Many keys at once give what each gives, in other columns.
+fn check_lookups(snapshot: &ViewSnapshot, rows: &Rows, random: &mut Random) {
+    let part = |at| ColumnPart { at, fields: None };
+    let narrow = Arc::new(schema().project(&[2, 0]).unwrap());
+    let answer = Answer::new(snapshot.clone(), &[0], &[part(2), part(0)], narrow).unwrap();
+    let wanted: BTreeSet<i64> = (0..random.below(250)).map(|_| random.below(220) as i64).collect();
+    let column: ArrayRef = Arc::new(wanted.iter().copied().collect::<Int64Array>());
+    let codec = RowCodec::new(vec![DataType::Int64]).unwrap();
+    let encoded = codec.encode(&[column]).unwrap();
+    let own = |(i, k): (usize, &i64)| ((hash_bytes(encoded.row(i)), encoded.row(i)), *k);
+    let mut by_key: Vec<((u64, &[u8]), i64)> = wanted.iter().enumerate().map(own).collect();
+    by_key.sort_unstable();
+    let keys: Vec<(u64, &[u8])> = by_key.iter().map(|(key, _)| *key).collect();
+    let found = answer.find(&keys).unwrap();
+    let column = |c: usize| found.rows.column(c).as_any().downcast_ref::<Int64Array>().unwrap();
+    let mut got = vec![];
+    for (i, key) in found.keys.iter().enumerate() {
+        assert_eq!(column(1).value(i), by_key[*key].1);
+        got.push((by_key[*key].1, column(0).is_valid(i).then(|| column(0).value(i))));
+    }
+    got.sort_unstable();
+    let expected: Vec<_> = rows.keys().filter(|r| wanted.contains(&r.0)).map(|r| (r.0, r.2)).collect();
+    assert_eq!(got, expected);
+    assert!(Answer::new(snapshot.clone(), &[1], &[part(0)], Arc::new(schema().project(&[0]).unwrap())).is_err());
+    assert!(Answer::new(snapshot.clone(), &[0], &[part(1)], Arc::new(schema().project(&[0]).unwrap())).is_err());
 }
 
 /// An answer, what it must be, and its saves.

@@ -143,10 +143,12 @@ impl Core {
         inputs.extend(view.inputs.iter().map(|i| i.object));
         let mut answers = HashMap::new();
         if views.is_none() {
-            for id in inputs.iter().filter(|id| !self.streams.contains_key(id)) {
-                answers.insert(*id, self.view(*id)?.output.snapshot(self.epoch));
+            let taken_in = view.inputs.iter().filter(|i| !self.streams.contains_key(&i.object) && i.is_taken_in());
+            for id in taken_in.map(|i| i.object) {
+                answers.insert(id, self.view(id)?.output.snapshot(self.epoch));
             }
         }
+        let looked_up = self.answers_for(&view)?;
         let streams: HashMap<_, _> =
             self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
         let mut to = Frontier::default();
@@ -165,6 +167,7 @@ impl Core {
             to,
             answers,
             views: views.unwrap_or_default(),
+            looked_up,
             epoch: self.epoch,
             time_us: self.time_us,
             batch_bytes: self.options.epoch_bytes,
@@ -233,6 +236,8 @@ impl Core {
                 times.learn(live);
             }
         }
+        // One that it looks rows up in was replaced: it has to be planned anew.
+        let Ok(answers) = self.answers_for(&view) else { return Ok(Next::Anew) };
         let inputs = view.inputs.clone();
         let mut views = HashMap::new();
         building.retained_bytes = 0;
@@ -284,7 +289,7 @@ impl Core {
             .collect::<Result<Vec<_>>>()?;
         let marks = self.marks_of(&view);
         view.circuit.tell_time(self.time_us);
-        view.step(self.epoch, &deltas, &marks)?;
+        view.step(self.epoch, &deltas, &marks, &answers)?;
         view.measure();
         Ok(Next::Join(Box::new(view)))
     }
@@ -327,10 +332,12 @@ impl Core {
         }
         let Some(difference) = difference else {
             self.sort_views();
+            self.stop_without_answer(id, false);
             return self.tell_build(id, dead);
         };
         self.views[at].changes.extend(old.changes);
         self.sort_views();
+        self.stop_without_answer(id, true);
         let mut outs = HashMap::new();
         // The difference is not in the journal's epochs: nobody outside may see it before a checkpoint has it, or a crash would
         // make it twice; and a sink that has not written it by then gets it at the next start.

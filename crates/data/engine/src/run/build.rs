@@ -15,6 +15,7 @@ use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, input_schema, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
+use crate::lookup::Answers;
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
 use crate::profile::Profile;
@@ -83,6 +84,8 @@ pub(super) struct Round {
     pub(super) answers: HashMap<ObjectId, ViewSnapshot>,
     /// Changes of views to take in with the first step after that.
     pub(super) views: HashMap<ObjectId, Delta>,
+    /// What rows are looked up in: the answers of views as they are where the round ends, after those changes.
+    pub(super) looked_up: Answers,
     /// Event times where the view stands, and the watermarks where the round ends; of the views that it reads, too. Only for
     /// a view that follows them.
     pub(super) times: AllTimes,
@@ -217,7 +220,7 @@ impl Round {
             }
         }
         let follows = self.view.circuit.emits_on_close();
-        let Round { view, streams, times, marks, progress, epoch, batch_bytes, .. } = self;
+        let Round { view, streams, times, marks, progress, epoch, batch_bytes, looked_up, .. } = self;
         let mut reading = Reading {
             inputs: &inputs,
             schemas: &schemas,
@@ -230,7 +233,7 @@ impl Round {
         };
         let mut done = rows.saturating_sub(answers) as u64;
         if reading.ranges.is_empty() && first {
-            view.step(*epoch, &pending, &reading.marks_now())?;
+            view.step(*epoch, &pending, &reading.marks_now(), looked_up)?;
             progress.done.fetch_add(done, Ordering::Relaxed);
             return Ok(());
         }
@@ -253,7 +256,7 @@ impl Round {
                 for (n, delta) in batch.rows {
                     pending[n] = delta;
                 }
-                view.step(*epoch, &pending, &batch.marks)?;
+                view.step(*epoch, &pending, &batch.marks, looked_up)?;
                 pending.clone_from(&empty);
                 done += batch.records;
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
@@ -274,10 +277,10 @@ impl Round {
             for batch in answer.rows().batches_of(ANSWER_ROWS) {
                 let delta = Delta::insert(batch?);
                 let mut step = empty.to_vec();
-                for (n, input) in inputs.iter().enumerate().filter(|(_, i)| i.object == id) {
+                for (n, input) in inputs.iter().enumerate().filter(|(_, i)| i.object == id && i.is_taken_in()) {
                     step[n] = project(&delta, input.columns.iter().map(|c| c.at), &schemas[n])?;
                 }
-                self.view.step(self.epoch, &step, &[])?;
+                self.view.step(self.epoch, &step, &[], &self.looked_up)?;
                 self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
                 self.progress.check()?;
                 share.hold(&mut self.view, delta.len() as u64)?;

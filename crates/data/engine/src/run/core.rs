@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::build::Building;
 use super::checkpoint::Writing;
 use super::epochs::Epochs;
+use super::known::Known;
 use super::memory::Limits;
 use super::pace::Pace;
 use super::reading::Taken;
@@ -19,7 +20,7 @@ use super::sinks::Sink;
 use super::stepping::EpochInput;
 use super::times::{AllTimes, TICK_US};
 use super::topology::Topology;
-use super::view::{Known, Manifest, View};
+use super::view::{Manifest, View};
 use super::{
     ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, Journal, Published, Reply,
     SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription, beside,
@@ -526,7 +527,12 @@ impl Core {
 
     /// A view stops, and with it those that read it.
     pub(super) fn fail_view(&mut self, n: usize, reason: &str) {
-        let mut stopped = vec![(n, reason.to_string(), false)];
+        self.stop_view(n, reason, false);
+    }
+
+    /// As [`Core::fail_view`]; one that stops because of what it reads is built again when that runs.
+    pub(super) fn stop_view(&mut self, n: usize, reason: &str, by_input: bool) {
+        let mut stopped = vec![(n, reason.to_string(), by_input)];
         while let Some((n, reason, by_input)) = stopped.pop() {
             let view = &mut self.views[n];
             if view.failed.is_some() {

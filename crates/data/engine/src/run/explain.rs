@@ -4,7 +4,8 @@ use fleuve_types::{Keeps, KeptState, Replacement, Result};
 
 use super::ViewDefinition;
 use super::core::Core;
-use super::view::{Known, View};
+use super::known::Known;
+use super::view::View;
 use crate::operators::caught;
 
 impl Core {

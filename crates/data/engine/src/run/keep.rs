@@ -16,6 +16,7 @@ use super::times::AllTimes;
 use super::view::View;
 use super::{Reply, ViewDefinition};
 use crate::keep::{Given, Kept};
+use crate::lookup::Answers;
 use crate::operators::{caught, concat_deltas};
 use crate::state::Part;
 
@@ -105,12 +106,15 @@ impl Keeping {
     }
 
     /// What is to be told next: the changes since, and the next part if there is one.
-    fn next(&mut self, old: &mut View) -> Result<Given> {
+    fn next(&mut self, old: &mut View, answers: &Answers) -> Result<Given> {
         let mut given = std::mem::take(&mut self.changes);
         self.rows = 0;
         if self.told < self.parts {
             let part = Part::nth(self.told, self.parts);
-            for (n, rows) in caught("the answer of kept state", || old.circuit.answers(&self.kept, part))? {
+            old.circuit.look_up_in(answers);
+            let told = caught("the answer of kept state", || old.circuit.answers(&self.kept, part));
+            old.circuit.look_nothing_up();
+            for (n, rows) in told? {
                 given.entry(n).or_default().push(rows);
             }
             self.told += 1;
@@ -190,12 +194,13 @@ impl Core {
     fn next_round(&mut self, view: View, building: &mut Building) -> Result<()> {
         building.retained_bytes = 0;
         let id = view.id();
+        let answers = self.find_view(id).map_or_else(|| Ok(Answers::new()), |old| self.answers_for(old))?;
         let old = self.views.iter_mut().find(|v| v.id() == id);
         let (Some(keeping), Some(old)) = (&mut building.keeping, old) else {
             return Err(Error::bug("there is nothing to keep"));
         };
         let round = Round {
-            given: keeping.next(old)?,
+            given: keeping.next(old, &answers)?,
             view,
             kept: keeping.kept.clone(),
             epoch: self.epoch,
@@ -224,7 +229,8 @@ impl Core {
                 }
             });
         }
-        let given = keeping.next(old)?;
+        // All parts are told: nothing is looked up for one.
+        let given = keeping.next(old, &Answers::new())?;
         view.circuit.tell_time(self.time_us);
         view.step_above(self.epoch, &keeping.kept, &given)?;
         view.marks = marks;

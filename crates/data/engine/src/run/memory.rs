@@ -261,7 +261,11 @@ impl Core {
         for (n, view) in self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()) {
             // A view takes no step in an epoch that has nothing for it.
             let idle = self.epoch.saturating_sub(view.epoch);
-            states.extend(view.evictable().into_iter().map(|s| (n, Evictable { idle: s.idle + idle, ..s })));
+            let unread = self.epoch.saturating_sub(view.looked_up);
+            states.extend(view.evictable().into_iter().map(|s| {
+                let idle = if s.node == ANSWER { (s.idle + idle).min(unread) } else { s.idle + idle };
+                (n, Evictable { idle, ..s })
+            }));
         }
         states.retain(|(_, s)| s.bytes >= from_bytes.max(1));
         states.sort_by_key(|(n, s)| (std::cmp::Reverse((s.idle, s.bytes)), *n, s.node));

@@ -11,6 +11,8 @@ mod dead;
 mod epochs;
 mod explain;
 mod keep;
+mod known;
+mod lookups;
 mod memory;
 mod pace;
 mod reading;

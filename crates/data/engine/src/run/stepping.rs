@@ -10,6 +10,7 @@ use super::build::positions;
 use super::core::Core;
 use super::view::{View, input_schema, project};
 use crate::event_time::Mark;
+use crate::lookup::Answers;
 use crate::operators::{caught, concat_deltas};
 
 /// What an epoch takes in.
@@ -22,8 +23,8 @@ pub(super) struct EpochInput {
     pub(super) columns: HashMap<ObjectId, Vec<ColumnPart>>,
 }
 
-/// A view that takes a step, with its place and the watermarks of its inputs.
-type Work<'v> = (usize, &'v mut View, Vec<Vec<Mark>>);
+/// A view that takes a step, with its place, the watermarks of its inputs, and the answers that it looks rows up in.
+type Work<'v> = (usize, &'v mut View, Vec<Vec<Mark>>, Result<Answers>);
 
 impl Core {
     /// Steps the views that have something to do, each after those that it reads. `outs` holds changes that are known already.
@@ -68,7 +69,7 @@ impl Core {
         outs: &HashMap<ObjectId, Delta>,
     ) -> Vec<(usize, Result<Delta>)> {
         let epoch = self.epoch;
-        let mut marks: BTreeMap<usize, Vec<Vec<Mark>>> = BTreeMap::new();
+        let mut due: BTreeMap<usize, (Vec<Vec<Mark>>, Result<Answers>)> = BTreeMap::new();
         for n in wave {
             let (time_us, now) = (self.time_us, self.marks_of(&self.views[n]));
             let view = &mut self.views[n];
@@ -76,21 +77,24 @@ impl Core {
             let is_due = view.circuit.due_us().is_some_and(|at| at <= time_us);
             let is_idle = !fed.contains(&n) && view.marks == now && !is_due;
             if view.failed.is_none() && !outs.contains_key(&view.id()) && !is_idle {
-                marks.insert(n, now);
+                // Of views that have taken their steps.
+                due.insert(n, (now, self.looked_up_by(n)));
             }
         }
-        let mut work: Vec<Work<'_>> = Vec::with_capacity(marks.len());
+        let mut work: Vec<Work<'_>> = Vec::with_capacity(due.len());
         // The views of the wave are cut out of all views, one after the other.
         let (mut rest, mut passed) = (self.views.as_mut_slice(), 0);
-        for (n, marks) in marks {
+        for (n, (marks, answers)) in due {
             let (_, from) = rest.split_at_mut(n - passed);
             let Some((view, after)) = from.split_first_mut() else { break };
-            work.push((n, view, marks));
+            work.push((n, view, marks, answers));
             (rest, passed) = (after, n + 1);
         }
-        let step = |(n, view, marks): &mut Work<'_>| {
+        let step = |(n, view, marks, answers): &mut Work<'_>| {
             let inputs = caught("an input", || inputs_of(view, input, outs));
-            (*n, inputs.and_then(|inputs| view.step(epoch, &inputs, marks)))
+            let answers = std::mem::replace(answers, Ok(Answers::new()));
+            let step = |(inputs, answers): (Vec<Delta>, Answers)| view.step(epoch, &inputs, marks, &answers);
+            (*n, inputs.and_then(|inputs| Ok((inputs, answers?))).and_then(step))
         };
         // Handing over costs more than a step that takes nothing in.
         if work.iter().filter(|(n, ..)| fed.contains(n)).count() > 1 {

@@ -17,6 +17,7 @@ use super::EpochEntry;
 use super::core::Core;
 use super::view::{View, input_schema};
 use crate::event_time::Mark;
+use crate::lookup::Answers;
 use crate::operators::map::keep;
 use crate::state::times_of;
 
@@ -325,7 +326,7 @@ impl Core {
             let empty: Vec<Delta> =
                 (0..view.inputs.len()).map(|i| Delta::empty(input_schema(&view.circuit, i))).collect();
             let (id, epoch) = (view.id(), view.epoch);
-            if let Err(e) = view.step(epoch, &empty, &marks) {
+            if let Err(e) = view.step(epoch, &empty, &marks, &Answers::new()) {
                 tracing::error!(view = %id, error = %e, "a view could not be told the watermark");
             }
         }

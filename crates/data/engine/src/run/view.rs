@@ -1,10 +1,10 @@
 //! A view that takes part in epochs.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use fleuve_profile::Label;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result, narrow_struct};
@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::coldest_first;
 use super::subscribers::{QueueLimits, Subscribers};
-use super::{EngineOptions, StreamReader, ViewDefinition, ViewState, ViewStatus, optimize};
+use super::{EngineOptions, ViewDefinition, ViewState, ViewStatus, optimize};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::keep::{Given, Kept};
+use crate::lookup::{Answers, LookUp};
 use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRuns, consolidate};
@@ -84,6 +85,15 @@ pub(super) struct StateFile {
 pub(super) struct ViewInput {
     pub(super) object: ObjectId,
     pub(super) columns: Vec<ColumnPart>,
+    /// How its rows are found, if they are looked up in the object's answer.
+    pub(super) lookup: Option<LookUp>,
+}
+
+impl ViewInput {
+    /// True if a build takes in what the object, a view, shows.
+    pub(super) fn is_taken_in(&self) -> bool {
+        self.lookup.as_ref().is_none_or(|lookup| lookup.is_taken_in)
+    }
 }
 
 /// Why a view takes no part in epochs.
@@ -114,6 +124,8 @@ pub(super) struct View {
     pub(super) is_unmeasured: bool,
     /// The step of its circuit in which the answer last changed.
     answer_touched: u64,
+    /// The last epoch in which others looked rows up in the answer.
+    pub(super) looked_up: Epoch,
     /// The watermarks that its last step was given.
     pub(super) marks: Vec<Vec<Mark>>,
     /// The rows that its build left out, and the epoch in which they are told: part of its state until they are.
@@ -154,7 +166,7 @@ impl View {
                 let object = definition.inputs.get(&i.table).copied().ok_or_else(|| {
                     Error::bug(format!("the plan reads {}.{}, which nobody named", i.table.0, i.table.1))
                 })?;
-                Ok(ViewInput { object, columns: i.columns.clone() })
+                Ok(ViewInput { object, columns: i.columns.clone(), lookup: i.lookup.clone() })
             })
             .collect::<Result<_>>()?;
         // Names are those of the query; the optimizer may have dropped qualifiers only.
@@ -178,6 +190,7 @@ impl View {
             disk_bytes: 0,
             is_unmeasured: true,
             answer_touched: 0,
+            looked_up: 0,
             marks: vec![],
             pending: None,
             untold: VecDeque::new(),
@@ -193,9 +206,19 @@ impl View {
     }
 
     /// Takes one step: the change of each input and its watermarks in, the consolidated change of the answer out. A failure of
-    /// any kind, a panic of a function included, stops this view and nothing else.
-    pub(super) fn step(&mut self, epoch: Epoch, inputs: &[Delta], marks: &[Vec<Mark>]) -> Result<Delta> {
-        let delta = self.step_by(epoch, |circuit| circuit.step_at(inputs, marks))?;
+    /// any kind, a panic of a function included, stops this view and nothing else. `answers` are those of [`super::core::Core::answers_for`],
+    /// after the change.
+    pub(super) fn step(
+        &mut self,
+        epoch: Epoch,
+        inputs: &[Delta],
+        marks: &[Vec<Mark>],
+        answers: &Answers,
+    ) -> Result<Delta> {
+        self.circuit.look_up_in(answers);
+        let delta = self.step_by(epoch, |circuit| circuit.step_at(inputs, marks));
+        self.circuit.look_nothing_up();
+        let delta = delta?;
         self.marks = marks.to_vec();
         Ok(delta)
     }
@@ -447,64 +470,8 @@ fn of_epoch(batch: &RecordBatch) -> Result<(Epoch, Delta)> {
     Ok((epoch, Delta::weighted(rows, weights.values().to_vec())?))
 }
 
-struct KnownRelation {
-    append_only: bool,
-    key: Option<Vec<usize>>,
-    event_time: Vec<usize>,
-}
-
-/// What lowering asks about relations, answered from what runs now.
-pub(super) struct Known {
-    objects: HashMap<(String, String), KnownRelation>,
-}
-
-impl Known {
-    /// Streams only grow; of views their circuits tell.
-    pub(super) fn of<'v>(
-        definition: &ViewDefinition,
-        views: impl Iterator<Item = &'v View>,
-        streams: &BTreeMap<ObjectId, Arc<dyn StreamReader>>,
-    ) -> Self {
-        let by_id: HashMap<ObjectId, &View> = views.map(|v| (v.id(), v)).collect();
-        let known = |id: &ObjectId| match by_id.get(id) {
-            Some(view) => KnownRelation {
-                append_only: view.output.is_append_only(),
-                key: view.circuit.key().map(<[usize]>::to_vec),
-                event_time: if view.circuit.emits_on_close() { view.circuit.time_columns() } else { vec![] },
-            },
-            None => {
-                let event = streams.get(id).and_then(|s| s.event_time());
-                KnownRelation {
-                    append_only: true,
-                    key: None,
-                    event_time: event.map(|e| e.column).into_iter().collect(),
-                }
-            }
-        };
-        Self { objects: definition.inputs.iter().map(|(name, id)| (name.clone(), known(id))).collect() }
-    }
-}
-
-impl Relations for Known {
-    fn is_append_only(&self, table: &(String, String)) -> bool {
-        self.objects.get(table).is_none_or(|o| o.append_only)
-    }
-
-    fn key(&self, table: &(String, String)) -> Option<Vec<usize>> {
-        self.objects.get(table).and_then(|o| o.key.clone())
-    }
-
-    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
-        self.objects.get(table).map_or(vec![], |o| o.event_time.clone())
-    }
-}
-
 /// The columns of `delta` that an input asks for; structs lose the fields that it does not.
-pub(super) fn project(
-    delta: &Delta,
-    columns: impl IntoIterator<Item = usize>,
-    schema: &arrow::datatypes::SchemaRef,
-) -> Result<Delta> {
+pub(super) fn project(delta: &Delta, columns: impl IntoIterator<Item = usize>, schema: &SchemaRef) -> Result<Delta> {
     let columns = columns.into_iter().zip(schema.fields());
     let arrays = columns.map(|(c, f)| narrow_struct(delta.batch.column(c), f.data_type())).collect::<Result<_>>()?;
     let batch = crate::state::batch_of(schema, arrays, delta.len())?;
@@ -512,7 +479,7 @@ pub(super) fn project(
 }
 
 /// The schema of a circuit's input.
-pub(super) fn input_schema(circuit: &Circuit, number: usize) -> arrow::datatypes::SchemaRef {
+pub(super) fn input_schema(circuit: &Circuit, number: usize) -> SchemaRef {
     circuit
         .nodes
         .iter()

@@ -11,6 +11,7 @@ mod budget;
 mod failing;
 mod idle;
 mod keeping;
+mod looking;
 mod memory;
 mod reading;
 mod replacing;

@@ -523,6 +523,35 @@ impl World {
         drop(done.await.unwrap());
     }
 
+    /// Until a view runs that is built again by itself.
+    pub async fn runs(&self, name: &str) {
+        let mut watch = self.engine().watch();
+        let done = watch.wait_for(|p| matches!(p.status[&id(name)].state, ViewState::Running));
+        let done = tokio::time::timeout(std::time::Duration::from_secs(60), done).await;
+        assert!(done.is_ok(), "{name}: {:?}", self.status(name));
+    }
+
+    /// The views, in the order in which they were made.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.views.iter().map(|v| v.0).collect()
+    }
+
+    pub fn query(&self, name: &str) -> &'static str {
+        self.views.iter().find(|v| v.0 == name).unwrap().1
+    }
+
+    /// The views that read another one, or one that does.
+    pub fn readers_of(&self, name: &str) -> Vec<&'static str> {
+        let mut read = vec![name];
+        for (other, query, _) in &self.views {
+            let words = || query.split(|c: char| !c.is_ascii_alphanumeric());
+            if read.iter().any(|r| words().any(|w| w == *r)) {
+                read.push(other);
+            }
+        }
+        self.views.iter().map(|v| v.0).filter(|v| *v != name && read.contains(v)).collect()
+    }
+
     pub fn is_running(&self, name: &str) -> bool {
         matches!(self.engine().published().status[&id(name)].state, ViewState::Running)
     }

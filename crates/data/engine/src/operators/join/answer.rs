@@ -3,7 +3,7 @@
 use fleuve_types::{Delta, Error, ErrorKind, Result};
 
 use super::output::{Output, PAIRS_AT_ONCE, Rows};
-use super::{Alone, Join, JoinSpec, Shard};
+use super::{Alone, Join, JoinSpec, Shard, lookup};
 use crate::operators::{concat_deltas, evaluate};
 use crate::state::{Arrangement, Part, absent_rows};
 
@@ -24,6 +24,11 @@ impl JoinSpec {
         is_held && !self.pairs && self.filter.is_none() && !self.waits
     }
 
+    /// True if the rows of one side at least are held: their keys are all that there can be pairs of.
+    fn keeps_a_side(&self) -> bool {
+        self.looked_up.iter().any(Option::is_none)
+    }
+
     /// True if the rows' keys are those of the left columns.
     fn shows_left(&self) -> bool {
         self.pairs || self.left_alone != Alone::No
@@ -33,23 +38,33 @@ impl JoinSpec {
 impl Join {
     pub(super) fn has_answer(&self) -> bool {
         let by_time = !(self.close_by.is_empty() && self.left_times.is_empty() && self.right_times.is_empty());
-        !by_time && !self.spec.key_types.is_empty() && self.spec.shows_what_it_holds()
+        !by_time && !self.spec.key_types.is_empty() && self.spec.shows_what_it_holds() && self.spec.keeps_a_side()
     }
 
     pub(super) fn answer_in(&mut self, part: Part) -> Result<Delta> {
-        let absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
+        let mut absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
+        let answers = self.answers.clone();
+        let answers = self.spec.given(&answers)?;
+        let (spec, codecs) = (&self.spec, [&self.left_codec, &self.right_codec]);
         let mut pairs = 0;
-        let mut outs = vec![];
-        for shard in absent.iter().chain(&self.shards) {
-            pairs += if self.spec.pairs { pairs_of(shard, part) } else { 0 };
+        let mut tell = |shard: &mut Shard| {
+            lookup::fill_part(shard, answers, codecs, part)?;
+            pairs += if spec.pairs { pairs_of(shard, part) } else { 0 };
             if pairs > MAX_PAIRS {
                 return Err(Error::new(ErrorKind::Limit, format!("a join has more than {MAX_PAIRS} rows at once")));
             }
-            let mut output = Output::new(&self.spec, &self.left_codec, &self.right_codec);
+            let mut output = Output::new(spec, codecs[0], codecs[1]);
             put_pairs(shard, part, &mut output)?;
             put_alone(shard, part, &mut output)?;
             // Pairs that the condition fails for were told when they came.
-            outs.push(output.finish()?.0);
+            Ok(output.finish()?.0)
+        };
+        let mut outs = vec![];
+        for shard in absent.iter_mut().chain(&mut self.shards) {
+            let told = tell(shard);
+            // The join goes on, whatever came of this.
+            lookup::let_go(shard, answers);
+            outs.push(told?);
         }
         concat_deltas(&self.spec.schema, &outs)
     }

@@ -39,7 +39,7 @@ pub(super) fn step(
     Ok(())
 }
 
-fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
+pub(super) fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
     for i in rows {
         let i = *i as usize;
         if !incoming.is_null_key(i) {

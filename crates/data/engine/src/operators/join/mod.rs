@@ -7,6 +7,7 @@
 mod answer;
 mod counted;
 mod keyed;
+mod lookup;
 mod output;
 mod waiting;
 
@@ -17,12 +18,14 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Result};
 
+use self::lookup::Change;
 use self::output::Output;
 use super::gate::find_keys;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
+use crate::output::Answer;
 use crate::state::{
     Arrangement, Encoded, OpenKeys, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, changes_from_batch,
     changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
@@ -86,6 +89,8 @@ pub(crate) struct JoinSpec {
     pub(crate) right_alone: Alone,
     /// A left semi join without a further condition, of rows that only come.
     pub(crate) waits: bool,
+    /// Of the left side and the right one: the view in whose answer its rows are looked up. No row of such a side is held.
+    pub(crate) looked_up: [Option<String>; 2],
     pub(crate) guard: Guard,
 }
 
@@ -149,6 +154,8 @@ pub(crate) struct Join {
     right_times: Vec<RowTime>,
     shards: Vec<Shard>,
     pages: Option<Pages>,
+    /// What the sides are looked up in, for one step.
+    answers: [Option<Answer>; 2],
 }
 
 /// One side's change, encoded once for all shards.
@@ -188,6 +195,7 @@ impl Join {
             left_times: vec![],
             right_times: vec![],
             pages: None,
+            answers: [None, None],
             spec,
         })
     }
@@ -288,6 +296,7 @@ impl Operator for Join {
         let counted = self.counts_rows();
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let reader = self.pages.as_ref().and_then(Pages::reader);
+        let answers = self.spec.given(&self.answers)?;
         let outs = for_each(&mut self.shards, inputs[0].len() + inputs[1].len(), |s, shard| {
             let mut output = Output::new(spec, left_codec, right_codec);
             let hashes = left.hashes(&left_parts[s]).chain(right.hashes(&right_parts[s]));
@@ -297,7 +306,11 @@ impl Operator for Join {
             }
             shard.open.note_rows(&left_parts[s], &left.key_hashes, &left.keys, &left.times);
             shard.open.note_rows(&right_parts[s], &right.key_hashes, &right.keys, &right.times);
-            if spec.waits {
+            if !spec.keeps_all() {
+                let of_left = Change { incoming: &left, rows: &left_parts[s] };
+                let of_right = Change { incoming: &right, rows: &right_parts[s] };
+                lookup::step(shard, answers, [left_codec, right_codec], [of_left, of_right], &mut output)?;
+            } else if spec.waits {
                 waiting::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
             } else if counted {
                 counted::step(shard, &left, &right, &left_parts[s], &right_parts[s], &mut output)?;
@@ -309,6 +322,12 @@ impl Operator for Join {
         let (outs, left): (Vec<Delta>, Vec<Left>) = outs.into_iter().unzip();
         left.into_iter().for_each(|l| self.spec.guard.note(l));
         concat(&self.spec.schema, &outs)
+    }
+
+    fn look_up_in(&mut self, input: usize, answer: Option<Answer>) {
+        if let Some(own) = self.answers.get_mut(input) {
+            *own = answer;
+        }
     }
 
     fn can_answer(&self) -> bool {
@@ -350,7 +369,11 @@ impl Operator for Join {
 
     fn describe(&self) -> String {
         let waits = if self.spec.waits { ", rows held until they have a partner" } else { "" };
-        format!("{}{waits}", self.spec.label)
+        let side = |(side, answer): (&str, &Option<String>)| {
+            answer.as_ref().map_or(String::new(), |name| format!(", {side} side looked up in the answer of {name}"))
+        };
+        let looked_up: String = ["left", "right"].into_iter().zip(&self.spec.looked_up).map(side).collect();
+        format!("{}{waits}{looked_up}", self.spec.label)
     }
 
     /// With no key all rows belong together; rows that are dropped behind a watermark are found by time.
