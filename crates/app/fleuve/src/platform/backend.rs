@@ -17,7 +17,7 @@ use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replace
 use futures::StreamExt;
 
 use super::Platform;
-use super::relations::Declared;
+use super::relations::{Declared, Explained};
 use super::stream::DecodedRange;
 use super::table::StreamTable;
 
@@ -139,7 +139,7 @@ impl Backend for Shared {
 
     fn explain_circuit(&self, view: &ViewSpec) -> Result<Vec<String>> {
         let declared = Declared { objects: &self.0.object_set(), engine: &self.0.engine };
-        Ok(self.0.engine.circuit(&view.plan, &declared, view.emit_on_close)?.explain(false))
+        Ok(self.0.engine.circuit(&view.plan, &Explained::new(declared), view.emit_on_close)?.explain(false))
     }
 
     async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {

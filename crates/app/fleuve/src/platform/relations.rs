@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fleuve_engine::{DeadLetterWriter, Engine, Relations, ViewDefinition};
+use arrow::datatypes::SchemaRef;
+use fleuve_engine::{DeadLetterWriter, Engine, Published, Relations, ViewDefinition, ViewSnapshot};
 use fleuve_sql::{BoundObject, DEAD_SUFFIX, ObjectSet, OnError, Spec, StreamSpec, ViewSpec};
 use fleuve_types::ObjectId;
 
@@ -33,6 +34,40 @@ impl Relations for Declared<'_> {
             }
             _ => vec![],
         }
+    }
+}
+
+/// As [`Declared`], with the answers of the views that run: for EXPLAIN, which shows what joins look up.
+pub struct Explained<'a> {
+    declared: Declared<'a>,
+    running: Arc<Published>,
+}
+
+impl<'a> Explained<'a> {
+    pub fn new(declared: Declared<'a>) -> Self {
+        Self { running: declared.engine.published(), declared }
+    }
+
+    fn running(&self, table: &(String, String)) -> Option<&ViewSnapshot> {
+        self.running.views.get(&self.declared.objects.by_name.get(table)?.object.id)
+    }
+}
+
+impl Relations for Explained<'_> {
+    fn is_append_only(&self, table: &(String, String)) -> bool {
+        self.declared.is_append_only(table)
+    }
+
+    fn key(&self, table: &(String, String)) -> Option<Vec<usize>> {
+        self.running(table)?.key().map(<[usize]>::to_vec)
+    }
+
+    fn answer(&self, table: &(String, String)) -> Option<SchemaRef> {
+        self.running(table).map(|view| view.schema().clone())
+    }
+
+    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+        self.declared.event_time(table)
     }
 }
 
