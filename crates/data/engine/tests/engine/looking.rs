@@ -341,6 +341,7 @@ async fn readers_stop_with_what_they_look_up() {
     world.wait().await;
     assert!(!world.is_running("d") && !world.is_running("r0"));
     world.crash(1).await;
+    world.wait().await;
     assert!(!world.is_running("d") && !world.is_running("r0"));
     world.truncate("s0");
     world.push("s0", (3, 1));
