@@ -68,6 +68,44 @@ def test_views_go_on_over_a_change_a_restart_and_a_crash(own_server):
     assert ask(own_server, "SELECT count(*) FROM stars") == [(4,)]
 
 
+def test_windows_and_as_of_joins_go_on_over_a_change_and_a_restart(own_server):
+    ask(own_server, "CREATE STREAM e (k TEXT, v INT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH (format = 'json')")
+    ask(own_server, "CREATE STREAM f (k TEXT, w INT, ts TIMESTAMP, x INT) WITH (format = 'json')")
+    lengths = "INTERVAL '5 minutes', INTERVAL '10 minutes'"
+    views = {
+        "hops": f"SELECT k, window_start, count(*) AS n FROM HOP(e, ts, {lengths}) GROUP BY k, window_start",
+        "hop_list": f"SELECT window_start, array_agg(v ORDER BY v) AS n FROM HOP(e, ts, {lengths}) GROUP BY window_start",
+        "steps": f"SELECT k, window_end, sum(v) AS n FROM CUMULATE(e, ts, {lengths}) GROUP BY k, window_end",
+        "hop_rows": f"SELECT k, v, window_start FROM HOP(e, ts, {lengths})",
+        "before": "SELECT f.k, f.w, e.v FROM f ASOF LEFT JOIN e ON f.k = e.k AND f.ts >= e.ts",
+        "system": "SELECT f.k, r.v FROM f LEFT JOIN e FOR SYSTEM_TIME AS OF f.ts AS r ON f.k = r.k",
+    }
+    for view, query in views.items():
+        ask(own_server, f"CREATE MATERIALIZED VIEW {view} AS {query}")
+    ask(own_server, "INSERT INTO e VALUES ('a', 1, '2026-01-01 00:01:00'), ('a', 2, '2026-01-01 00:02:00')")
+    ask(own_server, "INSERT INTO f VALUES ('a', 1, '2026-01-01 00:01:30', 0), ('b', 1, '2026-01-01 00:01:30', 0)")
+    before = {view: state_rows(own_server, view) for view in views}
+    ask(own_server, "ALTER STREAM f DROP COLUMN x, ADD COLUMN c TEXT")
+    ask(own_server, "ALTER STREAM e ADD COLUMN c TEXT")
+    assert {view: state_rows(own_server, view) for view in views} == before, "nothing was read again"
+    ask(own_server, "INSERT INTO e VALUES ('b', 3, '2026-01-01 00:01:00', 'new')")
+    ask(own_server, "INSERT INTO f VALUES ('b', 2, '2026-01-01 00:02:00', 'new')")
+
+    def check():
+        for view, query in views.items():
+            got, wanted = (sorted(ask(own_server, text), key=str) for text in (f"SELECT * FROM {view}", query))
+            assert got == wanted and got, view
+
+    check()
+    assert own_server.stop() == 0, own_server.tail()
+    own_server.start()
+    check()
+    for view in views:
+        assert state_rows(own_server, view) <= before[view], f"{view} was built again"
+    ask(own_server, "ALTER STREAM e DROP COLUMN c")
+    check()
+
+
 def test_a_change_that_is_refused_leaves_all_as_it_was(own_server):
     """While views are built anew (their state is lost here) the change is taken back whole, and goes through when they run."""
     ask(own_server, "CREATE STREAM s (id BIGINT, name TEXT) WITH (format = 'json')")

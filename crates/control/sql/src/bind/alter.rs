@@ -34,6 +34,7 @@ impl Draft {
             return Err(Error::bug("a stream is declared by another statement"));
         };
         for change in changes {
+            refuse_watermark(&old.spec, change)?;
             changed(&mut create, change, name)?;
         }
         let sql = create.to_string();
@@ -85,6 +86,20 @@ impl Draft {
         goes_on.extend(readers.others.into_iter().map(|o| (o, None)));
         Ok(Altered { columns: difference.words(), goes_on })
     }
+}
+
+/// A watermark does not go alone, and not with its column.
+fn refuse_watermark(spec: &Spec, change: &StreamChange) -> Result<()> {
+    let (Spec::Stream(StreamSpec { watermark: Some(watermark), .. }), StreamChange::Drop(column, at)) = (spec, change)
+    else {
+        return Ok(());
+    };
+    if watermark.column != *column {
+        return Ok(());
+    }
+    Err(Error::input(format!("\"{column}\" is the column of the stream's watermark, so it cannot go"))
+        .at(at.clone())
+        .hint("a stream's watermark stays as it is: make a stream of another name without it"))
 }
 
 /// The statement of the stream after the change.
@@ -284,6 +299,18 @@ fn kept(
             // Another one may have no such column.
             if read(&tried).is_some_and(|(_, parsed)| bind_spec(objects, &parsed).is_ok()) {
                 candidate = tried;
+            }
+        }
+        // One that is found has no table there any more: the next one has its number then.
+        let mut number = 0;
+        for _ in 0..wildcards::MAX {
+            let mut tried = candidate.clone();
+            if !wildcards::leave_out_of_as_of(&mut tried.query, number, column, objects) {
+                break;
+            }
+            match read(&tried) {
+                Some((_, parsed)) if bind_spec(objects, &parsed).is_ok() => candidate = tried,
+                _ => number += 1,
             }
         }
     }

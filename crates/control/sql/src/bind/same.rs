@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias, TableScan, Union, Unnest};
 
 use crate::ViewSpec;
 use crate::context::binding_state;
@@ -59,7 +59,6 @@ impl Numbering {
             | LogicalPlan::Window(_)
             | LogicalPlan::Sort(_)
             | LogicalPlan::Limit(_)
-            | LogicalPlan::Union(_)
             | LogicalPlan::Distinct(_) => {
                 let mut exprs = Vec::new();
                 for expr in plan.expressions() {
@@ -71,9 +70,30 @@ impl Numbering {
                 }
                 plan.with_new_exprs(exprs, after)?.recompute_schema()
             }
+            // Its columns have the names of those of its first input.
+            LogicalPlan::Union(_) => {
+                Union::try_new_with_loose_types(after.into_iter().map(Arc::new).collect()).map(LogicalPlan::Union)
+            }
+            LogicalPlan::Unnest(unnest) => self.unnested(unnest, after),
             // Their columns are named by themselves.
             other => Err(DataFusionError::NotImplemented(other.display().to_string())),
         }
+    }
+
+    /// Its columns are those of its input, which have numbers already.
+    fn unnested(&mut self, unnest: &Unnest, after: Vec<LogicalPlan>) -> DfResult<LogicalPlan> {
+        if !unnest.options.recursions.is_empty() {
+            return Err(DataFusionError::NotImplemented("an unnest of several levels".into()));
+        }
+        let [input] = one(after)?;
+        let columns = input.schema().columns();
+        let place = |column: &Column| {
+            let at = unnest.input.schema().maybe_index_of_column(column);
+            at.and_then(|at| columns.get(at).cloned())
+                .ok_or_else(|| DataFusionError::NotImplemented(format!("where {column} stands")))
+        };
+        let lists = unnest.exec_columns.iter().map(place).collect::<DfResult<Vec<_>>>()?;
+        Unnest::try_new(Arc::new(input), lists, unnest.options.clone()).map(LogicalPlan::Unnest)
     }
 
     /// An expression over the inputs as they were, over them as they are now: columns stand where they stood.

@@ -12,7 +12,7 @@ mod fields;
 mod lookup;
 mod mentions;
 mod spelling;
-mod system_time;
+pub(crate) mod system_time;
 mod wildcard;
 mod windows;
 

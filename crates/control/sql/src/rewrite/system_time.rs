@@ -13,7 +13,7 @@ use crate::parse::{AS_OF_MARK, SYSTEM_TIME_MARK, name_of};
 ///
 /// # Errors
 /// When the table is no stream with a watermark.
-pub(super) fn resolve(join: &mut Join, relations: &dyn Relations) -> Result<()> {
+pub(crate) fn resolve(join: &mut Join, relations: &dyn Relations) -> Result<()> {
     let (JoinOperator::Join(JoinConstraint::On(on))
     | JoinOperator::Inner(JoinConstraint::On(on))
     | JoinOperator::Left(JoinConstraint::On(on))

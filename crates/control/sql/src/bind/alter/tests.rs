@@ -82,7 +82,7 @@ async fn what_cannot_be_is_refused_and_says_why() {
         ("ALTER STREAM s ALTER COLUMN a TYPE BIGINT", "view some (it would be another query); view stars"),
         ("ALTER STREAM s ALTER COLUMN a TYPE TEXT", "column \"a\" of type INT cannot become TEXT"),
         ("ALTER STREAM s ALTER COLUMN a TYPE SMALLINT", "cannot become SMALLINT"),
-        ("ALTER STREAM s DROP COLUMN ts", "the watermark's column \"ts\" is not a column of the stream"),
+        ("ALTER STREAM s DROP COLUMN ts", "\"ts\" is the column of the stream's watermark, so it cannot go"),
         ("ALTER STREAM s DROP COLUMN x", "there is no column \"x\""),
         ("ALTER STREAM s__dead ADD COLUMN c INT", "holds the dead letters of stream \"s\""),
         ("ALTER STREAM lines ADD COLUMN c INT", "a record of format csv has a value for each column"),
@@ -165,4 +165,46 @@ async fn a_project_says_it_by_its_declaration() {
     let moved = project(&[("s.sql", "CREATE STREAM s (c DATE, a INT, b TEXT);"), ("v.sql", views)]);
     let error = session.apply(&moved, false).await.unwrap_err();
     assert!(error.to_string().contains("s.sql:1:15: the columns of a stream cannot change places"), "{error}");
+}
+
+/// What they do not read does not change them.
+#[tokio::test]
+async fn windows_and_as_of_joins_go_on_with_more_columns() {
+    let (fake, session) = session();
+    run(
+        &session,
+        "CREATE STREAM e (k TEXT, x INT, v INT, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+         CREATE STREAM f (k TEXT, w INT, ts TIMESTAMP, x INT);
+         CREATE MATERIALIZED VIEW hops AS SELECT window_start, count(*) AS n FROM HOP(e, ts, INTERVAL '5 minutes', INTERVAL '10 minutes') GROUP BY window_start;
+         CREATE MATERIALIZED VIEW steps AS SELECT k, window_end, sum(v) AS n FROM CUMULATE(e, ts, INTERVAL '5 minutes', INTERVAL '10 minutes') GROUP BY k, window_end;
+         CREATE MATERIALIZED VIEW hop_rows AS SELECT k, v, window_start FROM HOP(e, ts, INTERVAL '5 minutes', INTERVAL '10 minutes');
+         CREATE MATERIALIZED VIEW tumbles AS SELECT window_start, count(*) AS n FROM TUMBLE(e, ts, INTERVAL '5 minutes') GROUP BY window_start;
+         CREATE MATERIALIZED VIEW sessions AS SELECT k, window_start, count(*) AS n FROM SESSION(e PARTITION BY (k), ts, INTERVAL '5 minutes') GROUP BY k, window_start;
+         CREATE MATERIALIZED VIEW before AS SELECT f.k, f.w, e.v FROM f ASOF LEFT JOIN e ON f.k = e.k AND f.ts >= e.ts;
+         CREATE MATERIALIZED VIEW system AS SELECT f.k, r.v FROM f LEFT JOIN e FOR SYSTEM_TIME AS OF f.ts AS r ON f.k = r.k",
+    )
+    .await
+    .unwrap();
+    run(&session, "ALTER STREAM f ADD COLUMN c TEXT").await.unwrap();
+    run(&session, "ALTER STREAM f DROP COLUMN x").await.unwrap();
+    run(&session, "ALTER STREAM e ADD COLUMN c TEXT").await.unwrap();
+    assert!(fake.last_applied().iter().skip(1).all(|change| change.starts_with("restate view")));
+    let text = async |view: &str| run(&session, &format!("SHOW CREATE {view}")).await.unwrap().remove(0);
+    // All columns there decide which of several rows of one time counts.
+    assert!(
+        text("before")
+            .await
+            .ends_with("FROM f ASOF LEFT JOIN (SELECT * EXCLUDE (c) FROM e) AS e ON f.k = e.k AND f.ts >= e.ts")
+    );
+    assert!(
+        text("system")
+            .await
+            .ends_with("FROM f ASOF LEFT JOIN (SELECT * EXCLUDE (c) FROM e) AS r ON f.ts >= r.\"ts\" AND f.k = r.k"),
+        "{}",
+        text("system").await
+    );
+    run(&session, "ALTER STREAM e ADD COLUMN d TEXT; ALTER STREAM e DROP COLUMN c").await.unwrap();
+    assert!(text("before").await.contains("ASOF LEFT JOIN (SELECT * EXCLUDE (d) FROM e) AS e ON"));
+    let error = fails(&session, "ALTER STREAM e DROP COLUMN x").await;
+    assert!(error.message.contains("because of view before ("), "{error}");
 }
