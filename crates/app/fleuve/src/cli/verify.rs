@@ -3,7 +3,8 @@
 //! Both sides are read by one statement, so they show one epoch. A view over other views is compared over those views as they are
 //! kept; when all are equal, so is the whole.
 
-use std::collections::HashMap;
+mod difference;
+
 use std::process::ExitCode;
 
 use fleuve_types::{Error, Result};
@@ -11,65 +12,45 @@ use serde_json::Value;
 
 use super::args::VerifyArgs;
 use super::http::Server;
-use super::render::{Rows, plain};
+use super::render::plain;
 use super::sql::ask_rows;
 use super::term::{Out, Paint};
-
-/// Sums of floating point numbers depend on the order of the rows; this much is the same number.
-const RELATIVE_TOLERANCE: f64 = 1e-9;
-
-/// How the two answers relate.
-#[derive(Debug, Default, PartialEq)]
-pub struct Difference {
-    /// Rows of the view.
-    pub rows: usize,
-    /// Rows that the batch answer lacks.
-    pub only_view: Vec<Vec<Value>>,
-    /// Rows that the view lacks.
-    pub only_batch: Vec<Vec<Value>>,
-}
+use difference::{Difference, difference};
 
 /// `fleuve verify`
 pub async fn run(args: VerifyArgs) -> Result<ExitCode> {
     let server = Server::find(&args.server);
-    let views = match args.views.is_empty() {
-        true => all_views(&server).await?,
+    let states = states(&server).await?;
+    let views: Vec<String> = match args.views.is_empty() {
+        true => states.iter().map(|s| s.name.clone()).collect(),
         false => args.views,
     };
     let paint = Paint::stdout();
     let mut out = Out::new();
     let mut wrong = 0;
     for view in &views {
-        let Some((query, leaves_out)) = query_of_view(&server, view).await? else {
-            out.line(&format!(
-                "{} {view}: not compared, it shows closed windows without late rows (EMIT ON WINDOW CLOSE)",
-                paint.dim("skipped")
-            ))?;
-            continue;
-        };
-        let difference = match compare(&server, view, &query).await {
-            Err(e) if leaves_out => {
-                let why = "not compared, it leaves out rows that the batch engine fails for";
-                out.line(&format!("{} {view}: {why}: {e}", paint.dim("skipped")))?;
-                continue;
+        let found = verified(&server, &states, view).await;
+        wrong += usize::from(found.is_wrong());
+        match found {
+            Found::Equal(rows) => {
+                out.line(&format!("{} {view}: {rows} rows, equal to the batch answer", paint.green("ok")))?;
             }
-            compared => compared?,
-        };
-        if difference.only_view.is_empty() && difference.only_batch.is_empty() {
-            out.line(&format!("{} {view}: {} rows, equal to the batch answer", paint.green("ok"), difference.rows))?;
-            continue;
-        }
-        wrong += 1;
-        let (extra, missing) = (difference.only_view.len(), difference.only_batch.len());
-        out.line(&format!(
-            "{} {view}: {} rows; {extra} that the batch answer lacks, {missing} that only it has",
-            paint.red("differs"),
-            difference.rows
-        ))?;
-        for (sign, rows) in [("view ", &difference.only_view), ("batch", &difference.only_batch)] {
-            for row in rows.iter().take(args.show) {
-                out.line(&format!("  {sign} {}", Value::Array(row.clone())))?;
+            Found::Differs(difference) => {
+                let (extra, missing) = (difference.only_view.len(), difference.only_batch.len());
+                out.line(&format!(
+                    "{} {view}: {} rows; {extra} that the batch answer lacks, {missing} that only it has",
+                    paint.red("differs"),
+                    difference.rows
+                ))?;
+                for (sign, rows) in [("view ", &difference.only_view), ("batch", &difference.only_batch)] {
+                    for row in rows.iter().take(args.show) {
+                        out.line(&format!("  {sign} {}", Value::Array(row.clone())))?;
+                    }
+                }
             }
+            Found::Stopped(why) => out.line(&format!("{} {view}: not compared: {why}", paint.red("stopped")))?,
+            Found::Failed(error) => out.line(&format!("{} {view}: not compared: {error}", paint.red("failed")))?,
+            Found::Skipped(why) => out.line(&format!("{} {view}: not compared, {why}", paint.dim("skipped")))?,
         }
     }
     if views.is_empty() {
@@ -79,14 +60,79 @@ pub async fn run(args: VerifyArgs) -> Result<ExitCode> {
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-async fn all_views(server: &Server) -> Result<Vec<String>> {
+/// What came of one view.
+enum Found {
+    /// So many rows.
+    Equal(usize),
+    Differs(Difference),
+    /// It shows an answer of before.
+    Stopped(String),
+    Failed(Error),
+    Skipped(String),
+}
+
+impl Found {
+    fn is_wrong(&self) -> bool {
+        matches!(self, Found::Differs(_) | Found::Stopped(_) | Found::Failed(_))
+    }
+}
+
+async fn verified(server: &Server, states: &[State], view: &str) -> Found {
+    if let Some(why) = stopped(states, view) {
+        return Found::Stopped(why);
+    }
+    let compared = match query_of_view(server, view).await {
+        Ok(Some((query, leaves_out))) => (compare(server, view, &query).await, leaves_out),
+        Ok(None) => {
+            return Found::Skipped("it shows closed windows without late rows (EMIT ON WINDOW CLOSE)".into());
+        }
+        Err(e) => (Err(e), false),
+    };
+    match compared {
+        (Ok(d), _) if d.only_view.is_empty() && d.only_batch.is_empty() => return Found::Equal(d.rows),
+        (Err(e), true) => return Found::Skipped(format!("it leaves out rows that the batch engine fails for: {e}")),
+        _ => {}
+    }
+    // It may have stopped meanwhile.
+    let now = self::states(server).await.ok().and_then(|states| stopped(&states, view));
+    match (now, compared.0) {
+        (Some(why), _) => Found::Stopped(why),
+        (None, Ok(difference)) => Found::Differs(difference),
+        (None, Err(e)) => Found::Failed(e),
+    }
+}
+
+/// A view as `SHOW VIEWS` has it.
+struct State {
+    /// As SQL writes it.
+    name: String,
+    word: String,
+    detail: String,
+}
+
+async fn states(server: &Server) -> Result<Vec<State>> {
     let rows = ask_rows(server, "SHOW VIEWS").await?;
-    let at = rows
-        .columns
-        .iter()
-        .position(|c| c.name == "name")
-        .ok_or_else(|| Error::bug("SHOW VIEWS has no column of names"))?;
-    Ok(rows.rows.iter().filter_map(|row| plain(row.get(at)?)).map(|name| in_sql(&name)).collect())
+    let place = |name: &str| {
+        let found = rows.columns.iter().position(|c| c.name == name);
+        found.ok_or_else(|| Error::bug(format!("SHOW VIEWS has no column {name}")))
+    };
+    let (name, word, detail) = (place("name")?, place("state")?, place("detail")?);
+    let text = |row: &[Value], at: usize| row.get(at).and_then(plain).unwrap_or_default();
+    let state =
+        |row: &Vec<Value>| State { name: in_sql(&text(row, name)), word: text(row, word), detail: text(row, detail) };
+    Ok(rows.rows.iter().map(state).collect())
+}
+
+/// Why a view takes no part in what comes in any more.
+fn stopped(states: &[State], view: &str) -> Option<String> {
+    let short = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_string();
+    let view = short(&if view.contains('"') { view.to_string() } else { view.to_lowercase() });
+    let state = states.iter().find(|s| short(&s.name) == view)?;
+    match state.word.as_str() {
+        "failed" | "stopped" if state.detail.is_empty() => Some("no reason is known".into()),
+        "failed" | "stopped" => Some(state.detail.clone()),
+        _ => None,
+    }
 }
 
 /// `name` or `namespace.name` as SQL writes it.
@@ -144,100 +190,9 @@ fn query_of(statement: &str) -> Option<&str> {
     None
 }
 
-/// Splits rows by their first column (0 the view, 1 the batch answer) and compares the two sides as multisets.
-fn difference(rows: Rows) -> Difference {
-    let mut sides: [Vec<Vec<Value>>; 2] = Default::default();
-    for mut row in rows.rows {
-        let side = usize::from(row.first().and_then(Value::as_i64) == Some(1));
-        row.remove(0);
-        sides[side].push(row);
-    }
-    let [view, batch] = sides;
-    let total = view.len();
-    let (only_view, only_batch) = cancel_equal(view, batch);
-    let (only_view, only_batch) = cancel_close(only_view, only_batch);
-    Difference { rows: total, only_view, only_batch }
-}
-
-type Remaining = (Vec<Vec<Value>>, Vec<Vec<Value>>);
-
-fn cancel_equal(view: Vec<Vec<Value>>, batch: Vec<Vec<Value>>) -> Remaining {
-    let key = |row: &Vec<Value>| Value::Array(row.clone()).to_string();
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for row in &batch {
-        *counts.entry(key(row)).or_default() += 1;
-    }
-    let mut take = |row: &Vec<Value>| match counts.get_mut(&key(row)) {
-        Some(n) if *n > 0 => {
-            *n -= 1;
-            true
-        }
-        _ => false,
-    };
-    let only_view = view.into_iter().filter(|row| !take(row)).collect();
-    // What is left in the counts is what the view did not take.
-    let only_batch = batch.into_iter().filter(|row| take(row)).collect();
-    (only_view, only_batch)
-}
-
-/// Of what is left, rows that differ only by the rounding of floating point numbers.
-fn cancel_close(view: Vec<Vec<Value>>, mut batch: Vec<Vec<Value>>) -> Remaining {
-    let mut only_view = Vec::new();
-    for row in view {
-        match batch.iter().position(|other| row.len() == other.len() && row.iter().zip(other).all(|(a, b)| close(a, b)))
-        {
-            Some(at) => {
-                batch.swap_remove(at);
-            }
-            None => only_view.push(row),
-        }
-    }
-    (only_view, batch)
-}
-
-fn close(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) if x.is_f64() || y.is_f64() => match (x.as_f64(), y.as_f64()) {
-            (Some(x), Some(y)) => (x - y).abs() <= RELATIVE_TOLERANCE * x.abs().max(y.abs()),
-            _ => false,
-        },
-        _ => a == b,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn compared(rows: Value) -> Difference {
-        let rows = rows.as_array().unwrap().iter().map(|r| r.as_array().unwrap().clone()).collect();
-        difference(Rows { columns: Vec::new(), rows })
-    }
-
-    #[test]
-    fn equal_multisets_in_any_order_are_equal() {
-        let d = compared(json!([[0, "a", 1], [0, "b", null], [1, "b", null], [1, "a", 1]]));
-        assert_eq!(d, Difference { rows: 2, ..Difference::default() });
-    }
-
-    #[test]
-    fn copies_count() {
-        let d = compared(json!([[0, "a"], [0, "a"], [1, "a"], [1, "b"]]));
-        assert_eq!(d.only_view, vec![vec![json!("a")]]);
-        assert_eq!(d.only_batch, vec![vec![json!("b")]]);
-    }
-
-    #[test]
-    fn rounding_is_no_difference_but_a_number_is() {
-        let d = compared(json!([[0, "a", 0.1], [1, "a", 0.100_000_000_000_000_02]]));
-        assert!(d.only_view.is_empty() && d.only_batch.is_empty());
-        let d = compared(json!([[0, "a", 0.1], [1, "a", 0.1001]]));
-        assert_eq!((d.only_view.len(), d.only_batch.len()), (1, 1));
-        let d = compared(json!([[0, 1], [1, 2]]));
-        assert_eq!((d.only_view.len(), d.only_batch.len()), (1, 1));
-    }
 
     #[test]
     fn the_query_is_found_in_the_statement() {
@@ -247,5 +202,16 @@ mod tests {
             Some("SELECT 1, 2")
         );
         assert_eq!(query_of("CREATE STREAM s (a INT)"), None);
+    }
+
+    #[test]
+    fn a_view_that_stopped_is_found_however_it_is_written() {
+        let state = |name: &str, word: &str| State { name: name.into(), word: word.into(), detail: "why".into() };
+        let states = [state("v", "failed"), state("other.v", "running"), state("\"V\"", "stopped")];
+        for (view, wanted) in
+            [("v", true), ("V", true), ("public.v", true), ("other.v", false), ("\"V\"", true), ("nope", false)]
+        {
+            assert_eq!(stopped(&states, view).is_some(), wanted, "{view}");
+        }
     }
 }
