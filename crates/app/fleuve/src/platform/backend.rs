@@ -254,6 +254,9 @@ impl Platform {
                     let message = format!("the reader was too slow: {epochs} epochs passed it");
                     Some((Err(Error::new(ErrorKind::Limit, message).hint("subscribe again")), None))
                 }
+                Err(ChangesEnd::Stopped(told)) => {
+                    Some((Err(Error::input(told).hint("its last answer can be read with SELECT")), None))
+                }
                 Err(ChangesEnd::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
             }
         });

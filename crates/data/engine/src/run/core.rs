@@ -400,6 +400,9 @@ impl Core {
                 let _ = reply.send(self.view(id).map(|_| ()).and_then(|()| {
                     let view = self.views.iter_mut().find(|v| v.id() == id);
                     let view = view.ok_or_else(|| Error::not_found("there is no such view"))?;
+                    if let Some(stopped) = view.stopped() {
+                        return Err(Error::input(stopped).hint("its last answer can be read with SELECT"));
+                    }
                     Ok(ViewSubscription { start: view.output.snapshot(epoch), changes: view.changes.subscribe() })
                 }));
             }

@@ -10,12 +10,14 @@ use tokio::sync::Notify;
 use super::{EngineOptions, ViewChange};
 
 /// Why a subscription gives no change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangesEnd {
     /// The reader was too slow: so many epochs are lost.
     Lagged(u64),
     /// The view is gone.
     Closed,
+    /// The view has stopped, for this reason.
+    Stopped(String),
 }
 
 /// What may wait for one subscriber.
@@ -36,7 +38,7 @@ struct Waiting {
     changes: VecDeque<(ViewChange, usize)>,
     bytes: usize,
     lost: u64,
-    is_closed: bool,
+    end: Option<ChangesEnd>,
 }
 
 #[derive(Default)]
@@ -46,6 +48,11 @@ struct Queue {
 }
 
 impl Queue {
+    fn end(&self, end: ChangesEnd) {
+        self.waiting.lock().end.get_or_insert(end);
+        self.filled.notify_one();
+    }
+
     fn push(&self, change: ViewChange, bytes: usize, limits: QueueLimits) {
         let mut waiting = self.waiting.lock();
         // One that lost something has to begin anew: what follows is of no use to it.
@@ -81,8 +88,8 @@ impl ViewChanges {
                     waiting.bytes -= bytes;
                     return Ok(change);
                 }
-                if waiting.is_closed {
-                    return Err(ChangesEnd::Closed);
+                if let Some(end) = &waiting.end {
+                    return Err(end.clone());
                 }
             }
             self.0.filled.notified().await;
@@ -119,6 +126,13 @@ impl Subscribers {
         }
     }
 
+    /// The view stops: after what waits for them there is nothing but that.
+    pub(super) fn stop(&mut self, reason: &str) {
+        for queue in self.queues.drain(..) {
+            queue.end(ChangesEnd::Stopped(reason.to_string()));
+        }
+    }
+
     /// Takes over the subscribers of another.
     pub(super) fn extend(&mut self, mut other: Self) {
         self.queues.append(&mut other.queues);
@@ -133,8 +147,7 @@ impl Subscribers {
 impl Drop for Subscribers {
     fn drop(&mut self) {
         for queue in &self.queues {
-            queue.waiting.lock().is_closed = true;
-            queue.filled.notify_one();
+            queue.end(ChangesEnd::Closed);
         }
     }
 }

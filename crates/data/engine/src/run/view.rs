@@ -356,6 +356,15 @@ impl View {
     pub(super) fn fail(&mut self, reason: String, by_input: bool, frontier: Frontier) {
         self.failed = Some(Failure { reason, by_input, frontier });
         self.save_all = true;
+        if let Some(told) = self.stopped() {
+            self.changes.stop(&told);
+        }
+    }
+
+    /// That it has stopped, in words.
+    pub(super) fn stopped(&self) -> Option<String> {
+        let (namespace, name) = &self.definition.name;
+        self.failed.as_ref().map(|f| format!("view {namespace}.{name} stopped: {}", f.reason))
     }
 
     /// Hands over the rows that the last steps left out.

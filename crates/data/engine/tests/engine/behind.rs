@@ -95,6 +95,40 @@ async fn a_subscriber_that_does_not_read_is_told_and_no_other_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_is_told_that_its_view_stopped_and_why() {
+    let mut world = World::new(&mut Random::new(5));
+    world.start(1).await;
+    world.create("v0", SUMS).await;
+    world.create("v1", RATIOS).await;
+    world.create("v2", "SELECT count(*) AS n FROM v1").await;
+    let mut of = vec![];
+    for name in ["v0", "v1", "v2"] {
+        of.push(world.engine().subscribe(id(name)).await.unwrap().changes);
+    }
+    world.push("s0", (1, 1));
+    world.wait().await;
+    world.push("s0", (2, 0));
+    world.wait().await;
+    // What changed until then comes first.
+    for changes in &mut of {
+        assert!(!changes.recv().await.unwrap().delta.is_empty());
+    }
+    assert!(!of[0].recv().await.unwrap().delta.is_empty());
+    for (changes, wanted) in of[1..]
+        .iter_mut()
+        .zip(["view public.v1 stopped: expression 12 / ", "view public.v2 stopped: it reads public.v1"])
+    {
+        for _ in 0..2 {
+            let ChangesEnd::Stopped(told) = changes.recv().await.unwrap_err() else { panic!("{wanted}") };
+            assert!(told.starts_with(wanted), "{told}");
+        }
+    }
+    let error = world.engine().subscribe(id("v2")).await.map(|_| ()).unwrap_err();
+    assert!(error.message.starts_with("view public.v2 stopped: it reads public.v1"), "{error}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_the_journal_does_not_take_is_taken_later() {
     let mut world = World::new(&mut Random::new(4));
     world.start(2).await;
