@@ -5,10 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::{Column, JoinType};
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, Join, LogicalPlan, Operator, TableScan};
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, Filter, Join, LogicalPlan, Operator, Projection, TableScan, Window,
+};
 
 use crate::context::key_of_columns;
 
@@ -35,17 +38,8 @@ fn key(plan: &LogicalPlan) -> Option<BTreeSet<usize>> {
             .iter()
             .map(|e| on.select_expr.iter().position(|s| unaliased(s) == unaliased(e)))
             .collect::<Option<BTreeSet<usize>>>(),
-        LogicalPlan::Projection(projection) => {
-            let input = projection.input.schema();
-            key(&projection.input)?
-                .into_iter()
-                .map(|i| {
-                    let column = Column::from(input.qualified_field(i));
-                    projection.expr.iter().position(|e| matches!(unaliased(e), Expr::Column(c) if *c == column))
-                })
-                .collect()
-        }
-        LogicalPlan::Filter(filter) => key(&filter.input),
+        LogicalPlan::Projection(projection) => projected(projection, key(&projection.input)?),
+        LogicalPlan::Filter(filter) => key(&filter.input).or_else(|| key_of_firsts(filter)),
         LogicalPlan::Sort(sort) => key(&sort.input),
         LogicalPlan::Limit(limit) => key(&limit.input),
         LogicalPlan::Repartition(repartition) => key(&repartition.input),
@@ -55,6 +49,88 @@ fn key(plan: &LogicalPlan) -> Option<BTreeSet<usize>> {
         LogicalPlan::Join(join) => join_key(join),
         LogicalPlan::TableScan(scan) => scan_key(scan),
         _ => None,
+    }
+}
+
+/// Where columns of a projection's input are in its output.
+fn projected(projection: &Projection, key: BTreeSet<usize>) -> Option<BTreeSet<usize>> {
+    let input = projection.input.schema();
+    let place = |i| {
+        let column = Column::from(input.qualified_field(i));
+        projection.expr.iter().position(|e| matches!(unaliased(e), Expr::Column(c) if *c == column))
+    };
+    key.into_iter().map(place).collect()
+}
+
+/// The partition's columns, where a condition leaves the first row of each: `row_number() OVER (PARTITION BY ...) = 1`.
+fn key_of_firsts(filter: &Filter) -> Option<BTreeSet<usize>> {
+    split_conjunction(&filter.predicate).into_iter().filter_map(first_only).find_map(|number| {
+        let mut at = filter.input.schema().maybe_index_of_column(number)?;
+        // From the condition down to the window function, and back up.
+        let mut plan = filter.input.as_ref();
+        let mut above = vec![];
+        let mut key = loop {
+            match plan {
+                LogicalPlan::Projection(p) => {
+                    let Expr::Column(column) = unaliased(p.expr.get(at)?) else { return None };
+                    at = p.input.schema().maybe_index_of_column(column)?;
+                    above.push(p);
+                    plan = &p.input;
+                }
+                LogicalPlan::SubqueryAlias(alias) => plan = &alias.input,
+                LogicalPlan::Filter(filter) => plan = &filter.input,
+                LogicalPlan::Window(window) => match at.checked_sub(window.input.schema().fields().len()) {
+                    Some(number) => break partition(window, number)?,
+                    None => plan = &window.input,
+                },
+                _ => return None,
+            }
+        };
+        for projection in above.into_iter().rev() {
+            key = projected(projection, key)?;
+        }
+        Some(key)
+    })
+}
+
+/// The partition of a `row_number`.
+fn partition(window: &Window, number: usize) -> Option<BTreeSet<usize>> {
+    let Expr::WindowFunction(call) = unaliased(window.window_expr.get(number)?) else { return None };
+    if call.fun.name() != "row_number" {
+        return None;
+    }
+    let place = |e: &Expr| match unaliased(e) {
+        Expr::Column(column) => window.input.schema().maybe_index_of_column(column),
+        _ => None,
+    };
+    call.params.partition_by.iter().map(place).collect()
+}
+
+/// The column that a condition holds at 1 or below it, if it counts from 1.
+fn first_only(condition: &Expr) -> Option<&Column> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
+    let (column, op, number) = match (as_it_is(left), as_it_is(right)) {
+        (Expr::Column(c), Expr::Literal(n, _)) => (c, *op, n),
+        (Expr::Literal(n, _), Expr::Column(c)) => (c, op.swap()?, n),
+        _ => return None,
+    };
+    let number = match number.cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(Some(n))) if number.data_type().is_integer() => n,
+        _ => return None,
+    };
+    matches!((op, number), (Operator::Eq | Operator::LtEq, 1) | (Operator::Lt, 2)).then_some(column)
+}
+
+/// Without what only makes two sides of a comparison one type.
+fn as_it_is(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast)
+            if matches!(cast.field.data_type(), DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)) =>
+        {
+            as_it_is(&cast.expr)
+        }
+        Expr::Alias(alias) => as_it_is(&alias.expr),
+        other => other,
     }
 }
 

@@ -73,7 +73,8 @@ struct Writing {
     key: Vec<String>,
 }
 
-fn writing(create: &CreateSink, view: &ViewSpec) -> Result<Writing> {
+/// `into` is the stream, where it is there.
+fn writing(create: &CreateSink, view: &ViewSpec, into: Option<&Schema>) -> Result<Writing> {
     let format = option(&create.options, "format").map_or_else(|| "json".to_string(), |o| o.value.text());
     let checked = check(OptionOf::Sink, Some(&format), &create.options)?;
     let given: Option<Vec<String>> =
@@ -82,6 +83,8 @@ fn writing(create: &CreateSink, view: &ViewSpec) -> Result<Writing> {
     let mode = match checked.text("mode").as_deref() {
         Some("upsert") => SinkMode::Upsert,
         Some(_) => SinkMode::Changes,
+        // A stream of changes goes on to be one when more keys are found than by the version that made it.
+        None if given.is_none() && into.is_some_and(|into| takes_changes(into, view)) => SinkMode::Changes,
         None if given.is_some() || inferred.is_some() => SinkMode::Upsert,
         None => SinkMode::Changes,
     };
@@ -111,6 +114,17 @@ fn writing(create: &CreateSink, view: &ViewSpec) -> Result<Writing> {
     Ok(Writing { format, mode, key })
 }
 
+/// The columns that the mode `changes` adds.
+const CHANGE_COLUMNS: [&str; 2] = ["weight", "epoch"];
+
+/// True for a stream that only the mode `changes` can write.
+fn takes_changes(into: &Schema, view: &ViewSpec) -> bool {
+    CHANGE_COLUMNS.iter().all(|name| {
+        let is_added = view.schema.column_with_name(name).is_none();
+        is_added && into.column_with_name(name).is_some_and(|(_, f)| !f.is_nullable())
+    })
+}
+
 /// The columns that a sink writes.
 fn written(mode: SinkMode, view: &ViewSpec, at: &Name) -> Result<Schema> {
     let mut fields: Vec<Field> = Vec::with_capacity(view.schema.fields().len() + 2);
@@ -126,7 +140,7 @@ fn written(mode: SinkMode, view: &ViewSpec, at: &Name) -> Result<Schema> {
         fields.push(field.as_ref().clone());
     }
     if mode == SinkMode::Changes {
-        for name in ["weight", "epoch"] {
+        for name in CHANGE_COLUMNS {
             if fields.iter().any(|f| f.name() == name) {
                 return Err(Error::input(format!(
                     "mode changes adds a column \"{name}\", and the view has one already"
@@ -146,7 +160,7 @@ pub(crate) fn target(objects: &ObjectSet, create: &CreateSink) -> Result<Option<
         return Ok(None);
     }
     let (_, view) = view(objects, &create.from)?;
-    let writing = writing(create, view)?;
+    let writing = writing(create, view, None)?;
     let schema = written(writing.mode, view, &create.name)?;
     Ok(Some(CreateStream {
         if_not_exists: false,
@@ -162,7 +176,7 @@ pub(crate) fn target(objects: &ObjectSet, create: &CreateSink) -> Result<Option<
 pub(crate) fn bind_sink(objects: &ObjectSet, create: &CreateSink) -> Result<SinkSpec> {
     let (from, view) = view(objects, &create.from)?;
     let (into, stream) = stream(objects, &create.into)?;
-    let writing = writing(create, view)?;
+    let writing = writing(create, view, Some(&stream.schema))?;
     let schema = written(writing.mode, view, &create.name)?;
     if stream.format != writing.format {
         return Err(Error::input(format!(

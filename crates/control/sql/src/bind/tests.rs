@@ -333,6 +333,38 @@ async fn keys_are_inferred() {
         ("SELECT DISTINCT who, ts FROM orders", Some(&["who", "ts"])),
         ("SELECT DISTINCT who FROM orders ORDER BY who LIMIT 3", Some(&["who"])),
         ("SELECT DISTINCT ON (who) who, id FROM orders ORDER BY who, ts DESC", Some(&["who"])),
+        (
+            "SELECT w, id FROM (SELECT who AS w, id, row_number() OVER (PARTITION BY who ORDER BY ts DESC) AS n FROM orders) WHERE n = 1",
+            Some(&["w"]),
+        ),
+        (
+            "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY who, id ORDER BY ts) AS n FROM orders) AS r WHERE 2 > n AND ts IS NOT NULL",
+            Some(&["id", "who"]),
+        ),
+        (
+            "SELECT who, id FROM orders QUALIFY row_number() OVER (PARTITION BY who ORDER BY ts DESC) <= 1",
+            Some(&["who"]),
+        ),
+        (
+            "SELECT id FROM (SELECT who, id, row_number() OVER (PARTITION BY who ORDER BY ts) AS n FROM orders) WHERE n = 1",
+            None,
+        ),
+        (
+            "SELECT who FROM (SELECT who, id, row_number() OVER (PARTITION BY who ORDER BY ts) AS n FROM orders) WHERE n <= 2",
+            None,
+        ),
+        (
+            "SELECT who FROM (SELECT who, id, rank() OVER (PARTITION BY who ORDER BY ts) AS n FROM orders) WHERE n = 1",
+            None,
+        ),
+        (
+            "SELECT who FROM (SELECT who, row_number() OVER (PARTITION BY lower(who) ORDER BY ts) AS n FROM orders) WHERE n = 1",
+            None,
+        ),
+        (
+            "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY who ORDER BY ts) AS n FROM orders) WHERE n = 1 OR id = 1",
+            None,
+        ),
         ("SELECT who AS x FROM (SELECT DISTINCT who FROM orders) AS d", Some(&["x"])),
         ("SELECT id, who FROM orders", None),
         ("SELECT count(*) AS n FROM orders", None),
@@ -394,6 +426,13 @@ async fn a_sink_makes_its_stream() {
     // A second sink into the same stream, which is there now.
     run(&session, "CREATE SINK c2 FROM v INTO log WITH (mode = changes)").await.unwrap();
     assert_eq!(fake.last_applied(), ["create sink c2"]);
+    // Without a mode it is the one that the stream was made for, although the view has a key.
+    run(&session, "CREATE SINK c3 FROM v INTO log; CREATE SINK u2 FROM v INTO out WITH (format = avro)").await.unwrap();
+    let objects = fake.objects();
+    for (name, wanted) in [("c3", SinkMode::Changes), ("u2", SinkMode::Upsert)] {
+        let Spec::Sink(sink) = &objects.get("public", name).unwrap().spec else { panic!() };
+        assert_eq!(sink.mode, wanted, "{name}");
+    }
 }
 
 #[tokio::test]
