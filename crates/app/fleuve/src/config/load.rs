@@ -5,6 +5,9 @@ use fleuve_types::{Error, ErrorKind, Result};
 
 use super::{Config, Origin, SETTINGS, Setting};
 
+/// A server with less for its views could not take one step.
+const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+
 /// Read when it is there and `--config` names no other.
 const DEFAULT_FILE: &str = "fleuve.toml";
 
@@ -68,6 +71,13 @@ pub fn load(
         let (text, origin) = &texts[key];
         config_error(format!("setting {key} is '{text}' ({origin}), {problem}"))
     })?;
+    if config.memory_budget_bytes < LEAST_MEMORY_BYTES {
+        let (text, origin) = &texts["memory_budget_bytes"];
+        return Err(config_error(format!(
+            "setting memory_budget_bytes is '{text}' ({origin}), but at least {} MiB are wanted",
+            LEAST_MEMORY_BYTES >> 20
+        )));
+    }
     check(&config)?;
     let values = SETTINGS
         .iter()

@@ -52,7 +52,10 @@ fn text(loaded: &Loaded) -> String {
         for (setting, value, origin) in loaded.values.iter().filter(|(s, _, _)| s.group == group) {
             out.push_str(&format!("  {} = {}", setting.key, with_size(setting, value)));
             match origin {
-                Origin::Default => out.push_str("   (default"),
+                Origin::Default => match setting.default_words.filter(|_| value == "off") {
+                    Some(words) => out.push_str(&format!("   (default: {words}")),
+                    None => out.push_str("   (default"),
+                },
                 other => out.push_str(&format!("   (from {other}; default {}", default_of(setting))),
             }
             out.push_str(&format!("; {})\n      {}\n", setting.unit, setting.meaning));

@@ -79,7 +79,7 @@ settings! {
     }
     "Views" {
         memory_budget_bytes: u64, values::bytes, "bytes", default_memory_budget_bytes(), "half of the machine's memory"
-            => "The memory that all views may take together: their state and what is on its way to them. On Linux what else the process takes while it works counts, too, up to half of it. State that does not fit goes to disk, the coldest first; if what cannot go is more, the largest view stops.";
+            => "The memory that all views may take together, at least 16 MiB: their state and what is on its way to them. On Linux what else the process takes while it works counts, too, up to half of it. State that does not fit goes to disk, the coldest first; if what cannot go is more, the largest view stops.";
         view_memory_bytes: Option<u64>, values::optional_bytes, "bytes or off", "off", "memory_budget_bytes"
             => "The memory that the state of one view may take before some of it goes to disk; if what cannot go is more, that view stops alone and says so.";
         view_state_bytes: Option<u64>, values::optional_bytes, "bytes or off", "off"

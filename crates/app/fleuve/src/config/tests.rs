@@ -72,6 +72,32 @@ fn a_wrong_value_says_which_setting_and_where_it_came_from() {
 }
 
 #[test]
+fn what_would_not_work_is_refused() {
+    assert_eq!(
+        failure("", &[], &[flag("memory_budget_bytes", "5")]),
+        "setting memory_budget_bytes is '5' (--memory_budget_bytes), but at least 16 MiB are wanted"
+    );
+    load(None, [], &[flag("memory_budget_bytes", "16 MiB")]).unwrap();
+    for wrong in ["loud", "info,loud", "fleuve_log=loud", "", " "] {
+        assert!(failure("", &[], &[flag("log_level", wrong)]).contains("but error, warn, info"), "{wrong}");
+    }
+    for right in ["info", "DEBUG", "off", "info,fleuve_log=debug", "fleuve_engine", "warn,fleuve_log::wal=trace"] {
+        load(None, [], &[flag("log_level", right)]).unwrap();
+    }
+}
+
+#[test]
+fn a_default_in_words_is_the_same_everywhere() {
+    let loaded = load(None, [], &[]).unwrap();
+    assert!(
+        print(&loaded, ConfigFormat::Text)
+            .unwrap()
+            .contains("view_memory_bytes = off   (default: memory_budget_bytes; ")
+    );
+    assert!(print(&loaded, ConfigFormat::Markdown).unwrap().contains("| `view_memory_bytes` | memory_budget_bytes |"));
+}
+
+#[test]
 fn a_door_to_the_world_wants_insecure() {
     for host in ["0.0.0.0:9092", "[::]:9092", "192.168.1.7:9092", "example.org:9092"] {
         assert!(failure("", &[], &[flag("kafka", host)]).contains("--insecure"), "{host}");

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use tracing_subscriber::filter::LevelFilter;
+
 /// Why a text is no value of its setting.
 pub type Problem = String;
 
@@ -167,8 +169,13 @@ pub(super) fn optional_millis(text: &str) -> Result<Option<u64>, Problem> {
 }
 
 pub(super) fn log_level(text: &str) -> Result<String, Problem> {
+    // A word alone is a module's name to the filter, whatever it is.
+    let is_known = |part: &str| {
+        let part = part.trim();
+        part.contains(['=', '[', ':']) || part.starts_with("fleuve") || part.parse::<LevelFilter>().is_ok()
+    };
     match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if !text.trim().is_empty() => Ok(text.to_string()),
+        Ok(_) if !text.trim().is_empty() && text.split(',').all(is_known) => Ok(text.to_string()),
         _ => Err("but error, warn, info, debug, trace or a filter such as info,fleuve_log=debug is wanted".into()),
     }
 }

@@ -119,7 +119,9 @@ impl Limits {
     fn check(&self, view: &View) -> Result<()> {
         let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
         if view.state_bytes > self.view_bytes {
-            return Err(over_limit(view.state_bytes as u64, self.view_bytes as u64, "view_memory_bytes"));
+            // Where a view has no limit of its own, it is that of all.
+            let setting = if self.view_bytes < self.budget { "view_memory_bytes" } else { "memory_budget_bytes" };
+            return Err(over_limit(view.state_bytes as u64, self.view_bytes as u64, setting));
         }
         if all > self.view_state_bytes {
             return Err(over_limit(all, self.view_state_bytes, "view_state_bytes"));
