@@ -16,8 +16,8 @@ const STYLES: Styles = Styles::styled()
 const EXAMPLES: &str = "\
 A first minute:
   fleuve serve                                   start everything, in this folder
-  echo '{\"page\":\"/\",\"ms\":12}' | fleuve produce clicks
   fleuve sql -c \"CREATE STREAM clicks (page TEXT, ms BIGINT) WITH (format = 'json')\"
+  echo '{\"page\":\"/\",\"ms\":12}' | fleuve produce clicks
   fleuve sql -c \"CREATE MATERIALIZED VIEW pages AS
                  SELECT page, count(*) AS n, avg(ms) AS ms FROM clicks GROUP BY page\"
   fleuve watch pages                             see it change while events come in
@@ -278,8 +278,9 @@ pub struct ReplayArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs. Exits
-with 1 if one differs.
+Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs. Values of
+type REAL and DOUBLE count as equal up to a part in 1e9 (their last digits depend on the order of the rows), all others only if they
+are the same. Exits with 1 if a view differs, has stopped or cannot be compared; the others are compared all the same.
 
 Examples:
   fleuve verify

@@ -119,8 +119,11 @@ impl Work {
             match self.read() {
                 Ok(()) => return,
                 Err(e) => {
-                    tracing::warn!(source = %self.id, error = %e, "a source failed and is tried again");
-                    *self.status.error.lock() = Some(e.to_string());
+                    let text = e.to_string();
+                    // Once: `fleuve.sources` says it as long as it is so.
+                    if self.status.error.lock().replace(text.clone()) != Some(text) {
+                        tracing::warn!(source = %self.id, error = %e, "a source failed and is tried again");
+                    }
                     std::thread::park_timeout(RETRY);
                 }
             }

@@ -137,8 +137,14 @@ impl Draft {
                 Error::input(format!("namespace \"{}\" is the system's own", name.namespace())).at(name.at.clone())
             );
         }
-        if self.objects.get(name.namespace(), &name.name).is_some() {
-            return Err(exists(name));
+        if let Some(old) = self.objects.get(name.namespace(), &name.name) {
+            let is_raw = matches!(&old.spec, Spec::Stream(stream) if stream.format == "raw");
+            return Err(match is_raw && kind == ObjectKind::Stream {
+                true => exists(name).hint(
+                    "it is a topic whose records have no columns yet, perhaps made by a first record: DROP STREAM takes it with its records; create the stream before records come",
+                ),
+                false => exists(name),
+            });
         }
         // A stream is a topic of its name, and Kafka has ASCII names.
         let is_stream = kind == ObjectKind::Stream;

@@ -150,6 +150,15 @@ fn on_error_clause(run: &[TokenWithSpan]) -> Result<(&[TokenWithSpan], Option<On
     if let Some((_, at)) = ends_with(&["on", "error", "skip"]) {
         return Err(Error::input("expected TO DEAD LETTER after ON ERROR SKIP").at(place(at)));
     }
+    if let Some(from) = solid.len().checked_sub(3)
+        && is(from, "on")
+        && is(from + 1, "error")
+        && let Token::Word(word) = &run[solid[from + 2]].token
+    {
+        let message =
+            format!("there is no ON ERROR {}; there are ON ERROR STOP and ON ERROR SKIP TO DEAD LETTER", word.value);
+        return Err(Error::input(message).at(place(run[solid[from]].span.start)));
+    }
     Ok((run, None))
 }
 

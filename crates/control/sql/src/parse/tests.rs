@@ -154,6 +154,10 @@ fn errors_say_where_and_what() {
         ),
         ("SELECT a FROM s ON ERROR STOP", "1:17 ON ERROR belongs to CREATE MATERIALIZED VIEW"),
         (
+            "CREATE MATERIALIZED VIEW v AS SELECT a FROM s\nON ERROR IGNORE",
+            "2:1 there is no ON ERROR IGNORE; there are ON ERROR STOP and ON ERROR SKIP TO DEAD LETTER",
+        ),
+        (
             "CREATE MATERIALIZED VIEW v AS SELECT a FROM s\nON ERROR SKIP",
             "2:1 expected TO DEAD LETTER after ON ERROR SKIP",
         ),

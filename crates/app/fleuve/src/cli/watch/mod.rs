@@ -40,8 +40,12 @@ pub async fn run(args: WatchArgs) -> Result<ExitCode> {
         tokio::spawn(forward(index, subscription, sender.clone()));
     }
     drop(sender);
+    let is_terminal = std::io::stdout().is_terminal();
+    if !is_terminal && (!args.sort.is_empty() || args.limit.is_some()) {
+        eprintln!("note: --sort and --limit are for a terminal; here every change is a line");
+    }
     let until = args.seconds.map(|s| Instant::now() + Duration::from_secs(s));
-    match std::io::stdout().is_terminal() {
+    match is_terminal {
         true => draw(&args, &server, columns, &mut events, until).await,
         false => print_lines(&args, &columns, &mut events, until).await,
     }
