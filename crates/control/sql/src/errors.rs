@@ -183,6 +183,15 @@ fn plain_words(message: &str) -> String {
         if message.contains("OuterReferenceColumn(") {
             return "this subquery cannot refer to the tables outside of it; write it as a join".into();
         }
+        if message.contains("ScalarSubquery(") {
+            return "a subquery for one value can refer to the tables outside of it by equalities only; write it as a join with GROUP BY".into();
+        }
+        if message.contains("InSubquery(") {
+            return "IN (SELECT ...) cannot stand here, only in a condition; write a LEFT JOIN with the distinct values and ask for IS NOT NULL".into();
+        }
+        if message.contains("Exists(") {
+            return "EXISTS cannot stand here, only in a condition or a select list; write it as a join".into();
+        }
     }
     message.to_string()
 }

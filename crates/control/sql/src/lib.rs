@@ -23,6 +23,7 @@ mod errors;
 #[cfg(test)]
 mod fake;
 mod lineage;
+mod literals;
 pub mod options;
 pub mod parse;
 mod rewrite;

@@ -14,7 +14,7 @@ use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
 use crate::parse::{self, CreateView, Name, OnError, Statement};
-use crate::rewrite::{Relations, rewrite};
+use crate::rewrite::{Relations, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
 
 /// Most columns of a view.
@@ -28,6 +28,15 @@ impl Relations for ObjectSet {
             Spec::View(_) => Some(false),
             Spec::Source(_) | Spec::Sink(_) => None,
         }
+    }
+
+    fn columns(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
+        let schema = match &self.get(namespace, name)?.spec {
+            Spec::Stream(stream) => &stream.schema,
+            Spec::View(view) => &view.schema,
+            Spec::Source(_) | Spec::Sink(_) => return None,
+        };
+        Some(schema.fields().iter().map(|f| f.name().clone()).collect())
     }
 
     fn time_column(&self, namespace: &str, name: &str) -> Option<String> {
@@ -85,6 +94,9 @@ fn plan_query(
     let mut state = binding_state();
     state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
     let mut query = query.clone();
+    if !columns.is_empty() {
+        unique(&mut query.body);
+    }
     rewrite(&mut query, objects).map_err(located)?;
     let plan = at_once(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
@@ -113,7 +125,7 @@ pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
 pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
     let plan = state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await?;
     let plan = super::as_of::joined(super::quantified::with_own_names(plan)?)?;
-    super::spans::compared(super::copies::counted(plan)?)
+    crate::literals::counted(super::spans::compared(super::copies::counted(plan)?)?)
 }
 
 fn plain_field(field: &Arc<Field>) -> Field {

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
 
 use crate::checked::{CheckedIntegers, checked_sum};
+use crate::literals::{TextLiterals, bytea};
 use crate::window::{
     ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
 };
@@ -92,11 +93,12 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_default_features()
         .with_physical_optimizer_rules(physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .with_analyzer_rule(Arc::new(TextLiterals))
         .with_analyzer_rule(Arc::new(CheckedIntegers::new()))
         .with_analyzer_rule(Arc::new(SlidingFrames))
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
-    for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark()]) {
+    for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea()]) {
         registry.register_udf(function).expect("a name of our own can be registered");
     }
     registry

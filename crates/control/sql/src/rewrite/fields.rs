@@ -1,9 +1,11 @@
-//! Fields of structs as PostgreSQL spells and names them: `(bid).price` is read, and it and `bid.price` give a column `price`.
+//! Fields of structs as PostgreSQL spells and names them: `(bid).price` is read, and it and `bid.price` give a column `price`. So does the
+//! cast of a column.
 
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Select, SelectItem, TableFactor, TableWithJoins, Value, ValueWithSpan,
+    AccessExpr, Expr, Ident, OrderBy, OrderByExpr, OrderByKind, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, Value, ValueWithSpan,
 };
 
 use super::{alias_of, spelled};
@@ -33,6 +35,10 @@ pub(super) fn respell(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
 /// Names the items of a select list that are fields, where the name is nobody else's.
 pub(super) fn name(select: &mut Select) {
     let tables: Vec<String> = select.from.iter().flat_map(table_names).collect();
+    name_where(select, |expr| is_field(expr, &tables));
+}
+
+fn name_where(select: &mut Select, is_meant: impl Fn(&Expr) -> bool) {
     let mut given: HashMap<String, usize> = HashMap::new();
     for item in &select.projection {
         if let Some(name) = output_name(item) {
@@ -42,7 +48,7 @@ pub(super) fn name(select: &mut Select) {
     for item in &mut select.projection {
         let Some(alias) = output_name(item).cloned() else { continue };
         if let SelectItem::UnnamedExpr(expr) = item
-            && is_field(expr, &tables)
+            && is_meant(expr)
             && given[&spelled(&alias)] == 1
         {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
@@ -50,13 +56,46 @@ pub(super) fn name(select: &mut Select) {
     }
 }
 
+/// Names the casts of columns (`id::text` is `id`), where the name is nobody else's and nothing behind the select list could take it for the
+/// column of the table.
+pub(super) fn name_casts(body: &mut SetExpr, order_by: Option<&OrderBy>) {
+    let plain = |e: &OrderByExpr| matches!(e.expr, Expr::Identifier(_) | Expr::Value(_));
+    let computes = order_by.is_some_and(|o| match &o.kind {
+        OrderByKind::Expressions(exprs) => !exprs.iter().all(plain),
+        OrderByKind::All(_) => false,
+    });
+    match body {
+        SetExpr::Select(select) if !computes && select.having.is_none() && select.qualify.is_none() => {
+            name_where(select, |expr| matches!(expr, Expr::Cast { .. }));
+        }
+        SetExpr::SetOperation { left, .. } => name_casts(left, None),
+        _ => {}
+    }
+}
+
 /// The name that PostgreSQL gives a column of the result, if it comes from a name.
-fn output_name(item: &SelectItem) -> Option<&Ident> {
+pub(super) fn output_name(item: &SelectItem) -> Option<&Ident> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias),
-        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last(),
-        SelectItem::UnnamedExpr(Expr::CompoundFieldAccess { access_chain, .. }) => match access_chain.last()? {
+        SelectItem::UnnamedExpr(expr) => name_of_expr(expr),
+        _ => None,
+    }
+}
+
+/// The name that an item was given.
+pub(super) fn output_alias(item: &SelectItem) -> Option<&Ident> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        _ => None,
+    }
+}
+
+fn name_of_expr(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        Expr::Cast { expr, .. } => name_of_expr(expr),
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
             AccessExpr::Dot(Expr::Identifier(name)) => Some(name),
             _ => None,
         },

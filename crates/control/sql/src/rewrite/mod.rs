@@ -2,31 +2,39 @@
 //!
 //! - every table that is not a CTE gets its full name, `main.namespace.name`; one that does not exist is an error with its place;
 //! - a stream's pseudo-columns are hidden where nothing names them, and `*` leaves them out where something does;
-//! - fields of structs are named as PostgreSQL names them;
+//! - fields of structs and casts are named as PostgreSQL names them;
+//! - `USING` and `NATURAL` become conditions, and what they make of two columns is said wherever it is named;
+//! - the columns of a query get the names that a list behind its alias gives them, inside of a recursion too;
 //! - window table functions get one shape: `tumble((subquery), time, size)`, `session((subquery), time, gap, key, ...)`.
 //!
 //! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
 //! dialect cannot write.
 
+mod columns;
+mod exists;
 mod fields;
+mod joins;
 mod lookup;
 mod mentions;
+mod merged;
 mod spelling;
 pub(crate) mod system_time;
+mod titles;
 mod wildcard;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use titles::unique;
 pub(crate) use windows::simple_input;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut, With,
+    Expr, Ident, ObjectName, ObjectNamePart, OrderBy, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut, With,
 };
 use fleuve_types::{Error, ErrorKind, Result};
 
@@ -40,6 +48,10 @@ pub(crate) trait Relations {
     fn find(&self, namespace: &str, name: &str) -> Option<bool>;
     /// All names, for suggestions: `(namespace, name)`.
     fn names(&self) -> Vec<(String, String)>;
+    /// The columns of what is found, without pseudo-columns, where that can be told.
+    fn columns(&self, _namespace: &str, _name: &str) -> Option<Vec<String>> {
+        None
+    }
     /// The column of a stream that its watermark is for.
     fn time_column(&self, _namespace: &str, _name: &str) -> Option<String> {
         None
@@ -55,7 +67,7 @@ pub(crate) trait Relations {
 /// # Errors
 /// Tables that do not exist; window functions with wrong arguments; `*` where it cannot be told what it means.
 pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations) -> Result<()> {
-    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new() };
+    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new(), unnamed: 0 };
     flow(VisitMut::visit(query, &mut rewriter))
 }
 
@@ -76,10 +88,12 @@ fn too_many(what: &str, most: usize, things: &str) -> Error {
 
 struct Rewriter<'a> {
     relations: &'a dyn Relations,
-    /// The CTEs in scope, one set per query around.
-    ctes: Vec<HashSet<String>>,
+    /// The CTEs in scope and their columns, one set per query around.
+    ctes: Vec<HashMap<String, columns::Columns>>,
     /// The `WITH` of each query around: visited on its own, put back when the query is left.
     taken: Vec<Option<With>>,
+    /// How many tables without a name got one.
+    unnamed: usize,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -99,6 +113,11 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if !windows::simple_input(query).is_some_and(is_resolved)
+            && let Err(e) = self.finish(query)
+        {
+            return ControlFlow::Break(e);
+        }
         query.with = self.taken.pop().flatten();
         self.ctes.pop();
         ControlFlow::Continue(())
@@ -108,24 +127,10 @@ impl VisitorMut for Rewriter<'_> {
 impl Rewriter<'_> {
     fn enter(&mut self, query: &mut Query) -> Result<()> {
         let mut with = query.with.take();
-        let mut names = HashSet::new();
-        if let Some(with) = &mut with {
-            if with.cte_tables.len() > MAX_CTES {
-                return Err(too_many("WITH names", MAX_CTES, "queries"));
-            }
-            let recursive = with.recursive;
-            for cte in &mut with.cte_tables {
-                let name = spelled(&cte.alias.name);
-                if recursive {
-                    names.insert(name.clone());
-                }
-                // A CTE sees those before it, and itself only when recursive.
-                let mut inner = Rewriter { relations: self.relations, ctes: self.ctes.clone(), taken: Vec::new() };
-                inner.ctes.push(names.clone());
-                flow(VisitMut::visit(&mut cte.query, &mut inner))?;
-                names.insert(name);
-            }
-        }
+        let names = match &mut with {
+            Some(with) => self.enter_with(with)?,
+            None => HashMap::new(),
+        };
         self.taken.push(with);
         self.ctes.push(names);
         if windows::simple_input(query).is_some_and(is_resolved) {
@@ -134,8 +139,37 @@ impl Rewriter<'_> {
         }
         spelling::fetch_as_limit(query)?;
         let order_by = query.order_by.clone();
+        fields::name_casts(&mut query.body, order_by.as_ref());
         let mentioned = order_by.as_ref().map(mentions::in_node).unwrap_or_default();
         self.set_expr(&mut query.body, &mentioned)
+    }
+
+    /// Rewrites the queries of a `WITH`; returns their names and columns.
+    fn enter_with(&mut self, with: &mut With) -> Result<HashMap<String, columns::Columns>> {
+        if with.cte_tables.len() > MAX_CTES {
+            return Err(too_many("WITH names", MAX_CTES, "queries"));
+        }
+        let mut names = HashMap::new();
+        for cte in &mut with.cte_tables {
+            let name = spelled(&cte.alias.name);
+            titles::entitle(&mut cte.query, &cte.alias, with.recursive);
+            let listed = columns::listed(&cte.alias);
+            let of_query = |rewriter: &Self, query: &Query| {
+                listed.clone().or_else(|| columns::of_query(query, rewriter.relations, &rewriter.ctes))
+            };
+            // A CTE sees those before it, and itself only when recursive.
+            let ctes = self.ctes.clone();
+            let mut inner = Rewriter { relations: self.relations, ctes, taken: Vec::new(), unnamed: self.unnamed };
+            inner.ctes.push(names.clone());
+            if with.recursive {
+                let own = of_query(&inner, &cte.query);
+                inner.ctes.push(HashMap::from([(name.clone(), own)]));
+            }
+            flow(VisitMut::visit(&mut cte.query, &mut inner))?;
+            let own = of_query(&inner, &cte.query);
+            names.insert(name, own);
+        }
+        Ok(names)
     }
 
     fn set_expr(&mut self, body: &mut SetExpr, order_by: &HashSet<String>) -> Result<()> {
@@ -168,7 +202,35 @@ impl Rewriter<'_> {
         for from in &mut select.from {
             self.table_with_joins(from, &mentioned)?;
         }
-        wildcard::expand(select)
+        Ok(())
+    }
+
+    /// What is done when all queries inside are done.
+    fn finish(&mut self, query: &mut Query) -> Result<()> {
+        match query.body.as_mut() {
+            SetExpr::Select(select) => self.finish_select(select, query.order_by.as_mut()),
+            body => self.finish_body(body),
+        }
+    }
+
+    fn finish_body(&mut self, body: &mut SetExpr) -> Result<()> {
+        match body {
+            SetExpr::Select(select) => self.finish_select(select, None),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.finish_body(left)?;
+                self.finish_body(right)
+            }
+            // A query in brackets is finished as a query.
+            _ => Ok(()),
+        }
+    }
+
+    fn finish_select(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
+        exists::as_count(select)?;
+        let Some(scope) = joins::resolve(select, self)? else { return Ok(()) };
+        merged::name(select, order_by, &scope, self);
+        wildcard::count_rows(select, &scope)?;
+        wildcard::expand(select, &scope)
     }
 
     fn table_with_joins(&mut self, from: &mut TableWithJoins, mentioned: &HashSet<String>) -> Result<()> {
@@ -199,7 +261,15 @@ impl Rewriter<'_> {
                 }
                 Ok(())
             }
+            TableFactor::NestedJoin { alias: Some(_), table_with_joins } if joins::has_common(table_with_joins) => {
+                joins::as_subquery(factor);
+                Ok(())
+            }
             TableFactor::NestedJoin { table_with_joins, .. } => self.table_with_joins(table_with_joins, mentioned),
+            TableFactor::Derived { subquery, alias: Some(alias), .. } => {
+                titles::entitle(subquery, alias, false);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -210,7 +280,7 @@ impl Rewriter<'_> {
             return Ok(None);
         }
         if let [ObjectNamePart::Identifier(only)] = object.0.as_slice()
-            && self.ctes.iter().any(|scope| scope.contains(&spelled(only)))
+            && self.ctes.iter().any(|scope| scope.contains_key(&spelled(only)))
         {
             return Ok(None);
         }

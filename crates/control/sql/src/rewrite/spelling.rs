@@ -1,14 +1,16 @@
 //! PostgreSQL's spellings of what DataFusion spells otherwise.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, ObjectName,
-    Query, Value,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, ObjectName, Query, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use fleuve_types::{Error, Result};
 
-/// `a ^ b`, `mod(a, b)`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
+use super::joins::call;
+
+/// `a ^ b`, `mod(a, b)`, `a::bytea`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
 /// and times.
 pub(super) fn respell(expr: &mut Expr) {
     match expr {
@@ -41,6 +43,15 @@ pub(super) fn respell(expr: &mut Expr) {
                 *expr = Expr::Nested(Box::new(modulo));
             }
         }
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon, expr: value, data_type: DataType::Bytea, ..
+        } if !is_parameter(value) => {
+            let hole = Expr::Identifier(Ident::new(""));
+            *expr = call("bytea", vec![std::mem::replace(value.as_mut(), hole)]);
+        }
+        Expr::TypedString(typed) if typed.data_type == DataType::Bytea => {
+            *expr = call("bytea", vec![Expr::Value(typed.value.clone())]);
+        }
         Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
         Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
         Expr::Function(f) if is_named(&f.name, "array_replace") => rename(f, "array_replace_all"),
@@ -60,6 +71,11 @@ pub(super) fn respell(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// True for `$1`, whose type the cast says.
+fn is_parameter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
 
 /// Functions whose second argument is a pattern of dates and times.

@@ -1,43 +1,28 @@
 //! `*` and `t.*`: the full name for `t`, and without the pseudo-columns that are visible only because something names them.
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Ident, JoinConstraint, ObjectName, ObjectNamePart, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
-use fleuve_types::{Error, Result};
+use fleuve_types::{Error, Result, is_pseudo_column};
 
-use super::{alias_of, marked, mentions, set_alias, spelled, windows};
+use super::joins::{Piece, Scope};
+use super::{place_of, spelled};
 
-/// One item of `FROM` as a wildcard sees it.
-struct Source {
-    /// What stands before `.*`.
-    qualifier: ObjectName,
-    /// Its columns that a wildcard leaves out.
-    hidden: Vec<String>,
-    /// True when the qualifier is a table's full name, to be found by its last parts.
-    is_full_name: bool,
-}
-
-pub(super) fn expand(select: &mut Select) -> Result<()> {
-    let has_wildcard = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
-    if !select.projection.iter().any(has_wildcard) {
-        return Ok(());
-    }
-    let hides = select.from.iter().any(hides_columns);
-    let everything_qualified = !select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_)));
-    let mut sources = Vec::new();
-    let mut unnamed = 0;
-    for from in &mut select.from {
-        collect(from, hides && !everything_qualified, &mut unnamed, &mut sources)?;
-    }
+/// Writes out the wildcards of a select list.
+pub(super) fn expand(select: &mut Select, scope: &Scope) -> Result<()> {
     let mut projection = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
         match item {
-            SelectItem::Wildcard(options) if hides => expand_star(&options, &sources, &mut projection)?,
+            SelectItem::Wildcard(options) if scope.expands => expand_star(&options, scope, &mut projection)?,
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), mut options) => {
-                let source = sources.iter().find(|s| s.answers_to(&name));
+                let source = scope.sources.iter().find(|s| s.answers_to(&name));
                 let name = source.map_or(name, |s| s.qualifier.clone());
-                exclude(&mut options, source.map_or(&[][..], |s| &s.hidden))?;
+                exclude(&mut options, source.map_or(&[][..], |s| &s.hidden));
                 projection
                     .push(SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options));
             }
@@ -48,36 +33,150 @@ pub(super) fn expand(select: &mut Select) -> Result<()> {
     Ok(())
 }
 
-fn expand_star(options: &WildcardAdditionalOptions, sources: &[Source], out: &mut Vec<SelectItem>) -> Result<()> {
-    let plain = options.opt_exclude.is_none()
-        && options.opt_except.is_none()
-        && options.opt_replace.is_none()
-        && options.opt_rename.is_none()
-        && options.opt_ilike.is_none();
-    if let [only] = sources {
+fn expand_star(options: &WildcardAdditionalOptions, scope: &Scope, out: &mut Vec<SelectItem>) -> Result<()> {
+    if let [only] = scope.sources.as_slice() {
         let mut options = options.clone();
-        exclude(&mut options, &only.hidden)?;
+        exclude(&mut options, &only.hidden);
         out.push(SelectItem::Wildcard(options));
         return Ok(());
     }
-    if !plain {
-        return Err(Error::unsupported(
-            "* with EXCLUDE over several tables, when a pseudo-column of a stream is named",
-        )
-        .hint("write table.* EXCLUDE (...) for each table"));
-    }
-    for source in sources {
-        let mut options = options.clone();
-        exclude(&mut options, &source.hidden)?;
-        let kind = SelectItemQualifiedWildcardKind::ObjectName(source.qualifier.clone());
-        out.push(SelectItem::QualifiedWildcard(kind, options));
+    let left_out = left_out(options)?;
+    for piece in &scope.pieces {
+        match piece {
+            Piece::Merged { name, .. } if is_pseudo_column(name) || left_out.contains(name) => {}
+            Piece::Merged { name, expr } => out.push(match expr.as_ref() {
+                column @ Expr::CompoundIdentifier(_) => SelectItem::UnnamedExpr(column.clone()),
+                expr => SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) },
+            }),
+            Piece::Rest { source, taken } => {
+                let source = &scope.sources[*source];
+                let mut hidden: Vec<String> = source.hidden.iter().chain(taken).cloned().collect();
+                match &source.columns {
+                    Some(columns) => {
+                        hidden.extend(columns.iter().filter(|c| left_out.contains(*c)).cloned());
+                        if columns.iter().all(|c| hidden.contains(c)) {
+                            continue;
+                        }
+                    }
+                    None if left_out.is_empty() => {}
+                    None => return Err(too_much()),
+                }
+                let mut options = WildcardAdditionalOptions::default();
+                exclude(&mut options, &hidden);
+                let kind = SelectItemQualifiedWildcardKind::ObjectName(source.qualifier.clone());
+                out.push(SelectItem::QualifiedWildcard(kind, options));
+            }
+        }
     }
     Ok(())
 }
 
-fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) -> Result<()> {
+fn too_much() -> Error {
+    Error::unsupported("* with this clause, over several tables with USING, NATURAL or a pseudo-column that is named")
+        .hint("write table.* for each table, or name the columns")
+}
+
+/// The columns that `* EXCLUDE (...)` leaves out.
+fn left_out(options: &WildcardAdditionalOptions) -> Result<HashSet<String>> {
+    let plain = options.opt_except.is_none()
+        && options.opt_replace.is_none()
+        && options.opt_rename.is_none()
+        && options.opt_ilike.is_none();
+    if !plain {
+        return Err(too_much());
+    }
+    let names = match &options.opt_exclude {
+        None => &[][..],
+        Some(ExcludeSelectItem::Single(one)) => std::slice::from_ref(one),
+        Some(ExcludeSelectItem::Multiple(many)) => many.as_slice(),
+    };
+    names
+        .iter()
+        .map(|name| match name.0.as_slice() {
+            [ObjectNamePart::Identifier(ident)] => Ok(spelled(ident)),
+            _ => Err(too_much()),
+        })
+        .collect()
+}
+
+/// True if something counts `table.*`.
+pub(super) fn counts_rows_of_one(select: &Select) -> bool {
+    let found = datafusion::sql::sqlparser::ast::visit_expressions(select, |e| match e {
+        Expr::Function(f) if counted(f).is_some() => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// The table of `count(table.*)`.
+fn counted(f: &Function) -> Option<&ObjectName> {
+    let [ObjectNamePart::Identifier(name)] = f.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &f.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table))] if spelled(name) == "count" => Some(table),
+        _ => None,
+    }
+}
+
+/// `count(t.*)` counts the rows that have a row of `t`. Without an outer join that are all, and DataFusion (54.1) counts all anyway.
+///
+/// # Errors
+/// Where it is not the number of all rows.
+pub(super) fn count_rows(select: &mut Select, scope: &Scope) -> Result<()> {
+    let mut counts = Counts { scope, depth: 0 };
+    let from = std::mem::take(&mut select.from);
+    let done = VisitMut::visit(select, &mut counts);
+    select.from = from;
+    super::flow(done)
+}
+
+struct Counts<'a> {
+    scope: &'a Scope,
+    /// How many queries inside: they were looked at on their own.
+    depth: usize,
+}
+
+impl VisitorMut for Counts<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let Expr::Function(f) = expr else { return ControlFlow::Continue(()) };
+        let Some(table) = counted(f).filter(|_| self.depth == 0).cloned() else { return ControlFlow::Continue(()) };
+        let shown = table.to_string();
+        let at = table.0.first().and_then(|p| p.as_ident()).map(place_of).unwrap_or_default();
+        let FunctionArguments::List(list) = &mut f.args else { return ControlFlow::Continue(()) };
+        let source = self.scope.sources.iter().find(|s| s.answers_to(&table));
+        let column = source.and_then(|s| s.columns.as_ref()).and_then(|c| c.first()).map_or("column", String::as_str);
+        let refused = |what: &str| {
+            let table = shown.trim_end_matches(".*");
+            let hint = format!("name a column that is never NULL, as in count({table}.{column})");
+            ControlFlow::Break(Error::unsupported(format!("count({table}.*) {what}")).at(at.clone()).hint(hint))
+        };
+        match source {
+            None => refused("is of a table that FROM does not have"),
+            Some(_) if list.duplicate_treatment.is_some() => refused("cannot be DISTINCT"),
+            Some(source) if source.nullable => refused("is of a table that an outer join may leave without a row"),
+            Some(_) => {
+                list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];
+                ControlFlow::Continue(())
+            }
+        }
+    }
+}
+
+fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     if hidden.is_empty() {
-        return Ok(());
+        return;
     }
     let mut all: Vec<ObjectName> = match options.opt_exclude.take() {
         None => vec![],
@@ -92,78 +191,4 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) -> Result
         }
     }
     options.opt_exclude = Some(ExcludeSelectItem::Multiple(all));
-    Ok(())
-}
-
-impl Source {
-    fn answers_to(&self, name: &ObjectName) -> bool {
-        let parts = |n: &ObjectName| -> Vec<String> { n.0.iter().filter_map(|p| p.as_ident()).map(spelled).collect() };
-        let (mine, theirs) = (parts(&self.qualifier), parts(name));
-        if self.is_full_name { mine.ends_with(&theirs) } else { mine == theirs }
-    }
-}
-
-fn hides_columns(from: &TableWithJoins) -> bool {
-    std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)).any(|f| match f {
-        TableFactor::NestedJoin { table_with_joins, .. } => hides_columns(table_with_joins),
-        other => !hidden_of(other).is_empty(),
-    })
-}
-
-fn hidden_of(factor: &TableFactor) -> Vec<String> {
-    match factor {
-        TableFactor::Table { args: None, partitions, .. } => marked(partitions).unwrap_or_default(),
-        window => windows::input_ref(window).map(hidden_of).unwrap_or_default(),
-    }
-}
-
-/// Lists the items of a `FROM` in order. `name_all` gives a name to those that have none.
-fn collect(from: &mut TableWithJoins, name_all: bool, unnamed: &mut usize, out: &mut Vec<Source>) -> Result<()> {
-    collect_factor(&mut from.relation, name_all, unnamed, out)?;
-    for join in &mut from.joins {
-        let before = out.len();
-        collect_factor(&mut join.relation, name_all, unnamed, out)?;
-        match mentions::constraint(&join.join_operator) {
-            Some(JoinConstraint::Natural) if name_all => {
-                return Err(Error::unsupported("* over a NATURAL JOIN, when a pseudo-column of a stream is named")
-                    .hint("write JOIN ... USING (...), or name the columns"));
-            }
-            Some(JoinConstraint::Using(columns)) if name_all => {
-                // The columns of USING come once, from the left.
-                let columns: Vec<String> =
-                    columns.iter().filter_map(|c| c.0.last().and_then(|p| p.as_ident()).map(spelled)).collect();
-                for source in &mut out[before..] {
-                    source
-                        .hidden
-                        .extend(columns.iter().filter(|c| !source.hidden.contains(c)).cloned().collect::<Vec<_>>());
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn collect_factor(factor: &mut TableFactor, name_all: bool, unnamed: &mut usize, out: &mut Vec<Source>) -> Result<()> {
-    if let TableFactor::NestedJoin { table_with_joins, alias: None } = factor {
-        return collect(table_with_joins, name_all, unnamed, out);
-    }
-    let hidden = hidden_of(factor);
-    if let Some(alias) = alias_of(factor) {
-        let qualifier = ObjectName::from(vec![alias.name.clone()]);
-        out.push(Source { qualifier, hidden, is_full_name: false });
-        return Ok(());
-    }
-    if let TableFactor::Table { name, args: None, .. } = factor {
-        out.push(Source { qualifier: name.clone(), hidden, is_full_name: true });
-        return Ok(());
-    }
-    if name_all {
-        *unnamed += 1;
-        let name = format!("unnamed {unnamed}");
-        set_alias(factor, &name);
-        let qualifier = ObjectName::from(vec![Ident::with_quote('"', name)]);
-        out.push(Source { qualifier, hidden, is_full_name: false });
-    }
-    Ok(())
 }

@@ -188,6 +188,11 @@ pub(super) fn input(factor: &mut TableFactor) -> Option<&mut TableFactor> {
     }
 }
 
+/// True for a window table function in normal form.
+pub(super) fn is_window(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Table { name, args: Some(_), .. } if kind_of(name).is_some())
+}
+
 /// As [`input`], to look at.
 pub(super) fn input_ref(factor: &TableFactor) -> Option<&TableFactor> {
     let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };

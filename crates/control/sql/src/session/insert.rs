@@ -10,11 +10,13 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
 use futures::StreamExt;
 
+use super::query::Planned;
 use super::{Outcome, Session};
 use crate::bind::missing;
 use crate::errors::Where;
+use crate::literals::assigned;
 use crate::parse::Name;
-use crate::rewrite::{place_of, spelled};
+use crate::rewrite::{place_of, spelled, unique};
 use crate::suggest::nearest;
 use crate::{Spec, StreamSpec};
 
@@ -41,7 +43,7 @@ impl Session {
         place: Where<'_>,
     ) -> Result<Outcome> {
         let target = self.target(into, columns, source, place)?;
-        let planned = self.plan(source, place).await?.with_parameters(parameters, place)?;
+        let planned = self.plan_source(source, place).await?.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
         let Outcome::Rows { mut rows, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
@@ -61,6 +63,13 @@ impl Session {
         }
         let count = if batches.is_empty() { 0 } else { self.backend.insert(target.id, batches).await? };
         Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices: vec![] })
+    }
+
+    /// Plans the rows of an `INSERT`, whose columns go by their order, whatever they are called.
+    pub(super) async fn plan_source(&self, source: &Query, place: Where<'_>) -> Result<Planned> {
+        let mut source = source.clone();
+        unique(&mut source.body);
+        self.plan(&source, place).await
     }
 
     /// The types of parameters that stand alone as a value: those of the columns they go to.
@@ -176,10 +185,14 @@ impl Target {
         for (field, from) in self.schema.fields().iter().zip(&self.from) {
             let column = match from {
                 None => new_null_array(field.data_type(), batch.num_rows()),
-                Some(i) => cast_with_options(batch.column(*i), field.data_type(), &options).map_err(|e| {
-                    let e = crate::errors::of_datafusion(&e.into());
-                    Error::input(format!("column \"{}\": {}", field.name(), e.message))
-                })?,
+                Some(i) => {
+                    let told = |e| {
+                        let e = crate::errors::of_datafusion(&e);
+                        Error::input(format!("column \"{}\": {}", field.name(), e.message))
+                    };
+                    let given = assigned(batch.column(*i), field.data_type()).map_err(told)?;
+                    cast_with_options(&given, field.data_type(), &options).map_err(|e| told(e.into()))?
+                }
             };
             if !field.is_nullable() && column.null_count() > 0 {
                 return Err(Error::input(format!("column \"{}\" is NOT NULL and gets NULL", field.name())));

@@ -9,7 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use super::{Outcome, Session};
 use crate::bind::{at_time, to_plan};
@@ -40,6 +40,22 @@ impl Relations for Readable {
         let table = self.snapshot.table(namespace, name)?;
         let is_view = self.objects.get(namespace, name).is_some_and(|o| matches!(o.spec, Spec::View(_)));
         Some(!is_view && ends_with_pseudo_columns(&table.schema()))
+    }
+
+    fn columns(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
+        if namespace == "information_schema" {
+            return None;
+        }
+        let extra = self.extra.read().get(namespace).cloned();
+        let table = match extra {
+            // What has to wait for its tables does without.
+            Some(schema) => schema.table(name).now_or_never()?.ok()??,
+            None => self.snapshot.table(namespace, name)?,
+        };
+        let has_pseudo = self.find(namespace, name)?;
+        let schema = table.schema();
+        let names = schema.fields().iter().map(|f| f.name().clone());
+        Some(names.filter(|n| !has_pseudo || !fleuve_types::is_pseudo_column(n)).collect())
     }
 
     fn time_column(&self, namespace: &str, name: &str) -> Option<String> {

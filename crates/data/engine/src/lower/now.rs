@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Filter, Join, LogicalPlan, Operator as Op, RecursiveQuery, cast, lit,
 };
 use datafusion::optimizer::Optimizer;
+use datafusion::sql::unparser::expr_to_sql;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use super::Lowering;
@@ -170,6 +171,12 @@ fn plain(text: &str) -> String {
     text.replace(NOW, "now()")
 }
 
+/// An expression in SQL, as near as can be to how users wrote it.
+fn shown(expr: &Expr) -> String {
+    let text = expr_to_sql(expr).map_or_else(|_| expr.to_string(), |sql| sql.to_string());
+    plain(&text.replace("main.public.", ""))
+}
+
 /// A condition on the time: `value op time`, where the time has no columns and the value does not ask for it.
 struct Condition {
     value: Expr,
@@ -194,7 +201,7 @@ impl Condition {
     }
 
     fn bound(&self, input: &DFSchema) -> Result<Bound> {
-        let text = plain(&format!("{} {} {}", self.value, self.op, self.time));
+        let text = format!("{} {} {}", shown(&self.value), self.op, shown(&self.time));
         let wrong = |e: datafusion::error::DataFusionError| Error::unsupported(e.strip_backtrace());
         let mut now_type = None;
         let column = |name| Expr::Column(Column::new_unqualified(name));

@@ -278,7 +278,8 @@ impl Lowering<'_> {
             return Err(Error::input(format!("EMIT ON WINDOW CLOSE cannot tell when a row is final: {why}")).hint(
                 if self.has_event_time {
                     "put window_start, window_end or the event time (as it is, or through date_bin or date_trunc) into the select list \
-                     and, if there is one, into GROUP BY; a join needs it equal on both sides"
+                     and, if there is one, into GROUP BY; a join needs it equal on both sides, and a window function takes it from a subquery: \
+                     OVER (PARTITION BY m) FROM (SELECT *, date_trunc('minute', ts) AS m FROM ...)"
                 } else {
                     "declare WATERMARK FOR ts AS ts - INTERVAL '5 seconds' in CREATE STREAM, and use ts in the query"
                 },

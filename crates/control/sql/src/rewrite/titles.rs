@@ -1,0 +1,86 @@
+//! The names that a list behind an alias gives the columns of a query: `WITH r (n) AS (...)`, `(SELECT ...) AS q (n)`.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, visit_relations,
+};
+
+use super::{columns, fields, spelled};
+use crate::parse::select_all_from;
+
+/// The name of a query whose columns get others; no table of a statement has it.
+const ALIAS: &str = "fleuve named";
+
+/// Prepares a query for the list of its alias: its own names may repeat. What refers to itself must have the names already: DataFusion
+/// (54.1) gives them only to what is outside of the recursion.
+pub(super) fn entitle(query: &mut Query, alias: &TableAlias, recursive: bool) {
+    if alias.columns.is_empty() {
+        return;
+    }
+    unique(&mut query.body);
+    if recursive
+        && let SetExpr::SetOperation { left, right, .. } = query.body.as_mut()
+        && reads(right, &spelled(&alias.name))
+    {
+        let wanted: Vec<String> = alias.columns.iter().map(|c| spelled(&c.name)).collect();
+        if columns::own_names(left).is_some_and(|own| own == wanted) {
+            return;
+        }
+        let mut inner = select_all_from(ObjectName::from(vec![Ident::new("x")]));
+        let mut around = inner.body.clone();
+        std::mem::swap(left, &mut inner.body);
+        if let SetExpr::Select(select) = around.as_mut()
+            && let Some(TableWithJoins { relation, .. }) = select.from.first_mut()
+        {
+            let alias = Some(TableAlias { name: Ident::with_quote('"', ALIAS), ..alias.clone() });
+            *relation = TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias, sample: None };
+        }
+        *left = around;
+    }
+}
+
+/// True if a query reads a table of that name.
+fn reads(body: &SetExpr, name: &str) -> bool {
+    let found = visit_relations(body, |relation| match relation.0.as_slice() {
+        [part] if part.as_ident().is_some_and(|i| spelled(i) == name) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// Gives the columns of a query that have the name of one before another one; for queries whose names nobody sees.
+pub(crate) fn unique(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => unique_items(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            unique(left);
+            unique(right);
+        }
+        SetExpr::Query(query) => unique(&mut query.body),
+        _ => {}
+    }
+}
+
+fn unique_items(select: &mut Select) {
+    let mut seen = HashSet::new();
+    for (i, item) in select.projection.iter_mut().enumerate() {
+        let name = match (fields::output_name(item), &*item) {
+            (Some(name), _) => spelled(name),
+            (None, SelectItem::UnnamedExpr(expr)) => format!(" {expr}"),
+            (None, _) => continue,
+        };
+        if seen.insert(name) {
+            continue;
+        }
+        let fresh = Ident::with_quote('"', format!("column {}", i + 1));
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: fresh };
+            }
+            SelectItem::ExprWithAlias { alias, .. } => *alias = fresh,
+            _ => {}
+        }
+    }
+}
