@@ -32,13 +32,8 @@ impl Core {
             self.waiting.push((definition, replies));
             return;
         }
-        let is_input = |v: &&View| v.failed.is_some() && definition.inputs.values().any(|id| *id == v.id());
-        if let Some(input) = self.views.iter().find(is_input) {
-            let name = &input.definition.name;
-            let error = Error::new(ErrorKind::Retry, format!("it reads {}.{}, which stopped", name.0, name.1))
-                .hint(format!("ALTER MATERIALIZED VIEW {}.{} RESUME, or replace it", name.0, name.1));
-            self.not_built(definition, &error, replies, true);
-            return;
+        if let Some(error) = self.stopped_input(&definition) {
+            return self.not_built(definition, &error, replies, true);
         }
         let id = definition.id;
         let again = definition.clone();
@@ -62,6 +57,14 @@ impl Core {
             }
             Err(e) => self.not_built(again, &e, replies, false),
         }
+    }
+
+    /// What keeps a view from being built, if one that it reads stopped.
+    fn stopped_input(&self, definition: &ViewDefinition) -> Option<Error> {
+        let is_input = |v: &&View| v.failed.is_some() && definition.inputs.values().any(|id| *id == v.id());
+        let (namespace, name) = &self.views.iter().find(is_input)?.definition.name;
+        let error = Error::new(ErrorKind::Retry, format!("it reads {namespace}.{name}, which stopped"));
+        Some(error.hint(format!("ALTER MATERIALIZED VIEW {namespace}.{name} RESUME, or replace it")))
     }
 
     /// A view that could not be built: who asked is told. One that nobody waits for was there before the start, and is shown as
@@ -188,6 +191,11 @@ impl Core {
             return;
         }
         let definition = built.view.definition.clone();
+        // What it reads may have stopped while it was built.
+        if let Some(error) = self.stopped_input(&definition) {
+            self.not_built(definition, &error, building.replies, true);
+            return self.create_waiting();
+        }
         let result = built.result.and_then(|()| building.progress.check()).and_then(|()| {
             // Nothing of the engine is half changed by a panic here: only the new view and what was kept for it.
             caught("the end of the build", || match building.keeping {
@@ -218,6 +226,11 @@ impl Core {
             }
             Err(e) => self.not_built(definition, &e, building.replies, false),
         }
+        self.create_waiting();
+    }
+
+    /// What waited for a view.
+    fn create_waiting(&mut self) {
         for (definition, replies) in std::mem::take(&mut self.waiting) {
             self.create(definition, replies);
         }
