@@ -2,13 +2,13 @@
 //! here it is what PostgreSQL makes of both: of an outer join the column of the side that is kept, of a full join the first that is not NULL.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableAlias, TableFactor, TableWithJoins, Value,
+    BinaryOperator, Expr, FunctionArgExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
 };
 use fleuve_types::{Error, Result, is_pseudo_column};
 
 use super::columns::{self, Columns};
+use super::tree::call;
 use super::{Rewriter, alias_of, marked, mentions, merged, place_of, set_alias, spelled, wildcard, windows};
 use crate::parse::select_all_from;
 
@@ -196,7 +196,7 @@ impl Joins<'_, '_> {
                 None => equal,
             });
             let expr = match (kind.left_nullable, kind.right_nullable, kind.left) {
-                (true, true, _) => call("coalesce", vec![l, r]),
+                (true, true, _) => call("coalesce", [l, r].map(FunctionArgExpr::Expr), vec![]),
                 (true, false, _) | (_, _, false) => r,
                 _ => l,
             };
@@ -321,19 +321,4 @@ impl Source {
         let (mine, theirs) = (parts(&self.qualifier), parts(name));
         if self.is_full_name { mine.ends_with(&theirs) } else { mine == theirs }
     }
-}
-
-/// A call of a function.
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
 }

@@ -2,13 +2,13 @@
 //! subquery only if it is an aggregate, and `first_value` is the same.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, SelectItem, SetExpr, TableFactor, Value,
-    visit_expressions,
+    Expr, FunctionArgExpr, FunctionArgumentClause, GroupByExpr, LimitClause, OrderByKind, Query, SelectItem, SetExpr,
+    Value, visit_expressions,
 };
 use std::ops::ControlFlow;
 
-use super::{alias_of, spelled};
+use super::spelled;
+use super::tree::{call, has_call, table_name};
 
 /// Makes an aggregate of a subquery for one value that refers to the tables outside of it and takes the first row.
 pub(super) fn as_aggregate(expr: &mut Expr) {
@@ -44,7 +44,7 @@ fn rewrite(query: &mut Query) -> Option<()> {
         && matches!(&select.group_by, GroupByExpr::Expressions(by, with) if by.is_empty() && with.is_empty());
     let tables =
         select.from.iter().flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)));
-    let tables: Vec<String> = tables.filter_map(name_of).collect();
+    let tables: Vec<String> = tables.filter_map(table_name).collect();
     let condition = select.selection.as_ref()?;
     if !is_plain || !refers_outside(condition, &tables) {
         return None;
@@ -66,27 +66,9 @@ fn rewrite(query: &mut Query) -> Option<()> {
         return None;
     }
     let clauses = if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
-    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(value))];
-    let first = Function {
-        name: ObjectName::from(vec![Ident::new("first_value")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    };
-    *item = SelectItem::ExprWithAlias { expr: Expr::Function(first), alias: name };
+    let first = call("first_value", [FunctionArgExpr::Expr(value)], clauses);
+    *item = SelectItem::ExprWithAlias { expr: first, alias: name };
     Some(())
-}
-
-fn name_of(table: &TableFactor) -> Option<String> {
-    match (alias_of(table), table) {
-        (Some(alias), _) => Some(spelled(&alias.name)),
-        (None, TableFactor::Table { name, .. }) => name.0.last().and_then(|p| p.as_ident()).map(spelled),
-        _ => None,
-    }
 }
 
 /// True if a condition names a table that is none of `tables`.
@@ -95,14 +77,6 @@ fn refers_outside(condition: &Expr, tables: &[String]) -> bool {
         Expr::CompoundIdentifier(parts) if parts.len() == 2 && !tables.contains(&spelled(&parts[0])) => {
             ControlFlow::Break(())
         }
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
-}
-
-fn has_call(expr: &Expr) -> bool {
-    let found = visit_expressions(expr, |e| match e {
-        Expr::Function(_) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     found.is_break()

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, VisitMut, VisitorMut,
+    Expr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
 };
 
 use super::joins::{Piece, Scope, Source};
-use super::{Rewriter, alias_of, columns, fields, spelled};
+use super::tree::table_name;
+use super::{Rewriter, columns, fields, spelled};
 
 /// Says in full what the names of common columns mean in a `SELECT` and behind it.
 pub(super) fn name(select: &mut Select, order_by: Option<&mut OrderBy>, scope: &Scope, rewriter: &Rewriter<'_>) {
@@ -136,14 +137,6 @@ impl<'a> Namer<'a> {
             }
             _ => {}
         }
-    }
-}
-
-fn table_name(factor: &TableFactor) -> Option<String> {
-    match (alias_of(factor), factor) {
-        (Some(alias), _) => Some(spelled(&alias.name)),
-        (None, TableFactor::Table { name, .. }) => name.0.last().and_then(|p| p.as_ident()).map(spelled),
-        _ => None,
     }
 }
 

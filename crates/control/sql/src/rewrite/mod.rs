@@ -20,6 +20,7 @@ mod merged;
 mod spelling;
 pub(crate) mod system_time;
 mod titles;
+mod tree;
 mod wildcard;
 mod windows;
 

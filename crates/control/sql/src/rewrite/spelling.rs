@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use fleuve_types::{Error, Result};
 
-use super::joins::call;
+use super::tree::call;
 
 /// `a ^ b`, `mod(a, b)`, `a::bytea`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
 /// and times.
@@ -47,10 +47,11 @@ pub(super) fn respell(expr: &mut Expr) {
             kind: CastKind::Cast | CastKind::DoubleColon, expr: value, data_type: DataType::Bytea, ..
         } if !is_parameter(value) => {
             let hole = Expr::Identifier(Ident::new(""));
-            *expr = call("bytea", vec![std::mem::replace(value.as_mut(), hole)]);
+            let value = std::mem::replace(value.as_mut(), hole);
+            *expr = call("bytea", [FunctionArgExpr::Expr(value)], vec![]);
         }
         Expr::TypedString(typed) if typed.data_type == DataType::Bytea => {
-            *expr = call("bytea", vec![Expr::Value(typed.value.clone())]);
+            *expr = call("bytea", [FunctionArgExpr::Expr(Expr::Value(typed.value.clone()))], vec![]);
         }
         Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
         Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),

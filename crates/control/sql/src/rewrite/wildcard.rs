@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 use fleuve_types::{Error, Result, is_pseudo_column};
 
 use super::joins::{Piece, Scope};
+use super::tree::change_own;
 use super::{place_of, spelled};
 
 /// Writes out the wildcards of a select list.
@@ -123,53 +123,32 @@ fn counted(f: &Function) -> Option<&ObjectName> {
 /// # Errors
 /// Where it is not the number of all rows.
 pub(super) fn count_rows(select: &mut Select, scope: &Scope) -> Result<()> {
-    let mut counts = Counts { scope, depth: 0 };
     let from = std::mem::take(&mut select.from);
-    let done = VisitMut::visit(select, &mut counts);
+    let done = change_own(select, |expr| count_of_all(expr, scope));
     select.from = from;
-    super::flow(done)
+    done
 }
 
-struct Counts<'a> {
-    scope: &'a Scope,
-    /// How many queries inside: they were looked at on their own.
-    depth: usize,
-}
-
-impl VisitorMut for Counts<'_> {
-    type Break = Error;
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        let Expr::Function(f) = expr else { return ControlFlow::Continue(()) };
-        let Some(table) = counted(f).filter(|_| self.depth == 0).cloned() else { return ControlFlow::Continue(()) };
-        let shown = table.to_string();
-        let at = table.0.first().and_then(|p| p.as_ident()).map(place_of).unwrap_or_default();
-        let FunctionArguments::List(list) = &mut f.args else { return ControlFlow::Continue(()) };
-        let source = self.scope.sources.iter().find(|s| s.answers_to(&table));
-        let column = source.and_then(|s| s.columns.as_ref()).and_then(|c| c.first()).map_or("column", String::as_str);
-        let refused = |what: &str| {
-            let table = shown.trim_end_matches(".*");
-            let hint = format!("name a column that is never NULL, as in count({table}.{column})");
-            ControlFlow::Break(Error::unsupported(format!("count({table}.*) {what}")).at(at.clone()).hint(hint))
-        };
-        match source {
-            None => refused("is of a table that FROM does not have"),
-            Some(_) if list.duplicate_treatment.is_some() => refused("cannot be DISTINCT"),
-            Some(source) if source.nullable => refused("is of a table that an outer join may leave without a row"),
-            Some(_) => {
-                list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];
-                ControlFlow::Continue(())
-            }
+fn count_of_all(expr: &mut Expr, scope: &Scope) -> Result<()> {
+    let Expr::Function(f) = expr else { return Ok(()) };
+    let Some(table) = counted(f).cloned() else { return Ok(()) };
+    let shown = table.to_string();
+    let at = table.0.first().and_then(|p| p.as_ident()).map(place_of).unwrap_or_default();
+    let FunctionArguments::List(list) = &mut f.args else { return Ok(()) };
+    let source = scope.sources.iter().find(|s| s.answers_to(&table));
+    let column = source.and_then(|s| s.columns.as_ref()).and_then(|c| c.first()).map_or("column", String::as_str);
+    let refused = |what: &str| {
+        let table = shown.trim_end_matches(".*");
+        let hint = format!("name a column that is never NULL, as in count({table}.{column})");
+        Err(Error::unsupported(format!("count({table}.*) {what}")).at(at.clone()).hint(hint))
+    };
+    match source {
+        None => refused("is of a table that FROM does not have"),
+        Some(_) if list.duplicate_treatment.is_some() => refused("cannot be DISTINCT"),
+        Some(source) if source.nullable => refused("is of a table that an outer join may leave without a row"),
+        Some(_) => {
+            list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];
+            Ok(())
         }
     }
 }
