@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import uuid
 
 import pytest
 
@@ -46,6 +47,16 @@ def own_server():
     server = harness.Server().start()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def clicks(server):
+    """A stream with three rows and a view over it."""
+    stream, view = (f"{prefix}_{uuid.uuid4().hex[:10]}" for prefix in ("clicks", "pages"))
+    server.sql(f"CREATE STREAM {stream} (page TEXT, ms BIGINT) WITH (format = 'json')")
+    server.sql(f"CREATE MATERIALIZED VIEW {view} AS SELECT page, count(*) AS n, sum(ms) AS ms FROM {stream} GROUP BY page")
+    server.sql(f"INSERT INTO {stream} VALUES ('/a', 10), ('/b', 20), ('/a', 30)")
+    return stream, view
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -12,7 +12,6 @@ import time
 import urllib.request
 import uuid
 
-import psycopg
 import pytest
 
 import harness
@@ -52,16 +51,6 @@ def one_line_error(done, *parts):
     assert lines[0].startswith("error: ")
     for part in parts:
         assert part in lines[0], done.stderr
-
-
-@pytest.fixture
-def clicks(server):
-    """A stream with three rows and a view over it."""
-    stream, view = name("clicks"), name("pages")
-    server.sql(f"CREATE STREAM {stream} (page TEXT, ms BIGINT) WITH (format = 'json')")
-    server.sql(f"CREATE MATERIALIZED VIEW {view} AS SELECT page, count(*) AS n, sum(ms) AS ms FROM {stream} GROUP BY page")
-    server.sql(f"INSERT INTO {stream} VALUES ('/a', 10), ('/b', 20), ('/a', 30)")
-    return stream, view
 
 
 # ---- serve ----------------------------------------------------------------------------------------------------------
@@ -402,7 +391,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-# ---- watch and verify -----------------------------------------------------------------------------------------------
+# ---- watch, and the help -----------------------------------------------------------------------------------------------
 
 
 def test_watch_prints_changes_with_their_sign(server, clicks):
@@ -447,61 +436,6 @@ def test_watch_draws_on_a_terminal(server, clicks):
         os.close(fd)
 
 
-def test_verify_says_that_a_view_is_right(server, clicks):
-    _, view = clicks
-    said = server.run("verify", view).stdout
-    assert f"ok {view}: 2 rows, equal to the batch answer" in said
-
-
-def test_verify_compares_all_views_whatever_one_of_them_does(own_server):
-    own_server.sql(
-        """CREATE STREAM s (k INT, v INT, x DOUBLE) WITH (format = 'json');
-        CREATE MATERIALIZED VIEW a_ratio AS SELECT k, 10 / v AS q FROM s;
-        CREATE MATERIALIZED VIEW b_above AS SELECT count(*) AS n FROM a_ratio;
-        CREATE MATERIALIZED VIEW c_count AS SELECT k, count(*) AS n FROM s GROUP BY k;
-        CREATE MATERIALIZED VIEW d_spread AS SELECT k, stddev(x) AS d, variance(x) AS w, avg(x) AS a FROM s GROUP BY k"""
-    )
-    rows = ", ".join(f"({n % 3}, {n + 1}, {n * 0.37 + 0.1})" for n in range(300))
-    own_server.sql(f"INSERT INTO s VALUES {rows}")
-    own_server.sql("INSERT INTO s VALUES (7, 0, 1.5)")
-    said = own_server.run("verify", check=False)
-    assert said.returncode == 1
-    lines = said.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["stopped a_ratio", "stopped b_above", "ok c_count", "ok d_spread"]
-    assert "Divide by zero" in lines[0] and "a_ratio" in lines[1], said.stdout
-    assert own_server.run("verify", "c_count", "public.d_spread").returncode == 0
-    missing = own_server.run("verify", "nope", "c_count", check=False)
-    assert missing.returncode == 1 and missing.stdout.splitlines()[1].startswith("ok c_count"), missing.stdout
-
-
-def test_subscribers_are_told_that_their_view_stopped(own_server):
-    own_server.sql(
-        """CREATE STREAM s (v INT) WITH (format = 'json');
-        CREATE MATERIALIZED VIEW ratios AS SELECT 10 / v AS q FROM s;
-        INSERT INTO s VALUES (5)"""
-    )
-    env = harness.clean_environment() | {"FLEUVE_SERVER": own_server.http}
-    commands = [["watch", "ratios"], ["sql", "-c", "SUBSCRIBE TO ratios"]]
-    watching = [
-        subprocess.Popen([harness.binary(), *c], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-        for c in commands
-    ]
-    host, _, port = own_server.postgres.rpartition(":")
-    with psycopg.connect(f"host={host} port={port} user=ann dbname=main", autocommit=True) as connection:
-        stream = connection.cursor().stream("SUBSCRIBE TO ratios")
-        assert next(stream)[1:] == (1, 2)
-        for process in watching:
-            assert "2" in process.stdout.readline()
-        own_server.sql("INSERT INTO s VALUES (0)")
-        with pytest.raises(psycopg.Error, match="view public.ratios stopped: expression 10 / "):
-            next(stream)
-        with pytest.raises(psycopg.Error, match="view public.ratios stopped"):
-            next(connection.cursor().stream("SUBSCRIBE TO ratios"))
-    for process in watching:
-        _, error = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 1 and "view public.ratios stopped: expression 10 / " in error, error
-
-
 def test_the_first_minute_of_the_help_works(own_server):
     """Its commands as they stand, but for the one that starts the server."""
     text = fleuve("--help").stdout.split("A first minute:")[1].split("Any Kafka client")[0]
@@ -514,28 +448,6 @@ def test_the_first_minute_of_the_help_works(own_server):
     refused = own_server.run("sql", "-c", "CREATE STREAM raw_one (a INT) WITH (format = 'json')", check=False)
     assert refused.returncode == 1 and "exists already" in refused.stderr, refused.stderr
     assert "it is a topic whose records have no columns yet" in refused.stderr, refused.stderr
-
-
-def test_the_newest_row_of_each_key_has_that_key(own_server):
-    """The docs' own words for it; replay, sinks and EXPLAIN ROW find rows by the key."""
-    own_server.sql(
-        """CREATE STREAM o (id INT, v INT, ts TIMESTAMP) WITH (format = 'json');
-        CREATE MATERIALIZED VIEW newest AS SELECT id, v FROM (
-          SELECT *, row_number() OVER (PARTITION BY id ORDER BY ts DESC) AS n FROM o) WHERE n = 1;
-        CREATE SINK k FROM newest INTO newest_out;
-        INSERT INTO o VALUES (1, 1, '2026-01-01'), (2, 1, '2026-01-01');
-        INSERT INTO o VALUES (1, 5, '2026-01-02'), (3, 3, '2026-01-01')"""
-    )
-    assert own_server.rows("SHOW VIEWS")[0][4] == "id"
-    assert own_server.rows("SHOW SINKS")[0][4:6] == ["upsert", "id"]
-    assert own_server.rows("EXPLAIN ROW (newest, 1)")[0][-1] == '{"id":1,"v":5}'
-    said = own_server.run("replay", "newest", "--until", "o/0@3", "--watch", "1").stdout
-    assert "5" in said, said
-
-
-def test_verify_of_what_is_no_view_fails(server, clicks):
-    stream, _ = clicks
-    assert server.run("verify", stream, check=False).returncode == 1
 
 
 # ---- produce, consume, topics ---------------------------------------------------------------------------------------
