@@ -11,7 +11,7 @@ mod cli;
 pub mod config;
 mod data_folder;
 mod doors;
-mod memory;
+pub mod memory;
 pub mod platform;
 
 pub use cli::main;

@@ -19,6 +19,7 @@ mod profile;
 mod provider;
 mod run;
 mod scan;
+mod session;
 mod state;
 
 pub use circuit::{Circuit, CircuitInput};
@@ -31,4 +32,5 @@ pub use paging::StateRuns;
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;
 pub use run::*;
+pub use session::session_state;
 pub use state::runs::{MemoryFiles, RunFile, RunFileWriter, RunFiles};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::coldest_first;
 use super::subscribers::{QueueLimits, Subscribers};
-use super::{EngineOptions, ViewDefinition, ViewState, ViewStatus, optimize};
+use super::{EngineOptions, ViewDefinition, ViewState, ViewStatus};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::keep::{Given, Kept};
@@ -21,6 +21,7 @@ use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRuns, consolidate};
 use crate::paging::{Evictable, StateRuns};
+use crate::session::optimize;
 use crate::state::runs::Space;
 use crate::state::{Section, hash_bytes, read_run, write_run};
 

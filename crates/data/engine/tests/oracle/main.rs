@@ -15,6 +15,7 @@ mod hops;
 mod incremental;
 mod kinds;
 mod nearest;
+// What queries are asked with: a data room cannot know the control room that has it, a test may read its file.
 #[path = "../../../../control/sql/src/context/one_way.rs"]
 mod one_way;
 mod query;
