@@ -212,7 +212,10 @@ impl Shared {
 
     /// From now on every append is refused.
     pub(crate) fn fail(&self, why: impl std::fmt::Display) {
-        let why = format!("the log has failed and takes no more until it is opened again: {why}");
+        let why = format!(
+            "the log has failed and takes no more until the server is started again; mend the disk or make room first (what was \
+             acknowledged is kept, and can be read): {why}"
+        );
         tracing::error!("{why}");
         // Only the first reason is kept.
         let _ = self.failed.set(why);
