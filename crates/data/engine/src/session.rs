@@ -5,26 +5,17 @@ use std::sync::Arc;
 use datafusion::common::alias::AliasGenerator;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use crate::lower::now;
 
-/// Its planner: one partition, so that the order of work is fixed, and without the physical rule that pushes
-/// filters through joins: DataFusion 54.1 finds a filter's column by its name there, and with equal names on both sides of an outer
-/// join filters the wrong one (oracle case 5148). The logical optimizer has pushed filters down already. The rule that pushes
-/// projections down is left out, too: it computes below a filter what fails for the rows that the filter takes out. So is the one that lets
-/// an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max` (oracle case 104705).
+/// Its planner: one partition, so that the order of work is fixed.
 pub fn session_state() -> SessionState {
-    let rules = PhysicalOptimizer::new().rules;
-    let is_wrong =
-        |name: &str| name.starts_with("FilterPushdown") || ["ProjectionPushdown", "LimitAggregation"].contains(&name);
-    let rules = rules.into_iter().filter(|r| !is_wrong(r.name())).collect();
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()
-        .with_physical_optimizer_rules(rules)
+        .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .build()
 }
 

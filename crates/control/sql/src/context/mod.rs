@@ -4,8 +4,6 @@
 mod catalog;
 mod functions;
 mod interval;
-mod one_way;
-mod projections;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,8 +22,6 @@ use crate::literals::{TextLiterals, bytea};
 use crate::window::{
     ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
 };
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};
 
@@ -74,24 +70,13 @@ fn config() -> SessionConfig {
     config
 }
 
-/// DataFusion's physical rules without the one that pushes filters through joins: DataFusion 54.1 finds a filter's column by its
-/// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters
-/// down already. Without the one that lets an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max`
-/// when they change their names (`LimitAggregation`). And with another one that pushes projections down.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let careful: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(projections::CarefulProjections);
-    let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "LimitAggregation";
-    let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !is_wrong(r.name()));
-    rules.map(|r| if r.name() == "ProjectionPushdown" { careful.clone() } else { r }).collect()
-}
-
 /// A state with all functions and planners, without tables.
 fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut state = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)
         .with_default_features()
-        .with_physical_optimizer_rules(physical_rules())
+        .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
         .with_analyzer_rule(Arc::new(TextLiterals))
         .with_analyzer_rule(Arc::new(CheckedIntegers::new()))
@@ -107,7 +92,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }
-    for function in functions::aggregate().into_iter().chain([checked_sum()]).chain(one_way::one_way()) {
+    for function in functions::aggregate().into_iter().chain([checked_sum()]).chain(fleuve_batch::one_way()) {
         registry.register_udaf(function).expect("a name of our own can be registered");
     }
     state

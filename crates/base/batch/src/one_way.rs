@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 /// Both, under their own names.
-pub(crate) fn one_way() -> [Arc<AggregateUDF>; 2] {
+pub fn one_way() -> [Arc<AggregateUDF>; 2] {
     use datafusion::functions_aggregate::{array_agg::array_agg_udaf, string_agg::string_agg_udaf};
     [array_agg_udaf(), string_agg_udaf()].map(|of| Arc::new(AggregateUDF::new_from_impl(OneWay { of })))
 }

@@ -1,0 +1,175 @@
+//! What is not constant, and not unique. The one row of an aggregate without groups is constant, and so is a column that a filter compares
+//! with a value; DataFusion 54.1 goes on to take it for that where an outer join fills it up with NULL or grouping sets leave it out, and
+//! sorts by it no more. The columns of groups are unique; a projection that moves them leaves that word to the columns that come to their
+//! places, and what is sorted by such a column is sorted by no further one. And a sort that is wanted above an OFFSET is carried out below it
+//! over as many rows as come out of it, without those that it leaves out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Constraint, JoinType, Result, Statistics, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+
+/// Puts an [`Unsettled`] below each operator that makes NULL of what is constant in its input, moves what is unique, or wants rows in order that
+/// come out of an OFFSET.
+#[derive(Debug)]
+pub(super) struct NothingConstant;
+
+impl PhysicalOptimizerRule for NothingConstant {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let fills = fills(&plan);
+            let mut changed = false;
+            let children = plan.children().into_iter().cloned().enumerate().map(|(n, child)| {
+                let makes_null = fills.get(n).is_some_and(|f| *f) && has_constants(&child);
+                if !makes_null && !moves_unique(&plan, &child) && !sorts_below_offset(&plan, n, &child) {
+                    return child;
+                }
+                changed = true;
+                Arc::new(Unsettled::new(child)) as Arc<dyn ExecutionPlan>
+            });
+            let children: Vec<_> = children.collect();
+            if changed { plan.with_new_children(children).map(Transformed::yes) } else { Ok(Transformed::no(plan)) }
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "NothingConstant"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// Of each input: may its columns come out as NULL?
+fn fills(plan: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return vec![!aggregate.group_expr().is_single() && !aggregate.group_expr().is_empty()];
+    }
+    let join = plan.downcast_ref::<HashJoinExec>().map(|j| *j.join_type());
+    let join = join.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(|j| *j.join_type()));
+    let join = join.or_else(|| plan.downcast_ref::<SortMergeJoinExec>().map(|j| j.join_type()));
+    match join {
+        Some(JoinType::Left) => vec![false, true],
+        Some(JoinType::Right) => vec![true, false],
+        Some(JoinType::Full) => vec![true, true],
+        _ => vec![],
+    }
+}
+
+fn has_constants(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    !plan.equivalence_properties().constants().is_empty()
+}
+
+/// Is `plan` a projection that has other columns where the unique ones of its input were?
+fn moves_unique(plan: &Arc<dyn ExecutionPlan>, input: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return false };
+    let is_kept = |at: &usize| {
+        let expr = projection.expr().get(*at).map(|e| &e.expr);
+        expr.and_then(|e| e.downcast_ref::<Column>()).is_some_and(|c| c.index() == *at)
+    };
+    input.equivalence_properties().constraints().iter().any(|constraint| match constraint {
+        Constraint::PrimaryKey(columns) | Constraint::Unique(columns) => !columns.iter().all(is_kept),
+    })
+}
+
+/// Does `plan` want its `n`th input in an order that may be made below an OFFSET?
+fn sorts_below_offset(plan: &Arc<dyn ExecutionPlan>, n: usize, input: &Arc<dyn ExecutionPlan>) -> bool {
+    let wants = plan.required_input_ordering().get(n).is_some_and(Option::is_some);
+    if !wants && plan.downcast_ref::<SortExec>().is_none() {
+        return false;
+    }
+    let mut at = input;
+    loop {
+        if at.downcast_ref::<GlobalLimitExec>().is_some_and(|limit| limit.skip() > 0) {
+            return true;
+        }
+        match (at.children().as_slice(), at.maintains_input_order().as_slice()) {
+            ([below], [true]) => at = below,
+            _ => return false,
+        }
+    }
+}
+
+/// Passes on what comes, and tells nothing of how its columns relate.
+#[derive(Debug)]
+struct Unsettled {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl Unsettled {
+    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(input.schema()),
+            input.output_partitioning().clone(),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self { input, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for Unsettled {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unsettled")
+    }
+}
+
+impl ExecutionPlan for Unsettled {
+    fn name(&self) -> &str {
+        "Unsettled"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::new(input))),
+            Err(_) => internal_err!("Unsettled has one input"),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        self.input.partition_statistics(partition)
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+async fn rows(partitions: usize, sql: &str) -> Vec<String> {
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(partitions))
+        .with_default_features()
+        .with_physical_optimizer_rules(crate::physical_rules())
+        .build();
+    let context = SessionContext::new_with_state(state);
+    context.sql("CREATE TABLE t (k INT, v INT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)").await.unwrap();
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    let table = pretty_format_batches(&batches).unwrap().to_string();
+    table.lines().skip(3).filter(|l| l.starts_with('|')).map(|l| l.replace(' ', "")).collect()
+}
+
+async fn is(sql: &str, expected: &[&str]) {
+    for partitions in [1, 2, 8] {
+        assert_eq!(rows(partitions, sql).await, expected, "{sql}, {partitions} partitions");
+    }
+}
+
+#[tokio::test]
+async fn one_row_is_not_constant_where_an_outer_join_fills_it_up() {
+    let one = "(SELECT sum(v) AS s FROM t) b";
+    let left = format!("SELECT t.k, b.s FROM t LEFT JOIN {one} ON t.k > 2 ORDER BY b.s DESC NULLS LAST, t.k");
+    is(&left, &["|3|6|", "|4|6|", "|1||", "|2||"]).await;
+    let right = format!("SELECT t.k, b.s FROM {one} RIGHT JOIN t ON t.k > 2 ORDER BY b.s NULLS FIRST, t.k DESC");
+    is(&right, &["|2||", "|1||", "|4|6|", "|3|6|"]).await;
+    let full = format!("SELECT t.k, b.s FROM t FULL JOIN {one} ON t.k = b.s - 3 ORDER BY b.s NULLS LAST, t.k LIMIT 2");
+    is(&full, &["|3|6|", "|1||"]).await;
+}
+
+#[tokio::test]
+async fn what_a_filter_fixes_is_not_constant_where_an_outer_join_fills_it_up() {
+    let sql =
+        "SELECT t.k, b.v FROM t LEFT JOIN (SELECT k, v FROM t WHERE v = 1) b ON t.k = b.k ORDER BY b.v NULLS LAST, t.k";
+    is(sql, &["|3|1|", "|4|1|", "|1||", "|2||"]).await;
+}
+
+#[tokio::test]
+async fn one_row_is_not_constant_under_grouping_sets() {
+    let sql =
+        "SELECT s, count(*) AS n FROM (SELECT sum(v) AS s FROM t) GROUP BY ROLLUP (s) ORDER BY s NULLS FIRST LIMIT 1";
+    is(sql, &["||1|"]).await;
+    let sql = "SELECT v, count(*) AS n FROM (SELECT v FROM t WHERE v = 1) GROUP BY CUBE (v) ORDER BY v NULLS FIRST, n";
+    is(sql, &["||2|", "|1|2|"]).await;
+}
+
+#[tokio::test]
+async fn what_takes_the_place_of_a_unique_column_is_not_unique() {
+    let groups =
+        "(SELECT CASE WHEN n > 2 THEN 1 ELSE n END AS p, k, n FROM (SELECT k, count(*) AS n FROM t GROUP BY k))";
+    let sql = format!(
+        "SELECT k, cume_dist() OVER (PARTITION BY p, n ORDER BY n DESC) AS d, count(*) OVER (PARTITION BY p, n \
+         ORDER BY k DESC, n NULLS FIRST ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS r FROM {groups} ORDER BY k"
+    );
+    is(&sql, &["|1|1.0|3|", "|2|1.0|2|", "|3|1.0|1|", "|4|1.0|0|"]).await;
+}
+
+#[tokio::test]
+async fn a_sort_above_an_offset_is_not_made_below_it() {
+    let page = "(SELECT k, v FROM t ORDER BY k LIMIT 2 OFFSET 2)";
+    is(&format!("SELECT k, row_number() OVER (ORDER BY k) AS r FROM {page} ORDER BY r"), &["|3|1|", "|4|2|"]).await;
+    is(
+        &format!("SELECT k, cume_dist() OVER (PARTITION BY k ORDER BY v) AS r FROM {page} ORDER BY k"),
+        &["|3|1.0|", "|4|1.0|"],
+    )
+    .await;
+    is(&format!("SELECT * FROM {page} ORDER BY k, v"), &["|3|1|", "|4|1|"]).await;
+    is("SELECT k FROM t ORDER BY k LIMIT 1 OFFSET 3", &["|4|"]).await;
+}
