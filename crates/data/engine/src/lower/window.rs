@@ -7,7 +7,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, ExprSchemable, LogicalPlan, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
@@ -16,7 +16,7 @@ use datafusion::physical_planner::create_window_expr;
 use fleuve_types::{Error, Result};
 
 use super::top_n::sort_keys;
-use super::{Lowering, loose};
+use super::{Lowering, as_of, loose, session};
 use crate::event_time::TimeColumn;
 use crate::operators::map::{Map, Stage};
 use crate::operators::order::SortedRows;
@@ -65,9 +65,28 @@ fn call(expr: &Expr) -> Option<&WindowFunction> {
     }
 }
 
+/// The calls of two plans in one, if the upper ones do not use what the lower ones give. Over the same window, one operator then puts equal
+/// rows in the same order for all of them, as the batch engine does.
+fn with_those_below(window: &WindowPlan) -> Result<Option<WindowPlan>> {
+    let LogicalPlan::Window(below) = window.input.as_ref() else { return Ok(None) };
+    if session::is_session(below) || as_of::is_as_of(below) {
+        return Ok(None);
+    }
+    let input = below.input.schema();
+    if !window.window_expr.iter().all(|e| e.column_refs().into_iter().all(|c| input.has_column(c))) {
+        return Ok(None);
+    }
+    let calls = below.window_expr.iter().chain(&window.window_expr).cloned().collect();
+    let merged = WindowPlan::try_new_with_schema(calls, below.input.clone(), window.schema.clone());
+    merged.map(Some).map_err(|e| Error::bug(e.to_string()))
+}
+
 impl Lowering<'_> {
     /// One operator for the calls over one window after the other.
     pub(super) fn window(&mut self, window: &WindowPlan) -> Result<usize> {
+        if let Some(window) = with_those_below(window)? {
+            return self.window(&window);
+        }
         let mut node = self.plan(&window.input)?;
         let inputs = window.input.schema().fields().len();
         let mut columns: Vec<usize> = (0..inputs).collect();
