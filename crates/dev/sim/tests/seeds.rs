@@ -14,6 +14,7 @@ const KEPT: &[(u64, &str)] = &[
     (20_240, "a producer that a log without room on a broken disk refuses, and that sends again"),
     (30_056, "a log that failed while the disk was full, and takes no more after there is room again"),
     (31_405, "records that retention took before the engine had taken them in: they seemed to be still to come"),
+    (42_041, "a commit whose answer was lost: the next checkpoint wrote over a file that it named"),
 ];
 
 /// Runs that are under way at a time.

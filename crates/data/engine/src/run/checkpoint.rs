@@ -10,7 +10,7 @@ use super::Reply;
 use super::core::Core;
 use super::view::{Manifest, StateFile, View};
 use crate::output::SavedRuns;
-use crate::state::runs::RunFiles;
+use crate::state::runs::{RunFiles, Space};
 
 /// A checkpoint as the catalog keeps it.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +81,7 @@ struct Taken {
 
 impl Taken {
     /// Takes what changed of a view.
-    fn take(&mut self, view: &mut View, epoch: Epoch) -> Result<()> {
+    fn take(&mut self, view: &mut View, space: &Space) -> Result<()> {
         let runs = view.flush()?;
         let increments: u64 = view.manifest.files.iter().skip(1).map(|f| f.bytes).sum();
         let base = view.manifest.files.first().map_or(0, |f| f.bytes);
@@ -96,12 +96,11 @@ impl Taken {
         if bytes.is_none() && runs == view.manifest.runs && answer == view.manifest.answer {
             return Ok(());
         }
-        let name = format!("{}/{epoch:020}.run", view.id());
         let mut manifest = view.manifest.clone();
         manifest.failed = view.saved_failure();
         manifest.is_cut_off = view.is_cut_off;
         if full {
-            self.stale.extend(manifest.files.drain(..).map(|f| f.name).filter(|n| *n != name));
+            self.stale.extend(manifest.files.drain(..).map(|f| f.name));
         }
         self.unsynced.extend(runs.names().filter(|n| !manifest.runs.has(n)).map(str::to_string));
         self.stale.extend(manifest.runs.names().filter(|n| !runs.has(n)).map(str::to_string));
@@ -112,6 +111,7 @@ impl Taken {
         self.stale.extend(old.difference(&new).cloned());
         manifest.answer = answer;
         if let Some(bytes) = bytes {
+            let name = space.name_whole(&view.id().to_string());
             manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
             self.files.push((name, bytes));
         }
@@ -144,9 +144,10 @@ impl Core {
             if view.failed.is_some() && !view.save_all {
                 continue;
             }
-            if let Err(e) = taken.take(view, epoch) {
+            if let Err(e) = taken.take(view, &self.space) {
                 tracing::error!(view = %view.id(), error = %e, "the state of a view could not be saved");
                 view.save_all = true;
+                return self.give_up(taken, replies, &e);
             }
         }
         let Taken { files, unsynced, manifests, saved, mut stale } = taken;
@@ -157,8 +158,6 @@ impl Core {
             let is_needed = |name: &&String| now.is_some_and(|view| view.circuit.has_run(name));
             stale.extend(files.iter().filter(|name| !is_needed(name)).cloned());
         }
-        // A view that was built anew may have a file of the same name.
-        stale.retain(|name| files.iter().all(|(new, _)| new != name));
         // A replaced view left its old files, but its name in the checkpoint stays.
         // One that was replaced and then dropped is here twice.
         let removed: BTreeSet<ObjectId> =
@@ -193,6 +192,18 @@ impl Core {
         self.writing = Some(Writing { epoch, done, replies, manifests, gone, stale });
     }
 
+    /// Ends a checkpoint that lacks a view's state: with it, that view would be shown at an epoch that it has not come to.
+    fn give_up(&mut self, taken: Taken, replies: Vec<Reply<()>>, error: &Error) {
+        self.stale.extend(taken.stale);
+        for (id, _) in taken.manifests {
+            if let Some(view) = self.views.iter_mut().find(|v| v.id() == id) {
+                view.save_all = true;
+            }
+        }
+        self.pace.begin();
+        replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+    }
+
     /// Makes a checkpoint and waits for it, first for what is behind outside. Tells if everything up to now is in one.
     pub(super) fn checkpoint_now(&mut self) -> bool {
         self.finish_checkpoint(true);
@@ -219,8 +230,13 @@ impl Core {
         };
         for (id, manifest) in writing.manifests {
             match self.views.iter_mut().find(|v| v.id() == id) {
-                // What was taken out for this run is not on disk: the next one writes all.
-                Some(view) if result.is_err() => view.save_all = true,
+                // What was taken out for this run is not on disk: the next one writes all. The catalog may name what this one wrote
+                // until then, if its commit happened and only seemed to fail.
+                Some(view) if result.is_err() => {
+                    let is_new = |f: &StateFile| !view.manifest.files.contains(f);
+                    self.stale.extend(manifest.files.into_iter().filter(is_new).map(|f| f.name));
+                    view.save_all = true;
+                }
                 Some(view) if view.manifest.shape == manifest.shape => view.manifest = manifest,
                 // The view has gone, or became another, while this was written.
                 _ => self.removed.push((id, manifest.names().map(str::to_string).collect())),

@@ -190,6 +190,10 @@ pub struct Store {
     pub last: Mutex<Option<SavedCheckpoint>>,
     /// Nothing can be written.
     pub is_full: AtomicBool,
+    /// No run can be begun, while other files can be written.
+    pub has_no_runs: AtomicBool,
+    /// The next commit happens, and says that it did not.
+    pub seems_to_fail: AtomicBool,
 }
 
 /// The store as one run of the engine has it. What a halted run still writes when the next one has begun is lost: its process
@@ -260,6 +264,9 @@ impl CheckpointStore for RunStore {
         views.retain(|v| !new.removed.contains(&v.id) && !new.views.iter().any(|n| n.id == v.id));
         views.extend(new.views.clone());
         *last = Some(SavedCheckpoint { views, removed: vec![], ..new });
+        if self.store.seems_to_fail.swap(false, Ordering::SeqCst) {
+            return Err(Error::io("commit", "the answer was lost"));
+        }
         Ok(())
     }
 
@@ -271,6 +278,9 @@ impl CheckpointStore for RunStore {
 impl RunFiles for RunStore {
     fn create(&self, name: &str) -> Result<Box<dyn RunFileWriter>> {
         let _alive = self.alive()?;
+        if self.store.has_no_runs.load(Ordering::SeqCst) {
+            return Err(Error::io("write", "there is no room for runs"));
+        }
         Ok(Box::new(RunWriter(self.clone(), self.store.runs.create(name)?)))
     }
 
@@ -286,12 +296,15 @@ impl RunFiles for RunStore {
 
     fn remove(&self, names: &[String]) {
         if let Ok(_alive) = self.alive() {
+            names.iter().for_each(|n| drop(self.store.files.lock().remove(n)));
             self.store.runs.remove(names);
         }
     }
 
     fn list(&self) -> Result<Vec<String>> {
-        self.store.runs.list()
+        let mut names = self.store.runs.list()?;
+        names.extend(self.store.files.lock().keys().cloned());
+        Ok(names)
     }
 }
 

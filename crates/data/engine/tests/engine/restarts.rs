@@ -129,3 +129,70 @@ async fn state_of_views_with_subqueries_is_found_again() {
     }
     world.stop().await;
 }
+
+/// It may have happened: what the catalog then names stays as it is until another checkpoint is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_no_trap() {
+    for writes in 0..6 {
+        let mut world = World::new(&mut Random::new(3));
+        world.options.checkpoint_interval_ms = NEVER_MS;
+        world.start(1).await;
+        world.create("v0", SUMS).await;
+        push(&mut world, 20);
+        world.wait().await;
+        world.checkpoint().await;
+        push(&mut world, 3);
+        world.wait().await;
+        world.lose_an_answer();
+        world.engine().checkpoint().await.unwrap_err();
+        world.dies_after(writes);
+        let _ = world.engine().checkpoint().await;
+        world.crash(1).await;
+        assert_eq!(world.view("v0"), world.batch("v0").await, "{writes} writes");
+        push(&mut world, 3);
+        world.wait().await;
+        world.checkpoint().await;
+        assert_eq!(world.unnamed_files(), Vec::<String>::new(), "{writes} writes");
+        world.stop().await;
+    }
+}
+
+/// A view's state that cannot be written is in no checkpoint, and no other view's is without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_has_the_state_of_all_views_or_is_none() {
+    let mut world = World::empty();
+    world.read_more_at_once(195);
+    world.options.checkpoint_interval_ms = NEVER_MS;
+    world.options.budget_bytes = 192 << 10;
+    world.start(2).await;
+    let groups = "SELECT count(*) AS g, sum(n) AS n FROM (SELECT k, count(*) AS n FROM s0 GROUP BY k)";
+    world.create("v0", groups).await;
+    world.create("v1", SUMS).await;
+    let rows = |from: i64, to: i64| (from..to).map(|n| (n * 7_919 % 3_000, n % 5, 100)).collect::<Vec<_>>();
+    world.append_rows(0, &rows(0, 3_000));
+    world.wait().await;
+    world.checkpoint().await;
+    assert!(!world.run_files().is_empty());
+    let before = world.saved().unwrap().epoch;
+    world.append_rows(0, &rows(3_000, 3_010));
+    world.wait().await;
+    world.has_room_for_runs(false);
+    world.engine().checkpoint().await.unwrap_err();
+    assert_eq!(world.saved().unwrap().epoch, before);
+    world.has_room_for_runs(true);
+    world.crash(2).await;
+    for name in ["v0", "v1"] {
+        assert_eq!(world.view(name), world.batch(name).await);
+    }
+    world.append_rows(0, &rows(3_010, 3_020));
+    world.wait().await;
+    world.has_room_for_runs(false);
+    world.engine().checkpoint().await.unwrap_err();
+    world.has_room_for_runs(true);
+    world.checkpoint().await;
+    world.crash(1).await;
+    for name in ["v0", "v1"] {
+        assert_eq!(world.view(name), world.batch(name).await);
+    }
+    world.stop().await;
+}

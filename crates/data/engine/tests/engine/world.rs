@@ -127,6 +127,23 @@ impl World {
         self.store.is_full.store(is_full, Ordering::SeqCst);
     }
 
+    /// Whether parts of states can be written.
+    pub fn has_room_for_runs(&self, has_room: bool) {
+        self.store.has_no_runs.store(!has_room, Ordering::SeqCst);
+    }
+
+    /// The next checkpoint's commit happens, and says that it did not.
+    pub fn lose_an_answer(&self) {
+        self.store.seems_to_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// The files of state that are read whole and that the last checkpoint does not name.
+    pub fn unnamed_files(&self) -> Vec<String> {
+        let views = self.saved().map(|s| s.views).unwrap_or_default();
+        let named: String = views.iter().map(|v| String::from_utf8_lossy(&v.manifest)).collect();
+        self.store.files.lock().keys().filter(|name| !named.contains(*name)).cloned().collect()
+    }
+
     /// The last checkpoint.
     pub fn saved(&self) -> Option<SavedCheckpoint> {
         self.store.last.lock().clone()

@@ -36,6 +36,8 @@ pub(crate) struct Space {
 
 /// How a file of a run ends, so that it is told from other files of a state.
 const SUFFIX: &str = ".sorted";
+/// How a file ends that is read whole.
+const WHOLE_SUFFIX: &str = ".run";
 
 impl Space {
     /// Over these files. Those that are there already keep their names.
@@ -43,7 +45,7 @@ impl Space {
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`] if they cannot be listed.
     pub(crate) fn open(files: Arc<dyn RunFiles>) -> Result<Arc<Self>> {
-        let number = |name: &String| name.strip_suffix(SUFFIX)?.rsplit('/').next()?.parse::<u64>().ok();
+        let number = |name: &String| stem(name)?.rsplit('/').next()?.parse::<u64>().ok();
         let last = files.list()?.iter().filter_map(number).max();
         let next = AtomicU64::new(last.map_or(0, |n| n + 1));
         Ok(Arc::new(Self { files, next, merging: AtomicUsize::new(0) }))
@@ -58,13 +60,19 @@ impl Space {
         format!("{place}/{:020}{SUFFIX}", self.next.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Removes the runs that none of `named` is, which a crash left behind.
+    /// A name that no file read whole had, not even one that was never in a checkpoint as far as this process knows: a commit that
+    /// failed may have happened.
+    pub(crate) fn name_whole(&self, place: &str) -> String {
+        format!("{place}/{:020}{WHOLE_SUFFIX}", self.next.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Removes the files that none of `named` is, which a crash left behind.
     ///
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`] if the files cannot be listed.
     pub(crate) fn remove_others(&self, named: &std::collections::HashSet<&str>) -> Result<()> {
         let mut names = self.files.list()?;
-        names.retain(|name| name.ends_with(SUFFIX) && !named.contains(name.as_str()));
+        names.retain(|name| stem(name).is_some() && !named.contains(name.as_str()));
         self.files.remove(&names);
         Ok(())
     }
@@ -73,6 +81,11 @@ impl Space {
         let free = |n: usize| (n < MERGES).then_some(n + 1);
         self.merging.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Merging(self.clone()))
     }
+}
+
+/// The name of a file of state without what tells its kind.
+fn stem(name: &str) -> Option<&str> {
+    name.strip_suffix(SUFFIX).or_else(|| name.strip_suffix(WHOLE_SUFFIX))
 }
 
 /// One of the merges that may go on at once.
