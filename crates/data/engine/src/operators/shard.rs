@@ -39,3 +39,12 @@ pub(crate) fn for_each<S: Send, R: Send>(
     };
     shards.par_iter_mut().enumerate().map(labelled).collect()
 }
+
+/// Does two things, at the same time when `rows` is worth it.
+pub(crate) fn both<A: Send, B: Send>(
+    rows: usize,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if rows < PARALLEL_ROWS { (first(), second()) } else { rayon::join(first, second) }
+}

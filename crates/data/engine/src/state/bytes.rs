@@ -51,6 +51,8 @@ pub(crate) struct ByteSet {
     dead_bytes: usize,
 }
 
+/// So much of what was taken out is kept before a set is written anew. A state has a set for each shard.
+const KEPT_DEAD_BYTES: usize = 16 << 10;
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -104,7 +106,7 @@ impl ByteSet {
         self.dead_bytes += self.spans[slot as usize].len as usize;
         self.spans[slot as usize] = Span::default();
         self.free.push(slot);
-        if self.dead_bytes > 65_536 && self.dead_bytes * 2 > self.arena.len() {
+        if self.dead_bytes > KEPT_DEAD_BYTES && self.dead_bytes * 2 > self.arena.len() {
             self.compact();
         }
     }

@@ -2,6 +2,7 @@
 
 mod arrangement;
 mod bytes;
+mod in_order;
 mod ordered;
 mod pages;
 mod rows;

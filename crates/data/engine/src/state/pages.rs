@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 
 use super::arrangement::Arrangement;
 use super::bytes::hash_bytes;
+use super::in_order::{self, Item};
 use super::runs::{Combine, Entry, Merge, Run, RunRef, RunSet, RunWriter, Space, may_hold, read_many};
 use crate::operators::shard_of;
 
@@ -272,14 +273,6 @@ pub(crate) struct Rows<'a> {
     pub(crate) hash: fn(&[u8], &[u8]) -> u64,
 }
 
-/// Where an entry to be written comes from: sorted by hash, then by the bytes of the entry's key.
-struct Item {
-    hash: u64,
-    source: u32,
-    /// A row's slot, or the place among those that are gone.
-    at: u32,
-}
-
 /// Marks the source of what is gone.
 const GONE: u32 = 1 << 31;
 /// The bytes of an entry's key before the row's key: its part, and the length of the row's key.
@@ -347,12 +340,7 @@ pub(crate) fn write_rows(target: &Target<'_>, sources: &[Rows<'_>]) -> Result<Op
             (source.part, source.rows.key_of(item.at), source.rows.row(item.at))
         }
     };
-    items.sort_unstable_by(|a, b| {
-        a.hash.cmp(&b.hash).then_with(|| {
-            let ((p, k, r), (q, l, s)) = (content(a), content(b));
-            (p, k.len(), k, r).cmp(&(q, l.len(), l, s))
-        })
-    });
+    in_order::sort(&mut items, content);
     let mut writer = target.begin(items.len())?;
     let (mut key, mut last) = (vec![], vec![]);
     for item in &items {

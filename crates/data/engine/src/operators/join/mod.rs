@@ -22,7 +22,7 @@ use self::lookup::Change;
 use self::output::Output;
 use super::gate::find_keys;
 use super::map::concat;
-use super::shard::{for_each, shard_of, split};
+use super::shard::{both, for_each, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::output::Answer;
@@ -69,6 +69,9 @@ impl Alone {
         }
     }
 }
+
+/// The shards of a join for each core: their tables are smaller, and while one core is at the shard of a hot key others take the rest.
+const SHARDS_PER_CORE: usize = 4;
 
 /// What a join does; built by lowering.
 pub(crate) struct JoinSpec {
@@ -185,7 +188,7 @@ impl Incoming<'_> {
 
 impl Join {
     pub(crate) fn new(spec: JoinSpec, shards: usize) -> Result<Self> {
-        let shards = if spec.key_types.is_empty() { 1 } else { shards };
+        let shards = if spec.key_types.is_empty() { 1 } else { shards * SHARDS_PER_CORE };
         Ok(Self {
             key_codec: RowCodec::new(spec.key_types.clone())?,
             left_codec: RowCodec::for_schema(&spec.left_schema)?,
@@ -241,9 +244,10 @@ impl Join {
             let any = (0..delta.len()).map(|i| Some(nulls.iter().flatten().any(|n| n.is_null(i))));
             no_match = Some(any.collect());
         }
-        let keys = self.key_codec.encode(&columns)?;
-        let rows = codec.encode(delta.batch.columns())?;
-        let key_hashes = keys.hashes(delta.len());
+        let key_codec = &self.key_codec;
+        let of_keys = || key_codec.encode(&columns).map(|keys| (keys.hashes(delta.len()), keys));
+        let (keys, rows) = both(delta.len(), of_keys, || codec.encode(delta.batch.columns()));
+        let ((key_hashes, keys), rows) = (keys?, rows?);
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<_>>()?;
         let row_times = times_of_rows(row_times, &delta.batch)?;
         Ok(Incoming { delta, keys, rows, key_hashes, times, row_times, no_match })
