@@ -22,7 +22,7 @@ use self::lookup::Change;
 use self::output::Output;
 use super::gate::find_keys;
 use super::map::concat;
-use super::shard::{both, for_each, shard_of, split};
+use super::shard::{both, for_each_by, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::output::Answer;
@@ -301,7 +301,8 @@ impl Operator for Join {
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let answers = self.spec.given(&self.answers)?;
-        let outs = for_each(&mut self.shards, inputs[0].len() + inputs[1].len(), |s, shard| {
+        let rows: Vec<usize> = left_parts.iter().zip(&right_parts).map(|(l, r)| l.len() + r.len()).collect();
+        let outs = for_each_by(&mut self.shards, &rows, |s, shard| {
             let mut output = Output::new(spec, left_codec, right_codec);
             let hashes = left.hashes(&left_parts[s]).chain(right.hashes(&right_parts[s]));
             let fetched = fetch_rows(shard, reader, hashes)?;
