@@ -1,7 +1,7 @@
 """DuckDB over the whole file: a batch answer, and the comparison of another answer with it.
 
 Standard input: {"tables": SQL, "threads": N, "query": SQL, "answer": parquet to write} or
-{"compare": arrow stream, "answer": parquet, "columns": columns to compare or null}. Prints JSON.
+{"compare": arrow stream or CSV, "answer": parquet, "columns": columns to compare or null}. Prints JSON.
 """
 
 import json
@@ -33,19 +33,30 @@ def shown(name, kind):
     return f'"{name}"::{kind}'
 
 
-def compare(request):
-    import pyarrow
+def from_csv(db, path, columns):
+    """The view `ours` of a CSV without a header: times in milliseconds, texts in quotes."""
+    kinds = ", ".join(f"'{name}': '{'BIGINT' if kind == 'TIMESTAMP' else kind}'" for name, kind, *_ in columns)
+    cells = ", ".join(f'make_timestamp_ms("{name}") AS "{name}"' if kind == "TIMESTAMP" else f'"{name}"' for name, kind, *_ in columns)
+    options = "auto_detect = false, header = false, delim = ',', quote = '\"', escape = '\"', allow_quoted_nulls = false"
+    db.execute(f"CREATE TABLE ours AS SELECT {cells} FROM read_csv('{path}', {options}, columns = {{{kinds}}})")
 
+
+def compare(request):
     db = duckdb.connect()
     db.execute("SET TimeZone = 'UTC'")
-    ours = pyarrow.ipc.open_stream(pyarrow.memory_map(request["compare"])).read_all()
-    db.register("ours_arrow", ours)
     db.execute(f"CREATE VIEW theirs AS SELECT * FROM '{request['answer']}'")
     columns = db.execute("DESCRIBE theirs").fetchall()
-    if len(columns) != ours.num_columns:
-        return {"rows": ours.num_rows, "correct": False, "why": f"{ours.num_columns} columns instead of {len(columns)}"}
-    renamed = ", ".join(f'"{c[0]}"' for c in columns)
-    db.execute(f"CREATE VIEW ours({renamed}) AS SELECT * FROM ours_arrow")
+    if request["compare"].endswith(".csv"):
+        from_csv(db, request["compare"], columns)
+    else:
+        import pyarrow
+
+        ours = pyarrow.ipc.open_stream(pyarrow.memory_map(request["compare"])).read_all()
+        db.register("ours_arrow", ours)
+        if len(columns) != ours.num_columns:
+            return {"rows": ours.num_rows, "correct": False, "why": f"{ours.num_columns} columns instead of {len(columns)}"}
+        renamed = ", ".join(f'"{c[0]}"' for c in columns)
+        db.execute(f"CREATE VIEW ours({renamed}) AS SELECT * FROM ours_arrow")
     picked = [c for c in columns if request["columns"] is None or c[0] in request["columns"]]
     row = ", ".join(shown(c[0], c[1]) for c in picked)
     # The sum of the rows' hashes does not depend on their order.

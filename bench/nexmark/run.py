@@ -1,6 +1,6 @@
-"""Nexmark: the same file of events to Fleuve, Flink and DuckDB.
+"""Nexmark: the same file of events to Fleuve, Flink, Feldera's engine and DuckDB.
 
-    EVENTS=2000000 PEERS=fleuve,flink,duckdb QUERIES=q0,q4 FROM=stream|file ./dev bench nexmark
+    EVENTS=2000000 PEERS=fleuve,flink,feldera,duckdb QUERIES=q0,q4 FROM=stream|file ./dev bench nexmark
 
 The events come from the crate `nexmark` (its defaults: 10,000 events a second of event time, in order), one JSON object per line. Everybody
 reads the same bytes.
@@ -11,7 +11,9 @@ fleuve       a server with default settings. FROM=stream: the file is loaded int
 flink        a streaming job (MiniCluster, heap state, no checkpoints) from the events to a blackhole sink, timed from handing in the job
              to its end, planning and start included. `flink-job` is the running time of the job alone. Its file source gives a file to
              one reader, so that the lines are dealt in turn to as many files as its parallelism (FLINK_FILES=1: the one file).
-duckdb       the batch answer from the file. Answers of fleuve are compared with it, row by row.
+feldera      circuits of the crate dbsp, written by hand (bench/nexmark/feldera; not among the peers unless asked for, as building it takes
+             long), from the file to the complete answer in memory, parsing included.
+duckdb       the batch answer from the file. Answers of fleuve and feldera are compared with it, row by row.
 """
 
 import pathlib
@@ -23,8 +25,10 @@ sys.path.insert(0, str(HERE.parent))
 from common import OUT, PeerError, Results, Server, Span, choices, geometric_mean, harness, machine, peer, setting  # noqa: E402
 from events import SPACING, dealt, events_file  # noqa: E402
 
+import feldera_peer  # noqa: E402
+
 QUERIES = [f"q{n}" for n in range(23) if n != 6]
-PEERS = ("duckdb", "fleuve", "flink")
+PEERS = ("duckdb", "fleuve", "flink", "feldera")
 LEFT_OUT = "Left out: q6, which is not of the suite for Flink SQL."
 # These queries keep some of several equal rows; these columns are the same whichever they keep.
 DECIDED = {
@@ -92,8 +96,7 @@ class Fleuve:
         if answer and name not in UNDECIDED:
             ours = OUT / "data" / "answer.arrow"
             self.server.fetch_arrow(f"SELECT * FROM {name}", ours)
-            found = peer(HERE / "duckdb_peer.py", {"compare": str(ours), "answer": str(answer), "columns": DECIDED.get(name)})
-            ours.unlink()
+            found = compared(name, ours, answer)
         results.add(name, "fleuve", *measured, rows=int(found["rows"]), correct=found["correct"], note=note)
         if found["why"]:
             print(f"    {found['why']}")
@@ -113,6 +116,26 @@ def duckdb(name, path, results):
     return answer
 
 
+def compared(name, ours, answer):
+    """Compares a file of an answer with DuckDB's, and removes it."""
+    found = peer(HERE / "duckdb_peer.py", {"compare": str(ours), "answer": str(answer), "columns": DECIDED.get(name)})
+    ours.unlink()
+    return found
+
+
+def feldera(program, name, path, results, answer):
+    ours = OUT / "data" / "answer.csv"
+    did = feldera_peer.run(program, name, path, CORES, ours)
+    found = {"correct": None, "why": ""}
+    if answer and name not in UNDECIDED:
+        found = compared(name, ours, answer)
+    ours.unlink(missing_ok=True)
+    note = UNDECIDED.get(name, "")
+    results.add(name, "feldera", did["seconds"], did["cpu_seconds"], did["peak_mb"], did["rows"], found["correct"], note)
+    if found["why"]:
+        print(f"    {found['why']}")
+
+
 def flink(name, path, results):
     files = setting("FLINK_FILES", CORES)
     read = path if files == 1 else dealt(path, files)
@@ -125,13 +148,18 @@ def flink(name, path, results):
 def ratios(results, queries):
     """Peers' numbers divided by ours, by query."""
     ours, cpu = results.of("fleuve"), results.of("fleuve", "cpu_seconds")
+    memory = results.of("fleuve", "peak_mb")
     columns = [
         ("flink s", results.of("flink"), ours),
         ("flink-job s", results.of("flink-job"), ours),
         ("flink cpu", results.of("flink", "cpu_seconds"), cpu),
-        ("flink MB", results.of("flink", "peak_mb"), results.of("fleuve", "peak_mb")),
+        ("flink MB", results.of("flink", "peak_mb"), memory),
+        ("feldera s", results.of("feldera"), ours),
+        ("feldera cpu", results.of("feldera", "cpu_seconds"), cpu),
+        ("feldera MB", results.of("feldera", "peak_mb"), memory),
         ("duckdb s", results.of("duckdb"), ours),
     ]
+    columns = [column for column in columns if column[1]]
     print("\nEach peer's number divided by ours: more than 1 is ours better.\n")
     print(f"{'case':<8}" + "".join(f"{title:>13}" for title, _, _ in columns))
     means = []
@@ -146,12 +174,13 @@ def ratios(results, queries):
 
 def main():
     events = setting("EVENTS", 2_000_000)
-    peers = choices("PEERS", PEERS)
+    peers = choices("PEERS", PEERS, PEERS[:-1])
     queries = choices("QUERIES", QUERIES)
     source = choices("FROM", ("stream", "file"), ("stream",))[0]
     path = events_file(events)
     print(f"{events} events, {path.stat().st_size / 1e6:.0f} MB of JSON lines, {SPACING}. {LEFT_OUT}")
-    print(f"{machine()}; fleuve reads from its {source}; flink's parallelism and duckdb's threads: {CORES}.\n")
+    program = feldera_peer.build() if "feldera" in peers else None
+    print(f"{machine()}; fleuve reads from its {source}; flink's parallelism, feldera's workers and duckdb's threads: {CORES}.\n")
     results = Results("nexmark" if source == "stream" else "nexmark-file")
     fleuve = Fleuve(path, source) if "fleuve" in peers else None
     try:
@@ -166,6 +195,8 @@ def main():
                         answer = duckdb(name, path, results)
                     elif subject == "flink":
                         flink(name, path, results)
+                    elif subject == "feldera":
+                        feldera(program, name, path, results, answer)
                     else:
                         fleuve.query(name, results, events, answer)
                 except (PeerError, harness.SqlError, AssertionError, OSError) as e:
