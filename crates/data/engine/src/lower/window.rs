@@ -39,7 +39,10 @@ impl<'a> WindowCalls<'a> {
         for (number, expr) in window.window_expr.iter().enumerate() {
             let function = call(expr).ok_or_else(|| Error::bug(format!("{expr} is not a window function")))?;
             let (partition_by, order_by) = (&function.params.partition_by[..], &function.params.order_by[..]);
-            match all.iter_mut().find(|c| c.partition_by == partition_by && c.order_by == order_by) {
+            match all
+                .iter_mut()
+                .find(|c| is_same(c.partition_by, partition_by) && is_in_same_order(c.order_by, order_by))
+            {
                 Some(calls) => {
                     calls.functions.push(function);
                     calls.numbers.push(number);
@@ -54,6 +57,25 @@ impl<'a> WindowCalls<'a> {
     pub(super) fn of(window: &'a WindowPlan) -> Option<Self> {
         let mut all = Self::all(window).ok()?;
         all.pop().filter(|_| all.is_empty())
+    }
+}
+
+/// Equal but for names: of a common part of several expressions, the first is left without one.
+fn is_same(these: &[Expr], those: &[Expr]) -> bool {
+    these.len() == those.len() && these.iter().zip(those).all(|(a, b)| without_name(a) == without_name(b))
+}
+
+fn is_in_same_order(these: &[SortExpr], those: &[SortExpr]) -> bool {
+    let is_same = |(a, b): (&SortExpr, &SortExpr)| {
+        (a.asc, a.nulls_first) == (b.asc, b.nulls_first) && without_name(&a.expr) == without_name(&b.expr)
+    };
+    these.len() == those.len() && these.iter().zip(those).all(is_same)
+}
+
+fn without_name(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => without_name(&alias.expr),
+        other => other,
     }
 }
 

@@ -340,6 +340,20 @@ fn equal_work_is_done_once() {
                 .to_string(),
             vec![("Join", 2)],
         ),
+        // Windows that are written the same way are one, so that equal rows come in one order for all of them.
+        (
+            "SELECT k, last_value(ts) OVER (PARTITION BY CASE WHEN v > 2 THEN 1 ELSE v END ORDER BY v DESC, k \
+             ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) AS a, avg(coalesce(k, 0)) OVER (PARTITION BY CASE WHEN v > 2 THEN 1 ELSE v END \
+             ORDER BY v DESC, k ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) AS b FROM t"
+                .to_string(),
+            vec![("Window", 1)],
+        ),
+        (
+            "SELECT sum(coalesce(k, 2)) OVER w AS a, dense_rank() OVER (PARTITION BY s ORDER BY coalesce(k, 1) DESC, d) AS b, \
+             sum(v) OVER w AS c FROM t WINDOW w AS (PARTITION BY v + 2 ORDER BY v, ts, k ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING)"
+                .to_string(),
+            vec![("Window", 2)],
+        ),
         // Not the same.
         (
             "SELECT * FROM (SELECT k, count(*) AS n FROM t GROUP BY k) a JOIN (SELECT k, count(v) AS n FROM t GROUP BY k) b ON a.k = b.k"
