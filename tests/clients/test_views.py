@@ -70,6 +70,47 @@ def test_subscribers_are_told_that_their_view_stopped(own_server):
         assert process.returncode == 1 and "view public.ratios stopped: expression 10 / " in error, error
 
 
+def test_a_query_says_that_its_view_stopped(own_server):
+    own_server.sql(
+        """CREATE STREAM s (v INT) WITH (format = 'json');
+        CREATE MATERIALIZED VIEW ratios AS SELECT 10 / v AS q FROM s;
+        CREATE MATERIALIZED VIEW largest AS SELECT max(q) AS q FROM ratios;
+        CREATE MATERIALIZED VIEW rows_in AS SELECT count(*) AS n FROM s;
+        INSERT INTO s VALUES (5)"""
+    )
+    host, _, port = own_server.postgres.rpartition(":")
+    with psycopg.connect(host=host, port=port, user="ann", dbname="main", autocommit=True) as connection:
+        notices = []
+        connection.add_notice_handler(lambda n: notices.append((n.severity, n.sqlstate, n.message_primary)))
+
+        def ask(sql, *parameters):
+            notices.clear()
+            rows = connection.execute(sql, parameters).fetchall()
+            return rows, list(notices)
+
+        assert ask("SELECT q FROM ratios") == ([(2,)], [])
+        own_server.sql("INSERT INTO s VALUES (0)")
+        # Once for a statement, however often it reads the view.
+        rows, [(severity, code, said)] = ask("SELECT a.q FROM ratios a JOIN ratios b ON a.q = b.q WHERE a.q > %s", 0)
+        assert (rows, severity, code) == ([(2,)], "WARNING", "01000")
+        assert said.startswith('view "ratios" stopped, and its answer is that of epoch ') and "expression 10 / " in said
+        assert said.endswith("ALTER MATERIALIZED VIEW ratios RESUME builds it anew")
+        rows, [(_, _, said)] = ask("SELECT (SELECT q FROM largest)")
+        assert rows == [(2,)] and 'view "largest" stopped' in said and "it reads public.ratios, which stopped" in said
+        assert ask("SELECT n FROM rows_in") == ([(2,)], [])
+        assert ask("SELECT name FROM fleuve.views WHERE state = 'failed'")[1] == []
+    (answer,) = own_server.sql("SELECT q FROM ratios")
+    assert answer["rows"] == [[2]] and "stopped" in answer["notices"][0]
+    assert "notices" not in own_server.sql("SELECT n FROM rows_in")[0]
+    for form in ("table", "json", "csv", "arrow"):
+        said = subprocess.run(
+            [harness.binary(), "sql", "--format", form, "-c", "SELECT q FROM ratios"],
+            capture_output=True, env=harness.clean_environment() | {"FLEUVE_SERVER": own_server.http}, check=True,
+        )
+        assert said.stderr.startswith(b'notice: view "ratios" stopped'), (form, said.stderr)
+        assert b"stopped" not in said.stdout, form
+
+
 def test_the_newest_row_of_each_key_has_that_key(own_server):
     """The docs' own words for it; replay, sinks and EXPLAIN ROW find rows by the key."""
     own_server.sql(

@@ -180,6 +180,17 @@ impl ObjectSet {
     }
 }
 
+/// A view that does not take part in epochs any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppedView {
+    /// What stopped it.
+    pub reason: String,
+    /// The epoch whose answer it shows.
+    pub epoch: Epoch,
+    /// One that it reads stopped, and it follows that one when it runs again.
+    pub by_input: bool,
+}
+
 /// Everything a query reads, at one epoch.
 pub trait Snapshot: Send + Sync {
     /// The epoch that all views of this snapshot show.
@@ -193,6 +204,11 @@ pub trait Snapshot: Send + Sync {
     fn names(&self, namespace: &str) -> Vec<String>;
     /// The namespaces.
     fn namespaces(&self) -> Vec<String>;
+    /// Why a view shows an older answer; `None` of one that has not stopped.
+    fn stopped(&self, namespace: &str, name: &str) -> Option<StoppedView> {
+        let _ = (namespace, name);
+        None
+    }
 }
 
 /// One step of a subscription: what changed in one epoch, or a part of it. The first epoch's are the answer as it stood (all weights

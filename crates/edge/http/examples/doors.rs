@@ -54,7 +54,7 @@ impl Sql for MadeUp {
                 .hint("SELECT * FROM hits_per_minute"));
         }
         let rows = minutes(0, if sql.contains("LIMIT 0") { 0 } else { MINUTES });
-        Ok(vec![Outcome::Rows { schema: rows.schema(), rows: Box::pin(stream::iter([Ok(rows)])) }])
+        Ok(vec![Outcome::Rows { schema: rows.schema(), rows: Box::pin(stream::iter([Ok(rows)])), notices: vec![] }])
     }
 
     async fn apply(&self, _files: &[ProjectFile], _dry_run: bool) -> Result<Vec<Applied>> {

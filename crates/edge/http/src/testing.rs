@@ -53,6 +53,7 @@ impl Sql for Fake {
         let rows = |batches: Vec<Result<RecordBatch>>| Outcome::Rows {
             schema: schema.clone(),
             rows: Box::pin(stream::iter(batches)),
+            notices: vec![],
         };
         Ok(match sql {
             "SELECT" => vec![rows(vec![Ok(batch(0, 2)), Ok(batch(2, 1))])],
@@ -69,7 +70,7 @@ impl Sql for Fake {
                     tokio::task::yield_now().await;
                     Some((Ok(batch(n, 1000)), (n + 1000, counted)))
                 });
-                vec![Outcome::Rows { schema, rows: Box::pin(rows) }]
+                vec![Outcome::Rows { schema, rows: Box::pin(rows), notices: vec![] }]
             }
             "WIDE" => {
                 let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20); 20]));
@@ -78,7 +79,7 @@ impl Sql for Fake {
                     let wide = wide.clone();
                     async move { Some((Ok(wide), counted)) }
                 });
-                vec![Outcome::Rows { schema, rows: Box::pin(rows) }]
+                vec![Outcome::Rows { schema, rows: Box::pin(rows), notices: vec![] }]
             }
             "HANG" => {
                 let _counted = counted;

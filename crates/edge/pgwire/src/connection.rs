@@ -317,6 +317,7 @@ impl Connection {
         max_rows: usize,
         guard: &mut Guard,
     ) -> Answered<bool> {
+        std::mem::take(&mut rows.warnings).iter().for_each(|w| self.io.out.notice(w));
         let mut left = max_rows;
         loop {
             if left == 0 {

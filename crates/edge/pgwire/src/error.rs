@@ -45,6 +45,7 @@ pub(crate) type PgResult<T> = Result<T, PgError>;
 /// SQLSTATE codes used at this door.
 pub(crate) mod code {
     pub(crate) const SUCCESS: &str = "00000";
+    pub(crate) const WARNING: &str = "01000";
     pub(crate) const PROTOCOL_VIOLATION: &str = "08P01";
     pub(crate) const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub(crate) const DATA_EXCEPTION: &str = "22000";

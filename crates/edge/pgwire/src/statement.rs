@@ -188,14 +188,18 @@ impl Runner {
             }
             Body::Catalog(query) => {
                 let rows = query.run(&self.catalog, &self.session, parameters).await?;
-                Outcome::Rows { schema: query.schema(), rows }
+                Outcome::Rows { schema: query.schema(), rows, notices: Vec::new() }
             }
             Body::Empty | Body::Command(_) | Body::Cursor { .. } => {
                 return Err(PgError::error(code::INTERNAL, "not a statement of the platform"));
             }
         };
         Ok(match outcome {
-            Outcome::Rows { schema, rows } => Answer::Rows(Rows::pump(&schema, rows, statement, None)?),
+            Outcome::Rows { schema, rows, notices } => {
+                let mut rows = Rows::pump(&schema, rows, statement, None)?;
+                rows.warnings = notices.into_iter().map(|n| PgError::warning(code::WARNING, n)).collect();
+                Answer::Rows(rows)
+            }
             Outcome::Done { tag, notices } => {
                 Answer::Done { tag, notices: notices.into_iter().map(PgError::notice).collect() }
             }
@@ -221,6 +225,8 @@ pub(crate) struct Rows {
     pub(crate) batches: mpsc::Receiver<Result<RecordBatch, Error>>,
     pub(crate) current: Option<BatchEncoder>,
     pub(crate) sent: u64,
+    /// What the user should know about the rows; sent before the first of them, once.
+    pub(crate) warnings: Vec<PgError>,
     verb: &'static str,
     pub(crate) place: Place,
     task: Option<AbortHandle>,
@@ -240,7 +246,17 @@ impl Rows {
             }
         });
         let task = Some(task.abort_handle());
-        Ok(Self { columns, batches, current: None, sent: 0, verb: of.verb, place: of.place.clone(), task, _open: open })
+        Ok(Self {
+            columns,
+            batches,
+            current: None,
+            sent: 0,
+            warnings: Vec::new(),
+            verb: of.verb,
+            place: of.place.clone(),
+            task,
+            _open: open,
+        })
     }
 
     /// Rows that are there already.
@@ -249,7 +265,17 @@ impl Rows {
         let (sender, batches) = mpsc::channel(1);
         // The channel has room for one, so this cannot fail.
         let _ = sender.try_send(Ok(batch));
-        Self { columns, batches, current: None, sent: 0, verb, place: Place::nowhere(), task: None, _open: None }
+        Self {
+            columns,
+            batches,
+            current: None,
+            sent: 0,
+            warnings: Vec::new(),
+            verb,
+            place: Place::nowhere(),
+            task: None,
+            _open: None,
+        }
     }
 
     /// Rows of a cursor, collected.
@@ -259,7 +285,17 @@ impl Rows {
             // The channel has room for all of them.
             let _ = sender.try_send(Ok(batch));
         }
-        Self { columns, batches, current: None, sent: 0, verb, place: Place::nowhere(), task: None, _open: None }
+        Self {
+            columns,
+            batches,
+            current: None,
+            sent: 0,
+            warnings: Vec::new(),
+            verb,
+            place: Place::nowhere(),
+            task: None,
+            _open: None,
+        }
     }
 
     pub(crate) fn tag(&self) -> String {

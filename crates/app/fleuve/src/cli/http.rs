@@ -32,6 +32,8 @@ pub struct Answer {
     body: Incoming,
     /// The media type, without its parameters.
     pub content_type: String,
+    /// What the user should know about it, where the body has rows alone.
+    pub notices: Vec<String>,
     // The connection's task ends with the body; dropping the answer closes the connection, which cancels the query.
     _connection: AbortOnDrop,
 }
@@ -113,7 +115,9 @@ impl Server {
             .and_then(|v| v.to_str().ok())
             .map(|v| v.split(';').next().unwrap_or(v).trim().to_string())
             .unwrap_or_default();
-        let answer = Answer { body: response.into_body(), content_type, _connection: connection };
+        let notices = response.headers().get_all("fleuve-notice").iter();
+        let notices = notices.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
+        let answer = Answer { body: response.into_body(), content_type, notices, _connection: connection };
         match status.is_success() {
             true => Ok(answer),
             false => Err(self.refusal(status, answer).await),

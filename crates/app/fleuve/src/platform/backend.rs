@@ -10,8 +10,8 @@ use datafusion::catalog::TableProvider;
 use fleuve_engine::{ChangesEnd, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, Subscription,
-    ViewSpec, ViewState,
+    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, StoppedView,
+    Subscription, ViewSpec, ViewState,
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
@@ -71,6 +71,17 @@ impl Snapshot for At {
         out.sort();
         out.dedup();
         out
+    }
+
+    fn stopped(&self, namespace: &str, name: &str) -> Option<StoppedView> {
+        let status = self.published.status.get(&self.objects.get(namespace, name)?.object.id)?;
+        let (reason, by_input) = match &status.state {
+            fleuve_engine::ViewState::Failed(reason) => (reason, false),
+            fleuve_engine::ViewState::Stopped(reason) => (reason, true),
+            _ => return None,
+        };
+        let epoch = status.epoch.unwrap_or(self.published.epoch);
+        Some(StoppedView { reason: reason.clone(), epoch, by_input })
     }
 }
 

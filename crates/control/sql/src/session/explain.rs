@@ -73,7 +73,7 @@ impl Session {
                 .explain(mode.verbose, mode.analyze)
                 .and_then(LogicalPlanBuilder::build)
                 .map_err(|e| at_statement(&e, place))?;
-            let planned = super::query::Planned { context: planned.context, plan: explained };
+            let planned = super::query::Planned { plan: explained, ..planned };
             let Outcome::Rows { mut rows, .. } = planned.rows(place).await? else {
                 return Err(Error::bug("EXPLAIN gave no rows"));
             };

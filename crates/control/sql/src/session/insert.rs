@@ -45,7 +45,7 @@ impl Session {
         let target = self.target(into, columns, source, place)?;
         let planned = self.plan_source(source, place).await?.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
-        let Outcome::Rows { mut rows, .. } = planned.rows(place).await? else {
+        let Outcome::Rows { mut rows, notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
         };
         let mut batches = Vec::new();
@@ -62,7 +62,7 @@ impl Session {
             }
         }
         let count = if batches.is_empty() { 0 } else { self.backend.insert(target.id, batches).await? };
-        Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices: vec![] })
+        Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices })
     }
 
     /// Plans the rows of an `INSERT`, whose columns go by their order, whatever they are called.

@@ -46,6 +46,8 @@ pub enum Outcome {
         schema: SchemaRef,
         /// The rows.
         rows: RowStream,
+        /// What the user should know about them (`view "x" stopped ...`).
+        notices: Vec<String>,
     },
     /// Something was done; `tag` is PostgreSQL's command tag (`CREATE STREAM`, `INSERT 0 3`, ...).
     Done {

@@ -1,9 +1,11 @@
 //! Queries: planned over one snapshot, run as a stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ParamValues;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -11,12 +13,17 @@ use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
 use futures::{FutureExt, StreamExt};
 
+use super::show::shown;
 use super::{Outcome, Session};
 use crate::bind::{at_time, to_plan};
 use crate::context::ExtraSchemas;
 use crate::errors::{Where, at_statement, of_datafusion};
+use crate::parse::quoted;
 use crate::rewrite::{Relations, rewrite};
-use crate::{ObjectSet, Snapshot, Spec};
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec};
+
+/// Most notices of one statement.
+const MAX_NOTICES: usize = 16;
 
 /// The tables of `information_schema`, which DataFusion makes.
 const INFORMATION_SCHEMA: &[&str] =
@@ -91,6 +98,8 @@ fn ends_with_pseudo_columns(schema: &Schema) -> bool {
 pub(super) struct Planned {
     pub(super) context: SessionContext,
     pub(super) plan: LogicalPlan,
+    /// What the user should know about the answer.
+    pub(super) notices: Vec<String>,
 }
 
 impl Planned {
@@ -108,7 +117,7 @@ impl Planned {
     pub(super) fn with_parameters(self, parameters: Option<ParamValues>, place: Where<'_>) -> Result<Self> {
         let Some(parameters) = parameters else { return Ok(self) };
         let plan = self.plan.with_param_values(parameters).map_err(|e| at_statement(&e, place))?;
-        Ok(Self { context: self.context, plan })
+        Ok(Self { plan, ..self })
     }
 
     /// Starts it. Nothing is computed before the rows are asked for.
@@ -117,7 +126,7 @@ impl Planned {
         let stream = frame.execute_stream().await.map_err(|e| at_statement(&e, place))?;
         let schema = stream.schema();
         let rows = stream.map(|batch| batch.map_err(|e| of_datafusion(&e)));
-        Ok(Outcome::Rows { schema, rows: Box::pin(rows) })
+        Ok(Outcome::Rows { schema, rows: Box::pin(rows), notices: self.notices })
     }
 }
 
@@ -126,7 +135,8 @@ impl Session {
     pub(super) async fn plan(&self, query: &Query, place: Where<'_>) -> Result<Planned> {
         let snapshot = self.backend.snapshot();
         let (context, time_us) = (self.context_at(snapshot.clone()), snapshot.time_us());
-        let readable = Readable { snapshot, objects: self.backend.objects(), extra: self.extra.clone() };
+        let readable =
+            Readable { snapshot: snapshot.clone(), objects: self.backend.objects(), extra: self.extra.clone() };
         let mut query = query.clone();
         rewrite(&mut query, &readable).map_err(|e| match e.location {
             Some(_) => e,
@@ -143,6 +153,36 @@ impl Session {
             .with_allow_statements(false)
             .verify_plan(&plan)
             .map_err(|e| at_statement(&e, place))?;
-        Ok(Planned { context, plan })
+        let notices = stopped(&plan, snapshot.as_ref()).map_err(|e| at_statement(&e, place))?;
+        Ok(Planned { context, plan, notices })
     }
+}
+
+/// What to say about the views of a plan whose answers are old; a view that reads one that stopped has stopped, too.
+fn stopped(plan: &LogicalPlan, snapshot: &dyn Snapshot) -> datafusion::common::Result<Vec<String>> {
+    let mut read = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.catalog().is_none_or(|c| c == ENVIRONMENT)
+        {
+            let namespace = scan.table_name.schema().unwrap_or(DEFAULT_NAMESPACE);
+            read.insert((namespace.to_string(), scan.table_name.table().to_string()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let notice = |(namespace, name): (String, String)| {
+        let view = snapshot.stopped(&namespace, &name)?;
+        let then = match view.by_input {
+            true => "it goes on when that view does".to_string(),
+            false => {
+                format!("ALTER MATERIALIZED VIEW {} RESUME builds it anew", shown(&quoted(&namespace), &quoted(&name)))
+            }
+        };
+        let name = shown(&namespace, &name);
+        Some(format!(
+            "view \"{name}\" stopped, and its answer is that of epoch {}: {}; {then}",
+            view.epoch, view.reason
+        ))
+    };
+    Ok(read.into_iter().filter_map(notice).take(MAX_NOTICES).collect())
 }

@@ -84,7 +84,11 @@ impl Session {
             lines.push(note(text));
         }
         let rows = to_batch(&lines)?;
-        Ok(Outcome::Rows { schema: answer_schema(), rows: Box::pin(futures::stream::iter([Ok(rows)])) })
+        Ok(Outcome::Rows {
+            schema: answer_schema(),
+            rows: Box::pin(futures::stream::iter([Ok(rows)])),
+            notices: vec![],
+        })
     }
 
     /// Rows that would nearly have made it.

@@ -29,7 +29,7 @@ pub(super) fn text_rows(names: &[&str], rows: Vec<Vec<Option<String>>>) -> Resul
         })
         .collect();
     let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|e| Error::bug(e.to_string()))?;
-    Ok(Outcome::Rows { schema, rows: Box::pin(futures::stream::iter([Ok(batch)])) })
+    Ok(Outcome::Rows { schema, rows: Box::pin(futures::stream::iter([Ok(batch)])), notices: vec![] })
 }
 
 /// The columns of `SHOW`'s answer.

@@ -7,7 +7,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fleuve_sql::{Outcome, RowStream};
@@ -24,6 +24,11 @@ use crate::render::{Csv, Fits, Ipc, Lines, columns_json, push_string, rows_json}
 /// Largest JSON answer; it is made whole before it is sent, so that an error on the way still gets its own status. The other forms flow
 /// and have no such limit.
 pub const MAX_JSON_BYTES: usize = 64 << 20;
+
+/// Tells what the user should know about an answer whose body has rows alone.
+const NOTICE_HEADER: HeaderName = HeaderName::from_static("fleuve-notice");
+const MAX_NOTICE_HEADERS: usize = 4;
+const MAX_NOTICE_HEADER_BYTES: usize = 1024;
 
 const EXAMPLE: &str = r#"{"sql": "SELECT 1"}"#;
 
@@ -108,7 +113,7 @@ async fn as_json(outcomes: Vec<Outcome>) -> Result<String> {
             out.push(',');
         }
         match outcome {
-            Outcome::Rows { schema, mut rows } => {
+            Outcome::Rows { schema, mut rows, notices } => {
                 out.push_str("{\"columns\":");
                 out.push_str(&columns_json(&schema));
                 out.push_str(",\"rows\":[");
@@ -119,7 +124,12 @@ async fn as_json(outcomes: Vec<Outcome>) -> Result<String> {
                         return Err(too_long());
                     }
                 }
-                out.push_str(&format!("],\"row_count\":{count}}}"));
+                out.push_str(&format!("],\"row_count\":{count}"));
+                if !notices.is_empty() {
+                    let notices = serde_json::Value::from(notices);
+                    out.push_str(&format!(",\"notices\":{notices}"));
+                }
+                out.push('}');
             }
             Outcome::Done { tag, notices } => {
                 out.push_str("{\"tag\":");
@@ -145,8 +155,9 @@ async fn as_rows(outcomes: Vec<Outcome>, format: Format, held: OwnedSemaphorePer
         .iter()
         .filter_map(|o| if let Outcome::Done { tag, .. } = o { Some(tag.clone()) } else { None })
         .collect();
+    let notices = notice_headers(&outcomes);
     let last = outcomes.into_iter().rev().find_map(|o| match o {
-        Outcome::Rows { schema, rows } => Some((schema, rows)),
+        Outcome::Rows { schema, rows, .. } => Some((schema, rows)),
         _ => None,
     });
     let (schema, mut rows) = match last {
@@ -165,7 +176,24 @@ async fn as_rows(outcomes: Vec<Outcome>, format: Format, held: OwnedSemaphorePer
     });
     let kind = FORMATS.iter().find(|(_, f)| *f == format).map_or("", |(name, _)| name);
     let kind = if kind.starts_with("text/") { format!("{kind}; charset=utf-8; header=present") } else { kind.into() };
-    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response())
+    Ok((notices, [(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response())
+}
+
+/// What the user should know, where the body has rows alone: a header for each, without line ends and not longer than a proxy lets pass.
+fn notice_headers(outcomes: &[Outcome]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let notices = outcomes.iter().flat_map(|o| match o {
+        Outcome::Rows { notices, .. } | Outcome::Done { notices, .. } => notices.as_slice(),
+        Outcome::Changes(_) => &[],
+    });
+    for notice in notices.take(MAX_NOTICE_HEADERS) {
+        let text: String = notice.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text = &text[..text.floor_char_boundary(MAX_NOTICE_HEADER_BYTES)];
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+            headers.append(NOTICE_HEADER, value);
+        }
+    }
+    headers
 }
 
 fn tag_rows(tags: Vec<String>) -> Result<(SchemaRef, RowStream)> {

@@ -121,7 +121,7 @@ impl Database {
 async fn answer(outcome: Outcome) -> Result<Answer> {
     match outcome {
         Outcome::Done { tag, .. } => Ok(Answer { count: count(&tag), ..Answer::default() }),
-        Outcome::Rows { schema, rows } => collect(&schema, rows).await,
+        Outcome::Rows { schema, rows, .. } => collect(&schema, rows).await,
         Outcome::Changes(_) => Err(Error::unsupported("SUBSCRIBE has no end, so it has no answer here")),
     }
 }

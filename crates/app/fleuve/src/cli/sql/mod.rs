@@ -27,8 +27,8 @@ const MAX_SCRIPT_BYTES: u64 = 256 << 20;
 /// What one statement gave.
 #[derive(Debug)]
 pub enum Reply {
-    /// Rows of a query.
-    Rows(Rows),
+    /// Rows of a query, and what the user should know about them.
+    Rows(Rows, Vec<String>),
     /// Something was done.
     Done {
         /// The command tag, such as `CREATE STREAM`.
@@ -100,21 +100,19 @@ pub async fn ask(server: &Server, sql: &str) -> Result<Vec<Reply>> {
 pub async fn ask_rows(server: &Server, sql: &str) -> Result<Rows> {
     let replies = ask(server, sql).await?;
     let rows = replies.into_iter().rev().find_map(|reply| match reply {
-        Reply::Rows(rows) => Some(rows),
+        Reply::Rows(rows, _) => Some(rows),
         Reply::Done { .. } => None,
     });
     rows.ok_or_else(|| Error::bug(format!("the server gave no rows for {sql}")))
 }
 
 fn reply(mut result: Value) -> Result<Reply> {
-    if let Some(rows) = Rows::from_json(&mut result)? {
-        return Ok(Reply::Rows(rows));
-    }
     let notices = result["notices"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(Reply::Done {
-        tag: result["tag"].as_str().unwrap_or_default().to_string(),
-        notices: notices.iter().filter_map(|n| n.as_str().map(ToString::to_string)).collect(),
-    })
+    let notices = notices.iter().filter_map(|n| n.as_str().map(ToString::to_string)).collect();
+    if let Some(rows) = Rows::from_json(&mut result)? {
+        return Ok(Reply::Rows(rows, notices));
+    }
+    Ok(Reply::Done { tag: result["tag"].as_str().unwrap_or_default().to_string(), notices })
 }
 
 /// The object of `SUBSCRIBE [TO] name`; `None` for any other statement.

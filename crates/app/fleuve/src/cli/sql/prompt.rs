@@ -132,13 +132,12 @@ impl State {
     }
 
     fn show(&self, reply: &Reply) {
+        let (Reply::Rows(_, notices) | Reply::Done { notices, .. }) = reply;
+        notices.iter().for_each(|notice| println!("notice: {notice}"));
         match reply {
-            Reply::Rows(rows) if self.expanded => print!("{}", render::expanded(rows, Paint::stdout())),
-            Reply::Rows(rows) => print!("{}", render::shown(rows, table_style())),
-            Reply::Done { tag, notices } => {
-                notices.iter().for_each(|notice| println!("notice: {notice}"));
-                println!("{tag}");
-            }
+            Reply::Rows(rows, _) if self.expanded => print!("{}", render::expanded(rows, Paint::stdout())),
+            Reply::Rows(rows, _) => print!("{}", render::shown(rows, table_style())),
+            Reply::Done { tag, .. } => println!("{tag}"),
         }
     }
 

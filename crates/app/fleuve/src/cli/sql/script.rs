@@ -40,22 +40,22 @@ fn gives_rows(statement: &str) -> bool {
 async fn print_all(server: &Server, text: &str, format: RowFormat) -> Result<()> {
     let mut out = Out::new();
     for reply in ask(server, text).await? {
+        let (Reply::Rows(_, notices) | Reply::Done { notices, .. }) = &reply;
+        notices.iter().for_each(|notice| tell(notice));
         match (reply, format) {
-            (Reply::Rows(rows), RowFormat::Json) => out.bytes(render::json_array(&rows).as_bytes())?,
-            (Reply::Rows(rows), RowFormat::Csv) => out.bytes(render::csv(&rows).as_bytes())?,
-            (Reply::Rows(rows), _) => out.bytes(render::shown(&rows, table_style()).as_bytes())?,
-            (Reply::Done { tag, notices }, format) => {
-                for notice in notices {
-                    // A notice is for the person who watches, not for the program that reads the rows.
-                    let _ = writeln!(std::io::stderr(), "notice: {notice}");
-                }
-                if format == RowFormat::Table {
-                    out.line(&tag)?;
-                }
-            }
+            (Reply::Rows(rows, _), RowFormat::Json) => out.bytes(render::json_array(&rows).as_bytes())?,
+            (Reply::Rows(rows, _), RowFormat::Csv) => out.bytes(render::csv(&rows).as_bytes())?,
+            (Reply::Rows(rows, _), _) => out.bytes(render::shown(&rows, table_style()).as_bytes())?,
+            (Reply::Done { tag, .. }, RowFormat::Table) => out.line(&tag)?,
+            (Reply::Done { .. }, _) => {}
         }
     }
     out.flush()
+}
+
+/// A notice is for the person who watches, not for the program that reads the rows.
+fn tell(notice: &str) {
+    let _ = writeln!(std::io::stderr(), "notice: {notice}");
 }
 
 /// Lets the server write the format, so that an answer of any size passes by in pieces.
@@ -67,6 +67,7 @@ async fn pass_through(server: &Server, text: &str, accept: &str) -> Result<()> {
             _ => Err(Error::input("no statement gave rows, so there is nothing to write as Arrow")),
         };
     }
+    answer.notices.iter().for_each(|notice| tell(notice));
     let mut out = Out::new();
     let mut lines = PlainLines::default();
     while let Some(piece) = answer.piece().await? {

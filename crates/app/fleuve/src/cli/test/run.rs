@@ -140,7 +140,7 @@ async fn execute(session: &Session, sql: &str) -> Result<Option<Found>> {
         last = match outcome {
             Outcome::Done { .. } => None,
             Outcome::Changes(_) => return Err(Error::unsupported("SUBSCRIBE has no end, so it is no part of a test")),
-            Outcome::Rows { schema, rows } => {
+            Outcome::Rows { schema, rows, .. } => {
                 let columns = schema
                     .fields()
                     .iter()
