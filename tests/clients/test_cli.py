@@ -557,3 +557,22 @@ def test_status_shows_what_there_is(server, clicks):
     said = server.run("status").stdout
     assert stream in said and view in said
     assert isinstance(json.loads(server.run("status", "--json").stdout), dict)
+
+
+def test_a_source_without_a_file_says_where_it_looks(own_server, tmp_path):
+    def create(source, path):
+        create = f"CREATE SOURCE {source} INTO lines WITH (connector = 'file', path = '{path}', follow = 'true')"
+        said = fleuve("sql", "-c", create, env={"FLEUVE_SERVER": own_server.http})
+        assert said.returncode == 0, said.stderr
+        return said.stderr
+
+    own_server.sql("CREATE STREAM lines (v INT) WITH (format = 'json')")
+    (tmp_path / "there.json").write_text('{"v": 1}\n')
+    assert create("found", tmp_path / "th*.json") == ""
+    assert f"notice: no file matches '{tmp_path}/later*.json' on the server yet" in create("awaited", tmp_path / "later*.json")
+    assert "no file matches '/" in create("relative", "no/such/file.json")
+    (tmp_path / "later1.json").write_text('{"v": 2}\n')
+    deadline = time.monotonic() + PATIENCE_S
+    while own_server.rows("SELECT v FROM lines ORDER BY v") != [[1], [2]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -360,6 +360,12 @@ pub trait Backend: Send + Sync + 'static {
         Err(Error::unsupported("nothing can be replayed here"))
     }
 
+    /// What to tell who made a source, such as that there is nothing to read yet.
+    async fn notice_of_source(&self, source: &SourceSpec) -> Option<String> {
+        let _ = source;
+        None
+    }
+
     /// What building a view reads.
     fn inputs_to_read(&self, view: &ViewSpec) -> Vec<InputToRead> {
         let _ = view;

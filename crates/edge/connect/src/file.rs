@@ -11,6 +11,7 @@ mod source;
 mod tests;
 
 pub use options::FileOptions;
+pub use scan::names_a_file;
 pub use source::{Batch, FileSource, Line};
 
 /// Every bound of this connector, in one place.

@@ -14,4 +14,4 @@
 
 mod file;
 
-pub use file::{Batch, FileOptions, FileSource, Line, limits};
+pub use file::{Batch, FileOptions, FileSource, Line, limits, names_a_file};

@@ -10,8 +10,8 @@ use datafusion::catalog::TableProvider;
 use fleuve_engine::{ChangesEnd, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, Spec, StoppedView,
-    Subscription, ViewSpec, ViewState,
+    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, SourceSpec, Spec,
+    StoppedView, Subscription, ViewSpec, ViewState,
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
@@ -174,6 +174,12 @@ impl Backend for Shared {
             platform.replay(&asked, &stop)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))?
+    }
+
+    async fn notice_of_source(&self, source: &SourceSpec) -> Option<String> {
+        let source = source.clone();
+        // A pattern may lead through many folders.
+        tokio::task::spawn_blocking(move || super::source::finds_nothing(&source)).await.ok().flatten()
     }
 
     fn inputs_to_read(&self, view: &ViewSpec) -> Vec<InputToRead> {

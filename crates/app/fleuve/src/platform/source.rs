@@ -65,6 +65,18 @@ pub fn check(spec: &SourceSpec) -> Result<FileOptions> {
     FileOptions::new(&spec.options)
 }
 
+/// That a source finds no file yet; `None` when it has one to read.
+pub fn finds_nothing(spec: &SourceSpec) -> Option<String> {
+    let options = check(spec).ok()?;
+    if fleuve_connect::names_a_file(&options.path) {
+        return None;
+    }
+    // What a relative path is relative to is not what the client thinks it is.
+    let looked_at =
+        std::path::absolute(&options.path).map_or_else(|_| options.path.clone(), |p| p.display().to_string());
+    Some(format!("no file matches '{looked_at}' on the server yet; one that comes is read"))
+}
+
 impl RunningSource {
     pub fn start(
         id: ObjectId,

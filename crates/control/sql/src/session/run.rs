@@ -185,6 +185,12 @@ impl Session {
             notices.push(format!("stream \"{}\" was made for the {kind}", sink.into.name));
         }
         self.carry_out(draft).await.map_err(located(parsed))?;
+        if let Statement::CreateSource(_) = &parsed.statement
+            && let Some(made) = self.backend.objects().get(name.namespace(), &name.name)
+            && let Spec::Source(source) = &made.spec
+        {
+            notices.extend(self.backend.notice_of_source(source).await);
+        }
         Ok(Outcome::Done { tag: tag.into(), notices })
     }
 

@@ -154,6 +154,13 @@ fn list(pattern: &str) -> Result<Vec<Found>> {
     Ok(sorted(paths.iter().filter_map(|path| Found::new(path)).collect()))
 }
 
+/// Whether a pattern names a file now.
+pub fn names_a_file(pattern: &str) -> bool {
+    let is_file = |path: &Path| Found::new(path).is_some();
+    let mut matched = glob::glob(pattern).into_iter().flatten().filter_map(Result::ok);
+    is_file(Path::new(pattern)) || matched.any(|path| is_file(&path))
+}
+
 fn too_many(pattern: &str) -> Error {
     Error::new(ErrorKind::Limit, format!("path = '{pattern}' names more than {MAX_FILES} files"))
         .hint("make several sources of it, or move files away that were read")
