@@ -86,7 +86,7 @@ settings! {
             => "What the state of one view may take in memory and on disk together; a view that needs more stops alone and says so.";
         shards: usize, values::count, "threads", default_shards(), "the number of cores"
             => "Threads over which a view's work is spread.";
-        epoch_max_bytes: u64, values::bytes, "bytes", "33554432"
+        epoch_max_bytes: u64, values::bytes, "bytes", "16777216"
             => "The most input that one epoch takes in from the log; never more than a 64th of memory_budget_bytes.";
         checkpoint_interval_ms: u64, values::millis, "ms", "5000"
             => "Time between checkpoints while something changes. A restart repeats at most this much work.";

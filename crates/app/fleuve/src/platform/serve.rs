@@ -298,6 +298,9 @@ async fn engine_parts(
         }
     }
     let budget = size(config.memory_budget_bytes);
+    if !ground.stepped {
+        crate::memory::keep_blocks(config.memory_budget_bytes);
+    }
     let parts = EngineParts {
         options: EngineOptions {
             shards: config.shards,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -12,7 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_engine::{EventTime, LateRow, StreamReader};
 use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseudo_columns};
 use fleuve_log::batch::{Batch, Batches, RecordRef as LogRecord, Records};
-use fleuve_log::{Log, ReadError};
+use fleuve_log::{Log, ReadError, ReadSlice};
 use fleuve_sql::{BoundObject, StreamSpec};
 use fleuve_types::{ColumnPart, Error, ErrorKind, ObjectId, Result, pseudo_fields};
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ const PARALLEL_RECORDS: usize = 8_192;
 const PIECE_BYTES: usize = 32 << 20;
 /// A read takes at most this much of the log, whatever it was asked for.
 const READ_AT_MOST: usize = 64 << 20;
+/// Reads of at least this much at once go on with the next while they are decoded.
+const READ_AHEAD_FROM: usize = 256 << 10;
 /// Remembered ranges with bad records that the epoch loop has not passed yet.
 const REMEMBERED: usize = 64;
 /// And what their bad records may take.
@@ -46,6 +49,15 @@ pub struct StreamRelation {
     dead: Option<DeadLetters>,
     /// `(partition, from) -> (next, bad records)` of ranges read but not passed.
     bad: Mutex<ReadRanges>,
+    /// By partition: what follows the last large read of it. One that is not asked for stays until the next.
+    ahead: Mutex<HashMap<i32, Ahead>>,
+}
+
+/// A piece of the log on its way into memory.
+struct Ahead {
+    from: i64,
+    max_bytes: usize,
+    slice: Receiver<std::result::Result<ReadSlice, ReadError>>,
 }
 
 /// `(partition, from) -> (next, bad records)`.
@@ -91,6 +103,7 @@ impl StreamRelation {
             checks,
             lookup,
             bad: Mutex::default(),
+            ahead: Mutex::default(),
         })
     }
 
@@ -125,7 +138,7 @@ impl StreamRelation {
     /// What holds the records `from..to` of a partition (or the first of them, of about `max_bytes`), decompressed, and the offset
     /// after them. There may be records before `from` and behind `to` in it.
     fn bodies(&self, partition: i32, from: i64, to: i64, max_bytes: usize) -> Result<(Vec<Records>, i64)> {
-        let slice = match self.log.read(self.id, partition, from, max_bytes) {
+        let slice = match self.slice(partition, from, max_bytes) {
             Ok(slice) => slice,
             Err(ReadError::OffsetOutOfRange { .. }) => {
                 // Retention took the beginning away since the range was made.
@@ -157,6 +170,27 @@ impl StreamRelation {
         let bodies = batches.par_iter().map(opened).collect::<Result<Vec<_>>>()?;
         // Nothing readable although the range is not at its end: it was deleted meanwhile.
         Ok((bodies, if next == from { to } else { next }))
+    }
+
+    /// A piece of the log, perhaps already on its way.
+    fn slice(&self, partition: i32, from: i64, max_bytes: usize) -> std::result::Result<ReadSlice, ReadError> {
+        let is_it = |ahead: &mut Ahead| ahead.from == from && ahead.max_bytes == max_bytes;
+        let ahead = self.ahead.lock().extract_if(|of, ahead| *of == partition && is_it(ahead)).next();
+        match ahead.and_then(|(_, ahead)| ahead.slice.recv().ok()) {
+            Some(Ok(slice)) => Ok(slice),
+            // What went wrong then may not now.
+            _ => self.log.read(self.id, partition, from, max_bytes),
+        }
+    }
+
+    /// Begins to read what follows, while what is here is decoded.
+    fn read_ahead(&self, partition: i32, from: i64, max_bytes: usize) {
+        let (log, id) = (self.log.clone(), self.id);
+        let (sender, slice) = sync_channel(1);
+        let read = move || drop(sender.send(log.read(id, partition, from, max_bytes)));
+        if std::thread::Builder::new().name("ahead".into()).spawn(read).is_ok() {
+            self.ahead.lock().insert(partition, Ahead { from, max_bytes, slice });
+        }
     }
 
     /// The records of each body that are in `from..to`.
@@ -192,7 +226,11 @@ impl StreamRelation {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<DecodedRange> {
-        let (bodies, next) = self.bodies(partition, from, to, max_bytes.min(READ_AT_MOST))?;
+        let max_bytes = max_bytes.min(READ_AT_MOST);
+        let (bodies, next) = self.bodies(partition, from, to, max_bytes)?;
+        if next < to && max_bytes >= READ_AHEAD_FROM {
+            self.read_ahead(partition, next, max_bytes);
+        }
         let records = self.records(partition, &bodies, (from, to))?;
         let pieces = pieces(&records)
             .into_par_iter()

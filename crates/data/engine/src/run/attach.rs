@@ -214,7 +214,9 @@ impl Core {
         };
         match failed {
             Ok(()) => {
-                self.pace.built(building.progress.now().done);
+                if self.pace.built(building.progress.now().done) {
+                    self.limits.build_is_done();
+                }
                 // What is shown first is of now, not of the last epoch, which may be long ago.
                 if self.view(id).is_ok_and(|v| v.circuit.follows_clock()) {
                     self.live_epoch();

@@ -50,6 +50,12 @@ impl Beside {
         (self.process.give_back)();
     }
 
+    /// As [`Beside::give_back`], on a thread of its own.
+    pub(super) fn give_back_later(&self) {
+        // Without a thread it stays until the next time.
+        let _ = std::thread::Builder::new().name("memory".into()).spawn(self.process.give_back);
+    }
+
     /// What is held beside so much state.
     pub(super) fn look(&self, state: usize) {
         let beside = (self.process.held)().saturating_sub(self.base.saturating_add(state));

@@ -81,6 +81,13 @@ impl Limits {
         self.beside.as_ref().filter(|_| bytes >= self.budget / GIVEN_BACK_PART).inspect(|b| b.give_back());
     }
 
+    /// A long build is done: what it needed for a moment goes back to the system, beside whatever goes on.
+    pub(super) fn build_is_done(&self) {
+        if let Some(beside) = &self.beside {
+            beside.give_back_later();
+        }
+    }
+
     /// Memory has just been measured.
     fn measured(&self) {
         self.beside.as_ref().inspect(|b| b.measured());

@@ -38,9 +38,11 @@ impl Pace {
         self.rows = self.rows.saturating_add(rows);
     }
 
-    /// A build that took in `rows` is done.
-    pub(super) fn built(&mut self, rows: u64) {
-        self.soon |= rows >= LONG_BUILD_ROWS;
+    /// A build that took in `rows` is done; tells if it was a long one.
+    pub(super) fn built(&mut self, rows: u64) -> bool {
+        let is_long = rows >= LONG_BUILD_ROWS;
+        self.soon |= is_long;
+        is_long
     }
 
     /// Something happened that must not have to be found again.
