@@ -9,6 +9,7 @@ use futures::StreamExt;
 use super::show::{shown, text_rows};
 use super::{Outcome, Session};
 use crate::bind::{Declared, Draft, missing};
+use crate::checked::infix;
 use crate::errors::{Where, at_statement};
 use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement, StreamChange};
 use crate::{BoundObject, Change, Spec, ViewSpec, plan_view};
@@ -29,7 +30,7 @@ fn plan_lines(plan: &LogicalPlan) -> Vec<String> {
 }
 
 fn answer(lines: Vec<String>) -> Result<Outcome> {
-    text_rows(&EXPLAIN_COLUMNS, lines.into_iter().map(|l| vec![Some(l)]).collect())
+    text_rows(&EXPLAIN_COLUMNS, lines.into_iter().map(|l| vec![Some(infix(&l))]).collect())
 }
 
 /// The views that a list of changes makes or makes anew, in order.
