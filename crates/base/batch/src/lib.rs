@@ -1,7 +1,7 @@
 //! The batch engine, DataFusion, without the faults of 54.1 that give wrong answers and can be kept away from outside. Queries, and the
 //! parts of views that are computed anew, plan with these rules and functions.
 
-mod constants;
+mod equivalence;
 mod one_way;
 mod projections;
 
@@ -15,13 +15,13 @@ pub use one_way::one_way;
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters
 /// down already. Without the one that lets an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max`
-/// when they change their names (`LimitAggregation`). With another one that pushes projections down, and one that takes nothing for
-/// constant that an outer join or grouping sets make NULL.
+/// when they change their names (`LimitAggregation`). With another one that pushes projections down, and one that keeps what is constant, unique
+/// or in order in an input from being taken for that where it is not any more.
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let careful: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(projections::CarefulProjections);
     let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "LimitAggregation";
     let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !is_wrong(r.name()));
     let rules = rules.map(|r| if r.name() == "ProjectionPushdown" { careful.clone() } else { r });
-    // First: the others decide by what they take for constant.
-    std::iter::once(Arc::new(constants::NothingConstant) as Arc<_>).chain(rules).collect()
+    // First: the others decide by what they take for constant, unique and in order.
+    std::iter::once(Arc::new(equivalence::CarefulEquivalence) as Arc<_>).chain(rules).collect()
 }

@@ -1,4 +1,4 @@
-//! What is not constant, and not unique. The one row of an aggregate without groups is constant, and so is a column that a filter compares
+//! What DataFusion calls the equivalence properties of an input, where they do not hold above it. The one row of an aggregate without groups is constant, and so is a column that a filter compares
 //! with a value; DataFusion 54.1 goes on to take it for that where an outer join fills it up with NULL or grouping sets leave it out, and
 //! sorts by it no more. The columns of groups are unique; a projection that moves them leaves that word to the columns that come to their
 //! places, and what is sorted by such a column is sorted by no further one. And a sort that is wanted above an OFFSET is carried out below it
@@ -25,9 +25,9 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Exe
 /// Puts an [`Unsettled`] below each operator that makes NULL of what is constant in its input, moves what is unique, or wants rows in order that
 /// come out of an OFFSET.
 #[derive(Debug)]
-pub(super) struct NothingConstant;
+pub(super) struct CarefulEquivalence;
 
-impl PhysicalOptimizerRule for NothingConstant {
+impl PhysicalOptimizerRule for CarefulEquivalence {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let fills = fills(&plan);
@@ -47,7 +47,7 @@ impl PhysicalOptimizerRule for NothingConstant {
     }
 
     fn name(&self) -> &str {
-        "NothingConstant"
+        "CarefulEquivalence"
     }
 
     fn schema_check(&self) -> bool {
