@@ -54,29 +54,41 @@ fn call(text: &str, at: usize, depth: usize) -> Option<(String, usize)> {
     Some((written, end))
 }
 
+/// The bytes from `from` on that are in no quotes and no brackets, with their places, up to the bracket that closes what is around them.
+fn outside(text: &str, from: usize) -> impl Iterator<Item = (usize, u8)> {
+    let bytes = text.as_bytes();
+    let (mut at, mut open) = (from, Some(0_usize));
+    std::iter::from_fn(move || {
+        while let (Some(depth), Some(byte)) = (open, bytes.get(at).copied()) {
+            let here = at;
+            at = end_of_quote(bytes, at).unwrap_or(at + 1);
+            if at > here + 1 {
+                continue;
+            }
+            open = match byte {
+                b'(' | b'[' | b'{' => Some(depth + 1),
+                b')' | b']' | b'}' => depth.checked_sub(1),
+                _ => open,
+            };
+            if depth == 0 {
+                return Some((here, byte));
+            }
+        }
+        None
+    })
+}
+
 /// What stands between commas from here to the parenthesis that ends it, and what is behind that.
 fn arguments(text: &str, from: usize) -> Option<(Vec<&str>, usize)> {
-    let bytes = text.as_bytes();
-    let (mut arguments, mut begin, mut at, mut open) = (vec![], from, from, 0_usize);
-    while at < bytes.len() {
-        if let Some(end) = end_of_quote(bytes, at) {
-            at = end;
-            continue;
+    let (mut arguments, mut begin) = (vec![], from);
+    for (at, byte) in outside(text, from) {
+        if matches!(byte, b',' | b')') {
+            arguments.push(&text[begin..at]);
+            begin = at + 1;
         }
-        match bytes[at] {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' if open == 0 => {
-                arguments.push(&text[begin..at]);
-                return Some((arguments, at + 1));
-            }
-            b')' | b']' | b'}' => open = open.checked_sub(1)?,
-            b',' if open == 0 => {
-                arguments.push(&text[begin..at]);
-                begin = at + 1;
-            }
-            _ => {}
+        if byte == b')' {
+            return Some((arguments, begin));
         }
-        at += 1;
     }
     None
 }
@@ -84,21 +96,7 @@ fn arguments(text: &str, from: usize) -> Option<(Vec<&str>, usize)> {
 /// An argument beside an operator: in parentheses if it has parts of its own.
 fn operand(argument: &str, depth: usize) -> String {
     let written = within(argument.trim(), depth + 1);
-    let bytes = written.as_bytes();
-    let (mut at, mut open, mut has_parts) = (0, 0_i32, false);
-    while at < bytes.len() {
-        if let Some(end) = end_of_quote(bytes, at) {
-            at = end;
-            continue;
-        }
-        match bytes[at] {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open -= 1,
-            b' ' => has_parts |= open == 0,
-            _ => {}
-        }
-        at += 1;
-    }
+    let has_parts = outside(&written, 0).any(|(_, byte)| byte == b' ');
     if has_parts { format!("({written})") } else { written }
 }
 
