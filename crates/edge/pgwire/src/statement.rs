@@ -261,21 +261,7 @@ impl Rows {
 
     /// Rows that are there already.
     pub(crate) fn ready(batch: RecordBatch, verb: &'static str) -> Self {
-        let columns = types::columns(&batch.schema());
-        let (sender, batches) = mpsc::channel(1);
-        // The channel has room for one, so this cannot fail.
-        let _ = sender.try_send(Ok(batch));
-        Self {
-            columns,
-            batches,
-            current: None,
-            sent: 0,
-            warnings: Vec::new(),
-            verb,
-            place: Place::nowhere(),
-            task: None,
-            _open: None,
-        }
+        Self::collected(types::columns(&batch.schema()), vec![batch], verb)
     }
 
     /// Rows of a cursor, collected.
