@@ -1,5 +1,7 @@
 //! The engine over what is in memory, and the batch engine over the same.
 
+mod disk;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,8 +9,8 @@ use std::sync::atomic::Ordering;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
-    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SavedCheckpoint, SinkWriter,
-    StreamReader, ViewDefinition, ViewState, ViewStatus, session_state,
+    DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SinkWriter, StreamReader,
+    ViewDefinition, ViewState, ViewStatus, session_state,
 };
 use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
@@ -120,40 +122,6 @@ impl World {
     /// Rows that were read from a stream since the last call.
     pub fn take_reads(&self, stream: &str) -> usize {
         std::mem::take(&mut self.stream(stream).reads.lock())
-    }
-
-    /// Whether checkpoints can be written.
-    pub fn fill_disk(&self, is_full: bool) {
-        self.store.is_full.store(is_full, Ordering::SeqCst);
-    }
-
-    /// Whether parts of states can be written.
-    pub fn has_room_for_runs(&self, has_room: bool) {
-        self.store.has_no_runs.store(!has_room, Ordering::SeqCst);
-    }
-
-    /// The next checkpoint's commit happens, and says that it did not.
-    pub fn lose_an_answer(&self) {
-        self.store.seems_to_fail.store(true, Ordering::SeqCst);
-    }
-
-    /// The files of state that are read whole and that the last checkpoint does not name.
-    pub fn unnamed_files(&self) -> Vec<String> {
-        let views = self.saved().map(|s| s.views).unwrap_or_default();
-        let named: String = views.iter().map(|v| String::from_utf8_lossy(&v.manifest)).collect();
-        self.store.files.lock().keys().filter(|name| !named.contains(*name)).cloned().collect()
-    }
-
-    /// The last checkpoint.
-    pub fn saved(&self) -> Option<SavedCheckpoint> {
-        self.store.last.lock().clone()
-    }
-
-    /// Until there is such a checkpoint.
-    pub async fn saves(&self, wanted: impl Fn(&SavedCheckpoint) -> bool) {
-        while !self.saved().is_some_and(|s| wanted(&s)) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
     }
 
     fn stream(&self, name: &str) -> &Memory {
@@ -396,11 +364,6 @@ impl World {
         self.life.0.store(writes, Ordering::SeqCst);
     }
 
-    /// The version of a view in the last checkpoint.
-    pub fn saved_version(&self, name: &str) -> Option<u32> {
-        self.store.last.lock().as_ref()?.views.iter().find(|v| v.id == id(name)).map(|v| v.version)
-    }
-
     /// What a view is for the next start.
     pub fn define_first(&mut self, name: &'static str, query: &'static str, version: u32) {
         self.views.retain(|v| v.0 != name);
@@ -414,28 +377,6 @@ impl World {
     /// Streams give so many rows more at a time.
     pub fn read_more_at_once(&self, rows: i64) {
         self.streams.iter().for_each(|s| *s.more_at_once.lock() = rows);
-    }
-
-    /// The names of the files of state that are read in parts.
-    pub fn run_files(&self) -> Vec<String> {
-        self.store.runs.list().unwrap()
-    }
-
-    pub fn file_len(&self, name: &str) -> usize {
-        self.store.runs.bytes(name).unwrap().len()
-    }
-
-    /// Changes a byte of a file of state.
-    pub fn damage(&self, name: &str, at: usize) {
-        let mut bytes = self.store.runs.bytes(name).unwrap();
-        bytes[at] ^= 1;
-        self.store.runs.set(name, Some(bytes));
-    }
-
-    /// A file of state that nothing names.
-    pub fn leave_behind(&self, name: &str) {
-        self.store.runs.set(name, Some(vec![1]));
-        self.store.synced.lock().insert(name.into());
     }
 
     /// Appends rows to one partition of the first stream.

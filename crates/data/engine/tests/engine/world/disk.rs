@@ -1,0 +1,70 @@
+//! What a world has on disk, and what goes wrong with it.
+
+use std::sync::atomic::Ordering;
+
+use fleuve_engine::{RunFiles, SavedCheckpoint};
+
+use super::{World, id};
+
+impl World {
+    /// Whether checkpoints can be written.
+    pub fn fill_disk(&self, is_full: bool) {
+        self.store.is_full.store(is_full, Ordering::SeqCst);
+    }
+
+    /// Whether parts of states can be written.
+    pub fn has_room_for_runs(&self, has_room: bool) {
+        self.store.has_no_runs.store(!has_room, Ordering::SeqCst);
+    }
+
+    /// The next checkpoint's commit happens, and says that it did not.
+    pub fn lose_an_answer(&self) {
+        self.store.seems_to_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// The files of state that are read whole and that the last checkpoint does not name.
+    pub fn unnamed_files(&self) -> Vec<String> {
+        let views = self.saved().map(|s| s.views).unwrap_or_default();
+        let named: String = views.iter().map(|v| String::from_utf8_lossy(&v.manifest)).collect();
+        self.store.files.lock().keys().filter(|name| !named.contains(*name)).cloned().collect()
+    }
+
+    /// The last checkpoint.
+    pub fn saved(&self) -> Option<SavedCheckpoint> {
+        self.store.last.lock().clone()
+    }
+
+    /// Until there is such a checkpoint.
+    pub async fn saves(&self, wanted: impl Fn(&SavedCheckpoint) -> bool) {
+        while !self.saved().is_some_and(|s| wanted(&s)) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The version of a view in the last checkpoint.
+    pub fn saved_version(&self, name: &str) -> Option<u32> {
+        self.store.last.lock().as_ref()?.views.iter().find(|v| v.id == id(name)).map(|v| v.version)
+    }
+
+    /// The names of the files of state that are read in parts.
+    pub fn run_files(&self) -> Vec<String> {
+        self.store.runs.list().unwrap()
+    }
+
+    pub fn file_len(&self, name: &str) -> usize {
+        self.store.runs.bytes(name).unwrap().len()
+    }
+
+    /// Changes a byte of a file of state.
+    pub fn damage(&self, name: &str, at: usize) {
+        let mut bytes = self.store.runs.bytes(name).unwrap();
+        bytes[at] ^= 1;
+        self.store.runs.set(name, Some(bytes));
+    }
+
+    /// A file of state that nothing names.
+    pub fn leave_behind(&self, name: &str) {
+        self.store.runs.set(name, Some(vec![1]));
+        self.store.synced.lock().insert(name.into());
+    }
+}
