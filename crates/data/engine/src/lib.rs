@@ -28,7 +28,7 @@ pub use lookup::LookUp;
 pub use lower::{Relations, lower, lower_on_close};
 pub use operators::DeadRow;
 pub use output::{ViewRows, ViewSnapshot};
-pub use paging::StateRuns;
+pub use paging::{StateRuns, Unwritten};
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;
 pub use run::*;

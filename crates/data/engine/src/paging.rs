@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::circuit::{Circuit, NodeKind};
 use crate::operators::Operator;
 use crate::state::runs::{RunFiles, RunRef, Space};
-use crate::state::{Paged, Pages, evict, flush, open};
+use crate::state::{Flush, Paged, Pages, Room, begin_flush, evict, flush, open};
 
 /// The runs that hold the state of a circuit's operators, by the operator's number, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,52 @@ impl StateRuns {
     /// The names of their files.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.values().flatten().map(|r| r.name.as_str())
+    }
+}
+
+/// The runs of a circuit, of which the newest are still to be written. Dropped, their entries come with the next.
+pub struct Unwritten {
+    written: StateRuns,
+    flushes: Vec<(u32, Flush)>,
+}
+
+impl Unwritten {
+    /// None, and nothing to write.
+    pub(crate) fn nothing() -> Self {
+        Self { written: StateRuns::default(), flushes: vec![] }
+    }
+
+    /// True if all that there is is there.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.flushes.is_empty()
+    }
+
+    /// The runs that are there.
+    pub(crate) fn written(&self) -> &StateRuns {
+        &self.written
+    }
+
+    /// Writes the others, and tells the names of their files.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]
+    pub(crate) fn write_each(&mut self, mut tell: impl FnMut(&str)) -> Result<()> {
+        for (node, flush) in self.flushes.drain(..) {
+            if let Some(run) = flush.write()? {
+                tell(&run.name);
+                self.written.0.entry(node).or_default().insert(0, run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the others; gives all.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`]
+    pub fn write(mut self) -> Result<StateRuns> {
+        self.write_each(|_| ())?;
+        Ok(self.written)
     }
 }
 
@@ -87,6 +133,31 @@ impl Circuit {
             }
         }
         Ok(())
+    }
+
+    /// As [`Circuit::flush`], but what is to be written is copied, as far as there is room: the caller writes it while steps
+    /// go on. Then [`Circuit::settle`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn begin_flush(&mut self, from_bytes: usize, room: &mut Room) -> Result<Unwritten> {
+        let mut flushes = vec![];
+        for (n, bytes, state) in self.paged() {
+            if state.pages().as_ref().is_some_and(Pages::is_active) || bytes >= from_bytes {
+                flushes.extend(begin_flush(state, room)?.map(|flush| (n as u32, flush)));
+                state.pages().as_mut().map_or(Ok(()), Pages::tidy)?;
+            }
+        }
+        Ok(Unwritten { written: self.state_runs(), flushes })
+    }
+
+    /// Takes in what was written beside the steps.
+    pub fn settle(&mut self) {
+        for (_, _, state) in self.paged() {
+            if let Some(pages) = state.pages() {
+                pages.settle(false);
+            }
+        }
     }
 
     /// The runs for a manifest: their files stay from now on.
@@ -164,6 +235,15 @@ impl Circuit {
     pub fn checkpoint(&mut self, full: bool) -> Result<(Vec<u8>, StateRuns)> {
         self.flush(usize::MAX)?;
         Ok((self.save_all(full)?, self.state_runs()))
+    }
+
+    /// As [`Circuit::checkpoint`], of which the runs are still to be written: steps may go on meanwhile.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_checkpoint(&mut self, full: bool) -> Result<(Vec<u8>, Unwritten)> {
+        let unwritten = self.begin_flush(usize::MAX, &mut Room::of(usize::MAX))?;
+        Ok((self.save_all(full)?, unwritten))
     }
 
     /// Restores a fresh circuit of the same plan from what [`Circuit::checkpoint`] gave: all bytes, oldest first, and the last

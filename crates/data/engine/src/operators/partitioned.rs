@@ -12,8 +12,8 @@ use super::gate::find_keys;
 use super::{Cell, Operator, PlanRunner, StepContext, evaluate};
 use crate::state::runs::{Merge, Run};
 use crate::state::{
-    Arrangement, OpenKeys, Paged, Pages, Resident, RowCodec, TableShard, Target, changes_from_batch, changes_to_batch,
-    fetch_rows, hash_bytes, take_all_rows, times_at, times_of, write_shards,
+    Arrangement, Entries, OpenKeys, Paged, Pages, Resident, Room, RowCodec, TableShard, Target, changes_from_batch,
+    changes_to_batch, copy_shards, fetch_rows, hash_bytes, take_all_rows, times_at, times_of, write_shards,
 };
 
 pub(crate) struct Partitioned {
@@ -72,6 +72,10 @@ impl Paged for Partitioned {
 
     fn write(&mut self, target: &Target<'_>) -> Result<Vec<Arc<Run>>> {
         write_shards(target, std::slice::from_ref(&self.state))
+    }
+
+    fn copy(&mut self, target: &Target<'_>, room: &Room) -> Result<Vec<Entries>> {
+        Ok(copy_shards(target, std::slice::from_mut(&mut self.state), room))
     }
 
     fn written(&mut self) {

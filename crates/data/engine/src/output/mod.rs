@@ -65,10 +65,38 @@ pub(crate) struct Output {
 
 /// What a checkpoint keeps of an answer.
 pub(crate) struct SavedOutput {
-    /// Batches with a weight column.
-    pub(crate) batches: Vec<RecordBatch>,
-    /// The runs, if it lies on disk: then there are no batches, and none of earlier saves count.
+    pub(crate) rows: SavedRows,
+    /// The runs, if it lies on disk: then there are no rows, and none of earlier saves count.
     pub(crate) runs: Option<SavedRuns>,
+}
+
+/// The rows of an answer that a checkpoint's file holds.
+pub(crate) enum SavedRows {
+    All(ViewSnapshot),
+    /// Changes since the last save.
+    Changes(Vec<Delta>),
+}
+
+impl SavedRows {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::All(all) => all.num_rows() == 0,
+            Self::Changes(changes) => changes.is_empty(),
+        }
+    }
+
+    /// As batches with a weight column.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub(crate) fn batches(self) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::All(all) => {
+                all.rows().batches_of(SAVED_ROWS).map(|batch| with_weights(&Delta::insert(batch?))).collect()
+            }
+            Self::Changes(changes) => changes.iter().map(with_weights).collect(),
+        }
+    }
 }
 
 fn hash128(bytes: &[u8]) -> RowHash {
@@ -282,16 +310,11 @@ impl Output {
             self.flush(0)?;
         }
         if let Some(cold) = self.cold.as_mut().filter(|_| self.is_saved_as_runs) {
-            return Ok(SavedOutput { batches: vec![], runs: Some(cold.save()) });
+            return Ok(SavedOutput { rows: SavedRows::Changes(vec![]), runs: Some(cold.save()) });
         }
-        let unsaved = std::mem::take(&mut self.unsaved);
-        let batches = if full {
-            let rows = self.snapshot(0).rows().batches_of(SAVED_ROWS);
-            rows.map(|b| with_weights(&Delta::insert(b?))).collect::<Result<_>>()?
-        } else {
-            unsaved.iter().map(with_weights).collect::<Result<_>>()?
-        };
-        Ok(SavedOutput { batches, runs: None })
+        let changes = std::mem::take(&mut self.unsaved);
+        let rows = if full { SavedRows::All(self.snapshot(0)) } else { SavedRows::Changes(changes) };
+        Ok(SavedOutput { rows, runs: None })
     }
 
     /// True if a checkpoint names its runs.

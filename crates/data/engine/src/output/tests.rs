@@ -224,7 +224,8 @@ impl World {
     }
 
     fn save_as(&mut self, full: bool) {
-        let SavedOutput { batches, runs } = self.output.save(full).unwrap();
+        let SavedOutput { rows, runs } = self.output.save(full).unwrap();
+        let batches = rows.batches().unwrap();
         if full || runs.is_some() {
             self.saved.clear();
         }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use fleuve_types::{Epoch, Error, ErrorKind, ObjectId, Result};
 
 use super::Reply;
 use super::core::Core;
-use super::view::{Manifest, StateFile, View};
+use super::view::{Manifest, StateFile, Unencoded, View};
+use crate::operators::caught;
 use crate::output::SavedRuns;
+use crate::paging::Unwritten;
+use crate::state::Room;
 use crate::state::runs::{RunFiles, Space};
 
 /// A checkpoint as the catalog keeps it.
@@ -57,32 +60,51 @@ pub trait CheckpointStore: Send + Sync {
 /// A checkpoint on its way to disk.
 pub(super) struct Writing {
     pub(super) epoch: Epoch,
-    pub(super) done: Receiver<Result<()>>,
+    pub(super) done: Receiver<Written>,
     pub(super) replies: Vec<Reply<()>>,
-    /// What the views' manifests become when it is done.
-    pub(super) manifests: Vec<(ObjectId, Manifest)>,
+    /// The views that it has something of.
+    views: Vec<ObjectId>,
     /// Views that are gone with it, and their files.
     gone: Vec<(ObjectId, Vec<String>)>,
     /// Files that it no longer names.
     stale: Vec<String>,
 }
 
-/// What a checkpoint takes out of the views.
-#[derive(Default)]
-struct Taken {
-    files: Vec<(String, Vec<u8>)>,
-    /// Runs that the last checkpoint does not name.
-    unsynced: Vec<String>,
+/// What the thread that writes a checkpoint gives back.
+pub(super) struct Written {
+    result: Result<()>,
+    /// What the views' manifests become if it is done, as far as it came.
     manifests: Vec<(ObjectId, Manifest)>,
-    saved: Vec<SavedView>,
+}
+
+/// A view's part of a checkpoint, taken out of the view.
+struct Part {
+    id: ObjectId,
+    version: u32,
+    /// As it will be, but for what is still to be written.
+    manifest: Manifest,
+    /// A file of its own.
+    file: Option<Unencoded>,
+    /// The runs of its operators.
+    runs: Unwritten,
+    /// Runs that are there, and that the last checkpoint does not name.
+    unsynced: Vec<String>,
+}
+
+/// What a checkpoint takes out of the views.
+struct Taken {
+    parts: Vec<Part>,
     /// Files that it no longer names.
     stale: Vec<String>,
+    /// For what is copied.
+    room: Room,
 }
 
 impl Taken {
     /// Takes what changed of a view.
-    fn take(&mut self, view: &mut View, space: &Space) -> Result<()> {
-        let runs = view.flush()?;
+    fn take(&mut self, view: &mut View) -> Result<()> {
+        let unwritten = view.begin_flush(&mut self.room)?;
+        let runs = unwritten.written();
         let increments: u64 = view.manifest.files.iter().skip(1).map(|f| f.bytes).sum();
         let base = view.manifest.files.first().map_or(0, |f| f.bytes);
         let full = view.save_all
@@ -91,9 +113,10 @@ impl Taken {
             // What went to runs need not stay in the files.
             || runs.is_of_more(&view.manifest.runs)
             || view.output.is_saved_as_runs() != view.manifest.answer.is_some();
-        let (bytes, answer) = view.save(full)?;
+        let (file, answer) = view.save(full)?;
         self.stale.extend(view.take_stale());
-        if bytes.is_none() && runs == view.manifest.runs && answer == view.manifest.answer {
+        let is_as_before = *runs == view.manifest.runs && answer == view.manifest.answer;
+        if file.is_none() && unwritten.is_nothing() && is_as_before {
             return Ok(());
         }
         let mut manifest = view.manifest.clone();
@@ -102,28 +125,57 @@ impl Taken {
         if full {
             self.stale.extend(manifest.files.drain(..).map(|f| f.name));
         }
-        self.unsynced.extend(runs.names().filter(|n| !manifest.runs.has(n)).map(str::to_string));
+        let mut unsynced: Vec<String> = runs.names().filter(|n| !manifest.runs.has(n)).map(str::to_string).collect();
         self.stale.extend(manifest.runs.names().filter(|n| !runs.has(n)).map(str::to_string));
-        manifest.runs = runs;
         let names = |of: &Option<SavedRuns>| of.iter().flat_map(SavedRuns::names).map(str::to_string).collect();
         let (old, new): (BTreeSet<String>, BTreeSet<String>) = (names(&manifest.answer), names(&answer));
-        self.unsynced.extend(new.difference(&old).cloned());
+        unsynced.extend(new.difference(&old).cloned());
         self.stale.extend(old.difference(&new).cloned());
         manifest.answer = answer;
-        if let Some(bytes) = bytes {
-            let name = space.name_whole(&view.id().to_string());
-            manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
-            self.files.push((name, bytes));
-        }
         view.save_all = false;
-        self.saved.push(SavedView {
-            id: view.id(),
-            version: view.definition.version,
-            manifest: serde_json::to_vec(&manifest).unwrap_or_default(),
-        });
-        self.manifests.push((view.id(), manifest));
+        let version = view.definition.version;
+        self.parts.push(Part { id: view.id(), version, manifest, file, runs: unwritten, unsynced });
         Ok(())
     }
+}
+
+impl Part {
+    /// Writes what is to be written of it; the manifest has what is there when this returns, also if it failed.
+    fn write(&mut self, store: &dyn CheckpointStore, space: &Space) -> Result<()> {
+        let written = self.runs.write_each(|name| self.unsynced.push(name.into()));
+        self.manifest.runs = self.runs.written().clone();
+        written?;
+        if let Some(file) = self.file.take() {
+            let bytes = file.encode()?;
+            let name = space.name_whole(&self.id.to_string());
+            self.manifest.files.push(StateFile { name: name.clone(), bytes: bytes.len() as u64 });
+            store.write(&name, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn saved(&self) -> SavedView {
+        let manifest = serde_json::to_vec(&self.manifest).unwrap_or_default();
+        SavedView { id: self.id, version: self.version, manifest }
+    }
+}
+
+/// Writes the parts of a checkpoint, then commits it.
+fn write(
+    parts: &mut [Part],
+    mut checkpoint: SavedCheckpoint,
+    (store, space): (&dyn CheckpointStore, &Space),
+    no_longer: &[String],
+) -> Result<()> {
+    parts.iter_mut().try_for_each(|part| part.write(store, space))?;
+    let unsynced: Vec<String> = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.unsynced)).collect();
+    if !unsynced.is_empty() {
+        space.files().sync(&unsynced)?;
+    }
+    checkpoint.views = parts.iter().map(Part::saved).collect();
+    store.commit(checkpoint)?;
+    store.remove(no_longer);
+    Ok(())
 }
 
 impl Core {
@@ -138,19 +190,20 @@ impl Core {
             return;
         }
         let epoch = self.epoch;
-        let mut taken = Taken { stale: std::mem::take(&mut self.stale), ..Taken::default() };
+        let room = Room::of(self.limits.flush_room());
+        let mut taken = Taken { stale: std::mem::take(&mut self.stale), room, parts: vec![] };
         for view in &mut self.views {
             // Once: of a view that failed only the answer is kept, and why.
             if view.failed.is_some() && !view.save_all {
                 continue;
             }
-            if let Err(e) = taken.take(view, &self.space) {
+            if let Err(e) = taken.take(view) {
                 tracing::error!(view = %view.id(), error = %e, "the state of a view could not be saved");
                 view.save_all = true;
                 return self.give_up(taken, replies, &e);
             }
         }
-        let Taken { files, unsynced, manifests, saved, mut stale } = taken;
+        let Taken { mut parts, mut stale, .. } = taken;
         let gone = std::mem::take(&mut self.removed);
         for (id, files) in &gone {
             // What one that took its place took over is still needed.
@@ -167,36 +220,32 @@ impl Core {
             // Not the time now: what is shown after a restart is the answer of that epoch.
             time_us: self.time_us,
             frontier: self.encode_frontier(),
-            views: saved,
+            views: vec![],
             removed: removed.into_iter().collect(),
         };
         let store = Arc::clone(&self.store);
         let space = Arc::clone(&self.space);
         let (tell, done) = std::sync::mpsc::channel();
         let no_longer = stale.clone();
+        let views = parts.iter().map(|part| part.id).collect();
         let work = move || {
-            let result = files
-                .iter()
-                .try_for_each(|(name, bytes)| store.write(name, bytes))
-                .and_then(|()| if unsynced.is_empty() { Ok(()) } else { space.files().sync(&unsynced) })
-                .and_then(|()| store.commit(checkpoint));
-            if result.is_ok() {
-                store.remove(&no_longer);
-            }
-            let _ = tell.send(result);
+            let files = (store.as_ref(), space.as_ref());
+            let result = caught("the checkpoint", || write(&mut parts, checkpoint, files, &no_longer));
+            let manifests = parts.into_iter().map(|part| (part.id, part.manifest)).collect();
+            let _ = tell.send(Written { result, manifests });
         };
         if std::thread::Builder::new().name("checkpoint".into()).spawn(work).is_err() {
             tracing::error!("the checkpoint's thread could not be started");
         }
         self.pace.begin();
-        self.writing = Some(Writing { epoch, done, replies, manifests, gone, stale });
+        self.writing = Some(Writing { epoch, done, replies, views, gone, stale });
     }
 
     /// Ends a checkpoint that lacks a view's state: with it, that view would be shown at an epoch that it has not come to.
     fn give_up(&mut self, taken: Taken, replies: Vec<Reply<()>>, error: &Error) {
         self.stale.extend(taken.stale);
-        for (id, _) in taken.manifests {
-            if let Some(view) = self.views.iter_mut().find(|v| v.id() == id) {
+        for part in taken.parts {
+            if let Some(view) = self.views.iter_mut().find(|v| v.id() == part.id) {
                 view.save_all = true;
             }
         }
@@ -216,26 +265,32 @@ impl Core {
     /// Notes the end of a checkpoint; with `wait`, waits for it.
     pub(super) fn finish_checkpoint(&mut self, wait: bool) {
         let Some(writing) = self.writing.take() else { return };
-        let result = if wait {
-            writing.done.recv().unwrap_or_else(|_| Err(Error::bug("the checkpoint's thread ended")))
+        let ended = || Written { result: Err(Error::bug("the checkpoint's thread ended")), manifests: vec![] };
+        let written = if wait {
+            writing.done.recv().unwrap_or_else(|_| ended())
         } else {
             match writing.done.try_recv() {
-                Ok(result) => result,
-                Err(std::sync::mpsc::TryRecvError::Empty) => {
+                Ok(written) => written,
+                Err(TryRecvError::Empty) => {
                     self.writing = Some(writing);
                     return;
                 }
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => Err(Error::bug("the checkpoint's thread ended")),
+                Err(TryRecvError::Disconnected) => ended(),
             }
         };
-        for (id, manifest) in writing.manifests {
+        let Written { result, manifests } = written;
+        self.views.iter_mut().for_each(View::settle);
+        if result.is_err() {
+            // What was taken out for this run is not on disk: the next one writes all.
+            let taken = self.views.iter_mut().filter(|v| writing.views.contains(&v.id()));
+            taken.for_each(|view| view.save_all = true);
+        }
+        for (id, manifest) in manifests {
             match self.views.iter_mut().find(|v| v.id() == id) {
-                // What was taken out for this run is not on disk: the next one writes all. The catalog may name what this one wrote
-                // until then, if its commit happened and only seemed to fail.
+                // The catalog may name what this one wrote until the next one, if its commit happened and only seemed to fail.
                 Some(view) if result.is_err() => {
                     let is_new = |f: &StateFile| !view.manifest.files.contains(f);
                     self.stale.extend(manifest.files.into_iter().filter(is_new).map(|f| f.name));
-                    view.save_all = true;
                 }
                 Some(view) if view.manifest.shape == manifest.shape => view.manifest = manifest,
                 // The view has gone, or became another, while this was written.

@@ -28,6 +28,8 @@ const BESIDE_PART: usize = 2;
 const BUILD_PART: usize = 4;
 /// Of an answer so much leaves memory at once, as epochs wait meanwhile.
 const ANSWER_AT_ONCE_BYTES: usize = 64 << 20;
+/// What a checkpoint copies to write it while steps go on is at most this part of the budget.
+const FLUSH_PART: usize = 8;
 /// State of less than this part of the budget does not leave memory: it would be many small files.
 const SMALLEST_PART: usize = 256;
 
@@ -111,6 +113,11 @@ impl Limits {
 
     pub(super) fn eager_bytes(&self) -> u64 {
         (self.high() / EAGER_PART).min(EAGER_BYTES) as u64
+    }
+
+    /// So much of the state may be copied to be written beside the steps. More is written between two of them.
+    pub(super) fn flush_room(&self) -> usize {
+        self.budget / FLUSH_PART
     }
 
     fn smallest(&self) -> usize {

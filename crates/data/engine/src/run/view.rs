@@ -19,11 +19,11 @@ use crate::keep::{Given, Kept};
 use crate::lookup::{Answers, LookUp};
 use crate::lower::{Relations, lower, lower_on_close};
 use crate::operators::{DeadRow, caught};
-use crate::output::{Output, SavedRuns, consolidate};
-use crate::paging::{Evictable, StateRuns};
+use crate::output::{Output, SavedRows, SavedRuns, consolidate};
+use crate::paging::{Evictable, StateRuns, Unwritten};
 use crate::session::optimize;
 use crate::state::runs::Space;
-use crate::state::{Section, hash_bytes, read_run, write_run};
+use crate::state::{Room, Section, hash_bytes, read_run, write_run};
 
 /// State larger than this is kept in runs: a checkpoint writes what changed of it, and a start does not read it.
 const PAGE_FROM_BYTES: usize = 32 << 20;
@@ -315,15 +315,20 @@ impl View {
         stale
     }
 
-    /// Writes what changed of the state that lies in runs; gives all its runs.
-    pub(super) fn flush(&mut self) -> Result<StateRuns> {
+    /// Copies what changed of the state that lies in runs, as far as there is room; the rest is written.
+    pub(super) fn begin_flush(&mut self, room: &mut Room) -> Result<Unwritten> {
         // A step that failed leaves the operators in the middle of it.
         if self.failed.is_some() {
-            return Ok(StateRuns::default());
+            return Ok(Unwritten::nothing());
         }
-        self.circuit.flush(PAGE_FROM_BYTES)?;
         self.is_unmeasured = true;
-        Ok(self.circuit.state_runs())
+        self.circuit.begin_flush(PAGE_FROM_BYTES, room)
+    }
+
+    /// Takes in what was written beside the steps.
+    pub(super) fn settle(&mut self) {
+        self.circuit.settle();
+        self.is_unmeasured = true;
     }
 
     pub(super) fn status(&self) -> ViewStatus {
@@ -410,9 +415,9 @@ impl View {
         Ok(())
     }
 
-    /// The state that changed as the bytes of a run; everything if `full`. `None` if there is nothing. With the answer's runs, if it
-    /// lies on disk.
-    pub(super) fn save(&mut self, full: bool) -> Result<(Option<Vec<u8>>, Option<SavedRuns>)> {
+    /// What changed of the state that a checkpoint's file holds; everything if `full`. `None` if there is nothing. With the answer's runs,
+    /// if it lies on disk.
+    pub(super) fn save(&mut self, full: bool) -> Result<(Option<Unencoded>, Option<SavedRuns>)> {
         // A step that failed leaves the operators in the middle of it; the answer is that of the last one that did not.
         let mut sections = if self.failed.is_some() { vec![] } else { self.circuit.save(full)? };
         if let Some((epoch, rows)) = self.pending.as_ref().filter(|_| full) {
@@ -422,11 +427,9 @@ impl View {
             sections.push(Section { node: UNDELIVERED_SECTION, batch: with_epoch(*epoch, delta)? });
         }
         let answer = self.output.save(full)?;
-        sections.extend(answer.batches.into_iter().map(|batch| Section { node: OUTPUT_SECTION, batch }));
-        if sections.is_empty() && !full {
-            return Ok((None, answer.runs));
-        }
-        Ok((Some(write_run(&sections)?), answer.runs))
+        let is_nothing = sections.is_empty() && answer.rows.is_empty() && !full;
+        let unencoded = Unencoded { sections, answer: answer.rows };
+        Ok(((!is_nothing).then_some(unencoded), answer.runs))
     }
 
     /// Takes in runs that [`View::save`] gave, oldest first.
@@ -454,6 +457,21 @@ impl View {
         }
         self.save_all = false;
         Ok(())
+    }
+}
+
+/// What a checkpoint's file of a view will hold.
+pub(super) struct Unencoded {
+    sections: Vec<Section>,
+    answer: SavedRows,
+}
+
+impl Unencoded {
+    /// The bytes of the file.
+    pub(super) fn encode(self) -> Result<Vec<u8>> {
+        let Self { mut sections, answer } = self;
+        sections.extend(answer.batches()?.into_iter().map(|batch| Section { node: OUTPUT_SECTION, batch }));
+        write_run(&sections)
     }
 }
 

@@ -242,11 +242,10 @@ impl Arrangement {
         out
     }
 
-    /// The slots of rows that changed since the last save, in order, or of all rows, in no order. Call [`Arrangement::sweep`]
-    /// before.
+    /// The slots of rows that changed since the last save, or of all rows, in order. Call [`Arrangement::sweep`] before.
     pub(crate) fn changed(&self, full: bool) -> Vec<u32> {
         if full {
-            return self.rows.iter().collect();
+            return (0..self.slots() as u32).filter(|slot| self.is_held(*slot)).collect();
         }
         let is_there = |s: &u32| self.is_changed[*s as usize] && self.key_of[*s as usize] != NONE;
         let mut slots: Vec<u32> = self.changed.iter().copied().filter(is_there).collect();
@@ -293,11 +292,15 @@ impl Arrangement {
         }
     }
 
-    /// Forgets what changed; called after a restore.
+    /// Forgets what changed: it is saved.
     pub(crate) fn mark_saved(&mut self) {
         self.sweep();
-        let slots = self.changed(false);
-        self.set_saved(&slots);
+        self.removed = vec![];
+        self.removed_bytes = 0;
+        for slot in std::mem::take(&mut self.changed) {
+            let s = slot as usize;
+            self.is_saved[s] |= std::mem::take(&mut self.is_changed[s]);
+        }
     }
 
     fn set_saved(&mut self, slots: &[u32]) {

@@ -7,6 +7,7 @@
 
 mod altering;
 mod behind;
+mod beside;
 mod budget;
 mod failing;
 mod idle;

@@ -12,7 +12,7 @@ use fleuve_engine::{
     RunFileWriter, RunFiles, SavedCheckpoint, SinkWriter, StreamReader,
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Result};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub const PARTITIONS: usize = 2;
 /// How far the streams' watermarks stay behind.
@@ -194,6 +194,18 @@ pub struct Store {
     pub has_no_runs: AtomicBool,
     /// The next commit happens, and says that it did not.
     pub seems_to_fail: AtomicBool,
+    /// The thread that writes a checkpoint waits before each run.
+    pub is_held: Mutex<bool>,
+    pub let_go: Condvar,
+}
+
+impl Store {
+    fn wait_while_held(&self) {
+        if std::thread::current().name() == Some("checkpoint") {
+            let mut is_held = self.is_held.lock();
+            self.let_go.wait_while(&mut is_held, |held| *held);
+        }
+    }
 }
 
 /// The store as one run of the engine has it. What a halted run still writes when the next one has begun is lost: its process
@@ -277,6 +289,7 @@ impl CheckpointStore for RunStore {
 
 impl RunFiles for RunStore {
     fn create(&self, name: &str) -> Result<Box<dyn RunFileWriter>> {
+        self.store.wait_while_held();
         let _alive = self.alive()?;
         if self.store.has_no_runs.load(Ordering::SeqCst) {
             return Err(Error::io("write", "there is no room for runs"));

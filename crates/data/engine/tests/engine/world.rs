@@ -321,6 +321,11 @@ impl World {
         Ok(())
     }
 
+    pub async fn drop_view(&mut self, name: &str) {
+        self.engine().drop_view(id(name)).await.unwrap();
+        self.views.retain(|v| v.0 != name);
+    }
+
     /// A sink that is declared, and that the next start finds so.
     pub fn declare_sink(&mut self, view: &'static str) {
         self.sink_on = Some(view);

@@ -30,7 +30,7 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use fleuve_engine::{Circuit, MemoryFiles, Relations, lower};
+use fleuve_engine::{Circuit, MemoryFiles, Relations, StateRuns, Unwritten, lower};
 use fleuve_types::Delta;
 
 use random::Random;
@@ -181,6 +181,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     let steps = 1 + random.below(8);
     // How often state leaves memory after a step.
     let cold = if spill() { [0, 30, 100][spilling.below(3)] } else { 0 };
+    let mut beside: Option<Beside> = None;
+    let mut needs_full = false;
     for _ in 0..steps {
         let changes: Vec<Delta> =
             tables.iter_mut().enumerate().map(|(n, t)| t.change(&mut random, case.growth.0[n])).collect();
@@ -198,12 +200,36 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         let out = circuit.step(&inputs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
         add(&mut answer, &out);
         dead += circuit.take_dead_rows().len();
+        beside.iter_mut().for_each(|b| b.since.push(inputs.clone()));
         if spilling.chance(cold) {
             circuit.evict_all().unwrap();
         }
-        if random.chance(30) {
+        let is_due = random.chance(30);
+        if let Some(written) = beside.take_if(|_| is_due || spilling.chance(30)) {
+            let (named, since) = written.end();
+            match named {
+                Some(named) if spilling.chance(50) => {
+                    circuit = case.circuit(1 + spilling.below(4));
+                    circuit.restore(&runs, &named, 0).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+                    for inputs in &since {
+                        circuit.step(inputs).unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+                        circuit.take_dead_rows();
+                    }
+                }
+                Some(_) => circuit.settle(),
+                None => needs_full = true,
+            }
+        } else if beside.is_none() && !is_due && spill() && spilling.chance(20) {
+            if runs.is_empty() || std::mem::take(&mut needs_full) {
+                runs.clear();
+            }
+            let (bytes, unwritten) = circuit.begin_checkpoint(runs.is_empty()).unwrap();
+            runs.push(bytes);
+            beside = Some(Beside::begin(unwritten, &mut spilling));
+        }
+        if is_due {
             // A full run stands for all before it.
-            let full = runs.is_empty() || random.chance(10);
+            let full = runs.is_empty() || random.chance(10) || std::mem::take(&mut needs_full);
             if full {
                 runs.clear();
             }
@@ -241,6 +267,30 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         expected.iter().filter(|(k, v)| answer.get(*k) != Some(v)).collect::<Vec<_>>(),
     );
     Outcome::Same { dead }
+}
+
+/// A checkpoint whose runs are written while steps go on, and what these took in.
+struct Beside {
+    writing: std::thread::JoinHandle<Option<StateRuns>>,
+    since: Vec<Vec<Delta>>,
+}
+
+impl Beside {
+    fn begin(unwritten: Unwritten, random: &mut Random) -> Self {
+        let (fails, late) = (random.chance(20), random.chance(50));
+        let writing = std::thread::spawn(move || {
+            if late {
+                std::thread::sleep(std::time::Duration::from_micros(500));
+            }
+            (!fails).then(|| unwritten.write().unwrap())
+        });
+        Self { writing, since: vec![] }
+    }
+
+    /// Its runs, unless it failed, and the steps.
+    fn end(self) -> (Option<StateRuns>, Vec<Vec<Delta>>) {
+        (self.writing.join().unwrap(), self.since)
+    }
 }
 
 /// The batch engine, as queries have it.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::DataType;
 use fleuve_types::{Error, Result};
+use rayon::prelude::*;
 
 use super::{Aggregate, Groups, Shared};
 use crate::operators::shard::shard_of;
 use crate::state::runs::{Entry, Merge, Run};
 use crate::state::{
-    Encoded, Paged, Pages, RowCodec, Rows, Target, entry_key, entry_parts, entry_weight, hash_bytes, write_rows,
+    Encoded, Entries, Paged, Pages, Room, RowCodec, Rows, Target, copy_rows, entry_key, entry_parts, entry_weight,
+    hash_bytes, write_rows,
 };
 
 /// The part that the groups are; the accumulators' tables are those after it.
@@ -155,6 +157,32 @@ impl Groups {
         }
     }
 
+    /// Copies the groups that changed, or all, and the rows of their tables, as far as there is room.
+    fn copy(&mut self, target: &Target<'_>, codec: &RowCodec, room: &Room) -> Result<Entries> {
+        let mut out = Entries::default();
+        let mut items = vec![];
+        self.items(0, target, &mut items);
+        let (gone, mut there): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.gone);
+        // As they lie in memory.
+        there.sort_unstable_by_key(|item| item.at);
+        let has_room = gone.iter().all(|item| out.push(room, item.hash, (GROUPS, self.key_of(item), &[]), None));
+        for groups in there.chunks(AT_ONCE).take_while(|_| has_room) {
+            let slots: Vec<u32> = groups.iter().map(|item| item.at).collect();
+            let states = self.encode(&slots, codec)?;
+            let mut groups = groups.iter().enumerate();
+            let mut push = |(n, item): (usize, &Item)| {
+                out.push(room, item.hash, (GROUPS, self.keys.key(item.at), &[]), Some(states.row(n)))
+            };
+            if !groups.all(&mut push) {
+                return Ok(out);
+            }
+        }
+        for (rows, part) in self.accumulators.iter().flat_map(|a| a.tables()).zip(GROUPS + 1..) {
+            copy_rows(target, room, &Rows { part, rows, hash: |key, _| hash_bytes(key) }, &mut out);
+        }
+        Ok(out)
+    }
+
     fn key_of(&self, item: &Item) -> &[u8] {
         if item.gone { &self.removed[item.at as usize] } else { self.keys.key(item.at) }
     }
@@ -217,13 +245,18 @@ impl Paged for Aggregate {
         Ok(runs)
     }
 
+    fn copy(&mut self, target: &Target<'_>, room: &Room) -> Result<Vec<Entries>> {
+        let Some(codec) = &self.state_codec else { return Ok(vec![]) };
+        self.shards.par_iter_mut().map(|groups| groups.copy(target, codec, room)).collect()
+    }
+
     fn written(&mut self) {
-        for groups in &mut self.shards {
-            groups.dirty.iter_mut().for_each(|d| *d = false);
+        self.shards.par_iter_mut().for_each(|groups| {
+            groups.dirty.fill(false);
             groups.removed = vec![];
             groups.removed_bytes = 0;
             groups.accumulators.iter_mut().for_each(|a| a.entries_loaded());
-        }
+        });
     }
 
     fn drop_all(&mut self) -> Result<()> {

@@ -11,7 +11,7 @@ use fleuve_types::Result;
 use super::block::{self, Cursor, OVERHEAD, damaged};
 use super::files::RunFile;
 use super::filter::Filter;
-use super::set::Space;
+use super::set::{RunRef, Space};
 use crate::state::hash_bytes;
 
 /// The last bytes of a run: name and version of the format.
@@ -212,9 +212,10 @@ impl Run {
         self.filter.bytes() + self.index.bytes() + size_of::<Self>()
     }
 
-    /// A checkpoint is about to name it: its file stays until [`Space::remove`].
-    pub(crate) fn set_named(&self) {
+    /// As a checkpoint is about to name it: its file stays from now on, until a checkpoint that does not name it removes it.
+    pub(crate) fn name_it(&self) -> RunRef {
         self.named.store(true, Ordering::SeqCst);
+        RunRef { name: self.name.clone(), bytes: self.footer.bytes }
     }
 
     /// True if a checkpoint may name it.

@@ -158,6 +158,15 @@ impl RunSet {
         self.runs.insert(0, run);
     }
 
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    /// The folder of their files.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     pub(crate) fn runs(&self) -> &[Arc<Run>] {
         &self.runs
     }
@@ -179,8 +188,7 @@ impl RunSet {
 
     /// The runs as a manifest names them. Their files stay from now on.
     pub(crate) fn name_all(&self) -> Vec<RunRef> {
-        self.runs.iter().for_each(|r| r.set_named());
-        self.runs.iter().map(|r| RunRef { name: r.name().into(), bytes: r.disk_bytes() }).collect()
+        self.runs.iter().map(|r| r.name_it()).collect()
     }
 
     /// Takes the names of files that the next checkpoint no longer names: they can go when it is there.

@@ -17,6 +17,12 @@ impl World {
         self.store.has_no_runs.store(!has_room, Ordering::SeqCst);
     }
 
+    /// Whether checkpoints come to a halt where they write parts of states.
+    pub fn hold_checkpoints(&self, are_held: bool) {
+        *self.store.is_held.lock() = are_held;
+        self.store.let_go.notify_all();
+    }
+
     /// The next checkpoint's commit happens, and says that it did not.
     pub fn lose_an_answer(&self) {
         self.store.seems_to_fail.store(true, Ordering::SeqCst);

@@ -1,0 +1,274 @@
+//! States in runs that are nothing but rows with weights, and the entries that rows are.
+
+use std::sync::Arc;
+
+use fleuve_types::{Error, Result};
+use rayon::prelude::*;
+
+use super::arrangement::Arrangement;
+use super::bytes::hash_bytes;
+use super::entries::{Entries, Room};
+use super::in_order::{self, Item};
+use super::pages::{Pages, Part, Reader, Resident, Target};
+use super::runs::{Entry, Merge, Run};
+use crate::operators::shard_of;
+
+/// Rows of an arrangement as a part of a state in runs.
+pub(crate) struct Rows<'a> {
+    /// Tells the parts of one state apart.
+    pub(crate) part: u8,
+    pub(crate) rows: &'a Arrangement,
+    /// By what a row is looked up, of its key and itself.
+    pub(crate) hash: fn(&[u8], &[u8]) -> u64,
+}
+
+/// Marks the source of what is gone.
+const GONE: u32 = 1 << 31;
+/// The bytes of an entry's key before the row's key: its part, and the length of the row's key.
+pub(super) const PREFIX: usize = 5;
+
+/// The key of an entry: its part, the key of the row with its length in front, the row.
+pub(crate) fn entry_key(out: &mut Vec<u8>, part: u8, key: &[u8], row: &[u8]) {
+    out.clear();
+    out.push(part);
+    out.extend_from_slice(&(key.len() as u32).to_be_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(row);
+}
+
+/// `(part, key, row)` of an entry's key.
+///
+/// # Errors
+/// [`fleuve_types::ErrorKind::Io`] if it is none.
+pub(crate) fn entry_parts(bytes: &[u8]) -> Result<(u8, &[u8], &[u8])> {
+    let short = || Error::io("read a state run", "the key of an entry is too short");
+    let (head, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(short)?;
+    let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    let (key, row) = rest.split_at_checked(len).ok_or_else(short)?;
+    Ok((head[0], key, row))
+}
+
+/// The weight that an entry's value says; 0 if the row is gone.
+///
+/// # Errors
+/// [`fleuve_types::ErrorKind::Io`] if it says none.
+pub(crate) fn entry_weight(value: Option<&[u8]>) -> Result<i64> {
+    let Some(value) = value else { return Ok(0) };
+    let bytes = value.try_into().map_err(|_| Error::io("read a state run", "a weight is damaged"))?;
+    Ok(i64::from_le_bytes(bytes))
+}
+
+/// Writes the changed rows of arrangements (swept before) as a run.
+pub(crate) fn write_rows(target: &Target<'_>, sources: &[Rows<'_>]) -> Result<Option<Arc<Run>>> {
+    let mut items = vec![];
+    for (n, source) in sources.iter().enumerate() {
+        let hash = |slot: u32| (source.hash)(source.rows.key_of(slot), source.rows.row(slot));
+        let source_at = n as u32;
+        items.extend(source.rows.changed(target.full).into_iter().map(|at| Item {
+            hash: hash(at),
+            source: source_at,
+            at,
+        }));
+        for (at, (key, row)) in source.rows.removed().iter().enumerate() {
+            let hash = (source.hash)(key, row);
+            // One that came back is among the changed.
+            if target.may_hold(hash) && source.rows.row_slot(row).is_none() {
+                items.push(Item { hash, source: source_at | GONE, at: at as u32 });
+            }
+        }
+    }
+    if items.is_empty() {
+        return Ok(None);
+    }
+    let content = |item: &Item| -> (u8, &[u8], &[u8]) {
+        let source = &sources[(item.source & !GONE) as usize];
+        if item.source & GONE != 0 {
+            let (key, row) = &source.rows.removed()[item.at as usize];
+            (source.part, key, row)
+        } else {
+            (source.part, source.rows.key_of(item.at), source.rows.row(item.at))
+        }
+    };
+    in_order::sort(&mut items, content);
+    let mut writer = target.begin(items.len())?;
+    let (mut key, mut last) = (vec![], vec![]);
+    for item in &items {
+        let (part, of, row) = content(item);
+        entry_key(&mut key, part, of, row);
+        // A row can have gone more than once.
+        if key == last {
+            continue;
+        }
+        let gone = item.source & GONE != 0;
+        let weight = if gone { 0 } else { sources[item.source as usize].rows.weight(item.at) };
+        writer.add(item.hash, &key, (!gone).then_some(&weight.to_le_bytes()))?;
+        std::mem::swap(&mut key, &mut last);
+    }
+    writer.finish().map(Some)
+}
+
+/// Copies the changed rows of an arrangement (swept before), as far as there is room.
+pub(crate) fn copy_rows(target: &Target<'_>, room: &Room, source: &Rows<'_>, out: &mut Entries) {
+    let Rows { part, rows, hash } = source;
+    for (key, row) in rows.removed() {
+        let hash = hash(key, row);
+        // One that came back is among the changed.
+        let is_told = target.may_hold(hash) && rows.row_slot(row).is_none();
+        if is_told && !out.push(room, hash, (*part, key, row), None) {
+            return;
+        }
+    }
+    for slot in rows.changed(target.full) {
+        let (key, row) = (rows.key_of(slot), rows.row(slot));
+        if !out.push(room, hash(key, row), (*part, key, row), Some(&rows.weight(slot).to_le_bytes())) {
+            return;
+        }
+    }
+}
+
+/// A shard of a state that is nothing but rows with weights, in one or more tables.
+pub(crate) trait TableShard: Default {
+    /// By what the rows of a table are looked up: the hash of their key if not said otherwise.
+    fn hash_of(table: u8) -> fn(&[u8], &[u8]) -> u64 {
+        let _ = table;
+        |key, _| hash_bytes(key)
+    }
+
+    /// The tables, swept.
+    fn tables(&self) -> Vec<&Arrangement>;
+
+    /// Sets the weight of a row to what a run says.
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64);
+
+    /// Forgets what changed.
+    fn written(&mut self);
+
+    /// The hashes that it holds.
+    fn resident(&mut self) -> &mut Resident;
+}
+
+/// Tables and keys, in order, each once.
+pub(crate) type FetchedKeys = Vec<(u8, Vec<u8>)>;
+
+/// Brings into a shard what it does not hold of these hashes; gives the keys that runs say something about.
+pub(crate) fn fetch_rows<S: TableShard>(
+    shard: &mut S,
+    reader: Option<Reader<'_>>,
+    hashes: impl Iterator<Item = u64>,
+) -> Result<FetchedKeys> {
+    let Some(reader) = reader else { return Ok(vec![]) };
+    let mut resident = std::mem::take(shard.resident());
+    let mut keys = FetchedKeys::new();
+    let result = reader.fetch(&mut resident, hashes, false, |entry| take_row(shard, entry, Some(&mut keys)));
+    *shard.resident() = resident;
+    result?;
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+/// What memory does not hold of the rows of a part, as a shard of its own.
+pub(crate) fn absent_rows<S: TableShard>(shards: &mut [S], pages: Option<&Pages>, part: Part) -> Result<Option<S>> {
+    let Some(mut all) = pages.map(|p| p.scan(part)).transpose()?.flatten() else { return Ok(None) };
+    let mut absent = S::default();
+    while all.next()? {
+        let entry = all.entry();
+        let own = shard_of(entry.hash, shards.len());
+        if !shards[own].resident().holds(entry.hash) {
+            take_row(&mut absent, entry, None)?;
+        }
+    }
+    Ok(Some(absent))
+}
+
+fn take_row<S: TableShard>(shard: &mut S, entry: Entry<'_>, keys: Option<&mut FetchedKeys>) -> Result<()> {
+    let (table, key, row) = entry_parts(entry.key)?;
+    shard.fetch(table, key, row, entry_weight(entry.value)?);
+    if let Some(keys) = keys
+        && keys.last().is_none_or(|(t, k)| (*t, k.as_slice()) != (table, key))
+    {
+        keys.push((table, key.to_vec()));
+    }
+    Ok(())
+}
+
+/// [`Paged::write`] of such a state.
+pub(crate) fn write_shards<S: TableShard>(target: &Target<'_>, shards: &[S]) -> Result<Vec<Arc<Run>>> {
+    let mut sources = vec![];
+    for shard in shards {
+        sources.extend((0..).zip(shard.tables()).map(|(part, rows)| Rows { part, rows, hash: S::hash_of(part) }));
+    }
+    Ok(write_rows(target, &sources)?.into_iter().collect())
+}
+
+/// [`Paged::copy`] of such a state.
+pub(crate) fn copy_shards<S: TableShard + Send>(target: &Target<'_>, shards: &mut [S], room: &Room) -> Vec<Entries> {
+    let copy = |shard: &mut S| {
+        let mut out = Entries::default();
+        for (part, rows) in (0..).zip(shard.tables()) {
+            copy_rows(target, room, &Rows { part, rows, hash: S::hash_of(part) }, &mut out);
+        }
+        out
+    };
+    shards.par_iter_mut().map(copy).collect()
+}
+
+/// [`Paged::take_all`] of such a state.
+pub(crate) fn take_all_rows<S: TableShard>(shards: &mut [S], mut all: Merge) -> Result<()> {
+    while all.next()? {
+        let entry = all.entry();
+        let shard = shard_of(entry.hash, shards.len());
+        take_row(&mut shards[shard], entry, None)?;
+    }
+    Ok(())
+}
+
+/// Rows and which of them memory holds.
+#[derive(Default)]
+pub(crate) struct Held<R> {
+    pub(crate) rows: R,
+    pub(crate) resident: Resident,
+}
+
+/// [`Paged`] for an operator whose state is its `shards`, each a [`TableShard`], and which has `pages`.
+macro_rules! paged_shards {
+    ($operator:ty) => {
+        impl $crate::state::Paged for $operator {
+            fn pages(&mut self) -> &mut Option<$crate::state::Pages> {
+                &mut self.pages
+            }
+
+            fn write(
+                &mut self,
+                target: &$crate::state::Target<'_>,
+            ) -> fleuve_types::Result<Vec<std::sync::Arc<$crate::state::runs::Run>>> {
+                $crate::state::write_shards(target, &self.shards)
+            }
+
+            fn copy(
+                &mut self,
+                target: &$crate::state::Target<'_>,
+                room: &$crate::state::Room,
+            ) -> fleuve_types::Result<Vec<$crate::state::Entries>> {
+                Ok($crate::state::copy_shards(target, &mut self.shards, room))
+            }
+
+            fn written(&mut self) {
+                rayon::prelude::ParallelIterator::for_each(
+                    rayon::prelude::IntoParallelRefMutIterator::par_iter_mut(&mut self.shards),
+                    $crate::state::TableShard::written,
+                );
+            }
+
+            fn drop_all(&mut self) -> fleuve_types::Result<()> {
+                self.shards.iter_mut().for_each(|s| *s = Default::default());
+                Ok(())
+            }
+
+            fn take_all(&mut self, all: $crate::state::runs::Merge) -> fleuve_types::Result<()> {
+                $crate::state::take_all_rows(&mut self.shards, all)
+            }
+        }
+    };
+}
+pub(crate) use paged_shards;
