@@ -22,6 +22,8 @@ use crate::state::{
     changes_to_batch, fetch_rows, hash_bytes, paged_shards,
 };
 
+mod append;
+
 /// What a session operator does; built by lowering.
 pub(crate) struct SessionSpec {
     pub(crate) label: String,
@@ -194,22 +196,13 @@ impl Shard {
     }
 
     /// Takes rows in by place. Gives the places where there were none before or are none now.
-    fn take(&mut self, incoming: &Incoming<'_>, rows: &[u32], append_only: bool) -> Vec<Place> {
+    fn take(&mut self, incoming: &Incoming<'_>, rows: &[u32]) -> Vec<Place> {
         let mut at: BTreeSet<Place> = BTreeSet::new();
         for i in rows {
             let Some(place) = incoming.place(*i as usize) else { continue };
-            if append_only {
-                if holding(&self.sessions, &place).is_none() {
-                    at.insert(place);
-                }
-                continue;
-            }
             let row = [&place, incoming.rows.row(*i as usize)].concat();
             self.rows.add(hash_bytes(&place), &place, hash_bytes(&row), &row, incoming.delta.weight(*i as usize));
             at.insert(place);
-        }
-        if append_only {
-            return at.into_iter().collect();
         }
         self.rows.sweep();
         let mut changed = vec![];
@@ -227,10 +220,13 @@ impl Shard {
     }
 
     fn step(&mut self, spec: &SessionSpec, codec: &RowCodec, incoming: &Incoming<'_>, rows: &[u32]) -> Result<Delta> {
-        let changed = self.take(incoming, rows, spec.append_only);
+        if spec.append_only {
+            return self.append(spec, codec, incoming, rows);
+        }
+        let changed = self.take(incoming, rows);
         let mut old = self.sessions_at(&changed, spec.gap);
         for at in &changed {
-            let goes = !spec.append_only && self.rows.key_slot(hash_bytes(at), at).is_none();
+            let goes = self.rows.key_slot(hash_bytes(at), at).is_none();
             if goes { self.vanish(at, spec.gap) } else { self.appear(at, spec.gap) }
         }
         // What is there now between the ends of an old session is made of its rows, and so is what a new place belongs to.
@@ -405,6 +401,7 @@ fn is_near(a: i64, b: i64, gap: i64) -> bool {
 struct Incoming<'a> {
     delta: &'a Delta,
     keys: Encoded,
+    hashes: Vec<u64>,
     times: Int64Array,
     /// What is read of the rows.
     rows: Encoded,
@@ -494,12 +491,12 @@ impl Operator for Session {
         let hashes = keys.hashes(delta.len());
         let columns = delta.batch.columns().iter().zip(&self.spec.read).filter(|(_, read)| **read);
         let rows = self.row_codec.encode(&columns.map(|(c, _)| c.clone()).collect::<Vec<_>>())?;
-        let incoming = Incoming { delta, keys, times, rows };
         let parts = split(&hashes, self.shards.len());
+        let incoming = Incoming { delta, keys, hashes, times, rows };
         let (spec, codec) = (&self.spec, &self.row_codec);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
-            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| incoming.hashes[*i as usize]))?;
             shard.find(fetched);
             shard.step(spec, codec, &incoming, &parts[s])
         })?;
