@@ -32,7 +32,7 @@ pub(crate) use eval::{evaluate, evaluate_filter, physical};
 pub use guard::DeadRow;
 pub(crate) use guard::{Guard, Left, caught};
 pub(crate) use map::concat as concat_deltas;
-pub(crate) use shard::{for_each, shard_of, split};
+pub(crate) use shard::{both, for_each, shard_of, split};
 
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Error, Result};

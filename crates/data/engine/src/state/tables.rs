@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::arrangement::Arrangement;
 use super::bytes::hash_bytes;
 use super::entries::{Entries, Room};
+use super::flat::{Flat, write_pieces};
 use super::in_order::{self, Item};
 use super::pages::{Pages, Part, Reader, Resident, Target};
 use super::runs::{Entry, Merge, Run};
@@ -91,19 +92,21 @@ pub(crate) fn write_rows(target: &Target<'_>, sources: &[Rows<'_>]) -> Result<Op
     };
     in_order::sort(&mut items, content);
     let mut writer = target.begin(items.len())?;
-    let (mut key, mut last) = (vec![], vec![]);
-    for item in &items {
-        let (part, of, row) = content(item);
-        entry_key(&mut key, part, of, row);
-        // A row can have gone more than once.
-        if key == last {
-            continue;
+    let mut last = None;
+    write_pieces(&mut writer, &items, |items| {
+        let mut flat = Flat::default();
+        for item in items {
+            let now = content(item);
+            // A row can have gone more than once.
+            if last.replace(now) == Some(now) {
+                continue;
+            }
+            let is_gone = item.source & GONE != 0;
+            let weight = if is_gone { 0 } else { sources[item.source as usize].rows.weight(item.at) };
+            flat.push(item.hash, now, (!is_gone).then_some(&weight.to_le_bytes()));
         }
-        let gone = item.source & GONE != 0;
-        let weight = if gone { 0 } else { sources[item.source as usize].rows.weight(item.at) };
-        writer.add(item.hash, &key, (!gone).then_some(&weight.to_le_bytes()))?;
-        std::mem::swap(&mut key, &mut last);
-    }
+        Ok(flat)
+    })?;
     writer.finish().map(Some)
 }
 

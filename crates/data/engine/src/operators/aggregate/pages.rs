@@ -12,8 +12,8 @@ use super::{Aggregate, Groups, Shared};
 use crate::operators::shard::shard_of;
 use crate::state::runs::{Entry, Merge, Run};
 use crate::state::{
-    Encoded, Entries, Paged, Pages, Room, RowCodec, Rows, Target, copy_rows, entry_key, entry_parts, entry_weight,
-    hash_bytes, write_rows,
+    Encoded, Entries, Flat, Paged, Pages, Room, RowCodec, Rows, Target, copy_rows, entry_parts, entry_weight,
+    hash_bytes, write_pieces, write_rows,
 };
 
 /// The part that the groups are; the accumulators' tables are those after it.
@@ -199,32 +199,28 @@ impl Aggregate {
         if items.is_empty() {
             return Ok(None);
         }
-        let key_of = |item: &Item, shards: &[Groups]| shards[item.shard as usize].key_of(item).to_vec();
-        items.sort_unstable_by(|a, b| {
-            let key = |item: &Item| shards[item.shard as usize].key_of(item).len();
-            let by_key = || (key(a), key_of(a, shards)).cmp(&(key(b), key_of(b, shards)));
-            a.hash.cmp(&b.hash).then_with(by_key)
-        });
+        items.par_sort_unstable_by_key(|item| item.hash);
+        for same in items.chunk_by_mut(|a, b| a.hash == b.hash).filter(|same| same.len() > 1) {
+            let key = |item: &Item| shards[item.shard as usize].key_of(item);
+            same.sort_unstable_by(|a, b| (key(a).len(), key(a)).cmp(&(key(b).len(), key(b))));
+        }
         let mut writer = target.begin(items.len())?;
-        let mut key = vec![];
-        for items in items.chunks(AT_ONCE) {
+        write_pieces(&mut writer, &items, |items| {
             let mut slots: Vec<Vec<u32>> = vec![vec![]; shards.len()];
             for item in items.iter().filter(|i| !i.gone) {
                 slots[item.shard as usize].push(item.at);
             }
             let states = shards.iter_mut().zip(&slots).map(|(g, s)| g.encode(s, codec)).collect::<Result<Vec<_>>>()?;
             let mut next = vec![0; shards.len()];
+            let mut flat = Flat::default();
             for item in items {
                 let n = item.shard as usize;
-                entry_key(&mut key, GROUPS, shards[n].key_of(item), &[]);
-                if item.gone {
-                    writer.add(item.hash, &key, None)?;
-                } else {
-                    writer.add(item.hash, &key, Some(states[n].row(next[n])))?;
-                    next[n] += 1;
-                }
+                let state = (!item.gone).then(|| states[n].row(next[n]));
+                next[n] += usize::from(!item.gone);
+                flat.push(item.hash, (GROUPS, shards[n].key_of(item), &[]), state);
             }
-        }
+            Ok(flat)
+        })?;
         writer.finish().map(Some)
     }
 }

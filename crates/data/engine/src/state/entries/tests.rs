@@ -28,7 +28,7 @@ fn what_was_copied_in_any_order_is_written_in_the_order_of_runs_and_each_entry_o
     let written = write_entries(&all, &space, "p").unwrap();
     let key = |part: u8, key: &[u8], row: &[u8]| {
         let mut out = vec![];
-        crate::state::entry_key(&mut out, part, key, row);
+        crate::state::tables::entry_key(&mut out, part, key, row);
         out
     };
     let expected = vec![
