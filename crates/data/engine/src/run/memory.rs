@@ -30,6 +30,8 @@ const BUILD_PART: usize = 4;
 const ANSWER_AT_ONCE_BYTES: usize = 64 << 20;
 /// What a checkpoint copies to write it while steps go on is at most this part of the budget.
 const FLUSH_PART: usize = 8;
+/// However full memory is, it may be this part.
+const LEAST_FLUSH_PART: usize = 32;
 /// State of less than this part of the budget does not leave memory: it would be many small files.
 const SMALLEST_PART: usize = 256;
 
@@ -115,9 +117,11 @@ impl Limits {
         (self.high() / EAGER_PART).min(EAGER_BYTES) as u64
     }
 
-    /// So much of the state may be copied to be written beside the steps. More is written between two of them.
+    /// So much of the state may be copied to be written beside the steps. More is written between two of them. It is no state of any view's,
+    /// and soon gone again.
     pub(super) fn flush_room(&self) -> usize {
-        self.budget / FLUSH_PART
+        let free = self.high().saturating_sub(self.held());
+        free.max(self.budget / LEAST_FLUSH_PART).min(self.budget / FLUSH_PART)
     }
 
     fn smallest(&self) -> usize {

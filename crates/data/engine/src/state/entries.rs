@@ -93,11 +93,6 @@ impl Entries {
         self.spans.is_empty()
     }
 
-    /// Memory held, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
-    }
-
     fn key(&self, at: usize) -> &[u8] {
         let span = &self.spans[at];
         &self.bytes[span.from..span.from + span.key_len as usize]

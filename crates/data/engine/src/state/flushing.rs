@@ -40,22 +40,15 @@ impl Flush {
 /// What a state knows of it.
 pub(super) struct Flushing {
     entries: Shared,
-    bytes: usize,
     /// Absent when it is known that it was not written.
     done: Option<Receiver<Result<Option<Arc<Run>>>>>,
 }
 
 impl Flushing {
     pub(super) fn begin(entries: Vec<Entries>, space: Arc<Space>, place: String) -> (Self, Flush) {
-        let bytes = entries.iter().map(Entries::bytes).sum();
         let entries = Arc::new(Mutex::new(entries));
         let (tell, done) = channel();
-        (Self { entries: entries.clone(), bytes, done: Some(done) }, Flush { entries, space, place, tell })
-    }
-
-    /// Memory held, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        (Self { entries: entries.clone(), done: Some(done) }, Flush { entries, space, place, tell })
     }
 
     /// Looks whether it is done, or waits for that.

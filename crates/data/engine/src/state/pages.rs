@@ -151,9 +151,9 @@ impl Pages {
         Target { runs: self.runs.runs(), space: self.runs.space(), place: self.runs.place(), full: !self.active }
     }
 
-    /// Memory held by what finds entries, and by what is being written, in bytes.
+    /// Memory held by what finds entries, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.runs.bytes() + self.flushing.as_ref().map_or(0, Flushing::bytes)
+        self.runs.bytes()
     }
 
     /// The runs for a manifest. Their files stay from now on.
