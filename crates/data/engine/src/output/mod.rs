@@ -14,6 +14,7 @@ mod difference;
 mod layout;
 mod lookup;
 mod snapshot;
+mod unsaved;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(crate) use self::difference::difference;
 use self::layout::{Form, Layout, SharedLayout};
 pub(crate) use self::lookup::Answer;
 pub use self::snapshot::{ViewRows, ViewSnapshot};
+use self::unsaved::Unsaved;
 use crate::operators::{for_each, split};
 use crate::state::runs::Space;
 use crate::state::{Encoded, RowCodec, batch_of, hash_bytes};
@@ -55,8 +57,8 @@ pub(crate) struct Output {
     space: Option<(Arc<Space>, String)>,
     /// All rows have left at some time: a checkpoint names the runs and holds no rows itself.
     is_saved_as_runs: bool,
-    /// Changes since the last save, if a checkpoint holds rows.
-    unsaved: Vec<Delta>,
+    /// What changed since the last save, if a checkpoint holds rows.
+    unsaved: Unsaved,
     /// Named files that are not needed any more.
     stale: Vec<String>,
     /// It came from runs.
@@ -72,15 +74,17 @@ pub(crate) struct SavedOutput {
 
 /// The rows of an answer that a checkpoint's file holds.
 pub(crate) enum SavedRows {
+    /// None of earlier saves count.
     All(ViewSnapshot),
     /// Changes since the last save.
     Changes(Vec<Delta>),
 }
 
 impl SavedRows {
+    /// True if there is nothing to be written.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::All(all) => all.num_rows() == 0,
+            Self::All(_) => false,
             Self::Changes(changes) => changes.is_empty(),
         }
     }
@@ -167,7 +171,7 @@ impl Output {
             cold: None,
             space: None,
             is_saved_as_runs: false,
-            unsaved: vec![],
+            unsaved: Unsaved::nothing(),
             stale: vec![],
             is_loaded: false,
         })
@@ -184,11 +188,7 @@ impl Output {
 
     /// What of it [`Output::shrink`] can free.
     pub(crate) fn bytes_that_can_leave(&self) -> usize {
-        self.chunks.bytes() + self.unsaved_bytes() + self.cold.as_ref().map_or(0, Cold::strikes_bytes)
-    }
-
-    fn unsaved_bytes(&self) -> usize {
-        self.unsaved.iter().map(|d| d.batch.get_array_memory_size()).sum()
+        self.chunks.bytes() + self.unsaved.bytes() + self.cold.as_ref().map_or(0, Cold::strikes_bytes)
     }
 
     /// Bytes on disk.
@@ -203,7 +203,7 @@ impl Output {
         }
         self.change(delta)?;
         if !self.is_saved_as_runs {
-            self.unsaved.push(delta.clone());
+            self.unsaved.note(delta, self.rows());
         } else if self.bytes_that_can_leave() > RECENT_BYTES
             && let Err(e) = self.flush(0)
         {
@@ -274,7 +274,7 @@ impl Output {
     /// Moves rows to the runs until at most `target` bytes are left in memory.
     fn flush(&mut self, target: usize) -> Result<()> {
         // What is not saved yet goes only with the last row.
-        let target = target.saturating_sub(self.unsaved_bytes());
+        let target = target.saturating_sub(self.unsaved.bytes());
         let Some(cold) = self.cold.as_mut() else { return Ok(()) };
         while self.chunks.rows() > 0 && self.chunks.bytes() > target {
             let (chunks, rows) = self.chunks.oldest(PIECE_BYTES.min(self.chunks.bytes() - target))?;
@@ -286,7 +286,7 @@ impl Output {
             cold.flush(&[])?;
             self.chunks.drop_oldest(usize::MAX);
             self.is_saved_as_runs = true;
-            self.unsaved.clear();
+            self.unsaved = Unsaved::nothing();
         }
         Ok(())
     }
@@ -306,14 +306,17 @@ impl Output {
 
     /// Changes since the last call, or all rows.
     pub(crate) fn save(&mut self, full: bool) -> Result<SavedOutput> {
-        if self.is_saved_as_runs || full {
+        let is_whole = full || matches!(self.unsaved, Unsaved::Everything);
+        if self.is_saved_as_runs || full || (is_whole && self.cold.is_some()) {
             self.flush(0)?;
         }
         if let Some(cold) = self.cold.as_mut().filter(|_| self.is_saved_as_runs) {
             return Ok(SavedOutput { rows: SavedRows::Changes(vec![]), runs: Some(cold.save()) });
         }
-        let changes = std::mem::take(&mut self.unsaved);
-        let rows = if full { SavedRows::All(self.snapshot(0)) } else { SavedRows::Changes(changes) };
+        let rows = match std::mem::replace(&mut self.unsaved, Unsaved::nothing()) {
+            Unsaved::Changes(changes, _) if !is_whole => SavedRows::Changes(changes),
+            _ => SavedRows::All(self.snapshot(0)),
+        };
         Ok(SavedOutput { rows, runs: None })
     }
 
@@ -349,6 +352,13 @@ impl Output {
         rows.into_iter().try_for_each(|batch| self.change(&Delta::insert(batch)))?;
         self.stale.extend(saved.names().map(str::to_string));
         Ok(true)
+    }
+
+    /// All rows come anew: forgets those that earlier batches brought, unless they came from runs.
+    pub(crate) fn forget_loaded(&mut self) {
+        if !self.is_loaded {
+            self.chunks = Chunks::new(self.layout.schema.clone(), self.layout.form != Form::Log);
+        }
     }
 
     /// Takes in one batch that [`Output::save`] gave.

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fleuve_types::{ColumnPart, Delta};
 
 use super::difference::difference_in;
-use super::{Answer, Output, SavedOutput, SavedRuns, ViewSnapshot, consolidate, with_weights};
+use super::{Answer, Output, SavedOutput, SavedRows, SavedRuns, ViewSnapshot, consolidate, with_weights};
 use crate::state::runs::{MemoryFiles, RunFiles, Space};
 use crate::state::{RowCodec, hash_bytes};
 
@@ -225,8 +225,9 @@ impl World {
 
     fn save_as(&mut self, full: bool) {
         let SavedOutput { rows, runs } = self.output.save(full).unwrap();
+        let is_whole = matches!(rows, SavedRows::All(_));
         let batches = rows.batches().unwrap();
-        if full || runs.is_some() {
+        if is_whole || runs.is_some() {
             self.saved.clear();
         }
         self.saved.extend(batches);
@@ -373,6 +374,44 @@ fn an_answer_of_many_chunks_counts_its_memory_once() {
     output.save(true).unwrap();
     assert!(output.bytes() < full, "{} bytes of {full}", output.bytes());
     assert_eq!(output.rows(), 300_000);
+}
+
+/// What is to be saved of rows that change all the time is no more than the rows.
+#[test]
+fn changes_that_are_more_than_the_answer_are_not_kept() {
+    let rows_in = |saved: &[RecordBatch]| saved.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let mut output = Output::new(schema(), Some(vec![0]), false).unwrap();
+    let mut again = Output::new(schema(), Some(vec![0]), false).unwrap();
+    let mut save = |output: &mut Output, full| {
+        let rows = output.save(full).unwrap().rows;
+        let is_whole = matches!(rows, SavedRows::All(_));
+        let batches = rows.batches().unwrap();
+        if is_whole {
+            again.forget_loaded();
+        }
+        batches.iter().try_for_each(|batch| again.load(batch)).unwrap();
+        assert_eq!(read(again.snapshot(1).batches().unwrap()), read(output.snapshot(1).batches().unwrap()));
+        (is_whole, rows_in(&batches))
+    };
+    let row = |k: i64, n: i64| (k, Some("name".into()), Some(n));
+    let first: Vec<(Row, i64)> = (0..100).map(|k| (row(k, 0), 1)).collect();
+    output.apply(&delta(&first)).unwrap();
+    assert_eq!(save(&mut output, true), (true, 100));
+    // A few changes are saved as they are.
+    output.apply(&delta(&[(row(3, 0), -1), (row(3, 1), 1)])).unwrap();
+    assert_eq!(save(&mut output, false), (false, 2));
+    let bytes = output.bytes();
+    for n in 1..2_000 {
+        output.apply(&delta(&[(row(3, n), -1), (row(3, n + 1), 1)])).unwrap();
+    }
+    assert!(output.bytes() < bytes * 2, "{} bytes, {bytes} before", output.bytes());
+    assert_eq!(save(&mut output, false), (true, 100));
+    // Nothing has changed since.
+    assert_eq!(save(&mut output, false), (false, 0));
+    // One that became empty is saved as such.
+    let last: Vec<(Row, i64)> = (0..100).map(|k| (row(k, if k == 3 { 2_000 } else { 0 }), -1)).collect();
+    output.apply(&delta(&last)).unwrap();
+    assert_eq!(save(&mut output, false), (true, 0));
 }
 
 #[test]

@@ -36,6 +36,8 @@ const OUTPUT_SECTION: u32 = u32::MAX;
 const DEAD_SECTION: u32 = u32::MAX - 1;
 /// That of a change that sinks may not have yet.
 const UNDELIVERED_SECTION: u32 = u32::MAX - 2;
+/// Says that what earlier files hold of the answer does not count; its batch has no rows.
+const ANEW_SECTION: u32 = u32::MAX - 3;
 /// Epochs whose dead letters may wait to be taken.
 const UNTOLD_EPOCHS: usize = 10_000;
 
@@ -428,6 +430,9 @@ impl View {
         }
         let answer = self.output.save(full)?;
         let is_nothing = sections.is_empty() && answer.rows.is_empty() && !full;
+        if matches!(answer.rows, SavedRows::All(_)) {
+            sections.push(Section { node: ANEW_SECTION, batch: RecordBatch::new_empty(self.output.schema().clone()) });
+        }
         let unencoded = Unencoded { sections, answer: answer.rows };
         Ok(((!is_nothing).then_some(unencoded), answer.runs))
     }
@@ -436,7 +441,9 @@ impl View {
     pub(super) fn load(&mut self, runs: &[Vec<u8>], epoch: Epoch) -> Result<()> {
         for run in runs {
             for section in read_run(run)? {
-                if section.node == OUTPUT_SECTION {
+                if section.node == ANEW_SECTION {
+                    self.output.forget_loaded();
+                } else if section.node == OUTPUT_SECTION {
                     self.output.load(&section.batch)?;
                 } else if section.node == DEAD_SECTION {
                     self.pending = super::dead::from_batch(&section.batch)?;

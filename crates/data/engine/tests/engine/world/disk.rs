@@ -35,6 +35,13 @@ impl World {
         self.store.files.lock().keys().filter(|name| !named.contains(*name)).cloned().collect()
     }
 
+    /// How long the files of a view's state are that are read whole.
+    pub fn state_bytes(&self, name: &str) -> usize {
+        let of = format!("{}/", id(name));
+        let files = self.store.files.lock();
+        files.iter().filter(|(file, _)| file.starts_with(&of)).map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// The last checkpoint.
     pub fn saved(&self) -> Option<SavedCheckpoint> {
         self.store.last.lock().clone()
