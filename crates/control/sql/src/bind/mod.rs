@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use fleuve_catalog::Object;
 use fleuve_types::{Error, ObjectId, Result};
+use rayon::prelude::*;
 
 pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
@@ -97,10 +98,12 @@ pub fn bind_all(objects: Vec<Object>) -> Result<(ObjectSet, Vec<(Object, Error)>
             .map(|o| o.id)
             .collect();
         // What only waits for itself in a circle is bound anyway, so that it gets its error.
-        let ready = if ready.is_empty() { waiting.keys().copied().collect() } else { ready };
-        for id in ready {
-            let Some(object) = waiting.remove(&id) else { continue };
-            match rebind(&set, &object) {
+        let ready = if ready.is_empty() { waiting.keys().copied().take(1).collect() } else { ready };
+        let ready: Vec<Object> = ready.into_iter().filter_map(|id| waiting.remove(&id)).collect();
+        // They do not read each other, so they can be bound side by side.
+        let bound: Vec<Result<Spec>> = ready.par_iter().map(|object| rebind(&set, object)).collect();
+        for (object, spec) in ready.into_iter().zip(bound) {
+            match spec {
                 Ok(spec) => {
                     let key = (object.namespace.clone(), object.name.clone());
                     set.by_name.insert(key, Arc::new(BoundObject { object, spec }));

@@ -13,7 +13,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use fleuve_types::pseudo_fields;
 use parking_lot::RwLock;
 
-use crate::{Backend, ENVIRONMENT, ObjectSet, Snapshot, Spec};
+use crate::{Backend, BoundObject, ENVIRONMENT, ObjectSet, Snapshot, Spec};
 
 /// A list of one catalog, `main`.
 pub(crate) fn single(catalog: Arc<dyn CatalogProvider>) -> Arc<dyn CatalogProviderList> {
@@ -129,20 +129,40 @@ pub(crate) struct ObjectCatalog {
 
 #[derive(Debug, Default)]
 struct ObjectSchema {
-    tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    tables: BTreeMap<String, Columns>,
+}
+
+/// What columns a table has. Only those that a statement asks for are looked at.
+#[derive(Debug)]
+enum Columns {
+    Of(Arc<BoundObject>),
+    These(SchemaRef),
+}
+
+impl Columns {
+    fn table(&self) -> Option<Arc<dyn TableProvider>> {
+        let (schema, key) = match self {
+            Self::These(schema) => (schema.clone(), None),
+            Self::Of(object) => (columns_of(&object.spec)?, key_of(&object.spec)),
+        };
+        Some(Arc::new(ColumnsOnly { schema, key }))
+    }
+}
+
+fn key_of(spec: &Spec) -> Option<Vec<String>> {
+    match spec {
+        Spec::View(view) => crate::view_key(&view.plan),
+        Spec::Stream(_) | Spec::Source(_) | Spec::Sink(_) => None,
+    }
 }
 
 impl ObjectCatalog {
     pub(crate) fn new(objects: &ObjectSet) -> Self {
         let mut schemas: BTreeMap<String, ObjectSchema> = BTreeMap::new();
         for ((namespace, name), object) in &objects.by_name {
-            if let Some(schema) = columns_of(&object.spec) {
+            if matches!(object.spec, Spec::Stream(_) | Spec::View(_)) {
                 let tables = &mut schemas.entry(namespace.clone()).or_default().tables;
-                let key = match &object.spec {
-                    Spec::View(view) => crate::view_key(&view.plan),
-                    _ => None,
-                };
-                tables.insert(name.clone(), Arc::new(ColumnsOnly { schema, key }));
+                tables.insert(name.clone(), Columns::Of(object.clone()));
             }
         }
         Self { schemas: schemas.into_iter().map(|(k, v)| (k, Arc::new(v))).collect() }
@@ -150,8 +170,7 @@ impl ObjectCatalog {
 
     /// A catalog of one table.
     pub(crate) fn of_table(namespace: &str, name: &str, schema: SchemaRef) -> Self {
-        let table: Arc<dyn TableProvider> = Arc::new(ColumnsOnly { schema, key: None });
-        let schema = ObjectSchema { tables: BTreeMap::from([(name.to_string(), table)]) };
+        let schema = ObjectSchema { tables: BTreeMap::from([(name.to_string(), Columns::These(schema))]) };
         Self { schemas: BTreeMap::from([(namespace.to_string(), Arc::new(schema))]) }
     }
 }
@@ -185,7 +204,7 @@ impl SchemaProvider for ObjectSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.tables.get(name).cloned())
+        Ok(self.tables.get(name).and_then(Columns::table))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -196,7 +196,6 @@ impl Core {
 
     /// Brings back the views of the last checkpoint; gives those that have to be built.
     fn restore(&mut self, definitions: Vec<ViewDefinition>) -> Result<Vec<ViewDefinition>> {
-        let mut to_build = vec![];
         let checkpoint = self.store.load()?;
         self.remove_left_overs(checkpoint.as_ref())?;
         let Some(checkpoint) = checkpoint else { return Ok(definitions) };
@@ -207,27 +206,7 @@ impl Core {
             .ok_or_else(|| Error::new(ErrorKind::Io, "the checkpoint's frontier is damaged"))?;
         self.times.retain(|stream, _| self.streams.contains_key(stream));
         self.frontier.offsets.retain(|(stream, _), _| self.streams.contains_key(stream));
-        let mut missing: BTreeSet<ObjectId> = BTreeSet::new();
-        for definition in definitions {
-            let saved = checkpoint.views.iter().find(|v| v.id == definition.id && v.version == definition.version);
-            let reads_missing = definition.inputs.values().any(|i| missing.contains(i));
-            let id = definition.id;
-            let manifest: Option<Manifest> = saved.and_then(|s| serde_json::from_slice(&s.manifest).ok());
-            let Some(manifest) = manifest.filter(|_| !reads_missing) else {
-                missing.insert(id);
-                to_build.push(definition);
-                continue;
-            };
-            let mut view = self.plan(definition)?;
-            match self.load_view(&mut view, manifest, checkpoint.epoch) {
-                Ok(()) => self.views.push(view),
-                Err(e) => {
-                    tracing::warn!(view = %id, reason = %e, "the state of a view is built again from the log");
-                    missing.insert(id);
-                    to_build.push(view.definition);
-                }
-            }
-        }
+        let to_build = self.open_views(definitions, &checkpoint)?;
         // What is built anew must not stay in the checkpoint as it was: a later one, taken before the build is done, would
         // show that state as if it belonged to the later epoch.
         for saved in checkpoint.views {
@@ -237,22 +216,6 @@ impl Core {
             }
         }
         Ok(to_build)
-    }
-
-    fn load_view(&self, view: &mut View, manifest: Manifest, epoch: Epoch) -> Result<()> {
-        if manifest.shape != view.manifest.shape {
-            return Err(Error::input("its plan has another shape than the saved state"));
-        }
-        let runs = manifest.files.iter().map(|f| self.store.read(&f.name)).collect::<Result<Vec<_>>>()?;
-        view.manifest = manifest;
-        let eager_bytes = self.limits.eager_bytes();
-        caught("loading its state", || {
-            view.circuit.open_pages(&view.manifest.runs, eager_bytes)?;
-            if let Some(answer) = &view.manifest.answer {
-                view.output.open(answer, eager_bytes)?;
-            }
-            view.load(&runs, epoch)
-        })
     }
 
     /// Removes runs that a crash left behind: no checkpoint names them.

@@ -14,6 +14,7 @@ mod keep;
 mod known;
 mod lookups;
 mod memory;
+mod open;
 mod pace;
 mod reading;
 mod sinks;
