@@ -468,6 +468,11 @@ impl Log {
         crate::producer_ids::next(self, &self.running.producer_ids).await
     }
 
+    /// Why nothing is appended any more, if the disk has failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.shared().failed.get().map(String::as_str)
+    }
+
     /// Numbers for metrics.
     pub fn stats(&self) -> LogStats {
         let shared = self.shared();

@@ -78,6 +78,10 @@ impl Observe for MadeUp {
         true
     }
 
+    fn not_ready(&self) -> Option<String> {
+        None
+    }
+
     fn status(&self) -> StatusReport {
         let step = self.0.fetch_add(1, Ordering::Relaxed);
         let rate = 620.0 + 90.0 * (step as f64 / 3.0).sin();

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub trait Observe: Send + Sync + 'static {
     /// True once all doors serve and views are caught up with what was there at the start.
     fn ready(&self) -> bool;
+    /// Why no work should be sent here now; `None` if it should.
+    fn not_ready(&self) -> Option<String>;
     /// Everything there is to see.
     fn status(&self) -> StatusReport;
     /// The same and more as numbers, in Prometheus' text format (0.0.4).

@@ -142,6 +142,10 @@ impl Observe for Fake {
         self.ready.load(Ordering::SeqCst)
     }
 
+    fn not_ready(&self) -> Option<String> {
+        (!self.ready()).then(|| "it is starting".into())
+    }
+
     fn status(&self) -> StatusReport {
         StatusReport {
             server: ServerReport { version: "1.2.3".into(), epoch: 9, ..ServerReport::default() },

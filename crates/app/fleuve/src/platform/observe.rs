@@ -263,6 +263,13 @@ impl Observe for Watcher {
         self.ready.load(Ordering::SeqCst)
     }
 
+    fn not_ready(&self) -> Option<String> {
+        if !self.ready() {
+            return Some("it is starting, or stopping".into());
+        }
+        self.platform.log.failure().map(str::to_string)
+    }
+
     fn status(&self) -> StatusReport {
         let mut report = self.platform.report();
         let doors = [

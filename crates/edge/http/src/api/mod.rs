@@ -60,6 +60,7 @@ pub fn api_router(api: Api) -> Router {
         .route("/", get(page::page))
         .route("/openapi.json", get(page::openapi_json))
         .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .route("/debug/flamegraph", get(flamegraph::flamegraph))
         .route("/v1/status", get(status::status))

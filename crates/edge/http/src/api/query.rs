@@ -256,3 +256,29 @@ impl RowWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(notices: &[&str]) -> Vec<Vec<u8>> {
+        let notices = notices.iter().map(|n| (*n).to_string()).collect();
+        let headers = notice_headers(&[Outcome::Done { tag: "SELECT".into(), notices }]);
+        headers.get_all(NOTICE_HEADER).iter().map(|v| v.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_notice_in_a_header_has_no_line_ends() {
+        let told = told(&["view \"a\r\nSet-Cookie: x=1\" stopped\u{0}\u{7f}\u{85}: 1\t/ 0"]);
+        assert_eq!(told, [b"view \"a  Set-Cookie: x=1\" stopped   : 1 / 0"]);
+    }
+
+    #[test]
+    fn notices_in_headers_are_few_and_short() {
+        // The cut falls into a letter of three bytes.
+        let long = "\u{20ac}".repeat(MAX_NOTICE_HEADER_BYTES);
+        let told = told(&[&long, "b", "c", "d", "e"]);
+        assert_eq!(told.len(), MAX_NOTICE_HEADERS);
+        assert_eq!(told[0], "\u{20ac}".repeat(MAX_NOTICE_HEADER_BYTES / 3).as_bytes());
+    }
+}

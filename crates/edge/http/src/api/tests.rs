@@ -27,9 +27,13 @@ async fn health_status_and_metrics_say_what_the_platform_says() {
     let (door, fake) = Door::api().await;
     let answer = door.get("/healthz").await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (503, "starting\n"));
+    let answer = door.get("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (503, json!({"ready": false, "reason": "it is starting"})));
     fake.ready.store(true, Ordering::SeqCst);
     let answer = door.get("/healthz").await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "ok\n"));
+    let answer = door.get("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"ready": true})));
     let metrics = door.get("/metrics").await;
     assert_eq!(metrics.kind(), "text/plain; version=0.0.4; charset=utf-8");
     assert!(metrics.text().contains("fleuve_epoch 9"));
