@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
@@ -12,7 +12,7 @@ use futures::StreamExt;
 
 use super::query::Planned;
 use super::{Outcome, Session};
-use crate::bind::missing;
+use crate::bind::{check_expressions, missing};
 use crate::errors::Where;
 use crate::literals::assigned;
 use crate::parse::Name;
@@ -27,6 +27,7 @@ const MAX_INSERT_BYTES: usize = 256 << 20;
 struct Target {
     id: ObjectId,
     schema: SchemaRef,
+    spec: StreamSpec,
     /// For each column of the stream, the column of the source that fills it.
     from: Vec<Option<usize>>,
     /// How many columns the source has.
@@ -45,7 +46,7 @@ impl Session {
         let target = self.target(into, columns, source, place)?;
         let planned = self.plan_source(source, place).await?.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
-        let Outcome::Rows { mut rows, notices, .. } = planned.rows(place).await? else {
+        let Outcome::Rows { mut rows, mut notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
         };
         let mut batches = Vec::new();
@@ -61,7 +62,14 @@ impl Session {
                 batches.push(batch);
             }
         }
-        let count = if batches.is_empty() { 0 } else { self.backend.insert(target.id, batches).await? };
+        if batches.is_empty() {
+            return Ok(Outcome::Done { tag: "INSERT 0 0".into(), notices });
+        }
+        let refused = target.refused(&batches);
+        let count = self.backend.insert(target.id, batches).await?;
+        let dead =
+            |(check, n)| format!("{n} of {count} rows went to the dead letters of {}: CHECK ({check})", into.name);
+        notices.extend(refused.into_iter().map(dead));
         Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices })
     }
 
@@ -101,13 +109,14 @@ impl Session {
         let Some(object) = objects.get(into.namespace(), &into.name) else {
             return Err(missing(&objects, into, "stream", |s| matches!(s, Spec::Stream(_))));
         };
-        let Spec::Stream(StreamSpec { schema, .. }) = &object.spec else {
+        let Spec::Stream(spec) = &object.spec else {
             return Err(Error::input(format!(
                 "\"{}\" is a {}, and only streams take rows",
                 into.name, object.object.kind
             ))
             .at(into.at.clone()));
         };
+        let (schema, spec) = (&spec.schema, spec.clone());
         let width = schema.fields().len();
         if columns.is_empty() {
             // As PostgreSQL has it: fewer values than columns leave the last ones NULL.
@@ -123,7 +132,7 @@ impl Session {
                 .at(place.at.clone()));
             }
             let from = (0..width).map(|i| (i < given).then_some(i)).collect();
-            return Ok(Target { id: object.object.id, schema: schema.clone(), from, given });
+            return Ok(Target { id: object.object.id, schema: schema.clone(), spec, from, given });
         }
         let mut from = vec![None; width];
         for (i, ident) in columns.iter().enumerate() {
@@ -145,7 +154,7 @@ impl Session {
                 return Err(Error::input(format!("column \"{name}\" is named twice")).at(place_of(ident)));
             }
         }
-        Ok(Target { id: object.object.id, schema: schema.clone(), from, given: columns.len() })
+        Ok(Target { id: object.object.id, schema: schema.clone(), spec, from, given: columns.len() })
     }
 }
 
@@ -176,6 +185,26 @@ impl Target {
             }
         }
         Ok(())
+    }
+
+    /// How many rows each CHECK will make dead letters: of a row, the first that is false.
+    fn refused(&self, batches: &[RecordBatch]) -> Vec<(String, usize)> {
+        // A check that cannot be computed is told by whoever reads the stream.
+        let Ok(checks) = check_expressions(&self.spec) else { return vec![] };
+        let mut counts = vec![0; checks.len()];
+        for batch in batches {
+            let mut passes = vec![true; batch.num_rows()];
+            for (check, count) in checks.iter().zip(&mut counts) {
+                let value = check.evaluate(batch).and_then(|v| v.into_array(batch.num_rows()));
+                let Ok(value) = value else { continue };
+                let Some(holds) = value.as_any().downcast_ref::<BooleanArray>() else { continue };
+                for (passes, holds) in passes.iter_mut().zip(holds) {
+                    *count += usize::from(*passes && holds == Some(false));
+                    *passes &= holds != Some(false);
+                }
+            }
+        }
+        self.spec.checks.iter().cloned().zip(counts).filter(|(_, n)| *n > 0).collect()
     }
 
     /// The source's rows as the stream's.

@@ -691,3 +691,22 @@ async fn a_view_in_other_words_goes_on() {
     run(&session, &format!("CREATE OR REPLACE MATERIALIZED VIEW v AS {skips}")).await.unwrap();
     assert!(fake.last_applied().contains(&"replace view v v3".to_string()));
 }
+
+#[tokio::test]
+async fn an_insert_tells_what_its_checks_refuse() {
+    let (_, session) = session();
+    run(&session, "CREATE STREAM s (x BIGINT, y BIGINT, CHECK (x > 0), CHECK (y < 10))").await.unwrap();
+    let notices = |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
+        Some(Outcome::Done { notices, .. }) => notices,
+        _ => panic!("not done"),
+    };
+    let sql = "INSERT INTO s VALUES (1, 1), (-1, 1), (0, 99), (NULL, NULL), (1, 10)";
+    assert_eq!(
+        notices(session.execute(sql).await.unwrap()),
+        [
+            "2 of 5 rows went to the dead letters of s: CHECK (x > 0)",
+            "1 of 5 rows went to the dead letters of s: CHECK (y < 10)"
+        ]
+    );
+    assert!(notices(session.execute("INSERT INTO s VALUES (1, 1)").await.unwrap()).is_empty());
+}
