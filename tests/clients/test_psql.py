@@ -159,3 +159,20 @@ def test_ssl_is_declined_and_required_ssl_fails():
         capture_output=True, text=True, timeout=PATIENCE_S, env=ENVIRONMENT,
     )
     assert required.returncode != 0 and "does not support SSL" in required.stderr
+
+
+def test_an_index_is_made_shown_used_and_dropped(names):
+    stream, _ = names
+    said = psql(f"CREATE INDEX ON {stream} (path)", f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {stream}_status ON {stream} (status) INCLUDE (path)")
+    assert said.splitlines() == ["CREATE INDEX", "CREATE INDEX"]
+    view = f"twice_{uuid.uuid4().hex[:8]}"
+    psql(f"CREATE MATERIALIZED VIEW {view} AS SELECT a.path, b.status FROM {stream} a JOIN {stream} b ON a.path = b.path")
+    assert sorted(psql(f"SELECT * FROM {view} WHERE path = '/x'").splitlines()) == ["/x|200"]
+    assert f"looked up in the index public.{stream}_path_idx" in psql(f"EXPLAIN ANALYZE {view}")
+    rows = [line.split("|") for line in psql("SHOW INDEXES").splitlines()]
+    own = next(row for row in rows if row[0] == f"{stream}_path_idx")
+    assert own[1:7] == [stream, "path", "status, ts, size", "running", "", view], own
+    refused = psql(f"DROP INDEX {stream}_path_idx", ok=False)
+    assert f'index "{stream}_path_idx" is used by view {view}' in refused.stderr, refused.stderr
+    dropped = psql(f"DROP MATERIALIZED VIEW {view}", f"DROP INDEX {stream}_path_idx", f"DROP INDEX IF EXISTS {stream}_status")
+    assert dropped.splitlines()[-2:] == ["DROP INDEX", "DROP INDEX"]

@@ -13,6 +13,8 @@ pub enum ObjectKind {
     View,
     /// A connector that takes a view's changes out.
     Sink,
+    /// The rows of a stream or view, kept by some of their columns for the joins of views.
+    Index,
 }
 
 impl ObjectKind {
@@ -23,6 +25,18 @@ impl ObjectKind {
             Self::Source => "source",
             Self::View => "view",
             Self::Sink => "sink",
+            Self::Index => "index",
+        }
+    }
+
+    /// The word as it stands in a sentence.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Self::Stream => "a stream",
+            Self::Source => "a source",
+            Self::View => "a view",
+            Self::Sink => "a sink",
+            Self::Index => "an index",
         }
     }
 }

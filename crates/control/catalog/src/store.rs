@@ -229,6 +229,7 @@ fn read_object(row: &SqliteRow) -> Result<Object> {
             "source" => ObjectKind::Source,
             "view" => ObjectKind::View,
             "sink" => ObjectKind::Sink,
+            "index" => ObjectKind::Index,
             _ => return Err(damaged("kind")),
         },
         namespace: row.get(2),

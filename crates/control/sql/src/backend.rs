@@ -36,6 +36,8 @@ pub enum Spec {
     View(ViewSpec),
     /// `CREATE SINK`
     Sink(SinkSpec),
+    /// `CREATE INDEX`
+    Index(IndexSpec),
 }
 
 impl Spec {
@@ -46,6 +48,7 @@ impl Spec {
             Spec::Source(_) => ObjectKind::Source,
             Spec::View(_) => ObjectKind::View,
             Spec::Sink(_) => ObjectKind::Sink,
+            Spec::Index(_) => ObjectKind::Index,
         }
     }
 }
@@ -118,6 +121,19 @@ pub struct ViewSpec {
     pub emit_on_close: bool,
     /// What a row does that an expression fails for.
     pub on_error: OnError,
+}
+
+/// An index: the rows of a stream or view by some of their columns, in which joins of views look them up.
+#[derive(Clone, Debug)]
+pub struct IndexSpec {
+    /// `(namespace, name)` of what it is of.
+    pub on: (String, String),
+    /// The columns that it is by, in its order.
+    pub columns: Vec<String>,
+    /// Their places among the columns that it holds.
+    pub by: Vec<usize>,
+    /// What it holds: some columns of what it is of, in their order there.
+    pub view: ViewSpec,
 }
 
 /// How a sink writes a view's changes into a stream.

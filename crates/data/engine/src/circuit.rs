@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::event_time::{Horizon, Mark, TimeColumn, shown};
@@ -118,6 +118,12 @@ impl Circuit {
     /// What it reads.
     pub fn inputs(&self) -> &[CircuitInput] {
         &self.inputs
+    }
+
+    /// The columns of one of its inputs.
+    pub(crate) fn input_schema(&self, number: usize) -> SchemaRef {
+        let is_it = |n: &&Node| matches!(n.kind, NodeKind::Input(i) if i == number);
+        self.nodes.iter().find(is_it).map_or_else(|| Arc::new(Schema::empty()), |n| n.schema.clone())
     }
 
     /// The columns of the answer.

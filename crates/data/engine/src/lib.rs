@@ -24,8 +24,8 @@ mod state;
 
 pub use circuit::{Circuit, CircuitInput};
 pub use event_time::Mark;
-pub use lookup::LookUp;
-pub use lower::{Relations, lower, lower_on_close};
+pub use lookup::{LookUp, RelationIndex};
+pub use lower::{Relations, lower, lower_index, lower_on_close};
 pub use operators::DeadRow;
 pub use output::{ViewRows, ViewSnapshot};
 pub use paging::{StateRuns, Unwritten};

@@ -1,6 +1,6 @@
 //! Changes of the catalog carried out: first decided and durable in the catalog, then made to run. What fails to run is taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleuve_catalog::{Changes, Command, Object};
@@ -11,7 +11,7 @@ use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
 use super::open::Opener;
-use super::relations::Declared;
+use super::relations::{Declared, Explained, indexes_of};
 use super::sink::mark_of;
 use super::source::RunningSource;
 
@@ -20,6 +20,7 @@ impl Platform {
     pub(super) async fn change(self: &Arc<Self>, changes: Vec<Change>) -> Result<()> {
         let _one = self.changing.lock().await;
         let before = self.object_set();
+        let changes = self.with_indexes(&before, changes)?;
         self.check(&before, &changes)?;
         super::replaced::note(&self.log, &before, &changes).await?;
         let altered = self.altered(&before, &changes);
@@ -61,11 +62,44 @@ impl Platform {
                 Spec::Stream(stream) => {
                     FormatSpec::new(&stream.format, &stream.format_options, Some(stream.schema.clone()))?;
                 }
+                Spec::Index(index) => {
+                    let declared = Declared { objects: &set, engine: &self.engine };
+                    self.engine.index_circuit(&index.view.plan, &declared, &index.by)?;
+                }
                 Spec::Sink(_) => {}
             }
             set.by_name.insert((bound.object.namespace.clone(), bound.object.name.clone()), Arc::new(bound.clone()));
         }
         Ok(())
+    }
+
+    /// The changes, where each view that is made or becomes another one depends on the indexes that its joins use. One that is only
+    /// made anew, because of what it reads, uses no others than before.
+    pub(super) fn with_indexes(&self, before: &ObjectSet, mut changes: Vec<Change>) -> Result<Vec<Change>> {
+        let mut set = before.clone();
+        let mut new = vec![];
+        for change in &mut changes {
+            let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
+            if let Spec::View(view) = &bound.spec {
+                let declared = Declared { objects: &set, engine: &self.engine };
+                let running = Explained::new(declared);
+                let same = before.by_id(bound.object.id).filter(|old| old.object.sql == bound.object.sql);
+                let usable = match same {
+                    Some(old) => indexes_of(&set, &old.object),
+                    None => running.running_indexes().into_iter().chain(new.iter().copied()).collect(),
+                };
+                let circuit = self.engine.circuit(&view.plan, &running.with_indexes(usable), view.emit_on_close)?;
+                let used = circuit.inputs().iter().filter_map(|i| i.lookup.as_ref()?.index);
+                let used: BTreeSet<ObjectId> = used.collect();
+                let unused: Vec<ObjectId> = indexes_of(&set, &bound.object);
+                bound.object.depends_on.retain(|id| !unused.contains(id));
+                bound.object.depends_on.extend(used);
+            } else if matches!(bound.spec, Spec::Index(_)) {
+                new.push(bound.object.id);
+            }
+            set.by_name.insert((bound.object.namespace.clone(), bound.object.name.clone()), Arc::new(bound.clone()));
+        }
+        Ok(changes)
     }
 
     /// The streams that get other columns, each with the views that read it as they go on: restated, or as they were.
@@ -89,11 +123,9 @@ impl Platform {
             })
         };
         let views = before.by_name.values().map(|b| restated(b.object.id).unwrap_or(b));
-        let reads = |bound: &BoundObject| match &bound.spec {
-            Spec::View(view) if view.inputs.values().any(|i| *i == stream) => {
-                Some(self.opener().definition(before, bound, view))
-            }
-            _ => None,
+        let reads = |bound: &BoundObject| {
+            let reader = self.opener().running_definition(before, bound)?;
+            reader.inputs.values().any(|i| *i == stream).then_some(reader)
         };
         views.filter_map(reads).collect()
     }
@@ -114,7 +146,7 @@ impl Platform {
         }
         let rank = |b: &BoundObject| match b.spec {
             Spec::Stream(_) => 0,
-            Spec::View(_) => 1,
+            Spec::View(_) | Spec::Index(_) => 1,
             Spec::Sink(_) => 2,
             Spec::Source(_) => 3,
         };
@@ -157,7 +189,10 @@ impl Platform {
                 self.streams.write().insert(id, relation.clone());
                 self.engine.add_stream(id, relation).await
             }
-            Spec::View(view) => self.engine.create_view(self.opener().definition(set, bound, view)).await,
+            Spec::View(_) | Spec::Index(_) => match self.opener().running_definition(set, bound) {
+                Some(definition) => self.engine.create_view(definition).await,
+                None => Err(Error::bug("a view without a definition")),
+            },
             Spec::Sink(sink) => {
                 self.engine.drop_sink(id).await?;
                 let writer = self.opener().sink_writer(set, bound, sink).await?;
@@ -214,6 +249,10 @@ impl Platform {
                 forget(super::dead::mark_of_view(id)).await;
                 Ok(())
             }
+            ObjectKind::Index => {
+                self.engine.drop_view(id).await?;
+                super::replaced::forget(&self.log, [id]).await
+            }
             ObjectKind::Sink => {
                 self.engine.drop_sink(id).await?;
                 forget(mark_of(id)).await;
@@ -256,7 +295,7 @@ impl Platform {
         let rank = |id: ObjectId| {
             after.by_id(id).map_or(0, |b| match b.spec {
                 Spec::Source(_) | Spec::Sink(_) => 0,
-                Spec::View(_) => 1,
+                Spec::View(_) | Spec::Index(_) => 1,
                 Spec::Stream(_) => 2,
             })
         };
@@ -280,7 +319,7 @@ impl Platform {
             let reads_otherwise =
                 |spec: &StreamSpec| self.relation(bound.object.id).is_some_and(|r| *r.format().schema() != spec.schema);
             match &bound.spec {
-                Spec::View(_) => {}
+                Spec::View(_) | Spec::Index(_) => {}
                 Spec::Stream(spec) if reads_otherwise(spec) => {
                     let readers = self.readers(&set, &[], bound.object.id);
                     self.alter_stream(&set, bound, spec, readers).await?;
@@ -292,7 +331,7 @@ impl Platform {
     }
 }
 
-/// Views after the views they read; the rest keeps its order.
+/// Views and indexes after what they depend on; the rest keeps its order.
 pub(super) fn in_order(objects: Vec<&Arc<BoundObject>>) -> Vec<Arc<BoundObject>> {
     let ids: std::collections::HashSet<ObjectId> = objects.iter().map(|b| b.object.id).collect();
     let mut rest: Vec<Arc<BoundObject>> = objects.into_iter().cloned().collect();
@@ -300,7 +339,9 @@ pub(super) fn in_order(objects: Vec<&Arc<BoundObject>>) -> Vec<Arc<BoundObject>>
     let mut out = vec![];
     while !rest.is_empty() {
         let ready = |b: &Arc<BoundObject>| match &b.spec {
-            Spec::View(v) => v.inputs.values().all(|i| placed.contains(i) || !ids.contains(i)),
+            Spec::View(_) | Spec::Index(_) => {
+                b.object.depends_on.iter().all(|i| placed.contains(i) || !ids.contains(i))
+            }
             _ => true,
         };
         let at = rest.iter().position(ready).unwrap_or(0);

@@ -52,7 +52,7 @@ impl Snapshot for At {
                 Some(Arc::new(StreamTable::new(relation, self.published.frontier.clone())))
             }
             Spec::View(_) => Some(Arc::new(ViewTable::new(self.published.views.get(&id)?.clone()))),
-            Spec::Source(_) | Spec::Sink(_) => None,
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
         }
     }
 
@@ -141,7 +141,7 @@ impl Backend for Shared {
             let detail = v.error.or_else(|| v.backfill.map(|b| b.text()));
             Some((*by_name.get(&v.name)?, ViewState { state: v.state, detail }))
         };
-        report.views.into_iter().filter_map(state).collect()
+        report.views.into_iter().chain(self.0.index_reports()).filter_map(state).collect()
     }
 
     async fn explain_running(&self, view: ObjectId) -> Result<Vec<String>> {
@@ -154,11 +154,13 @@ impl Backend for Shared {
     }
 
     async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {
-        let definition = |bound: &BoundObject| match &bound.spec {
-            Spec::View(view) => Some(self.0.opener().definition(objects, bound, view)),
+        let replaced = views.iter().cloned().map(Change::Replace).collect();
+        let replaced = self.0.with_indexes(&self.0.object_set(), replaced)?;
+        let definition = |change: &Change| match change {
+            Change::Replace(bound) => self.0.opener().running_definition(objects, bound),
             _ => None,
         };
-        self.0.engine.explain_replacements(views.iter().filter_map(definition).collect()).await
+        self.0.engine.explain_replacements(replaced.iter().filter_map(definition).collect()).await
     }
 
     async fn replay(&self, asked: Replay) -> Result<Replayed> {

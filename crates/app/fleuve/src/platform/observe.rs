@@ -141,11 +141,21 @@ impl Platform {
         }
     }
 
-    /// The figures of every view's operators, by the view's name.
+    /// How the indexes are doing, as views are told of.
+    pub(super) fn index_reports(&self) -> Vec<ViewReport> {
+        let (objects, published) = (self.object_set(), self.engine.published());
+        let report = |bound: &Arc<BoundObject>| match &bound.spec {
+            Spec::Index(index) => Some(self.view_report(bound, &index.view, &objects, &published)),
+            _ => None,
+        };
+        objects.by_name.values().filter_map(report).collect()
+    }
+
+    /// The figures of the operators of every view and index, by its name.
     pub(super) fn operators(&self) -> Vec<(String, OperatorStatus)> {
         let published = self.engine.published();
         let objects = self.object_set();
-        let views = objects.by_name.values().filter(|b| matches!(b.spec, Spec::View(_)));
+        let views = objects.by_name.values().filter(|b| matches!(b.spec, Spec::View(_) | Spec::Index(_)));
         views
             .filter_map(|b| Some((shown(b), published.status.get(&b.object.id)?.profile.operators())))
             .flat_map(|(name, all)| all.into_iter().map(move |o| (name.clone(), o)))
@@ -224,6 +234,7 @@ impl Platform {
                         error,
                     });
                 }
+                Spec::Index(_) => {}
                 Spec::Sink(sink) => {
                     let epoch = self.log.mark(&super::sink::mark_of(id));
                     let epoch = epoch.and_then(|m| Some(u64::from_be_bytes(m.as_ref().try_into().ok()?)));

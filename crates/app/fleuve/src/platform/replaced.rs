@@ -27,7 +27,7 @@ fn mark_of(view: ObjectId) -> String {
     format!("{PREFIX}{view}")
 }
 
-/// Notes the definitions of the views that `changes` replace, durably. One that is noted already is the one that still runs.
+/// Notes the definitions of the views and indexes that `changes` replace, durably. One that is noted already is the one that still runs.
 pub(super) async fn note(log: &Log, before: &ObjectSet, changes: &[Change]) -> Result<()> {
     if !before.by_name.values().any(|b| matches!(b.spec, Spec::Sink(_))) {
         return Ok(());
@@ -35,7 +35,9 @@ pub(super) async fn note(log: &Log, before: &ObjectSet, changes: &[Change]) -> R
     let mut marks = vec![];
     for change in changes {
         let Change::Replace(new) = change else { continue };
-        let Some(old) = before.by_id(new.object.id).filter(|b| matches!(b.spec, Spec::View(_))) else { continue };
+        let Some(old) = before.by_id(new.object.id).filter(|b| matches!(b.spec, Spec::View(_) | Spec::Index(_))) else {
+            continue;
+        };
         if log.mark(&mark_of(old.object.id)).is_some() {
             continue;
         }

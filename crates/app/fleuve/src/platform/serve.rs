@@ -280,14 +280,8 @@ async fn engine_parts(
             streams.insert(bound.object.id, opener.open_stream(set, bound, spec).await?);
         }
     }
-    let views: Vec<_> = running.by_name.values().filter(|b| matches!(b.spec, Spec::View(_))).collect();
-    let definitions = in_order(views)
-        .iter()
-        .filter_map(|b| match &b.spec {
-            Spec::View(view) => Some(opener.definition(running, b, view)),
-            _ => None,
-        })
-        .collect();
+    let views = running.by_name.values().filter(|b| matches!(b.spec, Spec::View(_) | Spec::Index(_))).collect();
+    let definitions = in_order(views).iter().filter_map(|b| opener.running_definition(running, b)).collect();
     let mut sinks: Vec<(ObjectId, ObjectId, Box<dyn SinkWriter>)> = vec![];
     for bound in set.by_name.values() {
         if let Spec::Sink(sink) = &bound.spec {

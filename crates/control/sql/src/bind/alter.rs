@@ -13,9 +13,9 @@ use fleuve_types::{Error, Location, Result, is_pseudo_column, sql_type_name};
 
 use super::draft::Draft;
 use super::same::same_view;
-use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters};
+use super::{bind_spec, is_dead_letters, owner_of_dead_letters, still_depends_on};
 use crate::parse::{self, ColumnSpec, CreateStream, Name, ObjectWord, Parsed, Statement, StreamChange};
-use crate::{BoundObject, Change, ObjectSet, Spec, StreamSpec};
+use crate::{BoundObject, Change, IndexSpec, ObjectSet, Spec, StreamSpec};
 
 /// What becomes of what reads or writes a stream whose columns change.
 pub(crate) struct Altered {
@@ -245,6 +245,9 @@ impl Readers {
             let again =
                 parse::parse_one(&bound.object.sql).map_err(|e| e.message).and_then(|parsed| match &bound.spec {
                     Spec::View(_) => kept(objects, bound, &parsed, difference).map(Some),
+                    Spec::Index(before) => {
+                        index_kept(objects, bound, before, &parsed).map(|index| Some((index, false)))
+                    }
                     _ => bind_spec(objects, &parsed).map(|_| None).map_err(|e| e.message),
                 });
             match again {
@@ -257,6 +260,22 @@ impl Readers {
             }
         }
         out
+    }
+}
+
+/// An index over the new columns, if it holds what it held.
+fn index_kept(
+    objects: &ObjectSet,
+    bound: &BoundObject,
+    before: &IndexSpec,
+    parsed: &Parsed,
+) -> std::result::Result<BoundObject, String> {
+    match bind_spec(objects, parsed) {
+        Ok(Spec::Index(after)) if same_view(&before.view, &after.view) => {
+            Ok(BoundObject { object: bound.object.clone(), spec: Spec::Index(after) })
+        }
+        Ok(_) => Err("it holds a column that changes".into()),
+        Err(e) => Err(e.message),
     }
 }
 
@@ -274,7 +293,8 @@ fn kept(
         Err(e) => Err(e.message),
     };
     let with = |sql: String, spec: Spec, is_reworded: bool| {
-        let object = Object { sql, depends_on: depends_on(&spec), ..bound.object.clone() };
+        let depends_on = still_depends_on(objects, &bound.object, &spec);
+        let object = Object { sql, depends_on, ..bound.object.clone() };
         (BoundObject { object, spec }, is_reworded)
     };
     let reason = match as_before(parsed) {

@@ -43,6 +43,7 @@ pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)
         Statement::CreateSource(c) => (&c.name, ObjectKind::Source),
         Statement::CreateView(c) => (&c.name, ObjectKind::View),
         Statement::CreateSink(c) => (&c.name, ObjectKind::Sink),
+        Statement::CreateIndex(c) => (&c.name, ObjectKind::Index),
         _ => return None,
     };
     Some((name, kind, parse::kept(parsed)?))
@@ -80,6 +81,7 @@ impl Draft {
 
     /// Adds an object that does not exist yet, with what comes along (dead letters, a sink's stream).
     pub(crate) fn create(&mut self, parsed: &Parsed) -> Result<()> {
+        let parsed = &super::whole(&self.objects, parsed, true)?;
         let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE creates"))?;
         self.check_new_name(name, kind)?;
         if let Statement::CreateSink(create) = &parsed.statement
@@ -161,6 +163,7 @@ impl Draft {
 
     /// Makes an object what a statement declares, whether it exists or not.
     pub(crate) fn declare(&mut self, parsed: &Parsed) -> Result<Declared> {
+        let parsed = &super::whole(&self.objects, parsed, false)?;
         let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE declares"))?;
         self.later.remove(&(name.namespace().to_string(), name.name.clone()));
         let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
@@ -170,7 +173,7 @@ impl Draft {
         if old.object.kind != kind {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,
-                format!("\"{}\" is a {} already", name.name, old.object.kind),
+                format!("\"{}\" is {} already", name.name, old.object.kind.with_article()),
             )
             .at(name.at.clone()));
         }
@@ -239,7 +242,7 @@ impl Draft {
             self.add_dead_letters(name, ObjectKind::View)?;
         }
         self.changes.push(Change::Replace(bound.as_ref().clone()));
-        if bound.object.kind == ObjectKind::View {
+        if matches!(bound.object.kind, ObjectKind::View | ObjectKind::Index) {
             let same = schema_before.as_deref() == columns(&bound.spec).as_deref();
             self.rebind_dependents(id, same, name, place)?;
         }
@@ -387,12 +390,16 @@ impl Draft {
             ObjectWord::Source => (Some(ObjectKind::Source), "source"),
             ObjectWord::View => (Some(ObjectKind::View), "view"),
             ObjectWord::Sink => (Some(ObjectKind::Sink), "sink"),
+            ObjectWord::Index => (Some(ObjectKind::Index), "index"),
             ObjectWord::Table => (None, "object"),
         };
         match self.objects.get(name.namespace(), &name.name) {
             Some(object) if kind.is_none_or(|k| k == object.object.kind) => Ok(object.clone()),
-            Some(object) => Err(Error::input(format!("\"{}\" is a {}, not a {shown}", name.name, object.object.kind))
-                .at(name.at.clone())),
+            Some(object) => {
+                let article = if kind == Some(ObjectKind::Index) { "an" } else { "a" };
+                let is = object.object.kind.with_article();
+                Err(Error::input(format!("\"{}\" is {is}, not {article} {shown}", name.name)).at(name.at.clone()))
+            }
             None => Err(super::missing(&self.objects, name, shown, |s| kind.is_none_or(|k| k == s.kind()))),
         }
     }
@@ -454,7 +461,7 @@ pub(crate) fn columns(spec: &Spec) -> Option<arrow::datatypes::SchemaRef> {
     match spec {
         Spec::Stream(stream) => Some(stream.schema.clone()),
         Spec::View(view) => Some(view.schema.clone()),
-        Spec::Source(_) | Spec::Sink(_) => None,
+        Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ mod as_of;
 mod clock;
 mod copies;
 mod draft;
+mod index;
 mod key;
 mod quantified;
 mod same;
@@ -26,6 +27,7 @@ use rayon::prelude::*;
 
 pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
+pub(crate) use index::whole;
 pub use key::view_key;
 pub(crate) use sink::missing;
 pub use stream::{DEAD_SUFFIX, check_expressions};
@@ -45,6 +47,7 @@ pub(crate) fn bind_spec(objects: &ObjectSet, parsed: &Parsed) -> Result<Spec> {
         Statement::CreateStream(create) => stream::bind_stream(create).map(Spec::Stream),
         Statement::CreateSource(create) => sink::bind_source(objects, create).map(Spec::Source),
         Statement::CreateSink(create) => sink::bind_sink(objects, create).map(Spec::Sink),
+        Statement::CreateIndex(create) => index::bind_index(objects, create).map(Spec::Index),
         Statement::CreateView(create) => {
             view::bind_view(objects, create, Where { text: &parsed.text, at: &parsed.at }).map(Spec::View)
         }
@@ -59,9 +62,18 @@ pub(crate) fn depends_on(spec: &Spec) -> Vec<ObjectId> {
         Spec::Source(source) => vec![source.into],
         Spec::View(view) => view.inputs.values().copied().collect(),
         Spec::Sink(sink) => vec![sink.from, sink.into],
+        Spec::Index(index) => index.view.inputs.values().copied().collect(),
     };
     ids.sort_unstable();
     ids.dedup();
+    ids
+}
+
+/// As [`depends_on`] of an object that goes on by another plan of the same query: with the indexes that it uses.
+pub(crate) fn still_depends_on(objects: &ObjectSet, before: &Object, spec: &Spec) -> Vec<ObjectId> {
+    let is_index = |id: &ObjectId| objects.by_id(*id).is_some_and(|o| matches!(o.spec, Spec::Index(_)));
+    let mut ids = depends_on(spec);
+    ids.extend(before.depends_on.iter().copied().filter(is_index));
     ids
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn stream<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_
     match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
         Some((id, Spec::Stream(stream))) => Ok((id, stream)),
         Some((_, other)) => {
-            Err(Error::input(format!("\"{}\" is a {}, not a stream", name.name, other.kind())).at(name.at.clone()))
+            Err(Error::input(format!("\"{}\" is {}, not a stream", name.name, other.kind().with_article()))
+                .at(name.at.clone()))
         }
         None => Err(missing(objects, name, "stream", |s| matches!(s, Spec::Stream(_)))),
     }
@@ -42,7 +43,8 @@ pub(crate) fn view<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_ty
     match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
         Some((id, Spec::View(view))) => Ok((id, view)),
         Some((_, other)) => {
-            Err(Error::input(format!("\"{}\" is a {}, not a view", name.name, other.kind())).at(name.at.clone()))
+            Err(Error::input(format!("\"{}\" is {}, not a view", name.name, other.kind().with_article()))
+                .at(name.at.clone()))
         }
         None => Err(missing(objects, name, "view", |s| matches!(s, Spec::View(_)))),
     }

@@ -26,7 +26,7 @@ impl Relations for ObjectSet {
         match self.get(namespace, name)?.spec {
             Spec::Stream(_) => Some(true),
             Spec::View(_) => Some(false),
-            Spec::Source(_) | Spec::Sink(_) => None,
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
         }
     }
 
@@ -34,7 +34,7 @@ impl Relations for ObjectSet {
         let schema = match &self.get(namespace, name)?.spec {
             Spec::Stream(stream) => &stream.schema,
             Spec::View(view) => &view.schema,
-            Spec::Source(_) | Spec::Sink(_) => return None,
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => return None,
         };
         Some(schema.fields().iter().map(|f| f.name().clone()).collect())
     }
@@ -42,7 +42,7 @@ impl Relations for ObjectSet {
     fn time_column(&self, namespace: &str, name: &str) -> Option<String> {
         match &self.get(namespace, name)?.spec {
             Spec::Stream(stream) => stream.watermark.as_ref().map(|w| w.column.clone()),
-            Spec::View(_) | Spec::Source(_) | Spec::Sink(_) => None,
+            Spec::View(_) | Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
         }
     }
 
@@ -60,7 +60,7 @@ impl Relations for ObjectSet {
             );
         }
         let object = self.get(namespace, &name.name)?;
-        Some(Error::input(format!("\"{}\" is a {}, which cannot be read", name.name, object.object.kind)))
+        Some(Error::input(format!("\"{}\" is {}, which cannot be read", name.name, object.object.kind.with_article())))
     }
 }
 

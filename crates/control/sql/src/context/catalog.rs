@@ -152,7 +152,7 @@ impl Columns {
 fn key_of(spec: &Spec) -> Option<Vec<String>> {
     match spec {
         Spec::View(view) => crate::view_key(&view.plan),
-        Spec::Stream(_) | Spec::Source(_) | Spec::Sink(_) => None,
+        Spec::Stream(_) | Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
     }
 }
 
@@ -183,7 +183,7 @@ fn columns_of(spec: &Spec) -> Option<SchemaRef> {
             Some(Arc::new(Schema::new(fields)))
         }
         Spec::View(view) => Some(view.schema.clone()),
-        Spec::Source(_) | Spec::Sink(_) => None,
+        Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => None,
     }
 }
 

@@ -262,7 +262,7 @@ impl Tracer {
                 self.found.push(found);
                 Ok(vec![])
             }
-            Spec::Source(_) | Spec::Sink(_) => Ok(vec![]),
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => Ok(vec![]),
         }
     }
 

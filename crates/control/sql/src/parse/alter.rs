@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Result};
 
-use super::{ColumnSpec, CreateStream, Statement, StatementParser, StreamChange};
+use super::{ColumnSpec, CreateStream, ObjectWord, Statement, StatementParser, StreamChange};
 
 /// Most changes in one statement.
 const MAX_CHANGES: usize = 1000;
@@ -15,7 +15,12 @@ impl StatementParser<'_> {
         if self.words(&["materialized", "view"]) {
             let name = self.name("the view's name")?;
             if self.word("resume") {
-                return Ok(Statement::Resume(name));
+                return Ok(Statement::Resume(ObjectWord::View, name));
+            }
+        } else if self.word("index") {
+            let name = self.name("the index's name")?;
+            if self.word("resume") {
+                return Ok(Statement::Resume(ObjectWord::Index, name));
             }
         } else if self.word("stream") {
             let name = self.name("the stream's name")?;
@@ -32,7 +37,7 @@ impl StatementParser<'_> {
             }
         }
         Err(Error::unsupported(
-            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW name RESUME",
+            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME",
         )
         .at(at)
         .hint("CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare"))

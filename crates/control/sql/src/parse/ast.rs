@@ -279,6 +279,37 @@ impl fmt::Display for CreateSink {
     }
 }
 
+/// `CREATE INDEX`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// `IF NOT EXISTS`
+    pub if_not_exists: bool,
+    /// Its name; made of what it is of if the text says none.
+    pub name: Name,
+    /// The text says its name.
+    pub is_named: bool,
+    /// The stream or view that it is of.
+    pub on: Name,
+    /// The columns that it is by.
+    pub columns: Vec<(String, Location)>,
+    /// `INCLUDE (...)`: what it holds besides. `None` is all other columns in a statement, and nothing in what the catalog keeps.
+    pub include: Option<Vec<(String, Location)>>,
+}
+
+impl fmt::Display for CreateIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |columns: &[(String, Location)]| -> String {
+            let names: Vec<String> = columns.iter().map(|(c, _)| quoted(c)).collect();
+            names.join(", ")
+        };
+        write!(f, "CREATE INDEX {} ON {} ({})", self.name, self.on, list(&self.columns))?;
+        match &self.include {
+            Some(include) if !include.is_empty() => write!(f, " INCLUDE ({})", list(include)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What `SHOW` lists, or a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Show {
@@ -290,6 +321,8 @@ pub enum Show {
     Views,
     /// `SHOW SINKS`
     Sinks,
+    /// `SHOW INDEXES`
+    Indexes,
     /// `SHOW TABLES`: all that can be queried.
     Tables,
     /// `SHOW CREATE [kind] name`: the canonical statement.
@@ -360,7 +393,7 @@ pub enum RowsOf {
 /// What `COMMENT ON` comments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommentTarget {
-    /// A stream, view, source or sink.
+    /// A stream, view, source, sink or index.
     Object(ObjectWord, Name),
     /// A column of one.
     Column(Name, String),
@@ -377,6 +410,8 @@ pub enum ObjectWord {
     View,
     /// `SINK`
     Sink,
+    /// `INDEX`
+    Index,
     /// `TABLE`, which clients say of anything that can be read.
     Table,
 }
@@ -392,6 +427,8 @@ pub enum Statement {
     CreateView(CreateView),
     /// `CREATE SINK`
     CreateSink(CreateSink),
+    /// `CREATE INDEX`
+    CreateIndex(CreateIndex),
     /// `DROP kind [IF EXISTS] name, ... [CASCADE]`
     Drop {
         /// The kind said.
@@ -403,8 +440,8 @@ pub enum Statement {
         /// `CASCADE`
         cascade: bool,
     },
-    /// `ALTER MATERIALIZED VIEW name RESUME`
-    Resume(Name),
+    /// `ALTER MATERIALIZED VIEW name RESUME`, `ALTER INDEX name RESUME`
+    Resume(ObjectWord, Name),
     /// `ALTER STREAM name change, ...`
     AlterStream {
         /// The stream.

@@ -32,6 +32,7 @@ fn canonical_text(statement: &Statement) -> Option<String> {
         Statement::CreateSource(c) => Some(c.to_string()),
         Statement::CreateView(c) => Some(c.to_string()),
         Statement::CreateSink(c) => Some(c.to_string()),
+        Statement::CreateIndex(c) => Some(c.to_string()),
         _ => None,
     }
 }

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Location, Result};
 
 use super::{
-    ColumnSpec, CreateSink, CreateSource, CreateStream, CreateView, OnError, OptionEntry, OptionValue, Options,
-    Statement, StatementParser, WatermarkClause, duration_us, limits, place,
+    ColumnSpec, CreateIndex, CreateSink, CreateSource, CreateStream, CreateView, Name, OnError, OptionEntry,
+    OptionValue, Options, Statement, StatementParser, WatermarkClause, duration_us, limits, place,
 };
 
 /// Most columns of a stream.
@@ -30,6 +30,11 @@ impl StatementParser<'_> {
             self.create_source()
         } else if self.word("sink") {
             self.create_sink()
+        } else if self.word("index") {
+            self.create_index()
+        } else if self.words(&["unique", "index"]) {
+            let error = Error::unsupported("an index is not unique: a stream keeps every row").at(at);
+            Err(error.hint("a materialized view with GROUP BY has one row per key, and an index by it already"))
         } else if self.word("view") {
             Err(Error::unsupported("plain views are not offered").at(at).hint("use CREATE MATERIALIZED VIEW"))
         } else if self.word("table") {
@@ -37,8 +42,55 @@ impl StatementParser<'_> {
                 .at(at)
                 .hint("use CREATE STREAM for data that arrives"))
         } else {
-            Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW or SINK after CREATE"))
+            Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW, SINK or INDEX after CREATE"))
         }
+    }
+
+    fn create_index(&mut self) -> Result<Statement> {
+        // All are made so.
+        self.word("concurrently");
+        let if_not_exists = self.if_not_exists();
+        let name = if !if_not_exists && self.peek_word(0, "on") { None } else { Some(self.name("the index's name")?) };
+        self.expect_word("ON")?;
+        let on = self.name("a stream or view")?;
+        let columns = self.column_names()?;
+        let include = if self.word("include") { Some(self.column_names()?) } else { None };
+        if columns.is_empty() {
+            return Err(Error::input("an index is by at least one column").at(on.at));
+        }
+        let is_named = name.is_some();
+        let name = match name {
+            Some(name) if name.namespace.is_some() && name.namespace() != on.namespace() => {
+                return Err(Error::input("an index is in the namespace of what it is of").at(name.at));
+            }
+            Some(name) => Name { namespace: on.namespace.clone(), ..name },
+            None => {
+                let list: Vec<&str> = columns.iter().map(|(c, _)| c.as_str()).collect();
+                Name { name: format!("{}_{}_idx", on.name, list.join("_")), ..on.clone() }
+            }
+        };
+        Ok(Statement::CreateIndex(CreateIndex { if_not_exists, name, is_named, on, columns, include }))
+    }
+
+    /// Names of columns in brackets.
+    fn column_names(&mut self) -> Result<Vec<(String, Location)>> {
+        self.expect(&Token::LParen, "'('")?;
+        let mut columns = vec![];
+        if self.token(&Token::RParen) {
+            return Ok(columns);
+        }
+        loop {
+            columns.push(self.identifier("the name of a column")?);
+            if columns.len() > MAX_COLUMNS {
+                let message = format!("an index holds at most {MAX_COLUMNS} columns");
+                return Err(Error::new(fleuve_types::ErrorKind::Limit, message).at(self.here()));
+            }
+            if !self.token(&Token::Comma) {
+                break;
+            }
+        }
+        self.expect(&Token::RParen, "',' or ')'")?;
+        Ok(columns)
     }
 
     fn create_stream(&mut self) -> Result<Statement> {

@@ -95,6 +95,8 @@ impl StatementParser<'_> {
             Some(ObjectWord::Source)
         } else if self.word("sink") {
             Some(ObjectWord::Sink)
+        } else if self.word("index") {
+            Some(ObjectWord::Index)
         } else if self.word("table") {
             Some(ObjectWord::Table)
         } else {
@@ -104,7 +106,7 @@ impl StatementParser<'_> {
 
     fn drop(&mut self) -> Result<Statement> {
         let Some(word) = self.object_word() else {
-            return Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW or SINK after DROP"));
+            return Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW, SINK or INDEX after DROP"));
         };
         let if_exists = self.words(&["if", "exists"]);
         let mut names = vec![self.name("a name")?];
@@ -133,7 +135,7 @@ impl StatementParser<'_> {
             CommentTarget::Column(super::name_of_parts(parts, at)?, column)
         } else {
             let Some(word) = self.object_word() else {
-                return Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW, SINK or COLUMN"));
+                return Err(self.expected("STREAM, SOURCE, MATERIALIZED VIEW, SINK, INDEX or COLUMN"));
             };
             CommentTarget::Object(word, self.name("a name")?)
         };
@@ -148,6 +150,7 @@ impl StatementParser<'_> {
             ("sources", Show::Sources),
             ("views", Show::Views),
             ("sinks", Show::Sinks),
+            ("indexes", Show::Indexes),
             ("tables", Show::Tables),
             ("all", Show::All),
         ];
@@ -172,7 +175,7 @@ impl StatementParser<'_> {
         if self.words(&["session", "authorization"]) {
             return Ok(Show::Setting("session_authorization".into()));
         }
-        Ok(Show::Setting(self.setting_name("STREAMS, VIEWS, SOURCES, SINKS, TABLES or a setting")?))
+        Ok(Show::Setting(self.setting_name("STREAMS, VIEWS, SOURCES, SINKS, INDEXES, TABLES or a setting")?))
     }
 
     fn setting_name(&mut self, what: &str) -> Result<String> {

@@ -141,6 +141,7 @@ fn needs(statement: &Statement) -> Result<BTreeSet<Key>> {
         Statement::CreateSource(s) => BTreeSet::from([key_of(&s.into)]),
         Statement::CreateSink(s) => BTreeSet::from([key_of(&s.from), key_of(&s.into)]),
         Statement::CreateView(v) => tables(&v.query),
+        Statement::CreateIndex(i) => BTreeSet::from([key_of(&i.on)]),
         _ => BTreeSet::new(),
     })
 }
@@ -183,8 +184,10 @@ fn order(declarations: &BTreeMap<Key, Declaration<'_>>) -> Result<Vec<Key>> {
         let waits = |key: &Key, d: &Declaration<'_>| {
             d.needs.iter().any(|n| n != key && declarations.contains_key(n) && !done.contains(n))
         };
-        let ready: Vec<&Key> =
+        let mut ready: Vec<&Key> =
             declarations.iter().filter(|(k, d)| !done.contains(k) && !waits(k, d)).map(|(k, _)| k).collect();
+        // Indexes before the views that may use them.
+        ready.sort_by_key(|k| !matches!(declarations[*k].parsed.statement, Statement::CreateIndex(_)));
         if ready.is_empty() {
             return break_circle(declarations, &done, out);
         }

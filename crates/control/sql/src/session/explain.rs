@@ -205,10 +205,16 @@ impl Session {
         let Some(object) = objects.get(name.namespace(), &name.name) else {
             return Err(missing(&objects, name, "view", |s| matches!(s, Spec::View(_))));
         };
+        if let Spec::Index(_) = &object.spec {
+            let mut lines = Vec::new();
+            section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
+            return answer(lines);
+        }
         let Spec::View(view) = &object.spec else {
             return Err(Error::input(format!(
-                "\"{}\" is a {}; EXPLAIN shows views and queries",
-                name.name, object.object.kind
+                "\"{}\" is {}; EXPLAIN shows views, indexes and queries",
+                name.name,
+                object.object.kind.with_article()
             ))
             .at(name.at.clone()));
         };

@@ -111,8 +111,9 @@ impl Session {
         };
         let Spec::Stream(spec) = &object.spec else {
             return Err(Error::input(format!(
-                "\"{}\" is a {}, and only streams take rows",
-                into.name, object.object.kind
+                "\"{}\" is {}, and only streams take rows",
+                into.name,
+                object.object.kind.with_article()
             ))
             .at(into.at.clone()));
         };

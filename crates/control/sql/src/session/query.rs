@@ -79,8 +79,9 @@ impl Relations for Readable {
     fn refusal(&self, name: &crate::parse::Name) -> Option<Error> {
         let object = self.objects.get(name.namespace(), &name.name)?;
         match object.spec {
-            Spec::Source(_) | Spec::Sink(_) => {
-                Some(Error::input(format!("\"{}\" is a {}, which cannot be read", name.name, object.object.kind)))
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => {
+                let is = object.object.kind.with_article();
+                Some(Error::input(format!("\"{}\" is {is}, which cannot be read", name.name)))
             }
             Spec::Stream(_) | Spec::View(_) => {
                 Some(Error::new(fleuve_types::ErrorKind::Retry, format!("\"{}\" is not ready yet", name.name)))

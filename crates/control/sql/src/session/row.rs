@@ -32,7 +32,11 @@ impl Session {
             return Err(missing(&objects, name, "view", |s| matches!(s, Spec::View(_))));
         };
         let Spec::View(view) = &object.spec else {
-            let message = format!("\"{}\" is a {}; EXPLAIN ROW is about rows of views", name.name, object.object.kind);
+            let message = format!(
+                "\"{}\" is {}; EXPLAIN ROW is about rows of views",
+                name.name,
+                object.object.kind.with_article()
+            );
             return Err(Error::input(message).at(name.at.clone()));
         };
         let most = asked.limit.unwrap_or(DEFAULT_SHOWN);

@@ -84,15 +84,16 @@ impl Session {
             Statement::CreateStream(_)
             | Statement::CreateSource(_)
             | Statement::CreateView(_)
-            | Statement::CreateSink(_) => self.create(parsed).await,
+            | Statement::CreateSink(_)
+            | Statement::CreateIndex(_) => self.create(parsed).await,
             Statement::Drop { word, if_exists, names, cascade } => {
                 self.drop_objects(*word, *if_exists, names, *cascade).await.map_err(located(parsed))
             }
-            Statement::Resume(name) => {
+            Statement::Resume(word, name) => {
                 let draft = Draft::new(&self.backend.objects(), self.clock.clone());
-                let view = draft.find(ObjectWord::View, name)?;
+                let view = draft.find(*word, name)?;
                 self.backend.resume(view.object.id).await.map_err(located(parsed))?;
-                Ok(done("ALTER MATERIALIZED VIEW"))
+                Ok(done(if *word == ObjectWord::Index { "ALTER INDEX" } else { "ALTER MATERIALIZED VIEW" }))
             }
             Statement::AlterStream { name, changes } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
@@ -163,6 +164,7 @@ impl Session {
             Statement::CreateStream(c) => ("CREATE STREAM", c.if_not_exists, false),
             Statement::CreateSource(c) => ("CREATE SOURCE", c.if_not_exists, false),
             Statement::CreateSink(c) => ("CREATE SINK", c.if_not_exists, false),
+            Statement::CreateIndex(c) => ("CREATE INDEX", c.if_not_exists, false),
             Statement::CreateView(c) => ("CREATE MATERIALIZED VIEW", c.if_not_exists, c.or_replace),
             _ => return Err(Error::bug("only CREATE creates")),
         };
@@ -212,6 +214,7 @@ impl Session {
             ObjectWord::Source => "DROP SOURCE",
             ObjectWord::View => "DROP MATERIALIZED VIEW",
             ObjectWord::Sink => "DROP SINK",
+            ObjectWord::Index => "DROP INDEX",
             ObjectWord::Table => "DROP TABLE",
         };
         Ok(Outcome::Done { tag: tag.into(), notices })
@@ -227,7 +230,8 @@ fn readable(objects: &ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId,
     match columns(&object.spec) {
         Some(schema) => Ok((object.object.id, schema)),
         None => {
-            let message = format!("\"{}\" is a {}, which has no changes to follow", name.name, object.object.kind);
+            let message =
+                format!("\"{}\" is {}, which has no changes to follow", name.name, object.object.kind.with_article());
             Err(Error::input(message).at(name.at.clone()))
         }
     }

@@ -12,7 +12,7 @@ use super::{Outcome, Session};
 use crate::bind::{columns, is_dead_letters, missing, view_key};
 use crate::parse::{Name, Show};
 use crate::suggest::nearest;
-use crate::{BoundObject, DEFAULT_NAMESPACE, ObjectSet, SinkMode, Spec, ViewState};
+use crate::{BoundObject, DEFAULT_NAMESPACE, IndexSpec, ObjectSet, SinkMode, Spec, ViewState};
 
 /// The names of a small table's columns.
 pub(super) fn text_schema(names: &[&str]) -> SchemaRef {
@@ -39,6 +39,7 @@ pub(super) fn show_columns(show: &Show) -> Vec<&str> {
         Show::Sources => vec!["name", "connector", "into", "options", "comment"],
         Show::Views => vec!["name", "state", "detail", "reads", "key", "columns", "comment"],
         Show::Sinks => vec!["name", "from", "into", "format", "mode", "key", "comment"],
+        Show::Indexes => vec!["name", "on", "columns", "includes", "state", "detail", "used by", "comment"],
         Show::Tables => vec!["name", "kind", "comment"],
         Show::Create(_) => vec!["name", "statement"],
         Show::All => vec!["name", "setting"],
@@ -90,7 +91,7 @@ impl Session {
     fn show_setting(&self, name: &str) -> Result<Outcome> {
         let Some(value) = self.settings.get(name) else {
             let error = Error::not_found(format!("there is no setting \"{name}\""));
-            let lists = ["streams", "views", "sources", "sinks", "tables", "all"];
+            let lists = ["streams", "views", "sources", "sinks", "indexes", "tables", "all"];
             return Err(match nearest(name, lists.into_iter().chain(Settings::names())) {
                 Some(near) => error.hint(format!("did you mean SHOW {}?", near.to_uppercase())),
                 None => error,
@@ -152,7 +153,13 @@ impl Session {
     }
 }
 
-/// Sources and sinks have no columns: their options instead, in the same shape.
+/// What an index holds beside the columns that it is by.
+fn included(index: &IndexSpec) -> Vec<String> {
+    let names = index.view.schema.fields().iter().map(|f| f.name());
+    names.filter(|name| !index.columns.contains(name)).cloned().collect()
+}
+
+/// Sources, sinks and indexes have no columns: their options instead, in the same shape.
 fn describe_options(object: &BoundObject) -> Result<Outcome> {
     let options: Vec<(String, String)> = match &object.spec {
         Spec::Source(s) => {
@@ -162,6 +169,11 @@ fn describe_options(object: &BoundObject) -> Result<Outcome> {
             ("format".into(), s.format.clone()),
             ("mode".into(), mode_name(s.mode).into()),
             ("key".into(), s.key.join(", ")),
+        ],
+        Spec::Index(i) => vec![
+            ("on".into(), shown(&i.on.0, &i.on.1)),
+            ("columns".into(), i.columns.join(", ")),
+            ("includes".into(), included(i).join(", ")),
         ],
         Spec::Stream(_) | Spec::View(_) => vec![],
     };
@@ -175,6 +187,12 @@ fn mode_name(mode: SinkMode) -> &'static str {
         SinkMode::Upsert => "upsert",
         SinkMode::Changes => "changes",
     }
+}
+
+/// How a view or index is doing, in words.
+fn state_of(object: &BoundObject, states: &BTreeMap<ObjectId, ViewState>) -> (String, Option<String>) {
+    let state = states.get(&object.object.id);
+    (state.map_or("starting", |s| &s.state).into(), state.and_then(|s| s.detail.clone()))
 }
 
 fn object_row(
@@ -219,10 +237,24 @@ fn object_row(
         (Spec::View(v), Show::Views) => {
             let reads: Vec<String> = v.inputs.keys().map(|(n, name)| shown(n, name)).collect();
             let key = view_key(&v.plan).map(|k| k.join(", "));
-            let state = states.get(&object.object.id);
-            let word = state.map_or("starting", |s| &s.state);
-            let detail = state.and_then(|s| s.detail.clone());
-            vec![Some(name), Some(word.into()), detail, Some(reads.join(", ")), key, Some(names(&v.schema)), comment]
+            let (word, detail) = state_of(object, states);
+            vec![Some(name), Some(word), detail, Some(reads.join(", ")), key, Some(names(&v.schema)), comment]
+        }
+        (Spec::Index(i), Show::Indexes) => {
+            let (word, detail) = state_of(object, states);
+            let uses = |o: &&Arc<BoundObject>| o.object.depends_on.contains(&object.object.id);
+            let users = objects.by_name.values().filter(uses).map(|o| shown(&o.object.namespace, &o.object.name));
+            let users: Vec<String> = users.collect();
+            vec![
+                Some(name),
+                Some(shown(&i.on.0, &i.on.1)),
+                Some(i.columns.join(", ")),
+                Some(included(i).join(", ")),
+                Some(word),
+                detail,
+                (!users.is_empty()).then(|| users.join(", ")),
+                comment,
+            ]
         }
         (Spec::Sink(s), Show::Sinks) => vec![
             Some(name),

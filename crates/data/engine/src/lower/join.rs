@@ -85,7 +85,7 @@ impl Lowering<'_> {
             return Ok(same);
         }
         let label = describe(plan);
-        let answers = looked_up.answers(plan);
+        let answers = self.places(&looked_up, plan);
         let keeps_all = answers.iter().all(Option::is_none);
         let (l, r) = (&self.nodes[left], &self.nodes[right]);
         let fields: Vec<Field> =

@@ -1,15 +1,19 @@
-//! Joins to a view by the view's key: the rows of that side are looked up in the view's answer instead of being kept by the join.
+//! Joins to a view by the view's key, or to a stream or view by the columns of an index: the rows of that side are looked up in the view's
+//! answer, or in the index, instead of being kept by the join.
 //!
 //! A build counts rows that are looked up as there from the beginning, and so they must not appear but in pairs with rows of the other
 //! side, or by what they do to those. Where both sides are looked up, a build takes in the one that may.
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join as JoinPlan, LogicalPlan, TableScan};
+use fleuve_types::{Error, ObjectId, Result};
 
 use super::map::plain_column;
-use super::{Lowering, columns_of, table_of};
+use super::share::Work;
+use super::{Lowering, NodeKind, columns_of, table_of};
 use crate::lookup::LookUp;
+use crate::operators::arrange::Arrange;
 use crate::operators::join::Alone;
 
 /// What is looked up of a join's sides.
@@ -21,15 +25,8 @@ pub(super) struct LookedUp {
     pub(super) order: Vec<usize>,
 }
 
-impl LookedUp {
-    /// The names of the views in whose answers the left side and the right one are looked up.
-    pub(super) fn answers(&self, plan: &JoinPlan) -> [Option<String>; 2] {
-        let name =
-            |side: &LogicalPlan| scan_of(side).map(table_of).map(|(namespace, name)| format!("{namespace}.{name}"));
-        let left = self.left.as_ref().and_then(|_| name(&plan.left));
-        [left, self.right.as_ref().and_then(|_| name(&plan.right))]
-    }
-}
+/// A way in which rows of a side are looked up, and the order in which the columns of the condition are the key.
+type Way = (LookUp, Vec<usize>);
 
 /// The scan that a plan is, and nothing else.
 pub(super) fn scan_of(plan: &LogicalPlan) -> Option<&TableScan> {
@@ -52,17 +49,18 @@ impl Lowering<'_> {
         if plan.on.is_empty() || nulls_match || counts_rows || self.on_close || self.leaves.is_some() {
             return as_written();
         }
-        let left = self.key_side(&plan.left, plan.on.iter().map(|(l, _)| l));
-        let right = self.key_side(&plan.right, plan.on.iter().map(|(_, r)| r));
-        let taken_in = |side: Option<(LookUp, Vec<usize>)>, order: &[usize]| {
-            side.filter(|(_, own)| own == order).map(|(lookup, _)| LookUp { is_taken_in: true, ..lookup })
+        let left = self.ways(&plan.left, plan.on.iter().map(|(l, _)| l));
+        let right = self.ways(&plan.right, plan.on.iter().map(|(_, r)| r));
+        let taken_in = |side: Vec<Way>, order: &[usize]| {
+            let way = side.into_iter().find(|(_, own)| own == order);
+            way.map(|(lookup, _)| LookUp { is_taken_in: true, ..lookup })
         };
-        let found = match (left, right) {
-            (left, Some((right, order))) if alone.1 == Alone::No => {
-                LookedUp { left: taken_in(left, &order), right: Some(right), order }
+        let found = match (left.first().cloned(), right.first().cloned()) {
+            (_, Some((way, order))) if alone.1 == Alone::No => {
+                LookedUp { left: taken_in(left, &order), right: Some(way), order }
             }
-            (Some((left, order)), right) if alone.0 == Alone::No => {
-                LookedUp { left: Some(left), right: taken_in(right, &order), order }
+            (Some((way, order)), _) if alone.0 == Alone::No => {
+                LookedUp { left: Some(way), right: taken_in(right, &order), order }
             }
             _ => return as_written(),
         };
@@ -75,18 +73,52 @@ impl Lowering<'_> {
         found
     }
 
-    /// How rows of a side are looked up whose columns in the condition are `exprs`, and the order in which these are the key.
-    fn key_side<'e>(&self, side: &LogicalPlan, exprs: impl Iterator<Item = &'e Expr>) -> Option<(LookUp, Vec<usize>)> {
-        let scan = scan_of(side)?;
+    /// How rows of a side can be looked up whose columns in the condition are `exprs`: by the view's key, then in indexes.
+    fn ways<'e>(&self, side: &LogicalPlan, exprs: impl Iterator<Item = &'e Expr>) -> Vec<Way> {
+        let Some(scan) = scan_of(side) else { return vec![] };
         let (table, columns) = (table_of(scan), columns_of(scan));
-        let (answer, key) = (self.relations.answer(&table)?, self.relations.key(&table)?);
-        let named = exprs.map(|e| plain_column(e, side.schema()).map(|at| columns[at])).collect::<Option<Vec<_>>>()?;
-        let is_key = named.len() == key.len() && named.iter().all(|column| key.contains(column));
-        let order = key.iter().map(|k| named.iter().position(|n| n == k)).collect::<Option<Vec<_>>>()?;
-        let is_alike = |(at, field): (&usize, &FieldRef)| {
-            answer.fields().get(*at).is_some_and(|own| own.data_type() == field.data_type())
+        let named = exprs.map(|e| plain_column(e, side.schema()).map(|at| columns[at])).collect::<Option<Vec<_>>>();
+        let Some(named) = named else { return vec![] };
+        let way = |key: Vec<usize>, index: Option<ObjectId>, type_of: &dyn Fn(usize) -> Option<DataType>| {
+            let is_key = named.len() == key.len() && named.iter().all(|column| key.contains(column));
+            let order = key.iter().map(|k| named.iter().position(|n| n == k)).collect::<Option<Vec<_>>>()?;
+            let is_alike = |(at, field): (&usize, &FieldRef)| type_of(*at).as_ref() == Some(field.data_type());
+            let fits = columns.iter().zip(scan.projected_schema.fields()).all(is_alike);
+            (is_key && fits).then_some((LookUp { key, is_taken_in: false, index }, order))
         };
-        let fits = columns.iter().zip(scan.projected_schema.fields()).all(is_alike);
-        (is_key && fits).then_some((LookUp { key, is_taken_in: false }, order))
+        let mut ways = vec![];
+        if let (Some(answer), Some(key)) = (self.relations.answer(&table), self.relations.key(&table)) {
+            ways.extend(way(key, None, &|at| answer.fields().get(at).map(|own| own.data_type().clone())));
+        }
+        for index in self.relations.indexes(&table) {
+            let held = |at| index.holds.iter().find(|(column, _)| *column == at).map(|(_, own)| own.clone());
+            ways.extend(way(index.by.clone(), Some(index.id), &held));
+        }
+        ways
+    }
+
+    /// What the left side and the right one of a join are looked up in, in words.
+    pub(super) fn places(&self, looked_up: &LookedUp, plan: &JoinPlan) -> [Option<String>; 2] {
+        let place = |lookup: &Option<LookUp>, side: &LogicalPlan| {
+            let (lookup, table) = (lookup.as_ref()?, table_of(scan_of(side)?));
+            let Some(id) = lookup.index else { return Some(format!("the answer of {}.{}", table.0, table.1)) };
+            let index = self.relations.indexes(&table).into_iter().find(|index| index.id == id)?;
+            Some(format!("the index {}", index.name))
+        };
+        [place(&looked_up.left, &plan.left), place(&looked_up.right, &plan.right)]
+    }
+
+    /// The operator that keeps the rows of an input by some of its columns.
+    pub(super) fn index(&mut self, rows: usize, by: &[usize]) -> Result<usize> {
+        if !matches!(self.nodes[rows].kind, NodeKind::Input(_)) {
+            return Err(Error::bug("an index is of the rows of a stream or view as they are"));
+        }
+        let mut work = Work::new("index", format!("{by:?}"));
+        self.same_rows(&mut work, &[rows], [])?;
+        let schema = self.nodes[rows].schema.clone();
+        let operator = Arrange::new(schema.clone(), by.to_vec(), self.shards)?;
+        let node = self.node(Box::new(operator), vec![rows], schema, true, None);
+        self.does(node, work);
+        Ok(node)
     }
 }

@@ -34,7 +34,7 @@ use fleuve_types::{ColumnPart, Delta, Error, Result};
 
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
 use crate::event_time::{TimeColumn, TimeSource, is_time};
-use crate::lookup::LookUp;
+use crate::lookup::{LookUp, RelationIndex};
 use crate::operators::distinct::Distinct;
 use crate::operators::union::Union;
 use crate::operators::values::Values;
@@ -52,6 +52,11 @@ pub trait Relations {
     fn answer(&self, table: &(String, String)) -> Option<SchemaRef> {
         let _ = table;
         None
+    }
+    /// The indexes of it that a circuit which reads it is given in each of its steps: then joins look rows up in them.
+    fn indexes(&self, table: &(String, String)) -> Vec<RelationIndex> {
+        let _ = table;
+        vec![]
     }
     /// Columns that carry event time: with late rows left out, its rows come with a watermark of each.
     fn event_time(&self, table: &(String, String)) -> Vec<usize> {
@@ -81,6 +86,26 @@ pub fn lower_on_close(
     build(plan, state, relations, shards, true)
 }
 
+/// The circuit of an index of what a plan reads, which does nothing but that, by these of its columns.
+///
+/// # Errors
+/// When rows cannot be kept by columns of these types.
+pub fn lower_index(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    relations: &dyn Relations,
+    shards: usize,
+    by: &[usize],
+) -> Result<Circuit> {
+    let guard = Guard::default();
+    let mut lowering = Lowering::new(state, relations, shards, false, guard.clone());
+    let rows = lowering.plan(plan)?;
+    let root = lowering.index(rows, by)?;
+    let mut circuit = Circuit::new(lowering.nodes, lowering.inputs, root, false, guard);
+    circuit.work = lowering.shared.into_work();
+    Ok(circuit)
+}
+
 fn build(
     plan: &LogicalPlan,
     state: &SessionState,
@@ -89,20 +114,7 @@ fn build(
     on_close: bool,
 ) -> Result<Circuit> {
     let guard = Guard::default();
-    let mut lowering = Lowering {
-        state,
-        relations,
-        shards,
-        on_close,
-        has_event_time: false,
-        nodes: vec![],
-        inputs: vec![],
-        memo: HashMap::new(),
-        cells: 0,
-        guard: guard.clone(),
-        leaves: None,
-        shared: share::Shared::default(),
-    };
+    let mut lowering = Lowering::new(state, relations, shards, on_close, guard.clone());
     let plan = now::filters(fallible::compute_first(scalar::join_scalars(plan)?)?)?;
     let mut root = lowering.plan(&plan)?;
     root = lowering.named(root, &plan);
@@ -150,6 +162,25 @@ fn columns_of(scan: &TableScan) -> Vec<usize> {
     match &scan.projection {
         Some(columns) => columns.clone(),
         None => (0..scan.source.schema().fields().len()).collect(),
+    }
+}
+
+impl<'a> Lowering<'a> {
+    fn new(state: &'a SessionState, relations: &'a dyn Relations, shards: usize, on_close: bool, guard: Guard) -> Self {
+        Self {
+            state,
+            relations,
+            shards,
+            on_close,
+            has_event_time: false,
+            nodes: vec![],
+            inputs: vec![],
+            memo: HashMap::new(),
+            cells: 0,
+            guard,
+            leaves: None,
+            shared: share::Shared::default(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! (Budiu et al., "DBSP", VLDB 2023) and keeps what it needs to do so.
 
 pub(crate) mod aggregate;
+pub(crate) mod arrange;
 pub(crate) mod as_of;
 pub(crate) mod distinct;
 pub(crate) mod expand;
@@ -37,8 +38,9 @@ pub(crate) use shard::{both, for_each, shard_of, split};
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Error, Result};
 
+use self::arrange::IndexReader;
 use crate::circuit::Circuit;
-use crate::output::Answer;
+use crate::lookup::LookedIn;
 use crate::state::{Paged, Pages, Part};
 
 /// What an operator may know about the step it takes.
@@ -86,8 +88,13 @@ pub(crate) trait Operator: Send {
     }
 
     /// Where it finds the rows of an input that it does not keep, in the next step; `None` after that.
-    fn look_up_in(&mut self, input: usize, answer: Option<Answer>) {
-        let _ = (input, answer);
+    fn look_up_in(&mut self, input: usize, place: Option<LookedIn>) {
+        let _ = (input, place);
+    }
+
+    /// Of an index: how others look rows up in it.
+    fn arranged(&self) -> Option<IndexReader> {
+        None
     }
 
     /// True if it can tell its present answer: [`Operator::present_answer`] and [`Operator::places`] work.

@@ -10,6 +10,7 @@ use fleuve_types::{ColumnPart, Error, Result, narrow_struct};
 
 use super::chunks::{Chunk, RowHash, SharedIndex};
 use super::{ViewSnapshot, hash128};
+use crate::lookup::Found;
 use crate::state::batch_of;
 
 /// An answer in which rows are looked up, with the columns that are read. Cheap to clone.
@@ -20,12 +21,6 @@ pub(crate) struct Answer {
     /// Of the whole columns, and of what is read of them.
     whole: SchemaRef,
     schema: SchemaRef,
-}
-
-/// Rows, and of each which of the keys it has that were looked up.
-pub(crate) struct Found {
-    pub(crate) keys: Vec<usize>,
-    pub(crate) rows: RecordBatch,
 }
 
 impl Answer {
@@ -73,7 +68,7 @@ impl Answer {
         }
         let narrow = whole.columns().iter().zip(self.schema.fields()).map(|(c, f)| narrow_struct(c, f.data_type()));
         let rows = batch_of(&self.schema, narrow.collect::<Result<_>>()?, found.len())?;
-        Ok(Found { keys: found, rows })
+        Ok(Found { weights: vec![1; found.len()], keys: found, rows })
     }
 
     /// Rows in memory.

@@ -55,10 +55,12 @@ impl Core {
     /// The views that read a stream, planned by their new definitions and empty. Each must come out with the circuit that it has.
     fn same_circuits(&self, stream: ObjectId, views: Vec<ViewDefinition>) -> Result<Vec<View>> {
         let mut planned = Vec::with_capacity(views.len());
-        for definition in views {
+        // Others are planned by the indexes, over the new columns.
+        let (indexes, others): (Vec<_>, Vec<_>) = views.into_iter().partition(|d| d.index_by.is_some());
+        for definition in indexes.into_iter().chain(others) {
             // One that was never started has nothing to lose.
             if self.views.iter().any(|v| v.id() == definition.id) {
-                planned.push(self.plan(definition)?);
+                planned.push(self.plan_after(definition, &planned)?);
             }
         }
         let found: BTreeSet<ObjectId> = planned.iter().map(View::id).collect();

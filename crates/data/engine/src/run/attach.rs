@@ -10,10 +10,28 @@ use super::core::Core;
 use super::keep::{Next, follows};
 use super::stepping::EpochInput;
 use super::times::{AllTimes, StreamTimes};
-use super::view::{View, input_schema, project};
+use super::view::{View, project};
 use super::{Reply, ViewDefinition};
+use crate::lookup::{Answers, LookedIn};
 use crate::operators::{DeadRow, caught, concat_deltas};
 use crate::output::difference;
+
+/// What a build takes in at the beginning of a round that is not its first.
+struct Changes {
+    /// Of views.
+    views: HashMap<ObjectId, Delta>,
+    /// Of streams whose rows are looked up, by the number of the input.
+    looked_up: HashMap<usize, Delta>,
+}
+
+/// What changed in indexes of streams while a round went on.
+fn changes_of(indexes: Answers) -> Result<HashMap<usize, Delta>> {
+    let of = |(n, place): (usize, LookedIn)| match place {
+        LookedIn::Index(index) => index.changes_since().map(|changes| Some((n, changes))),
+        LookedIn::Answer(_) => Ok(None),
+    };
+    indexes.into_iter().map(of).filter_map(Result::transpose).collect()
+}
 
 /// A build goes another round beside the live views while it is this many records behind.
 const ROUND_RECORDS: i64 = 100_000;
@@ -28,7 +46,7 @@ impl Core {
         let there = |id: &ObjectId| self.streams.contains_key(id) || self.views.iter().any(|v| v.id() == *id);
         let coming =
             |id: &ObjectId| self.building.contains_key(id) || self.waiting.iter().any(|(other, _)| other.id == *id);
-        if definition.inputs.values().any(|id| !there(id) && coming(id)) {
+        if definition.needs().any(|id| !there(&id) && coming(&id)) {
             self.waiting.push((definition, replies));
             return;
         }
@@ -50,8 +68,10 @@ impl Core {
         let (progress, profile) = (Progress::begin(), view.circuit.profile());
         let times = self.times_to_build(&view);
         match self.begin_round(view, Frontier::default(), None, &progress, times) {
-            Ok(()) => {
-                self.building.insert(id, Building::new(&again, progress, profile, replies));
+            Ok(indexes) => {
+                let mut building = Building::new(&again, progress, profile, replies);
+                building.looks_up_in(indexes);
+                self.building.insert(id, building);
                 self.forget_taps(id);
                 self.publish_now();
             }
@@ -61,7 +81,7 @@ impl Core {
 
     /// What keeps a view from being built, if one that it reads stopped.
     fn stopped_input(&self, definition: &ViewDefinition) -> Option<Error> {
-        let is_input = |v: &&View| v.failed.is_some() && definition.inputs.values().any(|id| *id == v.id());
+        let is_input = |v: &&View| v.failed.is_some() && definition.needs().any(|id| id == v.id());
         let (namespace, name) = &self.views.iter().find(is_input)?.definition.name;
         let error = Error::new(ErrorKind::Retry, format!("it reads {namespace}.{name}, which stopped"));
         Some(error.hint(format!("ALTER MATERIALIZED VIEW {namespace}.{name} RESUME, or replace it")))
@@ -116,7 +136,7 @@ impl Core {
         let ready = |v: &&View| {
             v.failed.as_ref().is_some_and(|f| f.by_input)
                 && !self.building.contains_key(&v.id())
-                && !v.inputs.iter().any(|i| stopped(&i.object))
+                && !v.needed().any(|id| stopped(&id))
         };
         let again: Vec<ViewDefinition> = self.views.iter().filter(ready).map(|v| v.definition.clone()).collect();
         for definition in again {
@@ -134,14 +154,17 @@ impl Core {
         objects.map(|id| (id, self.times.get(&id).map(StreamTimes::to_read_again).unwrap_or_default())).collect()
     }
 
-    pub(super) fn begin_round(
+    /// Begins a round of a build; `changes` are those of the views that it reads, and of its inputs that are looked up in an index, since
+    /// the one before. Gives what has to be kept for it until the round is done.
+    fn begin_round(
         &self,
         view: View,
         from: Frontier,
-        views: Option<HashMap<ObjectId, Delta>>,
+        changes: Option<Changes>,
         progress: &Arc<Progress>,
         times: AllTimes,
-    ) -> Result<()> {
+    ) -> Result<Answers> {
+        let (views, changes) = changes.map_or((None, None), |c| (Some(c.views), Some(c.looked_up)));
         let mut inputs = BTreeSet::new();
         inputs.extend(view.inputs.iter().map(|i| i.object));
         let mut answers = HashMap::new();
@@ -151,7 +174,10 @@ impl Core {
                 answers.insert(id, self.view(id)?.output.snapshot(self.epoch));
             }
         }
-        let looked_up = self.answers_for(&view)?;
+        let as_it_is = |(n, place): &(usize, LookedIn)| (*n, place.as_it_is());
+        let looked_up: Answers = self.answers_for(&view)?.iter().map(as_it_is).collect();
+        let is_index = |(_, place): &&(usize, LookedIn)| matches!(place, LookedIn::Index(_));
+        let kept: Answers = looked_up.iter().filter(is_index).cloned().collect();
         let streams: HashMap<_, _> =
             self.streams.iter().filter(|(id, _)| inputs.contains(id)).map(|(id, r)| (*id, r.clone())).collect();
         let mut to = Frontier::default();
@@ -170,6 +196,7 @@ impl Core {
             to,
             answers,
             views: views.unwrap_or_default(),
+            changes,
             looked_up,
             epoch: self.epoch,
             time_us: self.time_us,
@@ -177,7 +204,8 @@ impl Core {
             limits: self.limits.clone(),
             progress: progress.clone(),
         };
-        build::begin(move || round.run(), self.commands.clone(), self.options.stepped)
+        build::begin(move || round.run(), self.commands.clone(), self.options.stepped)?;
+        Ok(kept)
     }
 
     /// A build has reached where the engine stood when its round began: go on, or join the epochs.
@@ -256,6 +284,14 @@ impl Core {
         let inputs = view.inputs.clone();
         let mut views = HashMap::new();
         building.retained_bytes = 0;
+        let mut indexes = std::mem::take(&mut building.indexes);
+        let is_there = |(n, place): &(usize, LookedIn)| answers.iter().any(|(m, now)| m == n && now.is_of(place));
+        if !indexes.iter().all(is_there) {
+            // One that was built again has noted nothing for this build.
+            return Ok(Next::Anew);
+        }
+        indexes.retain(|(n, _)| self.streams.contains_key(&inputs[*n].object));
+        let looked_up = changes_of(indexes)?;
         for (id, deltas) in std::mem::take(&mut building.retained) {
             if let Some(first) = deltas.first() {
                 views.insert(id, concat_deltas(&first.batch.schema(), &deltas)?);
@@ -268,12 +304,14 @@ impl Core {
             }
         }
         if behind > ROUND_RECORDS {
-            self.begin_round(view, from, Some(views), &building.progress, times)?;
+            let changes = Some(Changes { views, looked_up });
+            let indexes = self.begin_round(view, from, changes, &building.progress, times)?;
+            building.looks_up_in(indexes);
             return Ok(Next::Round);
         }
-        let ids: BTreeSet<ObjectId> =
-            inputs.iter().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
-        let mut columns = needed(&inputs, &ids);
+        let read = || inputs.iter().filter(|i| i.index().is_none());
+        let ids: BTreeSet<ObjectId> = read().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
+        let mut columns = needed(read(), &ids);
         let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
         for ((stream, partition), to) in &self.frontier.offsets {
             let Some(columns) = columns.get_mut(stream) else { continue };
@@ -291,9 +329,12 @@ impl Core {
             .iter()
             .enumerate()
             .map(|(n, input)| {
-                let schema = input_schema(&view.circuit, n);
+                let schema = view.circuit.input_schema(n);
                 if let Some(delta) = views.get(&input.object) {
                     return project(delta, input.columns.iter().map(|c| c.at), &schema);
+                }
+                if input.index().is_some() {
+                    return Ok(looked_up.get(&n).cloned().unwrap_or_else(|| Delta::empty(schema)));
                 }
                 let Some(parts) = rows.get(&input.object) else { return Ok(Delta::empty(schema)) };
                 let at = positions(&columns[&input.object], &input.columns);
@@ -425,7 +466,7 @@ impl Core {
         while !rest.is_empty() {
             let before = placed.len();
             for view in std::mem::take(&mut rest) {
-                let ready = view.inputs.iter().all(|i| placed.contains(&i.object) || !ids.contains(&i.object));
+                let ready = view.needed().all(|id| placed.contains(&id) || !ids.contains(&id));
                 if ready {
                     placed.insert(view.id());
                     self.views.push(view);

@@ -12,7 +12,7 @@ use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectI
 use super::keep::Keeping;
 use super::memory::Limits;
 use super::times::{AllTimes, TimeAt, mark, with_time};
-use super::view::{View, ViewInput, input_schema, project};
+use super::view::{View, ViewInput, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
 use crate::lookup::Answers;
@@ -30,6 +30,10 @@ pub(super) struct Building {
     /// Changes of the views that it reads, since the round began.
     pub(super) retained: HashMap<ObjectId, Vec<Delta>>,
     pub(super) retained_bytes: usize,
+    /// The indexes in which it looks rows up of streams, as they were when the round began, with the numbers of its inputs; and what
+    /// they note for it that was counted already.
+    pub(super) indexes: Answers,
+    indexes_bytes: usize,
     /// What it reads.
     pub(super) reads: BTreeSet<ObjectId>,
     pub(super) progress: Arc<Progress>,
@@ -52,6 +56,8 @@ impl Building {
         Self {
             retained: HashMap::new(),
             retained_bytes: 0,
+            indexes: vec![],
+            indexes_bytes: 0,
             reads: definition.inputs.values().copied().collect(),
             progress,
             profile,
@@ -61,6 +67,18 @@ impl Building {
         }
     }
 
+    /// A round began, with these indexes.
+    pub(super) fn looks_up_in(&mut self, indexes: Answers) {
+        (self.indexes, self.indexes_bytes) = (indexes, 0);
+    }
+
+    /// By how much that grew which indexes note for it.
+    pub(super) fn indexes_grew(&mut self) -> usize {
+        let now = self.indexes.iter().map(|(_, place)| place.bytes_since()).sum();
+        let before = std::mem::replace(&mut self.indexes_bytes, now);
+        now.saturating_sub(before)
+    }
+
     /// What waits for it grew; if that is too much, it cannot end well, and what waits would only grow.
     pub(super) fn waits_for(&mut self, bytes: usize, limit_bytes: usize) {
         self.retained_bytes += bytes;
@@ -68,6 +86,7 @@ impl Building {
             self.progress.stop();
             self.retained.clear();
             self.retained_bytes = 0;
+            self.looks_up_in(vec![]);
             self.keeping = None;
         }
     }
@@ -84,7 +103,10 @@ pub(super) struct Round {
     pub(super) answers: HashMap<ObjectId, ViewSnapshot>,
     /// Changes of views to take in with the first step after that.
     pub(super) views: HashMap<ObjectId, Delta>,
-    /// What rows are looked up in: the answers of views as they are where the round ends, after those changes.
+    /// And of streams whose rows are looked up, by the number of the input; `None` in the first round, in which such rows count as there
+    /// from the beginning, or are taken in.
+    pub(super) changes: Option<HashMap<usize, Delta>>,
+    /// What rows are looked up in: answers and indexes as they are where the round ends, after those changes.
     pub(super) looked_up: Answers,
     /// Event times where the view stands, and the watermarks where the round ends; of the views that it reads, too. Only for
     /// a view that follows them.
@@ -190,10 +212,13 @@ impl Round {
 
     fn read(&mut self) -> Result<()> {
         let inputs = self.view.inputs.clone();
-        let schemas: Vec<_> = (0..inputs.len()).map(|i| input_schema(&self.view.circuit, i)).collect();
+        let schemas: Vec<_> = (0..inputs.len()).map(|i| self.view.circuit.input_schema(i)).collect();
+        let is_first = self.changes.is_none();
+        let is_read: Vec<bool> = inputs.iter().map(|i| i.index().is_none() || (is_first && i.is_taken_in())).collect();
+        let of_read = || inputs.iter().zip(&is_read).filter(|(_, is_read)| **is_read).map(|(input, _)| input.object);
         let mut ranges: Vec<(ObjectId, i32, i64, i64)> = vec![];
         for ((stream, partition), to) in &self.to.offsets {
-            if let Some(reader) = self.streams.get(stream) {
+            if let Some(reader) = self.streams.get(stream).filter(|_| of_read().any(|id| id == *stream)) {
                 let from = match self.from.get(*stream, *partition) {
                     Some(from) => from,
                     None => reader.bounds(*partition)?.0,
@@ -219,10 +244,15 @@ impl Round {
                 first = true;
             }
         }
+        for (n, delta) in self.changes.take().into_iter().flatten().filter(|(_, delta)| !delta.is_empty()) {
+            pending[n] = delta;
+            first = true;
+        }
         let follows = self.view.circuit.emits_on_close();
         let Round { view, streams, times, marks, progress, epoch, batch_bytes, looked_up, .. } = self;
         let mut reading = Reading {
             inputs: &inputs,
+            is_read: &is_read,
             schemas: &schemas,
             streams,
             ranges,
@@ -294,6 +324,8 @@ impl Round {
 /// What is left to read of a round.
 struct Reading<'a> {
     inputs: &'a [ViewInput],
+    /// Of each whether its rows are read, if it is a stream.
+    is_read: &'a [bool],
     schemas: &'a [SchemaRef],
     streams: &'a HashMap<ObjectId, Arc<dyn StreamReader>>,
     /// `(stream, partition, from, to)`.
@@ -323,7 +355,8 @@ impl Reading<'_> {
         let streams: BTreeSet<ObjectId> = self.ranges.iter().map(|r| r.0).collect();
         let share = (self.batch_bytes / self.ranges.len()).max(1 << 20);
         let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
-        let mut columns = needed(self.inputs, &streams);
+        let read = self.inputs.iter().zip(self.is_read).filter(|(_, is_read)| **is_read).map(|(input, _)| input);
+        let mut columns = needed(read, &streams);
         let mut records = 0;
         for (stream, partition, from, to) in &mut self.ranges {
             let reader = self.streams[stream].as_ref();
@@ -337,7 +370,7 @@ impl Reading<'_> {
         self.ranges.retain(|r| r.2 < r.3);
         let mut batch = Batch { rows: vec![], records, marks: self.marks_now() };
         for (n, input) in self.inputs.iter().enumerate() {
-            if let Some(deltas) = rows.get(&input.object) {
+            if let Some(deltas) = rows.get(&input.object).filter(|_| self.is_read[n]) {
                 let schema = &self.schemas[n];
                 let at = positions(&columns[&input.object], &input.columns);
                 let parts =

@@ -226,7 +226,12 @@ impl Core {
     }
 
     pub(super) fn plan(&self, definition: ViewDefinition) -> Result<View> {
-        let known = Known::of(&definition, self.views.iter(), &self.streams);
+        self.plan_after(definition, &[])
+    }
+
+    /// As [`Core::plan`], with views that take the place of those that run.
+    pub(super) fn plan_after(&self, definition: ViewDefinition, planned: &[View]) -> Result<View> {
+        let known = Known::of(&definition, self.views.iter().chain(planned), &self.streams);
         caught("planning", || View::new(definition, &self.state, &known, &self.options, &self.space))
     }
 
@@ -514,7 +519,7 @@ impl Core {
             // What it shows from now on cannot be built again.
             self.pace.hurry();
             for (m, other) in self.views.iter().enumerate() {
-                if other.inputs.iter().any(|i| i.object == id) {
+                if other.needs(id) {
                     stopped.push((m, format!("it reads {}.{}, which stopped", name.0, name.1), true));
                 }
             }

@@ -4,9 +4,7 @@ use fleuve_types::{Keeps, KeptState, Replacement, Result};
 
 use super::ViewDefinition;
 use super::core::Core;
-use super::known::Known;
 use super::view::View;
-use crate::operators::caught;
 
 impl Core {
     /// What replacing these views, one after the other, would come to.
@@ -14,9 +12,7 @@ impl Core {
         let mut planned: Vec<View> = vec![];
         let mut out = vec![];
         for definition in definitions {
-            let known = Known::of(&definition, self.views.iter().chain(&planned), &self.streams);
-            let new = || View::new(definition, &self.state, &known, &self.options, &self.space);
-            let view = caught("planning", new)?;
+            let view = self.plan_after(definition, &planned)?;
             out.push(self.replacement(&view, &planned));
             planned.push(view);
         }

@@ -1,25 +1,28 @@
-//! Views whose joins look rows up in the answers of others.
+//! Views whose joins look rows up in the answers of others, or in indexes.
 
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::core::Core;
-use super::view::{View, ViewInput, input_schema};
-use crate::lookup::{Answers, LookUp};
+use super::view::{View, ViewInput};
+use crate::lookup::{Answers, LookUp, LookedIn};
 use crate::output::Answer;
 
 impl Core {
-    /// The answers in which a view's joins look rows up, as they are now.
+    /// The answers and indexes in which a view's joins look rows up, as they are now.
     ///
     /// # Errors
-    /// When one of them has another key or other columns than the view was planned with.
+    /// When one of them is not there, or has another key or other columns than the view was planned with.
     pub(super) fn answers_for(&self, view: &View) -> Result<Answers> {
         let looked_up = view.inputs.iter().enumerate().filter_map(|(n, i)| Some((n, i, i.lookup.as_ref()?)));
         let answer = |(n, input, lookup): (usize, &ViewInput, &LookUp)| {
-            let of = self.find_view(input.object);
+            let of = self.find_view(lookup.index.unwrap_or(input.object));
             let of = of.ok_or_else(|| Error::bug("a view looks rows up in one that is not there"))?;
-            let snapshot = of.output.snapshot(self.epoch);
-            let schema = input_schema(&view.circuit, n);
-            Ok((n, Answer::new(snapshot, &lookup.key, &input.columns, schema)?))
+            let schema = view.circuit.input_schema(n);
+            if lookup.index.is_none() {
+                let answer = Answer::new(of.output.snapshot(self.epoch), &lookup.key, &input.columns, schema)?;
+                return Ok((n, LookedIn::Answer(answer)));
+            }
+            Ok((n, of.circuit.looked_up_as(lookup, &input.columns, schema)?))
         };
         looked_up.map(answer).collect()
     }
@@ -30,20 +33,25 @@ impl Core {
             return Ok(Answers::new());
         }
         let topology = self.topology();
-        let looked_up = self.views[n].inputs.iter().filter(|input| input.lookup.is_some());
-        let places: Vec<usize> = looked_up.filter_map(|input| topology.place(input.object)).collect();
+        let inputs = self.views[n].inputs.iter();
+        let looked_up = inputs.filter_map(|input| Some(input.lookup.as_ref()?.index.unwrap_or(input.object)));
+        let places: Vec<usize> = looked_up.filter_map(|id| topology.place(id)).collect();
         for place in places {
-            self.views[place].looked_up = self.epoch;
+            let view = &mut self.views[place];
+            view.looked_up = self.epoch;
+            // What is read of an index stays in memory.
+            view.is_unmeasured |= view.definition.index_by.is_some();
         }
         self.answers_for(&self.views[n])
     }
 
-    /// A view was replaced: those that can no longer look rows up in its answer stop. They are built again, by what it is now, if it
+    /// A view or index was replaced: those that can no longer look rows up in it stop. They are built again, by what it is now, if it
     /// `has_same_columns`; else their queries are for somebody else to mend.
     pub(super) fn stop_without_answer(&mut self, id: ObjectId, has_same_columns: bool) {
         for n in 0..self.views.len() {
             let view = &self.views[n];
-            let looks = view.inputs.iter().any(|input| input.object == id && input.lookup.is_some());
+            let place = |input: &ViewInput| Some(input.lookup.as_ref()?.index.unwrap_or(input.object));
+            let looks = view.inputs.iter().any(|input| place(input) == Some(id));
             if !looks || view.failed.is_some() {
                 continue;
             }

@@ -283,7 +283,8 @@ impl Core {
             let idle = self.epoch.saturating_sub(view.epoch);
             let unread = self.epoch.saturating_sub(view.looked_up);
             states.extend(view.evictable().into_iter().map(|s| {
-                let idle = if s.node == ANSWER { (s.idle + idle).min(unread) } else { s.idle + idle };
+                let is_read = s.node == ANSWER || view.definition.index_by.is_some();
+                let idle = if is_read { (s.idle + idle).min(unread) } else { s.idle + idle };
                 (n, Evictable { idle, ..s })
             }));
         }

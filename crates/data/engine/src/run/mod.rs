@@ -43,7 +43,7 @@ use self::epochs::Epochs;
 pub use self::subscribers::{ChangesEnd, ViewChanges};
 pub use self::times::{EventTime, LateRow, StreamTime};
 use crate::circuit::Circuit;
-use crate::lower::{lower, lower_on_close};
+use crate::lower::{lower, lower_index, lower_on_close};
 use crate::operators::{DeadRow, concat_deltas};
 use crate::output::{ViewRows, ViewSnapshot};
 use crate::profile::Profile;
@@ -142,10 +142,21 @@ pub struct ViewDefinition {
     pub plan: LogicalPlan,
     /// Which object each scanned table is.
     pub inputs: HashMap<(String, String), ObjectId>,
+    /// The indexes of these in which its joins may look rows up. They have to be there.
+    pub indexes: Vec<ObjectId>,
+    /// It is no view but an index of what its plan reads, by these columns of the plan: it shows nothing, and others look rows up in it.
+    pub index_by: Option<Vec<usize>>,
     /// Shows rows only when the watermark has passed them.
     pub emit_on_close: bool,
     /// Where rows go that an expression fails for. Without it such a row stops the view.
     pub dead_letters: Option<Arc<dyn DeadLetterWriter>>,
+}
+
+impl ViewDefinition {
+    /// What has to be there for it: what it reads, and the indexes.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = ObjectId> {
+        self.inputs.values().chain(&self.indexes).copied()
+    }
 }
 
 /// Limits and pace.
@@ -555,6 +566,14 @@ impl Engine {
         let mut published = self.published.clone();
         let seen = published.wait_for(|p| p.frontier.get(stream, partition).unwrap_or(0) >= next).await;
         seen.map(|_| ()).map_err(|_| stopped())
+    }
+
+    /// The circuit that an index would get of what a plan reads, by these of its columns.
+    ///
+    /// # Errors
+    /// When rows cannot be kept so.
+    pub fn index_circuit(&self, plan: &LogicalPlan, relations: &dyn crate::Relations, by: &[usize]) -> Result<Circuit> {
+        lower_index(&optimize(plan, &self.state)?, &self.state, relations, self.shards, by)
     }
 
     /// The circuit that a plan would get; `on_close` says that it emits on window close.

@@ -53,7 +53,7 @@ impl Core {
             let mut work: Vec<Work> = vec![];
             for (n, definition) in level {
                 let saved = saved.get(&definition.id).filter(|v| v.version == definition.version);
-                let reads_missing = definition.inputs.values().any(|i| missing.contains(i));
+                let reads_missing = definition.needs().any(|i| missing.contains(&i));
                 let manifest = saved.filter(|_| !reads_missing).and_then(|s| serde_json::from_slice(&s.manifest).ok());
                 let known = Known::of(&definition, views.iter().map(|(_, view)| view), &self.streams);
                 work.push((n, definition, known, manifest));
@@ -98,8 +98,8 @@ fn levels(definitions: Vec<ViewDefinition>) -> Vec<Level> {
     let mut level_of: BTreeMap<ObjectId, usize> = BTreeMap::new();
     let mut levels: Vec<Level> = vec![];
     for (n, definition) in definitions.into_iter().enumerate() {
-        // Each comes after those that it reads.
-        let level = definition.inputs.values().filter_map(|i| level_of.get(i)).map(|l| l + 1).max().unwrap_or(0);
+        // Each comes after those that it reads, and the indexes that it uses.
+        let level = definition.needs().filter_map(|i| level_of.get(&i)).map(|l| l + 1).max().unwrap_or(0);
         level_of.insert(definition.id, level);
         if levels.len() <= level {
             levels.push(vec![]);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::build::positions;
 use super::core::Core;
-use super::view::{View, input_schema, project};
+use super::view::{View, project};
 use crate::event_time::Mark;
 use crate::lookup::Answers;
 use crate::operators::{caught, concat_deltas};
@@ -117,6 +117,7 @@ impl Core {
                     building.retained.entry(*id).or_default().push(delta.clone());
                 }
             }
+            bytes += building.indexes_grew();
             building.waits_for(bytes, self.options.view_bytes);
             if building.progress.is_stopped()
                 && let Some(old) = self.views.iter_mut().find(|v| v.id() == *view)
@@ -133,7 +134,7 @@ fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -
         .iter()
         .enumerate()
         .map(|(n, input)| {
-            let schema = input_schema(&view.circuit, n);
+            let schema = view.circuit.input_schema(n);
             if let Some(delta) = outs.get(&input.object) {
                 return project(delta, input.columns.iter().map(|c| c.at), &schema);
             }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EpochEntry;
 use super::core::Core;
-use super::view::{View, input_schema};
+use super::view::View;
 use crate::event_time::Mark;
 use crate::lookup::Answers;
 use crate::operators::map::keep;
@@ -324,7 +324,7 @@ impl Core {
                 continue;
             }
             let empty: Vec<Delta> =
-                (0..view.inputs.len()).map(|i| Delta::empty(input_schema(&view.circuit, i))).collect();
+                (0..view.inputs.len()).map(|i| Delta::empty(view.circuit.input_schema(i))).collect();
             let (id, epoch) = (view.id(), view.epoch);
             if let Err(e) = view.step(epoch, &empty, &marks, &Answers::new()) {
                 tracing::error!(view = %id, error = %e, "a view could not be told the watermark");

@@ -13,7 +13,7 @@ use super::view::View;
 /// The views that run, by their places in [`Core::views`].
 pub(super) struct Topology {
     place: HashMap<ObjectId, usize>,
-    /// By place: one more than that of the views that it reads. Views of one level do not read each other.
+    /// By place: one more than that of the views that it reads, and of the indexes that it looks rows up in. Views of one level do not read each other.
     levels: Vec<usize>,
     /// By object: who reads it.
     readers: HashMap<ObjectId, Vec<usize>>,
@@ -44,7 +44,7 @@ impl Topology {
         let mut levels: Vec<usize> = Vec::with_capacity(views.len());
         for view in views {
             // Those that it reads stand before it.
-            let inputs = view.inputs.iter().filter_map(|i| levels.get(*place.get(&i.object)?));
+            let inputs = view.needed().filter_map(|id| levels.get(*place.get(&id)?));
             let level = inputs.max().map_or(0, |l| l + 1);
             levels.push(level);
         }

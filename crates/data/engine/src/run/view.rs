@@ -17,7 +17,7 @@ use crate::circuit::Circuit;
 use crate::event_time::Mark;
 use crate::keep::{Given, Kept};
 use crate::lookup::{Answers, LookUp};
-use crate::lower::{Relations, lower, lower_on_close};
+use crate::lower::{Relations, lower, lower_index, lower_on_close};
 use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRows, SavedRuns, consolidate};
 use crate::paging::{Evictable, StateRuns, Unwritten};
@@ -88,14 +88,19 @@ pub(super) struct StateFile {
 pub(super) struct ViewInput {
     pub(super) object: ObjectId,
     pub(super) columns: Vec<ColumnPart>,
-    /// How its rows are found, if they are looked up in the object's answer.
+    /// How its rows are found, if they are looked up in the object's answer or in an index of it.
     pub(super) lookup: Option<LookUp>,
 }
 
 impl ViewInput {
-    /// True if a build takes in what the object, a view, shows.
+    /// True if a build takes in what the object holds.
     pub(super) fn is_taken_in(&self) -> bool {
         self.lookup.as_ref().is_none_or(|lookup| lookup.is_taken_in)
+    }
+
+    /// The index in which its rows are looked up.
+    pub(super) fn index(&self) -> Option<ObjectId> {
+        self.lookup.as_ref()?.index
     }
 }
 
@@ -148,21 +153,24 @@ pub(super) struct View {
 impl View {
     /// Plans and builds an empty view.
     pub(super) fn new(
-        definition: ViewDefinition,
+        mut definition: ViewDefinition,
         state: &SessionState,
         relations: &dyn Relations,
         options: &EngineOptions,
         space: &Arc<Space>,
     ) -> Result<Self> {
         let plan = optimize(&definition.plan, state)?;
-        let lower = if definition.emit_on_close { lower_on_close } else { lower };
-        let mut circuit = lower(&plan, state, relations, options.shards)?;
+        let mut circuit = match &definition.index_by {
+            Some(by) => lower_index(&plan, state, relations, options.shards, by)?,
+            None if definition.emit_on_close => lower_on_close(&plan, state, relations, options.shards)?,
+            None => lower(&plan, state, relations, options.shards)?,
+        };
         let place = definition.id.to_string();
         circuit.page_in_space(space, &place);
         if definition.dead_letters.is_some() {
             circuit.skip_failing_rows();
         }
-        let inputs = circuit
+        let inputs: Vec<ViewInput> = circuit
             .inputs()
             .iter()
             .map(|i| {
@@ -178,6 +186,8 @@ impl View {
         output.page_in_space(space, &place);
         let shape = hash_bytes(circuit.shape().as_bytes());
         let label = Label::of(&format!("view {}.{}", definition.name.0, definition.name.1));
+        // Those that no join uses are nothing to it.
+        definition.indexes.retain(|id| inputs.iter().any(|i| i.index() == Some(*id)));
         Ok(Self {
             definition,
             circuit,
@@ -206,6 +216,16 @@ impl View {
 
     pub(super) fn id(&self) -> ObjectId {
         self.definition.id
+    }
+
+    /// True if it stands on an object: reads it, or looks rows up in it.
+    pub(super) fn needs(&self, id: ObjectId) -> bool {
+        self.inputs.iter().any(|i| i.object == id || i.index() == Some(id))
+    }
+
+    /// What it stands on.
+    pub(super) fn needed(&self) -> impl Iterator<Item = ObjectId> {
+        self.inputs.iter().flat_map(|i| [Some(i.object), i.index()]).flatten()
     }
 
     /// Takes one step: the change of each input and its watermarks in, the consolidated change of the answer out. A failure of
@@ -342,7 +362,7 @@ impl View {
             },
             frontier: self.failed.as_ref().map(|f| f.frontier.clone()),
             profile: self.circuit.profile(),
-            rows: self.output.rows(),
+            rows: if self.definition.index_by.is_some() { self.circuit.state_rows() } else { self.output.rows() },
             state_bytes: self.state_bytes,
             disk_bytes: self.disk_bytes,
             rows_out: self.rows_out,
@@ -511,15 +531,6 @@ pub(super) fn project(delta: &Delta, columns: impl IntoIterator<Item = usize>, s
     let arrays = columns.map(|(c, f)| narrow_struct(delta.batch.column(c), f.data_type())).collect::<Result<_>>()?;
     let batch = crate::state::batch_of(schema, arrays, delta.len())?;
     Ok(Delta { batch, weights: delta.weights.clone() })
-}
-
-/// The schema of a circuit's input.
-pub(super) fn input_schema(circuit: &Circuit, number: usize) -> SchemaRef {
-    circuit
-        .nodes
-        .iter()
-        .find(|n| matches!(n.kind, crate::circuit::NodeKind::Input(i) if i == number))
-        .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |n| n.schema.clone())
 }
 
 /// Why a view stops that holds too much.

@@ -21,12 +21,12 @@ pub(crate) use entries::{Entries, Room};
 pub(crate) use flat::{Flat, write_pieces};
 pub(crate) use flushing::Flush;
 pub(crate) use ordered::{Ordered, Placed};
-pub(crate) use pages::{Paged, Pages, Part, Reader, Resident, Target, begin_flush, evict, flush, open};
+pub(crate) use pages::{Paged, Pages, Part, Reader, Resident, SharedRuns, Target, begin_flush, evict, flush, open};
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
 pub(crate) use tables::{
     FetchedKeys, Held, Rows, TableShard, absent_rows, copy_rows, copy_shards, entry_parts, entry_weight, fetch_rows,
-    paged_shards, take_all_rows, write_rows, write_shards,
+    paged_shards, take_all_rows, take_row, write_rows, write_shards,
 };
 pub(crate) use values::Values;
 pub(crate) use windows::{OpenKeys, Windows, times_at, times_of};

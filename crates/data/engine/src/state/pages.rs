@@ -84,13 +84,21 @@ impl Part {
     }
 }
 
+/// Runs that others read beside the operator whose they are.
+pub(crate) type SharedRuns = Arc<[Arc<Run>]>;
+
 /// Looks entries up for the shards of a step.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     runs: &'a [Arc<Run>],
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// One for whoever shares the runs of a state.
+    pub(crate) fn of(runs: &'a [Arc<Run>]) -> Self {
+        Self { runs }
+    }
+
     /// Calls `each` for the entries of those of `hashes` that memory does not hold, what an older run says of a key first. With
     /// `whole`, a run that has an entry of a hash has all of it.
     ///
@@ -117,6 +125,16 @@ impl Pages {
     /// What a step fetches by; `None` as long as memory holds everything.
     pub(crate) fn reader(&self) -> Option<Reader<'_>> {
         (!self.complete).then(|| Reader { runs: self.runs.runs() })
+    }
+
+    /// The runs, for readers beside the operator; `None` as long as memory holds everything.
+    pub(crate) fn shared_runs(&self) -> Option<SharedRuns> {
+        (!self.complete).then(|| self.all_runs())
+    }
+
+    /// The runs, for readers beside the operator.
+    pub(crate) fn all_runs(&self) -> SharedRuns {
+        self.runs.runs().into()
     }
 
     /// The entries of a part that lie in runs; `None` as long as memory holds everything. What memory holds of them counts instead.

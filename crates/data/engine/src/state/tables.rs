@@ -184,7 +184,8 @@ pub(crate) fn absent_rows<S: TableShard>(shards: &mut [S], pages: Option<&Pages>
     Ok(Some(absent))
 }
 
-fn take_row<S: TableShard>(shard: &mut S, entry: Entry<'_>, keys: Option<&mut FetchedKeys>) -> Result<()> {
+/// Takes an entry of a run in, and its key if `keys` are asked for.
+pub(crate) fn take_row<S: TableShard>(shard: &mut S, entry: Entry<'_>, keys: Option<&mut FetchedKeys>) -> Result<()> {
     let (table, key, row) = entry_parts(entry.key)?;
     shard.fetch(table, key, row, entry_weight(entry.value)?);
     if let Some(keys) = keys

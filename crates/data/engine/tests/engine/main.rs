@@ -11,6 +11,7 @@ mod beside;
 mod budget;
 mod failing;
 mod idle;
+mod indexes;
 mod keeping;
 mod looking;
 mod memory;

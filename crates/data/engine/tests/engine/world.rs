@@ -58,6 +58,9 @@ pub struct World {
     sink_on: Option<&'static str>,
     /// Name, query and version of the views that were made.
     views: Vec<(&'static str, &'static str, u32)>,
+    indexes: Vec<Index>,
+    /// Of each view the indexes that were there when it was made.
+    uses: BTreeMap<&'static str, Vec<&'static str>>,
     clock: Arc<ManualClock>,
     /// The event time of the next rows, about.
     now_s: i64,
@@ -69,6 +72,16 @@ pub struct World {
     /// Whether sinks and dead letters, or the journal, take nothing now.
     pub outside_busy: Busy,
     pub journal_busy: Busy,
+}
+
+/// An index that was made, with all columns that there were then.
+#[derive(Clone)]
+struct Index {
+    name: &'static str,
+    on: &'static str,
+    by: &'static [&'static str],
+    columns: Vec<String>,
+    version: u32,
 }
 
 /// A query in which it is `now_us`.
@@ -104,6 +117,8 @@ impl World {
             life: Life::default(),
             sink_on: None,
             views: vec![],
+            indexes: vec![],
+            uses: BTreeMap::new(),
             clock: Arc::default(),
             now_s: 100,
             engine: None,
@@ -195,9 +210,60 @@ impl World {
         let letters = self.skipping.get(name).map(|(told, _)| told.clone());
         let dead_letters =
             letters.map(|l| Arc::new(MemoryLetters(l, self.outside_busy.clone())) as Arc<dyn DeadLetterWriter>);
+        let uses = self.uses.get(name).into_iter().flatten();
+        let indexes = uses.copied().filter(|i| inputs.values().any(|object| *object == id(self.index(i).on))).map(id);
+        let (indexes, index_by) = (indexes.collect(), None);
         let id = id(name);
         let name = ("public".into(), name.into());
-        ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters }
+        ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters, indexes, index_by }
+    }
+
+    fn index(&self, name: &str) -> &Index {
+        self.indexes.iter().find(|i| i.name == name).unwrap()
+    }
+
+    async fn index_definition(&self, index: &Index) -> ViewDefinition {
+        let query = format!("SELECT {} FROM {}", index.columns.join(", "), index.on);
+        let definition = self.definition(index.name, query.leak(), index.version).await;
+        let place = |column: &&str| index.columns.iter().position(|c| c == column).unwrap();
+        ViewDefinition { index_by: Some(index.by.iter().map(place).collect()), indexes: vec![], ..definition }
+    }
+
+    /// Makes an index; views that are made or replaced from now on may use it.
+    pub async fn create_index(&mut self, name: &'static str, on: &'static str, by: &'static [&'static str]) {
+        let frame = self.session(false).await.sql(&format!("SELECT * FROM {on}")).await.unwrap();
+        let columns = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let index = Index { name, on, by, columns, version: 1 };
+        self.engine().create_view(self.index_definition(&index).await).await.unwrap();
+        self.indexes.push(index);
+    }
+
+    /// What an index is of was replaced: it is made anew, as the server does it.
+    pub async fn renew_index(&mut self, name: &str) {
+        let index = Index { version: self.index(name).version + 1, ..self.index(name).clone() };
+        self.engine().create_view(self.index_definition(&index).await).await.unwrap();
+        *self.indexes.iter_mut().find(|i| i.name == name).unwrap() = index;
+    }
+
+    /// The indexes of a stream or view.
+    pub fn indexes_of(&self, on: &str) -> Vec<&'static str> {
+        self.indexes.iter().filter(|i| i.on == on).map(|i| i.name).collect()
+    }
+
+    /// Definitions of all views and indexes, each after those that it reads.
+    async fn definitions(&self) -> Vec<ViewDefinition> {
+        let mut out = vec![];
+        let names = (0..self.streams.len()).map(|n| (format!("s{n}"), None));
+        let views = self.views.iter().map(|v| (v.0.to_string(), Some(*v)));
+        for (name, view) in names.chain(views) {
+            if let Some((name, query, version)) = view {
+                out.push(self.definition(name, query, version).await);
+            }
+            for index in self.indexes.iter().filter(|i| i.on == name) {
+                out.push(self.index_definition(index).await);
+            }
+        }
+        out
     }
 
     fn reader(&self, stream: usize) -> Arc<dyn StreamReader> {
@@ -214,13 +280,8 @@ impl World {
     pub async fn alter(&mut self, stream: &str, columns: Columns) -> Result<()> {
         let number: usize = stream[1..].parse().unwrap();
         let before = std::mem::replace(&mut self.columns[number], columns);
-        let mut definitions = vec![];
-        for (name, query, version) in &self.views {
-            let definition = self.definition(name, query, *version).await;
-            if definition.inputs.values().any(|i| *i == id(stream)) {
-                definitions.push(definition);
-            }
-        }
+        let mut definitions = self.definitions().await;
+        definitions.retain(|d| d.inputs.values().any(|i| *i == id(stream)));
         let altered = self.engine().alter_stream(id(stream), self.reader(number), definitions).await;
         if altered.is_err() {
             self.columns[number] = before;
@@ -235,10 +296,7 @@ impl World {
 
     pub async fn try_start(&mut self, shards: usize) -> Result<()> {
         self.life = Life::default();
-        let mut views = vec![];
-        for (name, query, version) in &self.views {
-            views.push(self.definition(name, query, *version).await);
-        }
+        let views = self.definitions().await;
         let sinks = self.sink_on.iter().map(|view| {
             let writer: Box<dyn SinkWriter> = Box::new(self.sink_writer());
             (id("sink"), id(view), writer)
@@ -311,6 +369,17 @@ impl World {
     }
 
     pub async fn try_create(&mut self, name: &'static str, query: &'static str) -> Result<()> {
+        let uses = self.indexes.iter().map(|i| i.name).collect();
+        let before = self.uses.insert(name, uses);
+        let made = self.renew(name, query).await;
+        if let (Err(_), Some(before)) = (&made, before) {
+            self.uses.insert(name, before);
+        }
+        made
+    }
+
+    /// As [`World::try_create`], with the indexes that the view may use by now and no others.
+    pub async fn renew(&mut self, name: &'static str, query: &'static str) -> Result<()> {
         let version = self.views.iter().find(|v| v.0 == name).map_or(1, |v| v.2 + 1);
         let definition = self.definition(name, query, version).await;
         self.engine().create_view(definition).await?;
@@ -481,7 +550,7 @@ impl World {
             }
         }
         let mut watch = engine.watch();
-        let wanted = self.views.len();
+        let wanted = self.views.len() + self.indexes.len();
         let done = watch.wait_for(|p| p.views.len() == wanted && p.status.len() == wanted);
         drop(done.await.unwrap());
     }

@@ -13,6 +13,7 @@ mod as_of;
 mod failing;
 mod hops;
 mod incremental;
+mod indexed;
 mod kinds;
 mod nearest;
 mod query;
@@ -341,6 +342,16 @@ fn what_a_circuit_keeps_of_another_one_gives_its_own_answer() {
     let kept = outcomes.iter().filter(|kept| **kept).count();
     println!("{kept} of {} circuits kept state", outcomes.len());
     assert!(cases < 20 || kept * 5 >= outcomes.len(), "only {kept} of {} circuits kept state", outcomes.len());
+}
+
+#[test]
+fn rows_in_indexes_are_those_of_the_tables() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (cases, first) = (setting("FLEUVE_ORACLE_CASES", 2_000) / 2, setting("FLEUVE_ORACLE_SEED", 1));
+    let outcomes: Vec<bool> = (first..first + cases).filter_map(|seed| indexed::run(seed, &runtime)).collect();
+    let used = outcomes.iter().filter(|used| **used).count();
+    println!("{used} of {} circuits looked rows up in indexes", outcomes.len());
+    assert!(cases < 20 || used * 3 >= outcomes.len(), "only {used} of {} circuits used an index", outcomes.len());
 }
 
 fn compare(cases: u64, kind: Kind) {

@@ -225,7 +225,7 @@ impl Snapshot for Moment {
                 let rows = self.rows.get(&bound.object.id);
                 rows.cloned().unwrap_or_else(|| RecordBatch::new_empty(view.schema.clone()))
             }
-            Spec::Source(_) | Spec::Sink(_) => return None,
+            Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => return None,
         };
         Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]]).ok()?))
     }

@@ -92,7 +92,7 @@ impl Relations {
                             relation.schema = Some(view.schema.clone());
                             relation.definition = Some(view.query.clone());
                         }
-                        Spec::Source(_) | Spec::Sink(_) => continue,
+                        Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => continue,
                     }
                 } else {
                     relation.oid = oids.take(&(namespace, &name));

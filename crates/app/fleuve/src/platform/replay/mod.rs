@@ -133,7 +133,7 @@ impl Platform {
                     schemas.insert(id, running.circuit.schema().clone());
                     views.push(running);
                 }
-                Spec::Source(_) | Spec::Sink(_) => {}
+                Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => {}
             }
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,15 +1,14 @@
-//! A side whose rows are not kept: for a step they are looked up in the answer of the view that they are the rows of, by the keys that
-//! the step is about, and let go after it.
+//! A side whose rows are not kept: for a step they are looked up, by the keys that the step is about, in the answer of the view that they
+//! are the rows of or in an index, and let go after it.
 //!
-//! The answer has the step's change of that side already. Without it the rows are those from before the step, and the step itself is
+//! What they are looked up in has the step's change of that side already. Without it the rows are those from before the step, and the step itself is
 //! that of a join that keeps them. A step in which that side does not change needs no such rows: what is found is put out as it is.
 
-use arrow::array::RecordBatch;
 use fleuve_types::{Error, Result};
 
 use super::output::{Output, PAIRS_AT_ONCE, Rows, Shown};
 use super::{Alone, Incoming, JoinSpec, Shard, keyed};
-use crate::output::Answer;
+use crate::lookup::{Found, LookedIn};
 use crate::state::{Arrangement, Part, RowCodec, hash_bytes};
 
 /// What one side takes in, in one shard.
@@ -37,10 +36,10 @@ impl JoinSpec {
     }
 
     /// The answers that were given, of the left side and of the right one.
-    pub(super) fn given<'a>(&self, answers: &'a [Option<Answer>; 2]) -> Result<[Option<&'a Answer>; 2]> {
+    pub(super) fn given<'a>(&self, answers: &'a [Option<LookedIn>; 2]) -> Result<[Option<&'a LookedIn>; 2]> {
         for (answer, looked_up) in answers.iter().zip(&self.looked_up) {
             if let (None, Some(name)) = (answer, looked_up) {
-                return Err(Error::bug(format!("a join was not given the answer of {name}")));
+                return Err(Error::bug(format!("a join was not given {name}")));
             }
         }
         Ok(answers.each_ref().map(Option::as_ref))
@@ -50,7 +49,7 @@ impl JoinSpec {
 /// A step of a shard of which a side is looked up.
 pub(super) fn step(
     shard: &mut Shard,
-    answers: [Option<&Answer>; 2],
+    answers: [Option<&LookedIn>; 2],
     codecs: [&RowCodec; 2],
     changes: [Change<'_>; 2],
     output: &mut Output<'_>,
@@ -74,7 +73,7 @@ pub(super) fn step(
 /// beside those that are found, as they are.
 fn step_of_one(
     shard: &mut Shard,
-    answer: &Answer,
+    answer: &LookedIn,
     (is_left, change, is_kept): (bool, Change<'_>, bool),
     output: &mut Output<'_>,
 ) -> Result<()> {
@@ -87,15 +86,16 @@ fn step_of_one(
     let mut keys: Vec<Key<'_>> = by_key.iter().map(|(key, _)| *key).collect();
     keys.dedup();
     let found = answer.find(&keys)?;
-    let mut row_of_key: Vec<Option<u32>> = vec![None; keys.len()];
-    for (row, key) in (0..).zip(&found.keys) {
-        row_of_key[*key] = Some(row);
+    let mut by_found: Vec<u32> = (0..found.keys.len() as u32).collect();
+    by_found.sort_by_key(|row| found.keys[*row as usize]);
+    let mut partners: Vec<&[u32]> = vec![&[]; change.rows.len()];
+    let mut of_keys = by_found.chunk_by(|a, b| found.keys[*a as usize] == found.keys[*b as usize]).peekable();
+    for (at, same) in by_key.chunk_by(|a, b| a.0 == b.0).enumerate() {
+        if let Some(rows) = of_keys.next_if(|rows| found.keys[rows[0] as usize] == at) {
+            same.iter().for_each(|(_, n)| partners[*n] = rows);
+        }
     }
-    let mut partners: Vec<Option<u32>> = vec![None; change.rows.len()];
-    for (same, row) in by_key.chunk_by(|a, b| a.0 == b.0).zip(row_of_key) {
-        same.iter().for_each(|(_, n)| partners[*n] = row);
-    }
-    put(change, &partners, &found.rows, is_left, output)?;
+    put(change, &partners, &found, is_left, output)?;
     if is_kept {
         let side = if is_left { &mut shard.left } else { &mut shard.right };
         keyed::add(side, change.incoming, change.rows);
@@ -104,31 +104,25 @@ fn step_of_one(
     Ok(())
 }
 
-/// Puts out rows of one side, each with its partner if it has one, and as such rows are shown alone.
-fn put(
-    change: Change<'_>,
-    partners: &[Option<u32>],
-    others: &RecordBatch,
-    is_left: bool,
-    output: &mut Output<'_>,
-) -> Result<()> {
+/// Puts out rows of one side, each with its partners if it has some, and as such rows are shown alone.
+fn put(change: Change<'_>, partners: &[&[u32]], found: &Found, is_left: bool, output: &mut Output<'_>) -> Result<()> {
     let delta = change.incoming.delta;
     let weight = |i: &u32| delta.weight(*i as usize);
     if output.spec.pairs {
-        let with_partner = change.rows.iter().zip(partners).filter_map(|(i, partner)| Some((*i, (*partner)?)));
-        let pairs: Vec<(u32, u32)> = with_partner.collect();
-        for some in pairs.chunks(PAIRS_AT_ONCE) {
-            let (own, other): (Vec<u32>, Vec<u32>) = some.iter().copied().unzip();
-            let weights = own.iter().map(weight).collect();
-            let (own, other) = (Rows::Batch(&delta.batch, own), Rows::Batch(others, other));
+        let rows = change.rows.iter().zip(partners);
+        let mut pairs = rows.flat_map(|(i, partners)| partners.iter().map(|other| (*i, *other))).peekable();
+        while pairs.peek().is_some() {
+            let (own, other): (Vec<u32>, Vec<u32>) = pairs.by_ref().take(PAIRS_AT_ONCE).unzip();
+            let weights = own.iter().zip(&other).map(|(i, o)| weight(i) * found.weights[*o as usize]).collect();
+            let (own, other) = (Rows::Batch(&delta.batch, own), Rows::Batch(&found.rows, other));
             let (left, right) = if is_left { (&own, &other) } else { (&other, &own) };
             output.pairs(left, right, weights)?;
         }
     }
     let kind = if is_left { output.spec.left_alone } else { output.spec.right_alone };
     let mut shown = Shown::default();
-    for (i, partner) in change.rows.iter().zip(partners) {
-        let matched = partner.is_some();
+    for (i, partners) in change.rows.iter().zip(partners) {
+        let matched = partners.iter().map(|row| found.weights[*row as usize]).sum::<i64>() > 0;
         shown.note(kind, *i as usize, (0, matched), (weight(i), matched));
     }
     let rows = shown.at.iter().map(|i| *i as u32).collect();
@@ -138,7 +132,7 @@ fn put(
 /// Brings into a shard the rows that its sides had before this step of the keys that it is about.
 fn fill(
     shard: &mut Shard,
-    answers: [Option<&Answer>; 2],
+    answers: [Option<&LookedIn>; 2],
     codecs: [&RowCodec; 2],
     changes: [Change<'_>; 2],
 ) -> Result<()> {
@@ -169,7 +163,7 @@ fn fill(
 /// Brings into a shard the rows that its sides have now of the keys of a part that the other side has.
 pub(super) fn fill_part(
     shard: &mut Shard,
-    answers: [Option<&Answer>; 2],
+    answers: [Option<&LookedIn>; 2],
     codecs: [&RowCodec; 2],
     part: Part,
 ) -> Result<()> {
@@ -187,7 +181,7 @@ pub(super) fn fill_part(
     Ok(())
 }
 
-fn bring(rows: &mut Arrangement, answer: &Answer, codec: &RowCodec, keys: &[Key<'_>]) -> Result<()> {
+fn bring(rows: &mut Arrangement, answer: &LookedIn, codec: &RowCodec, keys: &[Key<'_>]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -195,7 +189,7 @@ fn bring(rows: &mut Arrangement, answer: &Answer, codec: &RowCodec, keys: &[Key<
     let encoded = codec.encode(found.rows.columns())?;
     for (i, key) in found.keys.iter().enumerate() {
         let ((hash, key), row) = (keys[*key], encoded.row(i));
-        rows.add(hash, key, hash_bytes(row), row, 1);
+        rows.add(hash, key, hash_bytes(row), row, found.weights[i]);
     }
     Ok(())
 }
@@ -210,14 +204,14 @@ fn take_back(rows: &mut Arrangement, own: Change<'_>, keys: &[Key<'_>]) -> Resul
         }
     }
     if touched.iter().any(|slot| rows.weight(*slot) < 0) {
-        return Err(Error::bug("the answer in which a join looks rows up lacks rows that came with this step"));
+        return Err(Error::bug("what a join looks rows up in lacks rows that came with this step"));
     }
     rows.sweep();
     Ok(())
 }
 
 /// Lets go of the rows of the sides that are not kept.
-pub(super) fn let_go(shard: &mut Shard, answers: [Option<&Answer>; 2]) {
+pub(super) fn let_go(shard: &mut Shard, answers: [Option<&LookedIn>; 2]) {
     for (answer, rows) in answers.into_iter().zip([&mut shard.left.rows, &mut shard.right.rows]) {
         if answer.is_some() {
             *rows = Arrangement::default();

@@ -25,7 +25,7 @@ use super::map::concat;
 use super::shard::{both, for_each_by, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
-use crate::output::Answer;
+use crate::lookup::LookedIn;
 use crate::state::{
     Arrangement, Encoded, OpenKeys, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, changes_from_batch,
     changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
@@ -71,7 +71,7 @@ impl Alone {
 }
 
 /// The shards of a join for each core: their tables are smaller, and while one core is at the shard of a hot key others take the rest.
-const SHARDS_PER_CORE: usize = 4;
+pub(crate) const SHARDS_PER_CORE: usize = 4;
 
 /// What a join does; built by lowering.
 pub(crate) struct JoinSpec {
@@ -92,7 +92,7 @@ pub(crate) struct JoinSpec {
     pub(crate) right_alone: Alone,
     /// A left semi join without a further condition, of rows that only come.
     pub(crate) waits: bool,
-    /// Of the left side and the right one: the view in whose answer its rows are looked up. No row of such a side is held.
+    /// Of the left side and the right one: what its rows are looked up in, in words. No row of such a side is held.
     pub(crate) looked_up: [Option<String>; 2],
     pub(crate) guard: Guard,
 }
@@ -158,7 +158,7 @@ pub(crate) struct Join {
     shards: Vec<Shard>,
     pages: Option<Pages>,
     /// What the sides are looked up in, for one step.
-    answers: [Option<Answer>; 2],
+    answers: [Option<LookedIn>; 2],
 }
 
 /// One side's change, encoded once for all shards.
@@ -329,9 +329,9 @@ impl Operator for Join {
         concat(&self.spec.schema, &outs)
     }
 
-    fn look_up_in(&mut self, input: usize, answer: Option<Answer>) {
+    fn look_up_in(&mut self, input: usize, place: Option<LookedIn>) {
         if let Some(own) = self.answers.get_mut(input) {
-            *own = answer;
+            *own = place;
         }
     }
 
@@ -375,7 +375,7 @@ impl Operator for Join {
     fn describe(&self) -> String {
         let waits = if self.spec.waits { ", rows held until they have a partner" } else { "" };
         let side = |(side, answer): (&str, &Option<String>)| {
-            answer.as_ref().map_or(String::new(), |name| format!(", {side} side looked up in the answer of {name}"))
+            answer.as_ref().map_or(String::new(), |place| format!(", {side} side looked up in {place}"))
         };
         let looked_up: String = ["left", "right"].into_iter().zip(&self.spec.looked_up).map(side).collect();
         format!("{}{waits}{looked_up}", self.spec.label)
