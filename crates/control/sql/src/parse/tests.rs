@@ -163,7 +163,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "ALTER STREAM s RESUME",
-            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
         ),
         ("ALTER STREAM s ADD COLUMN c", "1:28 expected a data type name, found the end of the statement"),
         ("ALTER STREAM s ADD c INT CHECK (c > 0)", "1:33 a CHECK cannot come to a stream that is there"),
@@ -175,7 +175,7 @@ fn errors_say_where_and_what() {
         ("ALTER STREAM s ADD c INT, RESUME", "1:27 expected ADD COLUMN, ALTER COLUMN or DROP COLUMN, found RESUME"),
         (
             "EXPLAIN ALTER STREAM s RESUME",
-            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
         ),
         ("SELECT 1 SELECT 2", "1:10 expected the end of the statement, found SELECT"),
         (

@@ -420,7 +420,7 @@ async fn apply_says_where_and_changes_nothing_on_an_error() {
         ),
         (
             "CREATE STREAM z (a INT);\nCREATE STREM y",
-            "views/z.sql:2:8: expected STREAM, SOURCE, MATERIALIZED VIEW or SINK after CREATE, found STREM",
+            "views/z.sql:2:8: expected STREAM, SOURCE, MATERIALIZED VIEW, SINK or INDEX after CREATE, found STREM",
         ),
         (
             "SELECT 1",
