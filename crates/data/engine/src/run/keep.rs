@@ -258,6 +258,10 @@ impl Core {
             // Its version is new.
             view.save_all = true;
         }
+        // After a crash before that is in a checkpoint the view would be built anew, and sinks would lack what changes until then.
+        if !self.sinks.is_empty() && !self.checkpoint_now() {
+            tracing::error!("the checkpoint of a view's new version failed: after a crash now sinks may lack changes");
+        }
         self.publish_now();
         replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
     }

@@ -103,3 +103,25 @@ async fn a_sink_gets_the_difference_of_a_view_built_anew_once_whenever_the_proce
         resumed(writes).await;
     }
 }
+
+/// The new version is in a checkpoint when the replacement is done: after a crash the view goes on, and so does its sink.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_means_the_same_goes_on_after_a_crash() {
+    let query = "SELECT k, count(*) AS n FROM s0 GROUP BY k";
+    for seed in 0..10 {
+        let mut random = Random::new(seed);
+        let mut world = World::new(&mut random);
+        world.options.checkpoint_interval_ms = 1_000_000_000;
+        world.start(2).await;
+        world.create("v0", query).await;
+        world.add_sink("v0").await;
+        world.append(&mut random);
+        world.create("v0", query).await;
+        let version = world.saved_version("v0");
+        world.crash(1).await;
+        assert_eq!(version, Some(2), "seed {seed}");
+        world.wait().await;
+        assert_eq!(world.sunk(), world.view("v0"), "seed {seed}");
+        world.stop().await;
+    }
+}
