@@ -78,6 +78,8 @@ def test_a_second_server_on_the_same_data_is_one_clear_line(server):
     one_line_error(fleuve(*serve_arguments(server.data)), server.data, "another")
     with urllib.request.urlopen(f"{server.http}/healthz", timeout=10) as answer:
         assert answer.status == 200, "the first one must not notice"
+    with urllib.request.urlopen(f"{server.http}/readyz", timeout=10) as answer:
+        assert (answer.status, json.load(answer)) == (200, {"ready": True})
 
 
 def test_a_door_to_the_world_wants_insecure(tmp_path):

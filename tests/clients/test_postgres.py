@@ -254,6 +254,20 @@ def test_a_rollback_of_a_change_warns(shop):
         assert any("not undone" in n for n in notices)
 
 
+def test_an_insert_tells_what_a_check_refused():
+    with psycopg.connect(DSN, autocommit=True) as c:
+        c.execute("CREATE STREAM checked (x BIGINT, CHECK (x > 0)) WITH (format = 'json')")
+        notices = []
+        c.add_notice_handler(lambda n: notices.append(n.message_primary))
+        c.execute("INSERT INTO checked VALUES (1), (-1), (0)")
+        assert notices == ["2 of 3 rows went to the dead letters of checked: CHECK (x > 0)"]
+        deadline = time.monotonic() + 20
+        while (dead := c.execute("SELECT count(*) FROM checked__dead").fetchone()) != (2,):
+            assert time.monotonic() < deadline, dead
+            time.sleep(0.05)
+        c.execute("DROP STREAM checked")
+
+
 def test_cursors_move_forward():
     with psycopg.connect(DSN) as c:
         with c.cursor(name="walk") as cursor:
