@@ -35,6 +35,22 @@ async fn world() -> World {
     world
 }
 
+/// Begins a checkpoint, which goes on meanwhile.
+fn begin_checkpoint(world: &World) -> tokio::task::JoinHandle<fleuve_types::Result<()>> {
+    let engine = world.engine().clone();
+    tokio::spawn(async move { engine.checkpoint().await })
+}
+
+/// A world with changes that no checkpoint has, of which one begins and is held.
+async fn held() -> (World, tokio::task::JoinHandle<fleuve_types::Result<()>>) {
+    let mut world = world().await;
+    world.append_rows(1, &rows(1_900, 2_400));
+    world.wait().await;
+    world.hold_checkpoints(true);
+    let writing = begin_checkpoint(&world);
+    (world, writing)
+}
+
 async fn check(world: &World) {
     for (name, _) in VIEWS {
         assert_eq!(world.view(name), world.batch(name).await, "{name}");
@@ -43,12 +59,7 @@ async fn check(world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn steps_go_on_while_a_checkpoint_is_written() {
-    let mut world = world().await;
-    world.append_rows(1, &rows(1_900, 2_400));
-    world.wait().await;
-    world.hold_checkpoints(true);
-    let engine = world.engine().clone();
-    let writing = tokio::spawn(async move { engine.checkpoint().await });
+    let (mut world, writing) = held().await;
     // Groups of the checkpoint change, and rows of it go, before it is there.
     for part in 0..5 {
         world.append_rows(0, &rows(2_300 + part * 50, 2_350 + part * 50));
@@ -75,13 +86,8 @@ async fn steps_go_on_while_a_checkpoint_is_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_is_not_written_to_its_end() {
     for is_killed in [true, false] {
-        let mut world = world().await;
-        world.append_rows(1, &rows(1_900, 2_400));
-        world.wait().await;
+        let (mut world, writing) = held().await;
         let before = world.saved().unwrap().epoch;
-        world.hold_checkpoints(true);
-        let engine = world.engine().clone();
-        let writing = tokio::spawn(async move { engine.checkpoint().await });
         world.append_rows(0, &rows(500, 600));
         world.wait().await;
         if is_killed {
@@ -119,8 +125,7 @@ async fn state_that_is_being_written_can_leave_memory() {
     world.options.hot_bytes = 150_000;
     world.start(2).await;
     for part in 0..12 {
-        let engine = world.engine().clone();
-        let writing = tokio::spawn(async move { engine.checkpoint().await });
+        let writing = begin_checkpoint(&world);
         world.append_rows(part % 2, &rows(part as i64 * 170, part as i64 * 170 + 400));
         world.wait().await;
         writing.await.unwrap().unwrap();
@@ -135,12 +140,7 @@ async fn state_that_is_being_written_can_leave_memory() {
 /// A view that goes, or becomes another, while its state is written, leaves no file behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_that_go_while_they_are_written() {
-    let mut world = world().await;
-    world.append_rows(1, &rows(1_900, 2_400));
-    world.wait().await;
-    world.hold_checkpoints(true);
-    let engine = world.engine().clone();
-    let writing = tokio::spawn(async move { engine.checkpoint().await });
+    let (mut world, writing) = held().await;
     // After the command, as they are taken in their order.
     world.drop_view("v2").await;
     world.create("v1", "SELECT a.v, b.k, 1 AS one FROM (SELECT v FROM s1) a RIGHT JOIN (SELECT k, n + 0 AS n FROM v0) b ON a.v = b.n").await;

@@ -2,7 +2,7 @@
 
 use fleuve_engine::ViewState;
 
-use crate::world::{Random, World, id};
+use crate::world::{Random, World, for_seeds, id};
 
 const HEALTHY: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";
 
@@ -80,11 +80,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn rows_that_fail_stop_nobody_else_and_are_told_once() {
-    let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(100);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for seed in 1..=cases {
-        runtime.block_on(case(seed));
-    }
+    for_seeds(100, case);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

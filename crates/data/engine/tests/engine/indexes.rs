@@ -1,7 +1,7 @@
 //! Views that look rows up in indexes of streams and views: the answer is that of the query, whatever changes, is replaced, leaves
 //! memory or crashes, and no row is held for it but once.
 
-use crate::world::{Random, World, id};
+use crate::world::{Random, World, for_seeds, id};
 
 /// Views with columns `k`, `n`, `m`, most of them without a key: rows come twice, change, and go.
 const BASES: [&str; 6] = [
@@ -60,14 +60,6 @@ const INDEXES: [(&str, &str, &[&str]); 9] = [
     ("i8", "e", &["k"]),
 ];
 
-async fn check(world: &World, what: &str) {
-    world.wait().await;
-    for name in world.names() {
-        world.runs(name).await;
-        assert_eq!(world.view(name), world.batch(name).await, "{what}: {name}");
-    }
-}
-
 /// A view becomes another one, and, as the server does it, its indexes and who reads it are made anew.
 async fn replace(world: &mut World, name: &'static str, query: &'static str) {
     world.renew(name, query).await.unwrap();
@@ -116,7 +108,7 @@ async fn case(seed: u64) -> usize {
                 let (name, query) = (["d", "e"][random.below(2)], base(&mut random));
                 replace(&mut world, name, query).await;
             }
-            10 => check(&world, &what).await,
+            10 => world.check(&what).await,
             11..=12 => {
                 if !indexes.is_empty() {
                     let (name, on, by) = indexes.swap_remove(random.below(indexes.len()));
@@ -129,16 +121,16 @@ async fn case(seed: u64) -> usize {
     for (name, query) in readers {
         world.create(name, query).await;
     }
-    check(&world, &what).await;
+    world.check(&what).await;
     world.append(&mut random);
-    check(&world, &what).await;
+    world.check(&what).await;
     let mut used = 0;
     for name in world.names() {
         used += usize::from(uses(&world, name).await);
     }
     world.crash(1 + random.below(3)).await;
     world.append(&mut random);
-    check(&world, &what).await;
+    world.check(&what).await;
     world.stop().await;
     used
 }
@@ -153,11 +145,10 @@ async fn uses(world: &World, name: &str) -> bool {
 
 #[test]
 fn views_that_use_indexes_equal_the_batch_answer() {
-    let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(40);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let used: usize = (1..=cases).map(|seed| runtime.block_on(case(seed))).sum();
+    let used = for_seeds(40, case);
+    let (used, cases) = (used.iter().sum::<usize>(), used.len());
     println!("{used} views of {cases} cases used an index");
-    assert!(used as u64 > cases / 2, "only {used} views used an index");
+    assert!(used > cases / 2, "only {used} views used an index");
 }
 
 const INNER: &str = "SELECT a.k, a.v, b.v AS n FROM s1 a JOIN s0 b ON a.k = b.k";
@@ -201,7 +192,7 @@ async fn views_over_one_index_hold_none_of_its_rows() {
         world.push("s0", (n, 3));
         world.push("s1", (n, n));
     }
-    check(&world, "at first").await;
+    world.check("at first").await;
     for crashed in [false, true] {
         assert_eq!(held(&world, "before").await, [680], "what was there goes on as it was; crashed: {crashed}");
         assert_eq!(held(&world, "i").await, [440]);
@@ -221,12 +212,12 @@ async fn views_over_one_index_hold_none_of_its_rows() {
     world.push("s0", (3, 3));
     world.push("s1", (3, 9));
     world.push("s1", (1_000, 9));
-    check(&world, "after a crash").await;
+    world.check("after a crash").await;
     world.push("s0", (1_000, 1));
-    check(&world, "after a crash").await;
+    world.check("after a crash").await;
     world.push("s1", (4, 4));
     world.crash(2).await;
-    check(&world, "in the end").await;
+    world.check("in the end").await;
     world.stop().await;
 }
 
@@ -243,7 +234,7 @@ async fn the_key_of_a_view_goes_first() {
     assert!(lines(&world, "r0").await.contains("looked up in the answer of public.d"));
     assert!(lines(&world, "r1").await.contains("looked up in the index public.j"));
     assert!(!uses(&world, "r2").await);
-    check(&world, "at first").await;
+    world.check("at first").await;
     world.stop().await;
 }
 
@@ -259,7 +250,7 @@ async fn rows_on_disk_are_looked_up() {
             world.push("s0", (n * 13 % 3_200, round));
             world.push("s1", (n * 11 % 3_300, n % 3));
         }
-        check(&world, &format!("round {round}")).await;
+        world.check(&format!("round {round}")).await;
         if round == 1 {
             world.crash(3).await;
         }
@@ -297,7 +288,7 @@ async fn a_build_looks_up_in_what_goes_on() {
         world.create("r3", "SELECT a.k, d.n FROM s1 a JOIN d ON a.k = d.k").await;
         world.create("r4", ASKED).await;
         more.await.unwrap();
-        check(&world, &format!("seed {seed}")).await;
+        world.check(&format!("seed {seed}")).await;
         assert!(uses(&world, "r1").await && uses(&world, "r3").await);
         world.stop().await;
     }
@@ -335,7 +326,7 @@ async fn a_build_goes_several_rounds() {
         };
         world.create("r0", query).await;
         more.await.unwrap();
-        check(&world, &format!("both sides: {both}")).await;
+        world.check(&format!("both sides: {both}")).await;
         world.stop().await;
     }
 }
@@ -363,23 +354,23 @@ async fn an_index_that_is_replaced_or_fails_takes_its_readers_along() {
     world.truncate("s0");
     world.push("s0", (3, 1));
     world.engine().resume_view(id("d")).await.unwrap();
-    check(&world, "resumed").await;
+    world.check("resumed").await;
     world.push("s0", (3, 2));
     world.push("s1", (3, 2));
-    check(&world, "and gone on").await;
+    world.check("and gone on").await;
     assert!(uses(&world, "r0").await);
     // By another query with the same columns, and by one whose columns have other types.
     replace(&mut world, "d", "SELECT k, v AS n FROM s0 WHERE v <> 1").await;
-    check(&world, "replaced").await;
+    world.check("replaced").await;
     world.push("s0", (3, 2));
     world.push("s1", (3, 2));
-    check(&world, "replaced, and gone on").await;
+    world.check("replaced, and gone on").await;
     replace(&mut world, "d", "SELECT CAST(k AS SMALLINT) AS k, v AS n FROM s0").await;
     world.push("s0", (3, 2));
     world.push("s1", (3, 2));
-    check(&world, "of another type").await;
+    world.check("of another type").await;
     world.crash(2).await;
-    check(&world, "in the end").await;
+    world.check("in the end").await;
     world.stop().await;
 }
 
@@ -404,10 +395,10 @@ async fn views_and_their_index_go_on_whenever_the_process_dies() {
             world.wait().await;
             world.halt().await;
             world.start(1 + writes as usize % 3).await;
-            check(&world, &format!("{writes} writes")).await;
+            world.check(&format!("{writes} writes")).await;
             world.push("s0", (4, 4));
             world.push("s1", (4, 4));
-            check(&world, &format!("{writes} writes, and gone on")).await;
+            world.check(&format!("{writes} writes, and gone on")).await;
             assert!(uses(&world, "r0").await && uses(&world, "r1").await);
             world.stop().await;
         }
@@ -427,7 +418,7 @@ async fn the_columns_of_an_indexed_stream_change_places() {
     assert_eq!(world.take_reads("s0"), 0);
     world.push("s0", (3, 4));
     world.push("s1", (3, 4));
-    check(&world, "altered").await;
+    world.check("altered").await;
     assert!(uses(&world, "r0").await && uses(&world, "r1").await);
     world.create("r2", "SELECT a.k, a.v, b.v AS n, b.extra FROM s1 a JOIN s0 b ON a.k = b.k").await;
     world.create("r3", OUTER).await;
@@ -436,7 +427,7 @@ async fn the_columns_of_an_indexed_stream_change_places() {
     world.crash(2).await;
     world.push("s0", (3, 4));
     world.push("s1", (3, 4));
-    check(&world, "in the end").await;
+    world.check("in the end").await;
     world.stop().await;
 }
 
@@ -458,12 +449,12 @@ async fn a_join_that_looks_up_is_kept() {
             world.wait().await;
             world.take_reads("s1");
             world.create("r0", after).await;
-            check(&world, after).await;
+            world.check(after).await;
             assert_eq!(world.take_reads("s1"), 0, "{after}");
             world.crash(1).await;
             world.push("s0", (6, 9));
             world.push("s1", (6, 9));
-            check(&world, after).await;
+            world.check(after).await;
             world.stop().await;
         }
     }

@@ -3,7 +3,7 @@
 
 use fleuve_types::Keeps;
 
-use crate::world::{Random, World};
+use crate::world::{Random, World, for_seeds};
 
 /// Relations whose state can be kept: columns `k`, `a`, `b`.
 const COMMON: [&str; 9] = [
@@ -116,11 +116,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn what_is_kept_is_not_read_again_and_gives_the_new_answer() {
-    let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(100);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for seed in 1..=cases {
-        runtime.block_on(case(seed));
-    }
+    for_seeds(100, case);
 }
 
 /// Rows come while the kept state is told, a group at a time, and while a view that reads the replaced one is replaced, too.

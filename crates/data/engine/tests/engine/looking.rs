@@ -1,7 +1,7 @@
 //! Views that join to others by their keys look rows up in those views' answers: the answer is that of the query, whatever changes, is
 //! replaced, leaves memory or crashes, and no row is kept for it.
 
-use crate::world::{Random, World, id};
+use crate::world::{Random, World, for_seeds, id};
 
 /// Views with a key, columns `k`, `n`, `m`: rows change, come, and go.
 const KEYED: [&str; 7] = [
@@ -46,14 +46,6 @@ const ABOVE: [&str; 2] =
     ["SELECT n, count(*) AS c FROM r0 GROUP BY n", "SELECT x.k, x.n, e.m FROM r0 x LEFT JOIN e ON x.n = e.k"];
 /// How many of [`READERS`] can be read so: they have columns `k` and `n`.
 const WITH_N: [usize; 8] = [0, 1, 2, 10, 11, 12, 13, 18];
-
-async fn check(world: &World, what: &str) {
-    world.wait().await;
-    for name in world.names() {
-        world.runs(name).await;
-        assert_eq!(world.view(name), world.batch(name).await, "{what}: {name}");
-    }
-}
 
 /// A view becomes another one, and, as the server does it, who reads it is made anew.
 async fn replace(world: &mut World, name: &'static str, query: &'static str) {
@@ -101,29 +93,25 @@ async fn case(seed: u64) {
                 let name = ["d", "e"][random.below(2)];
                 replace(&mut world, name, query).await;
             }
-            10 => check(&world, &what).await,
+            10 => world.check(&what).await,
             _ => world.wait().await,
         }
     }
     for (name, query) in readers {
         world.create(name, query).await;
     }
-    check(&world, &what).await;
+    world.check(&what).await;
     world.append(&mut random);
-    check(&world, &what).await;
+    world.check(&what).await;
     world.crash(1 + random.below(3)).await;
     world.append(&mut random);
-    check(&world, &what).await;
+    world.check(&what).await;
     world.stop().await;
 }
 
 #[test]
 fn views_that_look_rows_up_equal_the_batch_answer() {
-    let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(100);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for seed in 1..=cases {
-        runtime.block_on(case(seed));
-    }
+    for_seeds(100, case);
 }
 
 const SUMS: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";
@@ -164,7 +152,7 @@ async fn joins_to_one_view_hold_none_of_its_rows() {
         world.push("s0", (k, 3));
         world.push("s1", (k, k));
     }
-    check(&world, "at first").await;
+    world.check("at first").await;
     for crashed in [false, true] {
         for (name, rows) in [("r0", 240), ("r1", 240), ("r2", 0)] {
             assert_eq!(held(&world, name).await, [rows], "{name}, crashed: {crashed}");
@@ -178,16 +166,16 @@ async fn joins_to_one_view_hold_none_of_its_rows() {
         world.push("s0", (3, 3));
         world.push("s1", (3, 9));
         world.push("s1", (1_000, 9));
-        check(&world, "after a crash").await;
+        world.check("after a crash").await;
         world.push("s0", (1_000, 1));
-        check(&world, "after a crash").await;
+        world.check("after a crash").await;
         if !crashed {
             world.push("s1", (4, 4));
             world.crash(2).await;
             break;
         }
     }
-    check(&world, "in the end").await;
+    world.check("in the end").await;
     world.stop().await;
 }
 
@@ -203,7 +191,7 @@ async fn rows_on_disk_are_looked_up() {
             world.push("s0", (n * 13 % 3_200, round));
             world.push("s1", (n * 11 % 3_300, n));
         }
-        check(&world, &format!("round {round}")).await;
+        world.check(&format!("round {round}")).await;
         if round == 1 {
             world.crash(3).await;
         }
@@ -223,13 +211,13 @@ async fn a_replaced_view_is_looked_up_as_it_is_now() {
     world.wait().await;
     world.take_reads("s1");
     world.create("d", "SELECT k, count(*) AS n, max(v) AS s FROM s0 WHERE k % 4 <> 1 GROUP BY k").await;
-    check(&world, "replaced").await;
+    world.check("replaced").await;
     assert_eq!(world.take_reads("s1"), 0);
     assert_eq!(world.sunk(), world.view("r1"));
     world.push("s0", (9, 1));
     world.push("s0", (6, 9));
     world.push("s1", (6, 9));
-    check(&world, "and gone on").await;
+    world.check("and gone on").await;
     assert_eq!(world.sunk(), world.view("r1"));
     world.stop().await;
 }
@@ -246,11 +234,11 @@ async fn readers_of_a_view_that_loses_its_key_are_built_again() {
         world.push("s0", (6, 9));
         world.push("s0", (6, 8));
         world.push("s1", (6, 9));
-        check(&world, "without the key").await;
+        world.check("without the key").await;
         let lines = world.engine().explain(id("r0")).await.unwrap().join("\n");
         assert!(!lines.contains("looked up"), "{lines}");
         world.crash(2).await;
-        check(&world, "after a crash").await;
+        world.check("after a crash").await;
         world.stop().await;
     }
 }
@@ -290,12 +278,12 @@ async fn a_join_that_looks_up_is_kept() {
             });
             world.create("r0", after).await;
             more.await.unwrap();
-            check(&world, after).await;
+            world.check(after).await;
             assert!(world.take_reads("s1") <= 60, "{after}");
             world.crash(1).await;
             world.push("s0", (6, 9));
             world.push("s1", (6, 9));
-            check(&world, after).await;
+            world.check(after).await;
             world.stop().await;
         }
     }
@@ -325,7 +313,7 @@ async fn a_build_looks_up_in_what_goes_on() {
         world.create("r1", "SELECT a.k, a.n, b.s FROM d a LEFT JOIN d b ON a.k = b.k").await;
         world.create("r2", OUTER).await;
         more.await.unwrap();
-        check(&world, &format!("seed {seed}")).await;
+        world.check(&format!("seed {seed}")).await;
         world.stop().await;
     }
 }
@@ -351,6 +339,6 @@ async fn readers_stop_with_what_they_look_up() {
     world.truncate("s0");
     world.push("s0", (3, 1));
     world.engine().resume_view(id("d")).await.unwrap();
-    check(&world, "resumed").await;
+    world.check("resumed").await;
     world.stop().await;
 }

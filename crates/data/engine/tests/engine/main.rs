@@ -1,7 +1,7 @@
 //! The running engine over made-up streams: views over views, made before and after the data, replaced while they run; crashes at
 //! any point; a sink that has to see every change once. Whatever happens, views equal the batch answer.
 //!
-//! `FLEUVE_ENGINE_CASES` sets the number of cases.
+//! `FLEUVE_ENGINE_CASES` sets the number of cases, `FLEUVE_ENGINE_SEED` the first one's seed.
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
@@ -23,7 +23,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use world::{Random, World};
+use world::{Random, World, for_seeds};
 
 /// The views of the test, in the order in which they can be made: name and query. `c...` emit on window close.
 const VIEWS: [(&str, &str); 8] = [
@@ -132,10 +132,5 @@ async fn figures_add_up() {
 
 #[test]
 fn views_equal_the_batch_answer_through_crashes() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (first, cases) = (setting("FLEUVE_ENGINE_SEED").unwrap_or(1), setting("FLEUVE_ENGINE_CASES").unwrap_or(100));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for seed in first..first + cases {
-        runtime.block_on(case(seed));
-    }
+    for_seeds(100, case);
 }

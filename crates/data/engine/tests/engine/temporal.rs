@@ -1,11 +1,11 @@
 //! Views that compare with `now()`: at every epoch they equal the batch answer at that epoch's time, whatever rows come, however the
 //! clock goes on, and wherever the engine crashes; and when only the clock goes on they follow it by themselves.
 //!
-//! `FLEUVE_ENGINE_CASES` sets the number of cases, of which these are a quarter.
+//! `FLEUVE_ENGINE_CASES` sets the number of cases.
 
 use std::time::Duration;
 
-use super::world::{DELAY_S, IDLE_US, Random, World};
+use super::world::{DELAY_S, IDLE_US, Random, World, for_seeds};
 
 const SECOND: i64 = 1_000_000;
 
@@ -119,11 +119,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn views_with_the_time_in_them_follow_the_clock() {
-    let cases = std::env::var("FLEUVE_ENGINE_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(100_u64);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for seed in 1..=(cases / 4).max(1) {
-        runtime.block_on(case(seed));
-    }
+    for_seeds(25, case);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! The engine over what is in memory, and the batch engine over the same.
 
 mod disk;
+mod index;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use fleuve_engine::{
 use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
 
+use self::index::Index;
 use crate::memory::{
     Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
     Told, add, batch, by_columns,
@@ -35,6 +37,14 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 % n as u64) as usize
     }
+}
+
+/// Runs a case for so many seeds, or as many as `FLEUVE_ENGINE_CASES` says, from `FLEUVE_ENGINE_SEED` on; gives what each came to.
+pub fn for_seeds<C: Future>(cases: u64, case: impl Fn(u64) -> C) -> Vec<C::Output> {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (first, cases) = (setting("FLEUVE_ENGINE_SEED").unwrap_or(1), setting("FLEUVE_ENGINE_CASES").unwrap_or(cases));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    (first..first + cases).map(|seed| runtime.block_on(case(seed))).collect()
 }
 
 fn contents(published: &Published, name: &str) -> BTreeMap<String, i64> {
@@ -72,16 +82,6 @@ pub struct World {
     /// Whether sinks and dead letters, or the journal, take nothing now.
     pub outside_busy: Busy,
     pub journal_busy: Busy,
-}
-
-/// An index that was made, with all columns that there were then.
-#[derive(Clone)]
-struct Index {
-    name: &'static str,
-    on: &'static str,
-    by: &'static [&'static str],
-    columns: Vec<String>,
-    version: u32,
 }
 
 /// A query in which it is `now_us`.
@@ -216,38 +216,6 @@ impl World {
         let id = id(name);
         let name = ("public".into(), name.into());
         ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters, indexes, index_by }
-    }
-
-    fn index(&self, name: &str) -> &Index {
-        self.indexes.iter().find(|i| i.name == name).unwrap()
-    }
-
-    async fn index_definition(&self, index: &Index) -> ViewDefinition {
-        let query = format!("SELECT {} FROM {}", index.columns.join(", "), index.on);
-        let definition = self.definition(index.name, query.leak(), index.version).await;
-        let place = |column: &&str| index.columns.iter().position(|c| c == column).unwrap();
-        ViewDefinition { index_by: Some(index.by.iter().map(place).collect()), indexes: vec![], ..definition }
-    }
-
-    /// Makes an index; views that are made or replaced from now on may use it.
-    pub async fn create_index(&mut self, name: &'static str, on: &'static str, by: &'static [&'static str]) {
-        let frame = self.session(false).await.sql(&format!("SELECT * FROM {on}")).await.unwrap();
-        let columns = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let index = Index { name, on, by, columns, version: 1 };
-        self.engine().create_view(self.index_definition(&index).await).await.unwrap();
-        self.indexes.push(index);
-    }
-
-    /// What an index is of was replaced: it is made anew, as the server does it.
-    pub async fn renew_index(&mut self, name: &str) {
-        let index = Index { version: self.index(name).version + 1, ..self.index(name).clone() };
-        self.engine().create_view(self.index_definition(&index).await).await.unwrap();
-        *self.indexes.iter_mut().find(|i| i.name == name).unwrap() = index;
-    }
-
-    /// The indexes of a stream or view.
-    pub fn indexes_of(&self, on: &str) -> Vec<&'static str> {
-        self.indexes.iter().filter(|i| i.on == on).map(|i| i.name).collect()
     }
 
     /// Definitions of all views and indexes, each after those that it reads.
@@ -564,6 +532,15 @@ impl World {
     }
 
     /// The views, in the order in which they were made.
+    /// All views run and equal the batch answer.
+    pub async fn check(&self, what: &str) {
+        self.wait().await;
+        for name in self.names() {
+            self.runs(name).await;
+            assert_eq!(self.view(name), self.batch(name).await, "{what}: {name}");
+        }
+    }
+
     pub fn names(&self) -> Vec<&'static str> {
         self.views.iter().map(|v| v.0).collect()
     }
