@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::circuit::{Circuit, NodeKind};
 use crate::operators::Operator;
 use crate::state::runs::{RunFiles, RunRef, Space};
-use crate::state::{Flush, Paged, Pages, Room, begin_flush, evict, flush, open};
+use crate::state::{Flush, Paged, Pages, Room, begin_flush, evict, open};
 
 /// The runs that hold the state of a circuit's operators, by the operator's number, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,25 +121,11 @@ impl Circuit {
         })
     }
 
-    /// Writes what changed of the states that lie in runs. Those that hold more than `from_bytes` do from now on.
+    /// Copies what changed of the states that lie in runs, as far as there is room, and writes the rest. Those that hold more than
+    /// `from_bytes` lie in runs from now on. The caller writes what was copied, while steps go on; then [`Circuit::settle`].
     ///
     /// # Errors
     /// When a file cannot be written; what it would have held is written with the next.
-    pub(crate) fn flush(&mut self, from_bytes: usize) -> Result<()> {
-        for (_, bytes, state) in self.paged() {
-            if state.pages().as_ref().is_some_and(Pages::is_active) || bytes >= from_bytes {
-                flush(state)?;
-                state.pages().as_mut().map_or(Ok(()), Pages::tidy)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`Circuit::flush`], but what is to be written is copied, as far as there is room: the caller writes it while steps
-    /// go on. Then [`Circuit::settle`].
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) fn begin_flush(&mut self, from_bytes: usize, room: &mut Room) -> Result<Unwritten> {
         let mut flushes = vec![];
         for (n, bytes, state) in self.paged() {
@@ -233,8 +219,10 @@ impl Circuit {
     /// # Errors
     /// Arrow's, or that of a file that cannot be written.
     pub fn checkpoint(&mut self, full: bool) -> Result<(Vec<u8>, StateRuns)> {
-        self.flush(usize::MAX)?;
-        Ok((self.save_all(full)?, self.state_runs()))
+        let (bytes, unwritten) = self.begin_checkpoint(full)?;
+        let runs = unwritten.write()?;
+        self.settle();
+        Ok((bytes, runs))
     }
 
     /// As [`Circuit::checkpoint`], of which the runs are still to be written: steps may go on meanwhile.

@@ -13,7 +13,8 @@ use super::view::View;
 /// The views that run, by their places in [`Core::views`].
 pub(super) struct Topology {
     place: HashMap<ObjectId, usize>,
-    /// By place: one more than that of the views that it reads, and of the indexes that it looks rows up in. Views of one level do not read each other.
+    /// By place: one more than that of the views that it reads, and of the indexes that it looks rows up in. Views of one level do not
+    /// read each other.
     levels: Vec<usize>,
     /// By object: who reads it.
     readers: HashMap<ObjectId, Vec<usize>>,

@@ -262,7 +262,7 @@ impl Target<'_> {
 ///
 /// # Errors
 /// [`fleuve_types::ErrorKind::Io`]; the state is as it was.
-pub(crate) fn flush(state: &mut dyn Paged) -> Result<()> {
+fn flush(state: &mut dyn Paged) -> Result<()> {
     with_pages(state, |state, pages| {
         pages.settle_whole()?;
         let runs = state.write(&pages.target())?;

@@ -33,8 +33,8 @@ impl Shard {
         }
         let key = |row: u32| incoming.keys.row(row as usize);
         timed.sort_unstable_by(|a, b| (a.0, key(a.2), a.1).cmp(&(b.0, key(b.2), b.1)));
-        let is_near = |a: &Timed, b: &Timed| a.0 == b.0 && is_near(a.1, b.1, spec.gap) && key(a.2) == key(b.2);
-        for near in timed.chunk_by(is_near) {
+        let are_together = |a: &Timed, b: &Timed| a.0 == b.0 && is_near(a.1, b.1, spec.gap) && key(a.2) == key(b.2);
+        for near in timed.chunk_by(are_together) {
             self.append_near(incoming, near, spec.gap, &mut out);
         }
         let out = out.finish(spec, codec)?;

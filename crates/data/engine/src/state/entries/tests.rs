@@ -5,8 +5,7 @@ fn content(run: Option<Arc<Run>>, space: &Arc<Space>) -> Vec<(u64, Vec<u8>, Opti
     let mut set = RunSet::new(space.clone(), "p".into(), Combine::Newest);
     run.into_iter().for_each(|run| set.push(run));
     let mut out = vec![];
-    let mut hashes: Vec<u64> = (0..10).collect();
-    hashes.sort_unstable();
+    let hashes: Vec<u64> = (0..10).collect();
     let each = |e: crate::state::runs::Entry<'_>| {
         out.push((e.hash, e.key.to_vec(), e.value.map(<[u8]>::to_vec)));
         Ok(())
