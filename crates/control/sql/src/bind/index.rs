@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use fleuve_types::{Error, ErrorKind, Location, Result};
 
 use super::{columns, missing, plan_view};
-use crate::errors::twice;
 use crate::parse::{CreateIndex, Name, Parsed, Statement, quoted};
 use crate::suggest::nearest;
 use crate::{IndexSpec, ObjectSet, Spec};
@@ -60,7 +59,8 @@ pub(crate) fn bind_index(objects: &ObjectSet, create: &CreateIndex) -> Result<In
     for (column, at) in create.columns.iter().chain(included.clone()) {
         check(&all, create, column, at)?;
         if !seen.insert(column.as_str()) {
-            return Err(twice(column).at(at.clone()));
+            let message = format!("column \"{column}\" is named twice");
+            return Err(Error::input(message).at(at.clone()).hint("an index holds each column once"));
         }
     }
     if create.columns.len() > MAX_COLUMNS {

@@ -89,7 +89,9 @@ impl StatementParser<'_> {
                 break;
             }
         }
-        self.expect(&Token::RParen, "',' or ')'")?;
+        let computed =
+            "an index is by columns; of what is computed make a view with that as a column, and the index of it";
+        self.expect(&Token::RParen, "',' or ')'").map_err(|e| e.hint(computed))?;
         Ok(columns)
     }
 

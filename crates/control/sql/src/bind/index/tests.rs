@@ -36,9 +36,15 @@ async fn what_cannot_be_an_index_is_refused_where_it_stands() {
     let bad = [
         ("CREATE INDEX ON s (x)", "line 1, column 20: \"s\" has no column \"x\""),
         ("CREATE INDEX ON s (a) INCLUDE (aa)", "line 1, column 32: \"s\" has no column \"aa\" (did you mean \"a\"?)"),
-        ("CREATE INDEX ON s (a) INCLUDE (b, a)", "line 1, column 35: there are two columns \"a\""),
+        (
+            "CREATE INDEX ON s (a) INCLUDE (b, a)",
+            "line 1, column 35: column \"a\" is named twice (an index holds each column once)",
+        ),
         ("CREATE INDEX ON s ()", "line 1, column 17: an index is by at least one column"),
-        ("CREATE INDEX ON s (a + 1)", "line 1, column 22: expected ',' or ')', found +"),
+        (
+            "CREATE INDEX ON s (a + 1)",
+            "line 1, column 22: expected ',' or ')', found + (an index is by columns; of what",
+        ),
         ("CREATE INDEX ON nope (a)", "line 1, column 17: there is no stream or view \"nope\""),
         ("CREATE INDEX ON i (a)", "line 1, column 17: \"i\" is an index; an index is of a stream or view"),
         ("CREATE INDEX other.j ON s (a)", "line 1, column 14: an index is in the namespace of what it is of"),
