@@ -128,8 +128,13 @@ impl Backend for Shared {
     }
 
     async fn resume(&self, view: ObjectId) -> Result<()> {
-        let _one = self.0.changing.lock().await;
-        self.0.engine.resume_view(view).await
+        // Carried through, as changes are.
+        let platform = self.0.clone();
+        let resume = async move {
+            let _one = platform.changing.lock().await;
+            platform.engine.resume_view(view).await
+        };
+        tokio::spawn(resume).await.map_err(|e| Error::bug(e.to_string()))?
     }
 
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {

@@ -117,7 +117,12 @@ impl Core {
 
     /// Builds a view that failed anew.
     pub(super) fn resume(&mut self, id: ObjectId, reply: Reply<()>) {
+        let is_coming = self.building.contains_key(&id) || self.waiting.iter().any(|(other, _)| other.id == id);
         let again = self.view(id).and_then(|view| match &view.failed {
+            _ if is_coming => {
+                let error = Error::new(ErrorKind::Retry, "the view is being built already");
+                Err(error.hint("SHOW VIEWS says how far it is"))
+            }
             Some(failure) if failure.by_input => {
                 Err(Error::input(failure.reason.clone()).hint("resume that one, and this one follows"))
             }
@@ -211,17 +216,15 @@ impl Core {
     /// A build has reached where the engine stood when its round began: go on, or join the epochs.
     pub(super) fn attach(&mut self, built: Built) {
         let id = built.view.id();
-        let version = built.view.definition.version;
-        // Dropped or replaced meanwhile.
-        let Some(mut building) = self.building.remove(&id) else { return };
-        if building.version != version {
-            self.building.insert(id, building);
+        // Dropped or begun anew meanwhile: what was noted since is for another round.
+        if self.building.get(&id).is_none_or(|b| !Arc::ptr_eq(&b.progress, &built.progress)) {
             return;
         }
+        let Some(mut building) = self.building.remove(&id) else { return };
         let definition = built.view.definition.clone();
         // What it reads may have stopped while it was built.
         if let Some(error) = self.stopped_input(&definition) {
-            self.not_built(definition, &error, building.replies, true);
+            self.not_built(definition, &error, std::mem::take(&mut building.replies), true);
             return self.create_waiting();
         }
         let result = built.result.and_then(|()| building.progress.check()).and_then(|()| {
@@ -237,9 +240,10 @@ impl Core {
                 return;
             }
             Ok(Next::Join(view)) => self.join(*view),
-            Ok(Next::Anew) => return self.create_from(definition, building.replies, false),
+            Ok(Next::Anew) => return self.create_from(definition, std::mem::take(&mut building.replies), false),
             Err(e) => Err(e),
         };
+        let replies = std::mem::take(&mut building.replies);
         match failed {
             Ok(()) => {
                 if self.pace.built(building.progress.now().done) {
@@ -251,10 +255,10 @@ impl Core {
                 }
                 self.start_sinks_of(id);
                 self.publish_now();
-                building.replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+                replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
                 self.follow();
             }
-            Err(e) => self.not_built(definition, &e, building.replies, false),
+            Err(e) => self.not_built(definition, &e, replies, false),
         }
         self.create_waiting();
     }

@@ -40,8 +40,6 @@ pub(super) struct Building {
     /// The figures of the view's operators.
     pub(super) profile: Arc<Profile>,
     pub(super) replies: Vec<Reply<()>>,
-    /// The definition's version, so that a later replacement wins.
-    pub(super) version: u32,
     /// It begins with kept state instead of its inputs.
     pub(super) keeping: Option<Keeping>,
 }
@@ -62,7 +60,6 @@ impl Building {
             progress,
             profile,
             replies,
-            version: definition.version,
             keeping: None,
         }
     }
@@ -89,6 +86,13 @@ impl Building {
             self.looks_up_in(vec![]);
             self.keeping = None;
         }
+    }
+}
+
+/// Nobody waits for it any more: its round ends, and with it what is noted for that round.
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.progress.abandon();
     }
 }
 
@@ -127,6 +131,8 @@ pub(super) struct Progress {
     total: AtomicU64,
     /// Too much waits for it to go on.
     is_stopped: AtomicBool,
+    /// Nobody waits for it any more.
+    is_abandoned: AtomicBool,
 }
 
 impl Progress {
@@ -136,6 +142,7 @@ impl Progress {
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
         })
     }
 
@@ -154,13 +161,20 @@ impl Progress {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
+    fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
     /// # Errors
-    /// When it was stopped.
+    /// When it was stopped, or nobody waits for it any more.
     pub(super) fn check(&self) -> Result<()> {
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Retry, "the view was dropped or replaced while it was built"));
+        }
         if !self.is_stopped() {
             return Ok(());
         }
@@ -181,6 +195,8 @@ impl Progress {
 /// What a round gives back.
 pub(crate) struct Built {
     pub(super) view: View,
+    /// Of the build that it is a round of.
+    pub(super) progress: Arc<Progress>,
     pub(super) frontier: Frontier,
     pub(super) times: AllTimes,
     pub(super) result: Result<()>,
@@ -207,7 +223,7 @@ pub(super) fn begin(
 impl Round {
     pub(super) fn run(mut self) -> Built {
         let result = caught("the build", || self.read());
-        Built { view: self.view, frontier: self.to, times: self.times, result }
+        Built { view: self.view, progress: self.progress, frontier: self.to, times: self.times, result }
     }
 
     fn read(&mut self) -> Result<()> {

@@ -69,7 +69,8 @@ impl Round {
 
     fn run(mut self) -> Built {
         let result = caught("the build", || self.step());
-        Built { view: self.view, frontier: Frontier::default(), times: AllTimes::new(), result }
+        let (frontier, times) = (Frontier::default(), AllTimes::new());
+        Built { view: self.view, progress: self.progress, frontier, times, result }
     }
 }
 
@@ -186,7 +187,7 @@ impl Core {
             }
             Err(e) => {
                 tracing::warn!(view = %id, error = %e, "kept state cannot be told; the view is built from its inputs");
-                self.create_from(definition, building.replies, false);
+                self.create_from(definition, std::mem::take(&mut building.replies), false);
             }
         }
     }

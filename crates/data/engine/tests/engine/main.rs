@@ -9,6 +9,7 @@ mod altering;
 mod behind;
 mod beside;
 mod budget;
+mod building;
 mod failing;
 mod idle;
 mod indexes;

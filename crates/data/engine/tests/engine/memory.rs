@@ -35,6 +35,17 @@ pub struct Memory {
     pub more_at_once: Mutex<i64>,
     /// Rows that were read.
     pub reads: Mutex<usize>,
+    /// Whoever reads from the start, as builds do, waits for its turn.
+    pub turns: Mutex<Turns>,
+    pub next_turn: Condvar,
+}
+
+#[derive(Default)]
+pub struct Turns {
+    /// So many came.
+    pub came: usize,
+    /// So many of them may go on; all if it does not say.
+    pub may: Option<usize>,
 }
 
 /// Why a row cannot be read.
@@ -68,6 +79,13 @@ impl Memory {
         let start = self.start.lock();
         self.rows.lock().iter().zip(start.iter()).map(|(rows, from)| rows[*from as usize..].to_vec()).collect()
     }
+
+    fn wait_for_turn(&self) {
+        let mut turns = self.turns.lock();
+        let own = turns.came;
+        turns.came += 1;
+        self.next_turn.wait_while(&mut turns, |turns| turns.may.is_some_and(|may| own >= may));
+    }
 }
 
 impl StreamReader for Memory {
@@ -92,6 +110,9 @@ impl StreamReader for Memory {
         _: usize,
         columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)> {
+        if from == self.start.lock()[partition as usize] {
+            self.wait_for_turn();
+        }
         // A little at a time, so that a range takes several reads.
         let next = to.min(from + *self.more_at_once.lock() + 5.max((to - from) / 16));
         let rows = self.rows.lock()[partition as usize][from as usize..next as usize].to_vec();

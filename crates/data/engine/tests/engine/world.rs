@@ -6,6 +6,7 @@ mod index;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
@@ -15,11 +16,12 @@ use fleuve_engine::{
 };
 use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 
 use self::index::Index;
 use crate::memory::{
     Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
-    Told, add, batch, by_columns,
+    Told, Turns, add, batch, by_columns,
 };
 pub use crate::memory::{DELAY_S, Fault, IDLE_US, PARTITIONS, Row};
 
@@ -358,6 +360,31 @@ impl World {
         Ok(())
     }
 
+    /// Begins to make a view, which goes on meanwhile.
+    pub async fn begin_to_create(&mut self, name: &'static str, query: &'static str) -> JoinHandle<Result<()>> {
+        let (definition, engine) = (self.definition(name, query, 1).await, self.engine().clone());
+        self.views.push((name, query, 1));
+        tokio::spawn(async move { engine.create_view(definition).await })
+    }
+
+    /// Of the builds that were held, so many may go on; all, and those to come, if it does not say.
+    pub fn let_builds_read(&self, stream: &str, may: Option<usize>) {
+        self.stream(stream).turns.lock().may = may;
+        self.stream(stream).next_turn.notify_all();
+    }
+
+    /// Builds wait before they read a stream.
+    pub fn hold_builds(&self, stream: &str) {
+        *self.stream(stream).turns.lock() = Turns { came: 0, may: Some(0) };
+    }
+
+    /// Until so many builds have come to read a stream since they are held.
+    pub async fn builds_came(&self, stream: &str, count: usize) {
+        while self.stream(stream).turns.lock().came < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub async fn drop_view(&mut self, name: &str) {
         self.engine().drop_view(id(name)).await.unwrap();
         self.views.retain(|v| v.0 != name);
@@ -527,7 +554,7 @@ impl World {
     pub async fn runs(&self, name: &str) {
         let mut watch = self.engine().watch();
         let done = watch.wait_for(|p| matches!(p.status[&id(name)].state, ViewState::Running));
-        let done = tokio::time::timeout(std::time::Duration::from_secs(60), done).await;
+        let done = tokio::time::timeout(Duration::from_secs(60), done).await;
         assert!(done.is_ok(), "{name}: {:?}", self.status(name));
     }
 
