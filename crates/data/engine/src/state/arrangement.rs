@@ -1,6 +1,7 @@
 //! An arrangement: rows by key, each with a weight. Derived state: rebuilt from a checkpoint or from the log.
 
 use super::bytes::{ByteSet, NONE};
+use super::growth::resize;
 
 /// Rows with weights, found by key in constant time; the rows of one key form a list.
 #[derive(Default)]
@@ -42,20 +43,20 @@ impl Arrangement {
             let (key_slot, key_is_new) = self.keys.insert(key_hash, key);
             let k = key_slot as usize;
             if k >= self.heads.len() {
-                self.heads.resize(k + 1, NONE);
-                self.totals.resize(k + 1, 0);
+                resize(&mut self.heads, k + 1, NONE);
+                resize(&mut self.totals, k + 1, 0);
             }
             if key_is_new {
                 self.heads[k] = NONE;
                 self.totals[k] = 0;
             }
             if s >= self.weights.len() {
-                self.weights.resize(s + 1, 0);
-                self.key_of.resize(s + 1, NONE);
-                self.next.resize(s + 1, NONE);
-                self.prev.resize(s + 1, NONE);
-                self.is_changed.resize(s + 1, false);
-                self.is_saved.resize(s + 1, false);
+                resize(&mut self.weights, s + 1, 0);
+                resize(&mut self.key_of, s + 1, NONE);
+                resize(&mut self.next, s + 1, NONE);
+                resize(&mut self.prev, s + 1, NONE);
+                resize(&mut self.is_changed, s + 1, false);
+                resize(&mut self.is_saved, s + 1, false);
             }
             let head = self.heads[k];
             self.weights[s] = 0;

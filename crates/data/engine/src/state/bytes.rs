@@ -2,6 +2,8 @@
 
 use hashbrown::HashTable;
 
+use super::growth::make_room;
+
 /// Hash of a key, the same in every run (a shard is chosen by it, and the order of output follows the shards).
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     // Word-at-a-time multiply-fold in the manner of wyhash; the state is seeded with constants so that it is stable.
@@ -34,10 +36,45 @@ fn fold(a: u64, b: u64) -> u64 {
     (wide as u64) ^ ((wide >> 64) as u64)
 }
 
+/// Where a string lies in the arena: its length in the lower bits, its offset above. Of a string that is too long for that the length lies in
+/// the arena before it.
 #[derive(Clone, Copy, Default)]
-struct Span {
-    offset: u64,
-    len: u32,
+struct Span(u64);
+
+/// So many bits tell the length.
+const LEN_BITS: u32 = 24;
+/// Strings of this length and more have it in the arena.
+const LONG: usize = (1 << LEN_BITS) - 1;
+/// What that takes there.
+const LONG_LEN_BYTES: usize = 8;
+
+impl Span {
+    /// Puts a string into an arena.
+    fn put(arena: &mut Vec<u8>, bytes: &[u8]) -> Self {
+        make_room(arena, bytes.len() + LONG_LEN_BYTES);
+        let offset = arena.len() as u64;
+        assert!(offset >> (u64::BITS - LEN_BITS) == 0, "a state holds at most a terabyte of keys");
+        if bytes.len() >= LONG {
+            arena.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        }
+        arena.extend_from_slice(bytes);
+        Self(offset << LEN_BITS | bytes.len().min(LONG) as u64)
+    }
+
+    fn of(self, arena: &[u8]) -> &[u8] {
+        let (mut from, mut len) = ((self.0 >> LEN_BITS) as usize, self.0 as usize & LONG);
+        if len == LONG {
+            len = u64::from_le_bytes(std::array::from_fn(|i| arena[from + i])) as usize;
+            from += LONG_LEN_BYTES;
+        }
+        &arena[from..from + len]
+    }
+
+    /// The bytes that it takes in the arena.
+    fn bytes(self, arena: &[u8]) -> usize {
+        let len = self.of(arena).len();
+        if len >= LONG { len + LONG_LEN_BYTES } else { len }
+    }
 }
 
 /// A set of byte strings; each has a slot number that stays until it is removed, then is used again.
@@ -72,13 +109,17 @@ impl ByteSet {
         self.table.find(hash, |slot| self.hashes[*slot as usize] == hash && self.key(*slot) == key).copied()
     }
 
+    /// Whether there is a key of this hash.
+    pub(crate) fn has_hash(&self, hash: u64) -> bool {
+        self.table.find(hash, |slot| self.hashes[*slot as usize] == hash).is_some()
+    }
+
     /// The slot of `key`, made if it was not there, and whether it was made.
     pub(crate) fn insert(&mut self, hash: u64, key: &[u8]) -> (u32, bool) {
         if let Some(slot) = self.get(hash, key) {
             return (slot, false);
         }
-        let span = Span { offset: self.arena.len() as u64, len: key.len() as u32 };
-        self.arena.extend_from_slice(key);
+        let span = Span::put(&mut self.arena, key);
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.spans[slot as usize] = span;
@@ -87,7 +128,9 @@ impl ByteSet {
             }
             None => {
                 assert!(self.spans.len() < NONE as usize, "a state holds at most 4294967294 keys");
+                make_room(&mut self.spans, 1);
                 self.spans.push(span);
+                make_room(&mut self.hashes, 1);
                 self.hashes.push(hash);
                 (self.spans.len() - 1) as u32
             }
@@ -103,7 +146,7 @@ impl ByteSet {
         if let Ok(entry) = self.table.find_entry(hash, |s| *s == slot) {
             entry.remove();
         }
-        self.dead_bytes += self.spans[slot as usize].len as usize;
+        self.dead_bytes += self.spans[slot as usize].bytes(&self.arena);
         self.spans[slot as usize] = Span::default();
         self.free.push(slot);
         if self.dead_bytes > KEPT_DEAD_BYTES && self.dead_bytes * 2 > self.arena.len() {
@@ -113,8 +156,7 @@ impl ByteSet {
 
     /// The string in a slot.
     pub(crate) fn key(&self, slot: u32) -> &[u8] {
-        let span = self.spans[slot as usize];
-        &self.arena[span.offset as usize..span.offset as usize + span.len as usize]
+        self.spans[slot as usize].of(&self.arena)
     }
 
     /// The hash that the string in a slot came with.
@@ -129,7 +171,7 @@ impl ByteSet {
 
     /// Memory held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.arena.capacity() + self.spans.capacity() * 16 + self.hashes.capacity() * 8 + self.table.capacity() * 5
+        self.arena.capacity() + self.spans.capacity() * 8 + self.hashes.capacity() * 8 + self.table.capacity() * 5
     }
 
     fn compact(&mut self) {
@@ -137,10 +179,7 @@ impl ByteSet {
         let mut arena = Vec::with_capacity(live + live / 2);
         for slot in self.table.iter() {
             let span = &mut self.spans[*slot as usize];
-            let start = span.offset as usize;
-            let offset = arena.len() as u64;
-            arena.extend_from_slice(&self.arena[start..start + span.len as usize]);
-            span.offset = offset;
+            *span = Span::put(&mut arena, span.of(&self.arena));
         }
         self.arena = arena;
         self.dead_bytes = 0;

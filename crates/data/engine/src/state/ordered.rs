@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use super::arrangement::Arrangement;
 use super::bytes::{NONE, hash_bytes};
+use super::growth::resize;
 
 /// An arrangement in which the rows of a key are also a treap (Seidel and Aragon, "Randomized Search Trees", 1996): a search
 /// tree by the rows' bytes and a heap by their hashes, so that its shape follows from its rows alone. Every node knows the
@@ -56,11 +57,11 @@ impl Ordered {
     /// Brings the tree up to what the arrangement says about a row.
     fn settle(&mut self, slot: u32) {
         if self.nodes.len() < self.rows.slots() {
-            self.nodes.resize(self.rows.slots(), OUT);
+            resize(&mut self.nodes, self.rows.slots(), OUT);
         }
         let key = self.rows.key_slot_of(slot);
         if self.roots.len() <= key as usize {
-            self.roots.resize(key as usize + 1, NONE);
+            resize(&mut self.roots, key as usize + 1, NONE);
         }
         let (old, new) = (self.nodes[slot as usize].weight, self.rows.weight(slot).max(0));
         let root = self.roots[key as usize];

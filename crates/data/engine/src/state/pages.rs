@@ -36,8 +36,28 @@ impl Resident {
         self.0.allocation_size()
     }
 
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn holds(&self, hash: u64) -> bool {
         self.0.find(hash, |h| *h == hash).is_some()
+    }
+
+    /// Those of `hashes` that memory does not hold, in order and each once.
+    pub(crate) fn missing(&self, hashes: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut missing: Vec<u64> = hashes.filter(|hash| !self.holds(*hash)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    /// Memory holds all of these from now on; it did not before.
+    pub(crate) fn hold(&mut self, hashes: &[u64]) {
+        for hash in hashes {
+            self.0.insert_unique(*hash, *hash, |h| *h);
+        }
     }
 
     /// Those of `hashes` that memory did not hold until now, in order. They are held from now on.
@@ -111,8 +131,15 @@ impl<'a> Reader<'a> {
         whole: bool,
         each: impl FnMut(Entry<'_>) -> Result<()>,
     ) -> Result<()> {
-        let missing = resident.take_missing(hashes);
-        if missing.is_empty() { Ok(()) } else { read_many(self.runs, &missing, whole, each) }
+        self.read(&resident.take_missing(hashes), whole, each)
+    }
+
+    /// As [`Reader::fetch`], of hashes that memory does not hold, which ascend without repetition.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn read(&self, missing: &[u64], whole: bool, each: impl FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+        if missing.is_empty() { Ok(()) } else { read_many(self.runs, missing, whole, each) }
     }
 }
 

@@ -40,6 +40,26 @@ fn a_byte_set_holds_what_was_put_in_and_not_taken_out() {
     }
 }
 
+/// A string of 16 MiB and more has its length in another place.
+#[test]
+fn a_byte_set_holds_strings_of_any_length() {
+    let lens = [0, 1, 16 << 10, (16 << 20) - 2, (16 << 20) - 1, 16 << 20, 1, (16 << 20) + 1];
+    let keys: Vec<Vec<u8>> = lens.iter().enumerate().map(|(n, len)| vec![n as u8; *len]).collect();
+    let mut set = ByteSet::default();
+    let slots: Vec<u32> = keys.iter().map(|key| set.insert(hash_bytes(key), key).0).collect();
+    // More than half goes, long ones among it, so that the rest is written anew.
+    for gone in [3, 5, 7] {
+        set.remove(slots[gone]);
+    }
+    for (n, key) in keys.iter().enumerate() {
+        let is_gone = [3, 5, 7].contains(&n);
+        assert_eq!(set.get(hash_bytes(key), key), (!is_gone).then_some(slots[n]));
+        assert_eq!(set.has_hash(hash_bytes(key)), !is_gone);
+        assert!(is_gone || set.key(slots[n]) == key);
+    }
+    assert!(set.bytes() < 64 << 20, "{}", set.bytes());
+}
+
 type Model = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
 
 fn contents(a: &Arrangement) -> Model {

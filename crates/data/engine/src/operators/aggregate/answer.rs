@@ -38,7 +38,7 @@ impl Aggregate {
         let mut fetched = Fetched::default();
         while all.next()? {
             let entry = all.entry();
-            if !self.shards[shard_of(entry.hash, self.shards.len())].resident.holds(entry.hash) {
+            if !self.shards[shard_of(entry.hash, self.shards.len())].holds(entry.hash) {
                 groups.note(entry, &mut fetched)?;
             }
         }

@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
-use crate::state::ByteSet;
+use crate::state::{ByteSet, resize};
 
 pub(super) fn int_column(values: &[i64], groups: &[u32]) -> ArrayRef {
     Arc::new(groups.iter().map(|g| values[*g as usize]).collect::<Int64Array>())
@@ -40,7 +40,7 @@ impl Count {
 
 impl Accumulator for Count {
     fn resize(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
+        resize(&mut self.counts, groups, 0);
     }
 
     fn reset(&mut self, group: u32) {

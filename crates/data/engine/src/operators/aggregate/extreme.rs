@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
-use crate::state::{ByteSet, RowCodec};
+use crate::state::{ByteSet, RowCodec, resize};
 
 type Key = Box<[u8]>;
 
@@ -43,7 +43,7 @@ struct Best {
 
 impl Accumulator for Best {
     fn resize(&mut self, groups: usize) {
-        self.best.resize(groups, None);
+        resize(&mut self.best, groups, None);
     }
 
     fn reset(&mut self, group: u32) {

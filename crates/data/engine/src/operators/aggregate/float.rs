@@ -12,7 +12,7 @@ use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
 use super::count::{int_at, int_column};
-use crate::state::ByteSet;
+use crate::state::{ByteSet, resize};
 
 /// One running sum per group.
 #[derive(Default)]
@@ -26,8 +26,8 @@ struct Sums {
 
 impl Sums {
     fn resize(&mut self, groups: usize) {
-        self.high.resize(groups, 0.0);
-        self.low.resize(groups, 0.0);
+        resize(&mut self.high, groups, 0.0);
+        resize(&mut self.low, groups, 0.0);
     }
 
     fn reset(&mut self, group: u32) {
@@ -161,7 +161,7 @@ impl FloatSum {
 impl Accumulator for FloatSum {
     fn resize(&mut self, groups: usize) {
         self.sums.resize(groups);
-        self.counts.resize(groups, 0);
+        resize(&mut self.counts, groups, 0);
     }
 
     fn reset(&mut self, group: u32) {
@@ -293,7 +293,7 @@ impl Accumulator for Variance {
     fn resize(&mut self, groups: usize) {
         self.sums.resize(groups);
         self.squares.resize(groups);
-        self.counts.resize(groups, 0);
+        resize(&mut self.counts, groups, 0);
     }
 
     fn reset(&mut self, group: u32) {

@@ -35,7 +35,7 @@ use super::{Operator, StepContext, evaluate, evaluate_filter};
 use crate::operators::map::concat;
 use crate::state::{
     ByteSet, Paged, Pages, Part, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
-    hash_bytes, times_at, times_of,
+    hash_bytes, resize, times_at, times_of,
 };
 
 /// From so many rows of a shard on, its accumulators take them in side by side. The rows of a key are all in one shard, and a hot
@@ -72,8 +72,10 @@ struct Groups {
     dirty: Vec<bool>,
     removed: Vec<Vec<u8>>,
     removed_bytes: usize,
-    /// Of those of the groups that memory holds; what is not held is fetched before a step touches it.
+    /// Of those of the groups that memory holds; what is not held is fetched before a step touches it. Empty if the keys tell.
     resident: Resident,
+    /// No group ever goes, so that memory holds all of a hash if it holds a group of it.
+    keys_tell: bool,
     /// By group: already met in this step. All false between steps.
     seen: Vec<bool>,
     /// Groups by event time.
@@ -166,6 +168,7 @@ impl Groups {
             removed: vec![],
             removed_bytes: 0,
             resident: Resident::default(),
+            keys_tell: append_only,
             seen: vec![],
             windows: Windows::default(),
         })
@@ -181,9 +184,9 @@ impl Groups {
         let (slot, is_new) = self.keys.insert(hash, key);
         if is_new {
             let len = self.keys.slots();
-            self.totals.resize(len, 0);
-            self.dirty.resize(len, false);
-            self.seen.resize(len, false);
+            resize(&mut self.totals, len, 0);
+            resize(&mut self.dirty, len, false);
+            resize(&mut self.seen, len, false);
             self.totals[slot as usize] = 0;
             for a in &mut self.accumulators {
                 a.resize(len);
@@ -433,7 +436,9 @@ impl Operator for Aggregate {
             .iter()
             .map(|s| {
                 s.keys.bytes()
-                    + s.totals.capacity() * 9
+                    + s.totals.capacity() * 8
+                    + s.dirty.capacity()
+                    + s.seen.capacity()
                     + s.windows.bytes()
                     + s.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
                     + s.removed_bytes

@@ -82,13 +82,25 @@ impl Groups {
     pub(super) fn fetch(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<()> {
         let (Some(reader), Some(codec)) = (aggregate.reader, aggregate.state_codec) else { return Ok(()) };
         let whole = self.accumulators.iter().all(|a| a.tables().is_empty());
-        let mut resident = std::mem::take(&mut self.resident);
         let mut fetched = Fetched::default();
         let hashes = rows.iter().map(|i| aggregate.hashes[*i as usize]);
-        let result = reader.fetch(&mut resident, hashes, whole, |entry| self.note(entry, &mut fetched));
-        self.resident = resident;
-        result?;
+        if self.keys_tell {
+            let mut missing: Vec<u64> = hashes.filter(|hash| !self.keys.has_hash(*hash)).collect();
+            missing.sort_unstable();
+            missing.dedup();
+            reader.read(&missing, whole, |entry| self.note(entry, &mut fetched))?;
+        } else {
+            let mut resident = std::mem::take(&mut self.resident);
+            let result = reader.fetch(&mut resident, hashes, whole, |entry| self.note(entry, &mut fetched));
+            self.resident = resident;
+            result?;
+        }
         self.take_in(&fetched, codec)
+    }
+
+    /// Whether memory holds all that there is of a hash, if not all is held.
+    pub(super) fn holds(&self, hash: u64) -> bool {
+        if self.keys_tell { self.keys.has_hash(hash) } else { self.resident.holds(hash) }
     }
 
     pub(super) fn note(&mut self, entry: Entry<'_>, fetched: &mut Fetched) -> Result<()> {

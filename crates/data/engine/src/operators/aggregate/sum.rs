@@ -8,7 +8,7 @@ use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
 use super::count::{int_at, int_column, parts};
-use crate::state::ByteSet;
+use crate::state::{ByteSet, resize};
 
 /// Sums as 128-bit integers, whatever the argument's width, with the number of values that are not NULL.
 #[derive(Default)]
@@ -19,8 +19,8 @@ struct Sums {
 
 impl Sums {
     fn resize(&mut self, groups: usize) {
-        self.sums.resize(groups, 0);
-        self.counts.resize(groups, 0);
+        resize(&mut self.sums, groups, 0);
+        resize(&mut self.counts, groups, 0);
     }
 
     fn reset(&mut self, group: u32) {
