@@ -8,6 +8,7 @@ use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range};
 use super::core::Core;
 use super::keep::{Next, follows};
+use super::lookups::places_of;
 use super::stepping::EpochInput;
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, project};
@@ -285,6 +286,7 @@ impl Core {
         }
         // One that it looks rows up in was replaced: it has to be planned anew.
         let Ok(answers) = self.answers_for(&view) else { return Ok(Next::Anew) };
+        self.note_use(&places_of(&view.inputs));
         let inputs = view.inputs.clone();
         let mut views = HashMap::new();
         building.retained_bytes = 0;

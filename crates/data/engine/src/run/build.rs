@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
+use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
@@ -15,15 +16,18 @@ use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
-use crate::lookup::Answers;
+use crate::lookup::{Answers, LookedIn};
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
 use crate::profile::Profile;
+use crate::state::Part;
 
 /// What a panic of a reader is said to be of.
 pub(super) const READING: &str = "reading its input";
 /// A build takes in the answers of other views in steps of this many rows.
 const ANSWER_ROWS: usize = 65_536;
+/// And the rows of an index in steps of about as many, but not in more than this: all that is in memory is looked at for each.
+const MOST_PARTS: usize = 64;
 
 /// A build under way, as the engine keeps it.
 pub(super) struct Building {
@@ -253,6 +257,9 @@ impl Round {
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
         self.view.circuit.tell_time(self.time_us);
         first |= self.take_answers(&schemas, &empty)?;
+        if is_first {
+            first |= self.take_indexed(&empty)?;
+        }
         let mut pending = empty.clone();
         for (n, input) in inputs.iter().enumerate() {
             if let Some(delta) = self.views.get(&input.object) {
@@ -335,6 +342,49 @@ impl Round {
         }
         Ok(any)
     }
+
+    /// Takes in the rows that indexes of streams hold on sides of which a build takes in the rows; tells if there was any. The log may
+    /// have lost some of them, which are found in the index all the same when others join to them.
+    fn take_indexed(&mut self, empty: &[Delta]) -> Result<bool> {
+        let mut share = self.limits.build();
+        let mut any = false;
+        for (n, place) in self.looked_up.clone() {
+            let LookedIn::Index(index) = place else { continue };
+            let input = &self.view.inputs[n];
+            if !input.is_taken_in() || !self.streams.contains_key(&input.object) {
+                continue;
+            }
+            let rows = index.rows();
+            self.progress.total.fetch_add(rows as u64, Ordering::Relaxed);
+            let parts = (rows / ANSWER_ROWS + 1).min(MOST_PARTS) as u64;
+            for part in (0..parts).map(|part| Part::nth(part, parts)) {
+                let delta = index.part(part)?;
+                if delta.is_empty() {
+                    continue;
+                }
+                let rows = delta.len() as u64;
+                let mut step = empty.to_vec();
+                step[n] = delta;
+                self.view.step(self.epoch, &step, &[], &self.looked_up)?;
+                self.progress.done.fetch_add(rows, Ordering::Relaxed);
+                self.progress.check()?;
+                share.hold(&mut self.view, rows)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}
+
+/// Of an index read as it was only the rows count whose key has a NULL, as it does not hold them: the others were taken in from it.
+fn without_key(delta: Delta, input: &ViewInput) -> Result<Delta> {
+    let Some(lookup) = input.lookup.as_ref().filter(|lookup| lookup.index.is_some()) else { return Ok(delta) };
+    let at = |key: &usize| input.columns.iter().position(|column| column.at == *key);
+    let keys = lookup.key.iter().map(at).collect::<Option<Vec<_>>>();
+    let keys = keys.ok_or_else(|| Error::bug("a view looks rows up by a column that it does not read"))?;
+    let nulls: Vec<_> = keys.iter().filter_map(|at| delta.batch.column(*at).logical_nulls()).collect();
+    let wanted = (0..delta.len()).filter(|row| nulls.iter().any(|n| n.is_null(*row))).map(|row| row as u32);
+    delta.take(&wanted.collect::<Vec<_>>().into())
 }
 
 /// What is left to read of a round.
@@ -391,7 +441,7 @@ impl Reading<'_> {
                 let at = positions(&columns[&input.object], &input.columns);
                 let parts =
                     deltas.iter().map(|d| project(d, at.iter().copied(), schema)).collect::<Result<Vec<_>>>()?;
-                batch.rows.push((n, concat_deltas(schema, &parts)?));
+                batch.rows.push((n, without_key(concat_deltas(schema, &parts)?, input)?));
             }
         }
         Ok(Some(batch))

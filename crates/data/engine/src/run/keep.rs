@@ -195,7 +195,8 @@ impl Core {
     fn next_round(&mut self, view: View, building: &mut Building) -> Result<()> {
         building.retained_bytes = 0;
         let id = view.id();
-        let answers = self.find_view(id).map_or_else(|| Ok(Answers::new()), |old| self.answers_for(old))?;
+        let place = self.views.iter().position(|v| v.id() == id);
+        let answers = place.map_or_else(|| Ok(Answers::new()), |n| self.looked_up_by(n))?;
         let old = self.views.iter_mut().find(|v| v.id() == id);
         let (Some(keeping), Some(old)) = (&mut building.keeping, old) else {
             return Err(Error::bug("there is nothing to keep"));
@@ -209,6 +210,8 @@ impl Core {
             limits: self.limits.clone(),
             progress: building.progress.clone(),
         };
+        // Of indexes as much may be in memory now as the part has rows.
+        self.stepped(self.options.part_rows);
         build::begin(move || round.run(), self.commands.clone(), self.options.stepped)
     }
 

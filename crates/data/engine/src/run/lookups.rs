@@ -7,6 +7,11 @@ use super::view::{View, ViewInput};
 use crate::lookup::{Answers, LookUp, LookedIn};
 use crate::output::Answer;
 
+/// The views and indexes in which rows of these inputs are looked up.
+pub(super) fn places_of(inputs: &[ViewInput]) -> Vec<ObjectId> {
+    inputs.iter().filter_map(|input| Some(input.lookup.as_ref()?.index.unwrap_or(input.object))).collect()
+}
+
 impl Core {
     /// The answers and indexes in which a view's joins look rows up, as they are now.
     ///
@@ -32,17 +37,21 @@ impl Core {
         if self.views[n].inputs.iter().all(|input| input.lookup.is_none()) {
             return Ok(Answers::new());
         }
+        let used = places_of(&self.views[n].inputs);
+        self.note_use(&used);
+        self.answers_for(&self.views[n])
+    }
+
+    /// Rows are looked up in these.
+    pub(super) fn note_use(&mut self, used: &[ObjectId]) {
         let topology = self.topology();
-        let inputs = self.views[n].inputs.iter();
-        let looked_up = inputs.filter_map(|input| Some(input.lookup.as_ref()?.index.unwrap_or(input.object)));
-        let places: Vec<usize> = looked_up.filter_map(|id| topology.place(id)).collect();
+        let places: Vec<usize> = used.iter().filter_map(|id| topology.place(*id)).collect();
         for place in places {
             let view = &mut self.views[place];
             view.looked_up = self.epoch;
             // What is read of an index stays in memory.
             view.is_unmeasured |= view.definition.index_by.is_some();
         }
-        self.answers_for(&self.views[n])
     }
 
     /// A view or index was replaced: those that can no longer look rows up in it stop. They are built again, by what it is now, if it

@@ -459,3 +459,116 @@ async fn a_join_that_looks_up_is_kept() {
         }
     }
 }
+
+/// An index goes on to hold rows that retention took from the log. A view made afterwards sees them on each side that is looked up there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_the_log_has_lost_pair_on_both_sides() {
+    let readers = [
+        ("r0", "SELECT a.k, a.v, d.n FROM s0 a JOIN d ON a.k = d.k"),
+        ("r1", "SELECT a.k, a.v, d.n FROM s0 a LEFT JOIN d ON a.k = d.k"),
+        ("r2", BOTH),
+        ("r3", "SELECT b.v, count(*) AS c, sum(a.v) AS n FROM s0 a JOIN s0 b ON a.k = b.k GROUP BY b.v"),
+    ];
+    for hot_bytes in [0, usize::MAX] {
+        let mut world = world_of(300, |w| w.options.hot_bytes = hot_bytes).await;
+        world.create_index("i", "s0", &["k"]).await;
+        world.create("d", "SELECT k, count(*) AS n FROM s0 WHERE k <> 7 GROUP BY k").await;
+        world.wait().await;
+        world.truncate("s0");
+        for n in 0..20 {
+            world.push("s0", (n, 9));
+        }
+        for (name, query) in readers {
+            world.create(name, query).await;
+            assert!(uses(&world, name).await, "{name}");
+        }
+        // For the batch answer.
+        world.bring_back("s0");
+        world.check("at first").await;
+        for n in 0..60 {
+            world.push("s0", (n, n));
+        }
+        world.check("changed").await;
+        world.crash(3).await;
+        world.push("s0", (7, 1));
+        world.push("s0", (8, 1));
+        world.check("in the end").await;
+        world.stop().await;
+    }
+}
+
+/// The index is written to disk, again and again, while a build looks up in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_leaves_memory_while_builds_read_it() {
+    let all = async {
+        let mut world = world_of(2_000, |w| (w.options.hot_bytes, w.options.epoch_bytes) = (0, 1 << 20)).await;
+        world.read_more_at_once(20_000);
+        world.create_index("i", "s0", &["k"]).await;
+        for n in 0..100_000 {
+            world.push("s1", (n % 40_000, n % 9));
+        }
+        world.wait().await;
+        let engine = world.engine().clone();
+        let rows = world.rows_to_push("s0");
+        let more = tokio::task::spawn_blocking(move || {
+            for n in 0..200_000 {
+                rows((n, n % 5));
+                if n % 20_000 == 0 {
+                    engine.wake();
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+            }
+            engine.wake();
+        });
+        for name in ["r0", "r1", "r2"] {
+            world.create(name, "SELECT b.v, count(*) AS n FROM s1 a JOIN s0 b ON a.k = b.k GROUP BY b.v").await;
+        }
+        more.await.unwrap();
+        world.check("in the end").await;
+        assert!(world.status("i").disk_bytes > 0);
+        world.stop().await;
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(300), all).await.expect("the engine stands still");
+}
+
+/// A view that could not read what the index has on disk stops; nobody takes what it did not find for all that there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_read_is_not_taken_for_absent() {
+    let mut world = world_of(2_000, |w| w.options.hot_bytes = 0).await;
+    world.create_index("i", "s0", &["k"]).await;
+    // Each looks the same rows up, up to the first that cannot be read: more than the index has shards.
+    let readers =
+        ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "r16"];
+    for name in readers {
+        world.create(name, INNER).await;
+    }
+    world.check("at first").await;
+    world.checkpoint().await;
+    world.checkpoint().await;
+    world.halt().await;
+    let files = world.run_files().into_iter().filter(|name| name.contains(&id("i").to_string()));
+    let files: Vec<String> = files.collect();
+    assert!(!files.is_empty());
+    let damage = |world: &World| {
+        let there = world.run_files();
+        files.iter().filter(|name| there.contains(name)).for_each(|name| world.damage(name, 20));
+    };
+    damage(&world);
+    world.start(2).await;
+    for k in 0..1_000 {
+        world.push("s1", (k, 1));
+    }
+    world.wait().await;
+    let running: Vec<_> = readers.into_iter().filter(|name| world.is_running(name)).collect();
+    assert!(running.is_empty(), "{running:?} did not read what is damaged");
+    world.halt().await;
+    damage(&world);
+    world.start(2).await;
+    for name in readers {
+        world.engine().resume_view(id(name)).await.unwrap();
+    }
+    world.check("in the end").await;
+    world.push("s0", (3, 3));
+    world.check("gone on").await;
+    world.stop().await;
+}

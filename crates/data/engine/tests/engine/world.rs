@@ -333,6 +333,11 @@ impl World {
         *self.stream(stream).start.lock() = self.ends(stream);
     }
 
+    /// And is there again.
+    pub fn bring_back(&mut self, stream: &str) {
+        self.stream(stream).start.lock().fill(0);
+    }
+
     /// Makes a view, or replaces it.
     pub async fn create(&mut self, name: &'static str, query: &'static str) {
         self.try_create(name, query).await.unwrap();

@@ -4,16 +4,20 @@
 //! round began: the index notes for it what changed since ([`Since`]), and that is taken out of what is found. It changes nothing of
 //! what memory holds.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, Result, narrow_struct};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::lookup::Found;
 use crate::operators::shard_of;
-use crate::state::runs::read_many;
-use crate::state::{Arrangement, Reader, Resident, RowCodec, SharedRuns, TableShard, batch_of, fetch_rows, take_row};
+use crate::state::runs::{Combine, Merge, read_many};
+use crate::state::{
+    Arrangement, Part, Reader, Resident, RowCodec, SharedRuns, TableShard, batch_of, entry_parts, entry_weight,
+    hash_bytes, take_row,
+};
 
 /// Rows by key, in shards. See the module.
 pub(super) struct Arranged {
@@ -22,7 +26,7 @@ pub(super) struct Arranged {
     /// The columns of the key, among those of the rows.
     pub(super) by: Vec<usize>,
     pub(super) key_codec: RowCodec,
-    pub(super) shards: Vec<Mutex<Shard>>,
+    pub(super) shards: Vec<RwLock<Shard>>,
     builds: Mutex<Vec<Weak<Since>>>,
 }
 
@@ -71,7 +75,7 @@ impl Arranged {
             key_codec: RowCodec::new(types)?,
             schema,
             by,
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shards: (0..shards).map(|_| RwLock::default()).collect(),
             builds: Mutex::default(),
         })
     }
@@ -208,6 +212,70 @@ impl IndexReader {
         Delta::weighted(rows, weights)
     }
 
+    /// How many rows there are, about.
+    pub(crate) fn rows(&self) -> usize {
+        let of = |shard: &RwLock<Shard>| {
+            let shard = shard.read();
+            (shard.rows.len(), shard.runs.as_ref().map_or(0, |runs| runs.iter().map(|r| r.entries()).sum::<u64>()))
+        };
+        let (held, in_runs) =
+            self.arranged.shards.iter().map(of).fold((0, 0), |all, one| (all.0 + one.0, all.1.max(one.1)));
+        held.max(in_runs as usize)
+    }
+
+    /// The rows of a share of the keys, as they were when the round began, of a reader that goes on to find these. The index has to be of a
+    /// stream.
+    ///
+    /// # Errors
+    /// As [`IndexReader::find`].
+    pub(crate) fn part(&self, part: Part) -> Result<Delta> {
+        let since = self.since.as_ref().ok_or_else(|| Error::bug("an index that goes on is read as it was"))?;
+        let shards = &self.arranged.shards;
+        let mut before = Arrangement::default();
+        let mut add = |from: &Arrangement, sign: i64, is_wanted: &dyn Fn(u64) -> bool| {
+            for slot in from.iter() {
+                let (key, row) = (from.key_of(slot), from.row(slot));
+                let hash = hash_bytes(key);
+                if part.holds(hash) && is_wanted(hash) {
+                    before.add(hash, key, hash_bytes(row), row, sign * from.weight(slot));
+                }
+            }
+        };
+        // Of each shard where the rows are that memory does not hold, and the hashes that it does.
+        let mut elsewhere: Vec<Option<(SharedRuns, HashSet<u64>)>> = vec![];
+        for (shard, since) in shards.iter().zip(&since.shards) {
+            let (shard, changes) = (shard.read(), since.lock());
+            add(&shard.rows, 1, &|hash| shard.runs.is_none() || shard.resident.holds(hash));
+            add(&changes, -1, &|_| true);
+            let held = || shard.resident.iter().filter(|hash| part.holds(*hash)).collect();
+            elsewhere.push(shard.runs.clone().map(|runs| (runs, held())));
+        }
+        let mut absent = Shard::default();
+        for (n, (runs, _)) in elsewhere.iter().enumerate().filter_map(|(n, e)| Some((n, e.as_ref()?))) {
+            let is_same = |at: usize| elsewhere[at].as_ref().filter(|(own, _)| Arc::ptr_eq(own, runs));
+            if (0..n).any(|at| is_same(at).is_some()) {
+                continue;
+            }
+            let mut all = Merge::range(runs, Combine::Newest, true, part.bounds())?;
+            while all.next()? {
+                let entry = all.entry();
+                let own = is_same(shard_of(entry.hash, shards.len()));
+                if own.is_some_and(|(_, held)| !held.contains(&entry.hash)) {
+                    take_row(&mut absent, entry, None)?;
+                }
+            }
+        }
+        add(&absent.rows, 1, &|_| true);
+        let mut found = Bytes::default();
+        // A row with a NULL in its key that came since is noted, and never was in the index.
+        before.iter().filter(|slot| before.weight(*slot) > 0).for_each(|slot| {
+            let row = if self.only_keys { before.key_of(slot) } else { before.row(slot) };
+            found.push(0, row, before.weight(slot));
+        });
+        let Found { rows, weights, .. } = self.decode(found)?;
+        Delta::weighted(rows, weights)
+    }
+
     /// The rows with these keys, `(hash, encoded key)` in order and each once. Where they lie makes no difference.
     ///
     /// # Errors
@@ -229,16 +297,24 @@ impl IndexReader {
     }
 
     fn find_now(&self, s: usize, keys: &[Key<'_>], own: &[usize], found: &mut Bytes) -> Result<()> {
-        let mut shard = self.arranged.shards[s].lock();
-        if let Some(runs) = shard.runs.clone() {
-            fetch_rows(&mut *shard, Some(Reader::of(&runs)), own.iter().map(|at| keys[*at].0))?;
+        let mut shard = self.arranged.shards[s].write();
+        let Shard { rows, resident, runs } = &mut *shard;
+        if let Some(runs) = runs {
+            // The index goes on if this fails: what was read by then counts for nothing.
+            let missing = resident.missing(own.iter().map(|at| keys[*at].0));
+            Reader::of(runs).read(&missing, false, |entry| {
+                let (_, key, row) = entry_parts(entry.key)?;
+                rows.fetch(key, row, entry_weight(entry.value)?);
+                Ok(())
+            })?;
+            resident.hold(&missing);
         }
         found.take(&shard.rows, keys, own, self.only_keys);
         Ok(())
     }
 
     fn find_before(&self, s: usize, since: &Since, keys: &[Key<'_>], own: &[usize], found: &mut Bytes) -> Result<()> {
-        let shard = self.arranged.shards[s].lock();
+        let shard = self.arranged.shards[s].read();
         let changes = since.shards[s].lock();
         if shard.runs.is_none() && changes.len() == 0 {
             found.take(&shard.rows, keys, own, self.only_keys);
@@ -263,7 +339,7 @@ impl IndexReader {
         let mut add = |bytes: &Bytes, sign: i64| {
             for ((row, at), weight) in bytes.all().into_iter().zip(&bytes.keys).zip(&bytes.weights) {
                 let (hash, key) = keys[*at];
-                before.rows.add(hash, key, crate::state::hash_bytes(row), row, sign * weight);
+                before.rows.add(hash, key, hash_bytes(row), row, sign * weight);
             }
         };
         add(&rows, 1);

@@ -1,6 +1,9 @@
 //! An index: the rows of what it reads, kept by some of their columns for the joins of other circuits. It puts nothing out.
 //!
 //! Rows with a NULL in one of these columns are not kept: nothing joins to them. The rows are [`Arranged`], which readers share.
+//!
+//! Readers look up in tasks of the thread pool, and may wait for a shard there. So whoever holds a shard to write waits for no other task; what
+//! does so while it writes runs only reads the shards.
 
 mod arranged;
 
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Result};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use rayon::prelude::*;
 
 pub(crate) use self::arranged::IndexReader;
@@ -36,7 +39,7 @@ impl Arrange {
         Ok(Self { arranged: Arc::new(Arranged::new(schema, by, shards * SHARDS_PER_CORE)?), pages: None })
     }
 
-    fn shards(&self) -> &[Mutex<Shard>] {
+    fn shards(&self) -> &[RwLock<Shard>] {
         &self.arranged.shards
     }
 }
@@ -54,10 +57,10 @@ impl Operator for Arrange {
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let runs = self.pages.as_ref().and_then(Pages::shared_runs);
         let builds = self.arranged.builds();
-        let mut shards: Vec<&Mutex<Shard>> = self.shards().iter().collect();
+        let mut shards: Vec<&RwLock<Shard>> = self.shards().iter().collect();
         let counts: Vec<usize> = parts.iter().map(Vec::len).collect();
         for_each_by(&mut shards, &counts, |s, shard| {
-            let mut shard = shard.lock();
+            let mut shard = shard.write();
             shard.runs.clone_from(&runs);
             let held = || parts[s].iter().map(|i| *i as usize).filter(|i| !is_null(*i));
             fetch_rows(&mut *shard, reader, held().map(|i| hashes[i]))?;
@@ -90,31 +93,31 @@ impl Operator for Arrange {
     }
 
     fn state_rows(&self) -> usize {
-        let held = self.shards().iter().map(|s| s.lock().rows.len()).sum();
+        let held = self.shards().iter().map(|s| s.read().rows.len()).sum();
         self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        let shards: usize = self.shards().iter().map(|s| s.lock().bytes()).sum();
+        let shards: usize = self.shards().iter().map(|s| s.read().bytes()).sum();
         self.pages.as_ref().map_or(0, Pages::bytes) + shards
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        self.shards().iter().map(|s| changes_to_batch(0, &s.lock().rows.take_changes(full))).collect()
+        self.shards().iter().map(|s| changes_to_batch(0, &s.write().rows.take_changes(full))).collect()
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
         let shards = self.shards();
         changes_from_batch(batch, |_, key, row, weight| {
-            shards[shard_of(hash_bytes(key), shards.len())].lock().rows.restore(key, row, weight);
+            shards[shard_of(hash_bytes(key), shards.len())].write().rows.restore(key, row, weight);
         })?;
-        shards.iter().for_each(|s| s.lock().rows.mark_saved());
+        shards.iter().for_each(|s| s.write().rows.mark_saved());
         Ok(())
     }
 
     fn loaded(&mut self) -> Result<()> {
         let runs = self.pages.as_ref().and_then(Pages::shared_runs);
-        self.shards().iter().for_each(|s| s.lock().runs.clone_from(&runs));
+        self.shards().iter().for_each(|s| s.write().runs.clone_from(&runs));
         Ok(())
     }
 
@@ -133,15 +136,15 @@ impl Paged for Arrange {
     }
 
     fn write(&mut self, target: &Target<'_>) -> Result<Vec<Arc<Run>>> {
-        let shards: Vec<_> = self.shards().iter().map(Mutex::lock).collect();
+        let shards: Vec<_> = self.shards().iter().map(RwLock::read).collect();
         let sources: Vec<Rows<'_>> =
             shards.iter().map(|s| Rows { part: 0, rows: &s.rows, hash: Shard::hash_of(0) }).collect();
         Ok(write_rows(target, &sources)?.into_iter().collect())
     }
 
     fn copy(&mut self, target: &Target<'_>, room: &Room) -> Result<Vec<Entries>> {
-        let copy = |shard: &Mutex<Shard>| {
-            let (shard, mut out) = (shard.lock(), Entries::default());
+        let copy = |shard: &RwLock<Shard>| {
+            let (shard, mut out) = (shard.read(), Entries::default());
             copy_rows(target, room, &Rows { part: 0, rows: &shard.rows, hash: Shard::hash_of(0) }, &mut out);
             out
         };
@@ -149,20 +152,20 @@ impl Paged for Arrange {
     }
 
     fn written(&mut self) {
-        self.shards().par_iter().for_each(|s| s.lock().written());
+        self.shards().par_iter().for_each(|s| s.write().written());
     }
 
     /// A reader finds a key in memory or in these runs, whenever it looks.
     fn drop_all(&mut self) -> Result<()> {
         let runs = self.pages.as_ref().map(Pages::all_runs);
-        self.shards().iter().for_each(|s| *s.lock() = Shard { runs: runs.clone(), ..Shard::default() });
+        self.shards().iter().for_each(|s| *s.write() = Shard { runs: runs.clone(), ..Shard::default() });
         Ok(())
     }
 
     fn take_all(&mut self, all: Merge) -> Result<()> {
-        let mut shards: Vec<Shard> = self.shards().iter().map(|s| std::mem::take(&mut *s.lock())).collect();
+        let mut shards: Vec<Shard> = self.shards().iter().map(|s| std::mem::take(&mut *s.write())).collect();
         let taken = take_all_rows(&mut shards, all);
-        self.shards().iter().zip(shards).for_each(|(own, shard)| *own.lock() = shard);
+        self.shards().iter().zip(shards).for_each(|(own, shard)| *own.write() = shard);
         taken
     }
 }
