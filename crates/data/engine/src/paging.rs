@@ -94,7 +94,7 @@ impl Circuit {
     /// # Errors
     /// When the files cannot be listed.
     pub fn page_to(&mut self, files: Arc<dyn RunFiles>, place: &str) -> Result<()> {
-        self.page_in_space(&Space::open(files)?, place);
+        self.page_in_space(&Space::open(files, false)?, place);
         Ok(())
     }
 

@@ -42,6 +42,8 @@ pub struct Options {
     pub lies: Lies,
     /// Prints what happens.
     pub is_loud: bool,
+    /// Does only what all runs did before there were indexes, steps beside a checkpoint, and state on disk: for seeds that were found then.
+    pub is_narrow: bool,
 }
 
 /// What came of a seed.
@@ -49,6 +51,8 @@ pub struct Options {
 pub struct Run {
     /// The seed.
     pub seed: u64,
+    /// As [`Options::is_narrow`].
+    pub is_narrow: bool,
     /// What happened, line by line.
     pub trace: Vec<String>,
     /// A digest of all that happened and was seen, the disk's operations included.
@@ -62,7 +66,8 @@ impl Run {
     pub fn report(&self) -> String {
         let failure = self.failure.as_ref().map_or("nothing is wrong", |f| f.0.as_str());
         let (trace, seed) = (self.trace.join("\n"), self.seed);
-        format!("{trace}\n\nseed {seed}: {failure}\nagain: cargo run -p fleuve-sim -- --seed {seed} -v")
+        let narrow = if self.is_narrow { " --narrow" } else { "" };
+        format!("{trace}\n\nseed {seed}: {failure}\nagain: cargo run -p fleuve-sim -- --seed {seed}{narrow} -v")
     }
 }
 
@@ -74,7 +79,9 @@ pub fn run(seed: u64, options: Options) -> Run {
     let runtime = runtime();
     let mut world = match World::new(seed, &options) {
         Ok(world) => world,
-        Err(failure) => return Run { seed, trace: vec![], digest: 0, failure: Some(failure) },
+        Err(failure) => {
+            return Run { seed, is_narrow: options.is_narrow, trace: vec![], digest: 0, failure: Some(failure) };
+        }
     };
     let result = runtime.block_on(async {
         let result = live(&mut world).await;
@@ -87,7 +94,8 @@ pub fn run(seed: u64, options: Options) -> Run {
         result
     });
     let digest = world.trace.digest();
-    Run { seed, digest, failure: result.err(), trace: world.trace.into_lines() }
+    let is_narrow = world.is_narrow;
+    Run { seed, is_narrow, digest, failure: result.err(), trace: world.trace.into_lines() }
 }
 
 async fn live(world: &mut World) -> Sim<()> {

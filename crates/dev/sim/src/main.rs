@@ -27,6 +27,9 @@ struct Arguments {
     /// Lets the disk lie about its syncs, to see that it is found: wal, files or folders.
     #[arg(long)]
     lie: Option<String>,
+    /// Without indexes, steps beside a checkpoint, and state on disk: for seeds that were found before runs had them.
+    #[arg(long)]
+    narrow: bool,
 }
 
 fn main() -> ExitCode {
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
     if arguments.verbose {
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
     }
-    let options = Options { lies, is_loud: arguments.verbose };
+    let options = Options { lies, is_loud: arguments.verbose, is_narrow: arguments.narrow };
     let (next, failed) = (AtomicU64::new(arguments.seed), AtomicU64::new(0));
     let end = arguments.seed + arguments.seeds;
     std::thread::scope(|scope| {

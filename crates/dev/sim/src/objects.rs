@@ -1,6 +1,6 @@
-//! What the client has declared: views and sinks, and which of it is not certain.
+//! What the client has declared: views, indexes and sinks, and which of it is not certain.
 
-use fleuve_sql::ObjectSet;
+use fleuve_sql::{ObjectSet, Spec};
 
 use crate::query::{Query, Source};
 use crate::{Failure, Sim};
@@ -29,6 +29,17 @@ pub(crate) struct View {
     pub(crate) certain: Certain,
 }
 
+/// An index of a stream or a view.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is of.
+    pub(crate) on: String,
+    /// Whether it is there.
+    pub(crate) certain: Certain,
+}
+
 /// A sink, and the stream that it made.
 #[derive(Clone, Debug)]
 pub(crate) struct Sink {
@@ -47,6 +58,8 @@ pub(crate) struct Sink {
 pub(crate) struct Objects {
     /// Views, each after those that it reads.
     pub(crate) views: Vec<View>,
+    /// Indexes.
+    pub(crate) indexes: Vec<Index>,
     /// Sinks.
     pub(crate) sinks: Vec<Sink>,
     next: usize,
@@ -69,7 +82,9 @@ impl Objects {
 
     /// Whether anything reads a view.
     pub(crate) fn is_read(&self, view: &str) -> bool {
-        self.views.iter().any(|v| v.query.reads.iter().any(|r| r == view)) || self.sinks.iter().any(|s| s.view == view)
+        self.views.iter().any(|v| v.query.reads.iter().any(|r| r == view))
+            || self.sinks.iter().any(|s| s.view == view)
+            || self.indexes.iter().any(|i| i.on == view)
     }
 
     /// Looks at what the server has, and becomes certain.
@@ -96,6 +111,16 @@ impl Objects {
             }
         }
         self.views.retain(|v| !v.name.is_empty());
+        for index in &mut self.indexes {
+            match find(&index.name) {
+                None if index.certain == Certain::There => {
+                    return Err(Failure(format!("index {} is gone", index.name)));
+                }
+                None => index.on.clear(),
+                Some(_) => index.certain = Certain::There,
+            }
+        }
+        self.indexes.retain(|i| !i.on.is_empty());
         for sink in &mut self.sinks {
             match find(&sink.name) {
                 None if sink.certain == Certain::There => return Err(Failure(format!("sink {} is gone", sink.name))),
@@ -106,9 +131,13 @@ impl Objects {
         self.sinks.retain(|s| !s.view.is_empty());
         for bound in set.by_name.values() {
             let name = &bound.object.name;
-            let known = self.views.iter().any(|v| v.name == *name) || self.sinks.iter().any(|s| s.name == *name);
-            let is_ours = matches!(bound.spec, fleuve_sql::Spec::View(_) | fleuve_sql::Spec::Sink(_));
-            if is_ours && !known && name != crate::setup::CLOSING_VIEW {
+            let known = match bound.spec {
+                Spec::View(_) => self.views.iter().any(|v| v.name == *name),
+                Spec::Index(_) => self.indexes.iter().any(|i| i.name == *name),
+                Spec::Sink(_) => self.sinks.iter().any(|s| s.name == *name),
+                _ => true,
+            };
+            if !known && name != crate::setup::CLOSING_VIEW {
                 return Err(Failure(format!("{name} is there, and nobody declared it")));
             }
         }

@@ -14,6 +14,14 @@ impl World {
     /// When something does not hold.
     pub(crate) async fn operate(&mut self) -> Sim<()> {
         self.clock.advance_us(1_000 + self.random.below(40_000) as i64);
+        if !self.is_narrow && self.random.chance(12) {
+            match self.random.below(10) {
+                0..=3 => self.create_index().await?,
+                4 => self.drop_index().await?,
+                _ => self.go_on_beside_a_checkpoint().await?,
+            }
+            return self.after().await;
+        }
         match self.random.below(100) {
             0..=24 => self.produce().await?,
             25..=33 => self.produce_side_by_side().await?,
@@ -84,6 +92,18 @@ impl World {
         let done = crate::world::within("a checkpoint", self.life()?.server.engine().checkpoint()).await?;
         self.trace.say(format!("checkpoint: {}", outcome(&done)));
         self.excuse(done.as_ref().err())
+    }
+
+    /// A checkpoint has taken what it is of out of the views, and is written after the views took in what comes now.
+    async fn go_on_beside_a_checkpoint(&mut self) -> Sim<()> {
+        let begun = crate::world::within("a checkpoint", self.life()?.server.engine().begin_checkpoint()).await?;
+        self.trace.say(format!("begin a checkpoint: {}", outcome(&begun)));
+        self.excuse(begun.as_ref().err())?;
+        match self.random.below(10) {
+            0..=5 => self.produce_side_by_side().await,
+            6..=7 => self.insert().await,
+            _ => self.append_atomically().await,
+        }
     }
 
     async fn move_files(&mut self) -> Sim<()> {

@@ -73,6 +73,10 @@ pub(crate) struct World {
     pub(crate) was_faulty: bool,
     /// How often the power goes while the server starts, in percent.
     pub(crate) cuts_at_start: usize,
+    /// As in [`Options`].
+    pub(crate) is_narrow: bool,
+    /// So much state stays in memory.
+    hot_bytes: usize,
     config: Config,
     folder: Folder,
 }
@@ -119,9 +123,11 @@ impl World {
         config.wal_bytes = 4096 << random.below(4);
         config.segment_bytes = 4096 << random.below(3);
         config.memory_budget_bytes = 1 << 30;
+        let hot_bytes =
+            if options.is_narrow { usize::MAX } else { *random.pick(&[usize::MAX, usize::MAX, 100_000, 0]) };
         let mut trace = Trace::new(options.is_loud);
         trace.say(format!(
-            "seed {seed}: {} shards, write-ahead files of {} bytes, segments of {}",
+            "seed {seed}: {} shards, write-ahead files of {} bytes, segments of {}, {hot_bytes} bytes of state in memory",
             config.shards, config.wal_bytes, config.segment_bytes
         ));
         if options.is_loud {
@@ -140,6 +146,8 @@ impl World {
             is_lost: false,
             is_faulty: false,
             was_faulty: false,
+            is_narrow: options.is_narrow,
+            hot_bytes,
             config,
             folder: Folder::new()?,
         })
@@ -204,6 +212,7 @@ impl World {
                 faults: Some(self.commits.clone()),
                 catalog: self.folder.0.join("catalog.db"),
                 stepped: true,
+                hot_bytes: self.hot_bytes,
                 sources: false,
             };
             match within("the start", SteppedServer::start(&self.config, ground)).await? {

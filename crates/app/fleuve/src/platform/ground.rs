@@ -27,6 +27,8 @@ pub struct Ground {
     pub faults: Option<Arc<dyn CommitFaults>>,
     /// Nothing happens by itself: log and engine work when they are told, so that the same calls always do the same.
     pub stepped: bool,
+    /// State beyond this goes to disk, if that is before the configured budget. In bytes.
+    pub hot_bytes: usize,
     /// Whether declared sources read.
     pub sources: bool,
 }
@@ -40,6 +42,7 @@ impl Ground {
             catalog: config.data.join("catalog.db"),
             faults: None,
             stepped: false,
+            hot_bytes: usize::MAX,
             sources: true,
         }
     }

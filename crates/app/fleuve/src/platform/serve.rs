@@ -305,6 +305,7 @@ async fn engine_parts(
             process: if ground.stepped { None } else { crate::memory::of_process() },
             checkpoint_interval_ms: config.checkpoint_interval_ms,
             stepped: ground.stepped,
+            hot_bytes: ground.hot_bytes,
             ..EngineOptions::default()
         },
         state: fleuve_engine::session_state(),

@@ -63,7 +63,7 @@ impl Cold {
     }
 
     fn of(layout: SharedLayout, disk: RunSet, rows: u64, next: u64) -> Result<Self> {
-        let memory = Space::open(Arc::new(MemoryFiles::default()))?;
+        let memory = Space::open(Arc::new(MemoryFiles::default()), false)?;
         Ok(Self { layout, disk, strikes: vec![], memory, rows, next })
     }
 

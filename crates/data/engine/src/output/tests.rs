@@ -191,7 +191,7 @@ struct World {
 impl World {
     fn new(kind: Kind) -> Self {
         let files = MemoryFiles::default();
-        let space = Space::open(Arc::new(files.clone())).unwrap();
+        let space = Space::open(Arc::new(files.clone()), false).unwrap();
         let output = new_output(kind, &space);
         Self { kind, output, rows: Rows::new(), files, space, saved: vec![], runs: None, held: vec![] }
     }
@@ -333,7 +333,7 @@ fn an_answer_is_a_multiset_on_disk_too() {
 fn an_answer_on_disk_takes_little_memory() {
     let mut random = Random(7);
     for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
-        let space = Space::open(Arc::new(MemoryFiles::default())).unwrap();
+        let space = Space::open(Arc::new(MemoryFiles::default()), false).unwrap();
         let mut output = new_output(kind, &space);
         let mut rows = Rows::new();
         for part in 0..10 {

@@ -61,6 +61,8 @@ pub trait CheckpointStore: Send + Sync {
 pub(super) struct Writing {
     pub(super) epoch: Epoch,
     pub(super) done: Receiver<Written>,
+    /// A stepped engine writes it itself, when it is to end.
+    work: Option<Box<dyn FnOnce() + Send>>,
     pub(super) replies: Vec<Reply<()>>,
     /// The views that it has something of.
     views: Vec<ObjectId>,
@@ -234,11 +236,16 @@ impl Core {
             let manifests = parts.into_iter().map(|part| (part.id, part.manifest)).collect();
             let _ = tell.send(Written { result, manifests });
         };
-        if std::thread::Builder::new().name("checkpoint".into()).spawn(work).is_err() {
-            tracing::error!("the checkpoint's thread could not be started");
-        }
+        let work: Option<Box<dyn FnOnce() + Send>> = if self.options.stepped {
+            Some(Box::new(work))
+        } else {
+            if std::thread::Builder::new().name("checkpoint".into()).spawn(work).is_err() {
+                tracing::error!("the checkpoint's thread could not be started");
+            }
+            None
+        };
         self.pace.begin();
-        self.writing = Some(Writing { epoch, done, replies, views, gone, stale });
+        self.writing = Some(Writing { epoch, done, work, replies, views, gone, stale });
     }
 
     /// Ends a checkpoint that lacks a view's state: with it, that view would be shown at an epoch that it has not come to.
@@ -264,7 +271,10 @@ impl Core {
 
     /// Notes the end of a checkpoint; with `wait`, waits for it.
     pub(super) fn finish_checkpoint(&mut self, wait: bool) {
-        let Some(writing) = self.writing.take() else { return };
+        let Some(mut writing) = self.writing.take() else { return };
+        if let Some(work) = writing.work.take() {
+            work();
+        }
         let ended = || Written { result: Err(Error::bug("the checkpoint's thread ended")), manifests: vec![] };
         let written = if wait {
             writing.done.recv().unwrap_or_else(|_| ended())

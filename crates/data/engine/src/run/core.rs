@@ -110,7 +110,7 @@ impl Core {
         publish: watch::Sender<Arc<Published>>,
         epochs: Epochs,
     ) -> Result<Core> {
-        let space = Space::open(parts.store.files())?;
+        let space = Space::open(parts.store.files(), parts.options.stepped)?;
         let mut parts = parts;
         // What an epoch takes in is not state, but it is memory, and it takes several times its size on the way.
         let part = (parts.options.budget_bytes / EPOCH_PART).max(SMALLEST_EPOCH_BYTES);
@@ -235,13 +235,20 @@ impl Core {
         caught("planning", || View::new(definition, &self.state, &known, &self.options, &self.space))
     }
 
-    /// Acts only when told, and has done all of it when it answers.
+    /// Acts only when told, and has done all of it before it takes the next command.
     fn run_stepped(&mut self, queue: &Receiver<Command>) {
         while let Ok(command) = queue.recv() {
+            // Whoever waits for an answer may rely on the disk: nothing is written behind it.
+            if !matches!(command, Command::Step(_)) {
+                self.finish_checkpoint(true);
+            }
+            let only_begins = matches!(command, Command::BeginCheckpoint(_));
             if let Some(ending) = self.command(command) {
                 return self.end(ending);
             }
-            self.finish_checkpoint(true);
+            if !only_begins {
+                self.finish_checkpoint(true);
+            }
         }
     }
 
@@ -249,6 +256,7 @@ impl Core {
         self.retry_at = None;
         let progressed = self.live_epoch();
         let is_behind = self.catch_up_outside();
+        self.finish_checkpoint(true);
         if self.pace.is_urgent() && !is_behind {
             self.begin_checkpoint(vec![]);
             self.finish_checkpoint(true);
@@ -389,6 +397,11 @@ impl Core {
             Command::Checkpoint(reply) => {
                 self.finish_checkpoint(true);
                 self.begin_checkpoint(vec![reply]);
+            }
+            Command::BeginCheckpoint(reply) => {
+                self.finish_checkpoint(true);
+                self.begin_checkpoint(vec![]);
+                let _ = reply.send(Ok(()));
             }
             Command::Stop(reply) => return Some(Ending::Stop(reply)),
             Command::Halt(reply) => return Some(Ending::Halt(reply)),

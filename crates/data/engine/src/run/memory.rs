@@ -48,6 +48,8 @@ pub(super) struct Limits {
     /// What a step may add before anybody looks.
     step: usize,
     hot: usize,
+    /// Memory is measured whenever it may be, so that the machine's clock has no say.
+    always: bool,
     /// None where the process cannot be looked at.
     beside: Option<Beside>,
     views: AtomicUsize,
@@ -63,6 +65,7 @@ impl Limits {
             view_state_bytes: options.view_state_bytes,
             step: options.epoch_bytes.min(budget / STEP_PART),
             hot: options.hot_bytes,
+            always: options.stepped,
             beside: options.process.map(|p| Beside::of(p, options.epoch_bytes)),
             views: AtomicUsize::new(0),
             builds: AtomicUsize::new(0),
@@ -105,7 +108,7 @@ impl Limits {
     /// added much to it.
     pub(super) fn are_near(&self, rows: u64) -> bool {
         let high = self.high();
-        self.held() >= high / 2 || rows.saturating_mul(ROW_BYTES) >= high as u64 / UNMEASURED_PART
+        self.always || self.held() >= high / 2 || rows.saturating_mul(ROW_BYTES) >= high as u64 / UNMEASURED_PART
     }
 
     /// True if there is about as much state in memory as may be.

@@ -348,6 +348,7 @@ pub(crate) enum Command {
     Built(Box<build::Built>),
     FollowClock(Reply<()>),
     Checkpoint(Reply<()>),
+    BeginCheckpoint(Reply<()>),
     Stop(Reply<()>),
     Halt(Reply<()>),
 }
@@ -531,6 +532,12 @@ impl Engine {
     /// Makes a checkpoint now; returns when it is durable.
     pub async fn checkpoint(&self) -> Result<()> {
         self.ask(Command::Checkpoint).await
+    }
+
+    /// Begins a checkpoint; returns before it is written. A stepped engine writes it at the end of the next step, which so happens beside
+    /// it, or before it does anything else.
+    pub async fn begin_checkpoint(&self) -> Result<()> {
+        self.ask(Command::BeginCheckpoint).await
     }
 
     /// Makes a last checkpoint and stops.

@@ -8,7 +8,7 @@ use fleuve_types::{Error, ErrorKind};
 use futures::TryStreamExt;
 
 use crate::model::{EPOCH_S, Told};
-use crate::objects::Certain;
+use crate::objects::{Certain, Index};
 use crate::setup::{CLOSING_DELAY_S, CLOSING_STREAM, CLOSING_VIEW, CLOSING_WIDTH_S};
 use crate::world::{World, within};
 use crate::{Failure, Sim};
@@ -79,15 +79,26 @@ impl World {
         Ok(id.and_then(|id| Some(life.server.engine().published().status.get(&id)?.state.clone())))
     }
 
-    /// Views that stopped because the disk failed run again when they are told to.
+    /// Views and indexes that stopped because the disk failed run again when they are told to: each after what it reads.
     pub(super) async fn resume_views(&mut self) -> Sim<()> {
-        let names: Vec<String> = self.objects.views.iter().map(|v| v.name.clone()).collect();
-        for name in names.iter().chain([&CLOSING_VIEW.to_string()]) {
+        let views: Vec<&str> = self.objects.views.iter().map(|v| v.name.as_str()).collect();
+        let is_of_view = |i: &&Index| views.contains(&i.on.as_str());
+        let mut all: Vec<(&str, String)> = vec![];
+        for index in self.objects.indexes.iter().filter(|i| !is_of_view(i)) {
+            all.push(("INDEX", index.name.clone()));
+        }
+        for view in &views {
+            all.push(("MATERIALIZED VIEW", view.to_string()));
+            let of_it = self.objects.indexes.iter().filter(|i| i.on == *view);
+            all.extend(of_it.map(|i| ("INDEX", i.name.clone())));
+        }
+        all.push(("MATERIALIZED VIEW", CLOSING_VIEW.to_string()));
+        for (kind, name) in &all {
             let Some(state) = self.state(name)? else { continue };
             if let ViewState::Failed(reason) = state {
                 self.trace.say(format!("  {name} has stopped"));
                 self.trace.aside(&reason);
-                let resumed = self.ask(&format!("ALTER MATERIALIZED VIEW {name} RESUME")).await?;
+                let resumed = self.ask(&format!("ALTER {kind} {name} RESUME")).await?;
                 resumed.map_err(|e| Failure(format!("{name} stopped ({reason}) and does not resume: {e}")))?;
                 self.rest().await?;
             }
@@ -95,8 +106,14 @@ impl World {
         Ok(())
     }
 
-    /// Every view shows what its query gives when it is asked now.
+    /// Every index runs, and every view shows what its query gives when it is asked now.
     pub(super) async fn check_views(&mut self) -> Sim<()> {
+        for index in &self.objects.indexes {
+            match self.state(&index.name)? {
+                Some(ViewState::Running) => {}
+                state => return Err(Failure(format!("index {} does not run: {state:?}", index.name))),
+            }
+        }
         for view in self.objects.views.clone() {
             match self.state(&view.name)? {
                 Some(ViewState::Running) => {}

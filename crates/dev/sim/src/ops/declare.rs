@@ -1,12 +1,15 @@
 use fleuve_types::{Error, ErrorKind};
 
 use crate::Sim;
-use crate::objects::{Certain, Sink, View};
+use crate::objects::{Certain, Index, Sink, View};
 use crate::query;
 use crate::world::{World, outcome, within};
 
 /// More views than this make a run slow.
 const MOST_VIEWS: usize = 5;
+const MOST_INDEXES: usize = 4;
+/// The streams that views read.
+const STREAMS: [&str; 2] = ["s0", "s1"];
 
 impl World {
     /// Runs a statement that declares something. When its outcome is not known the server is started again, and then it is.
@@ -41,7 +44,7 @@ impl World {
         if self.objects.views.len() >= MOST_VIEWS {
             return Ok(());
         }
-        let sources = self.objects.sources(&["s0", "s1"]);
+        let sources = self.objects.sources(&STREAMS);
         let query = query::generate(&mut self.random, &sources);
         let name = self.objects.name('v');
         let sql = format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql);
@@ -60,7 +63,7 @@ impl World {
         let at = self.random.below(self.objects.views.len());
         let view = self.objects.views[at].clone();
         // It may read what stands before it, so that views never read each other in a circle.
-        let mut sources = self.objects.sources(&["s0", "s1"]);
+        let mut sources = self.objects.sources(&STREAMS);
         let later: Vec<&String> = self.objects.views[at..].iter().map(|v| &v.name).collect();
         sources.retain(|s| !later.contains(&&s.name));
         let query = query::of_shape(&mut self.random, &sources, view.query.shape);
@@ -89,6 +92,38 @@ impl World {
             Err(e) if is_uncertain(e) => {
                 self.objects.views.iter_mut().filter(|v| v.name == name).for_each(|v| v.certain = Certain::Unknown);
             }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Views that are made or replaced from now on look rows up in it.
+    pub(super) async fn create_index(&mut self) -> Sim<()> {
+        if self.objects.indexes.len() >= MOST_INDEXES {
+            return Ok(());
+        }
+        let sources = self.objects.sources(&STREAMS);
+        let on = self.random.pick(&sources).clone();
+        let name = self.objects.name('i');
+        // Some hold less than a view may want of it, some are by more columns than joins have.
+        let columns = *self.random.pick(&["(k)", "(k)", "(k)", "(k) INCLUDE (v)", "(v, k)"]);
+        let done = self.declare(&format!("CREATE INDEX {name} ON {} {columns}", on.name)).await?;
+        if let Some(certain) = made(&done) {
+            self.objects.indexes.push(Index { name, on: on.name, certain });
+        }
+        Ok(())
+    }
+
+    /// Refused while a view uses it.
+    pub(super) async fn drop_index(&mut self) -> Sim<()> {
+        if self.objects.indexes.is_empty() {
+            return Ok(());
+        }
+        let at = self.random.below(self.objects.indexes.len());
+        let done = self.declare(&format!("DROP INDEX {}", self.objects.indexes[at].name)).await?;
+        match &done {
+            Ok(()) => drop(self.objects.indexes.remove(at)),
+            Err(e) if is_uncertain(e) => self.objects.indexes[at].certain = Certain::Unknown,
             Err(_) => {}
         }
         Ok(())

@@ -16,7 +16,7 @@ fn content(run: Option<Arc<Run>>, space: &Arc<Space>) -> Vec<(u64, Vec<u8>, Opti
 
 #[test]
 fn what_was_copied_in_any_order_is_written_in_the_order_of_runs_and_each_entry_once() {
-    let space = Space::open(Arc::new(MemoryFiles::default())).unwrap();
+    let space = Space::open(Arc::new(MemoryFiles::default()), false).unwrap();
     let room = Room::of(1 << 20);
     let mut all = [Entries::default(), Entries::default()];
     assert!(all[0].push(&room, 3, (0, b"k", b"row2"), Some(b"1")));

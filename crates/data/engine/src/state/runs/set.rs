@@ -32,6 +32,8 @@ pub(crate) struct Space {
     files: Arc<dyn RunFiles>,
     next: AtomicU64,
     merging: AtomicUsize,
+    /// Whether merges have threads of their own.
+    beside: bool,
 }
 
 /// How a file of a run ends, so that it is told from other files of a state.
@@ -40,15 +42,15 @@ const SUFFIX: &str = ".sorted";
 const WHOLE_SUFFIX: &str = ".run";
 
 impl Space {
-    /// Over these files. Those that are there already keep their names.
+    /// Over these files. Those that are there already keep their names. `stepped` says that a merge is done when it has begun.
     ///
     /// # Errors
     /// [`fleuve_types::ErrorKind::Io`] if they cannot be listed.
-    pub(crate) fn open(files: Arc<dyn RunFiles>) -> Result<Arc<Self>> {
+    pub(crate) fn open(files: Arc<dyn RunFiles>, stepped: bool) -> Result<Arc<Self>> {
         let number = |name: &String| stem(name)?.rsplit('/').next()?.parse::<u64>().ok();
         let last = files.list()?.iter().filter_map(number).max();
         let next = AtomicU64::new(last.map_or(0, |n| n + 1));
-        Ok(Arc::new(Self { files, next, merging: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { files, next, merging: AtomicUsize::new(0), beside: !stepped }))
     }
 
     pub(crate) fn files(&self) -> &dyn RunFiles {
@@ -295,7 +297,11 @@ impl RunSet {
             drop(slot);
             let _ = tell.send(merged);
         };
-        std::thread::Builder::new().name("merge".into()).spawn(work).map_err(|e| Error::io("start a merge", e))?;
+        if self.space.beside {
+            std::thread::Builder::new().name("merge".into()).spawn(work).map_err(|e| Error::io("start a merge", e))?;
+        } else {
+            work();
+        }
         self.pending = Some(Pending { newest, count, result, cancel, bytes });
         Ok(())
     }

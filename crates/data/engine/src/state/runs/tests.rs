@@ -28,7 +28,7 @@ type Model = BTreeMap<(u64, Vec<u8>), Option<Vec<u8>>>;
 
 fn space() -> (MemoryFiles, Arc<Space>) {
     let files = MemoryFiles::default();
-    (files.clone(), Space::open(Arc::new(files)).unwrap())
+    (files.clone(), Space::open(Arc::new(files), false).unwrap())
 }
 
 fn random_entries(numbers: &mut Numbers, count: u64, different: u64) -> Model {
@@ -269,7 +269,7 @@ fn a_set_of_runs_is_the_map_of_its_changes() {
                     set.take_stale();
                     files.set("s/99999999999999999999.sorted", Some(vec![1]));
                     files.set("s/other", Some(vec![1]));
-                    at = Space::open(Arc::new(files.clone())).unwrap();
+                    at = Space::open(Arc::new(files.clone()), false).unwrap();
                     let named: HashSet<&str> = refs.iter().map(|r| r.name.as_str()).collect();
                     set = RunSet::open(at.clone(), "s".into(), Combine::Newest, &refs).unwrap();
                     at.remove_others(&named).unwrap();
