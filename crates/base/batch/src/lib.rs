@@ -4,6 +4,7 @@
 mod equivalence;
 mod one_way;
 mod projections;
+mod recursion;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 pub use one_way::one_way;
+pub use recursion::WholeRecursion;
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters

@@ -16,6 +16,7 @@ pub fn session_state() -> SessionState {
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
+        .with_analyzer_rule(Arc::new(fleuve_batch::WholeRecursion))
         .build()
 }
 

@@ -73,10 +73,6 @@ impl AnalyzerRule for CheckedIntegers {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let node = |plan: LogicalPlan| {
-            if matches!(plan, LogicalPlan::RecursiveQuery(_)) {
-                // What is inside has names that the planner finds again only if nothing is computed on the way.
-                return Ok(Transformed::new(plan, false, TreeNodeRecursion::Jump));
-            }
             if !has_arithmetic(&plan)? {
                 return Ok(Transformed::no(plan));
             }

@@ -78,6 +78,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_default_features()
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .with_analyzer_rule(Arc::new(fleuve_batch::WholeRecursion))
         .with_analyzer_rule(Arc::new(TextLiterals))
         .with_analyzer_rule(Arc::new(CheckedIntegers::new()))
         .with_analyzer_rule(Arc::new(SlidingFrames))

@@ -14,12 +14,19 @@ use datafusion::logical_expr::{
 };
 use fleuve_types::{Error, Result};
 
-/// The same plan, with what can fail in aggregates, window functions, join keys and sort keys computed before them.
+/// The same plan, with what can fail in aggregates, window functions, join keys and sort keys computed before them. Not in recursive
+/// queries: what fails there comes of no single row.
 pub(super) fn compute_first(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut number = 0;
-    plan.transform_up(|plan| rewrite(plan, &mut number))
+    all(plan, &mut 0)
         .map(|t| t.data)
         .map_err(|e| Error::unsupported(format!("an expression that can fail: {}", e.strip_backtrace())))
+}
+
+fn all(plan: LogicalPlan, number: &mut usize) -> DfResult<Transformed<LogicalPlan>> {
+    if matches!(plan, LogicalPlan::RecursiveQuery(_)) {
+        return Ok(Transformed::no(plan));
+    }
+    plan.map_children(|child| all(child, number))?.transform_data(|plan| rewrite(plan, number))
 }
 
 fn rewrite(plan: LogicalPlan, number: &mut usize) -> DfResult<Transformed<LogicalPlan>> {
