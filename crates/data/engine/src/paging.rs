@@ -131,7 +131,7 @@ impl Circuit {
         for (n, bytes, state) in self.paged() {
             if state.pages().as_ref().is_some_and(Pages::is_active) || bytes >= from_bytes {
                 flushes.extend(begin_flush(state, room)?.map(|flush| (n as u32, flush)));
-                state.pages().as_mut().map_or(Ok(()), Pages::tidy)?;
+                state.pages().iter_mut().for_each(Pages::tidy);
             }
         }
         Ok(Unwritten { written: self.state_runs(), flushes })
@@ -160,6 +160,17 @@ impl Circuit {
     /// Files that [`Circuit::state_runs`] named once and does not any more: they can go when no checkpoint names them.
     pub(crate) fn take_stale_runs(&mut self) -> Vec<String> {
         self.paged().flat_map(|(_, _, s)| s.pages().as_mut().map_or(vec![], Pages::take_stale)).collect()
+    }
+
+    /// Those runs of its operators whose files stay when nobody reads them any more.
+    pub(crate) fn named_runs(&self) -> impl Iterator<Item = &str> {
+        self.operators().filter_map(|(_, o)| o.pages()).flat_map(Pages::named)
+    }
+
+    /// # Errors
+    /// When an operator has too many runs, because they cannot be merged.
+    pub(crate) fn check_runs(&self) -> Result<()> {
+        self.operators().filter_map(|(_, o)| o.pages()).try_for_each(Pages::check)
     }
 
     /// True if a file of that name is a part of its state.

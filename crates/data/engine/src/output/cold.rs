@@ -96,6 +96,11 @@ impl Cold {
         SavedRuns { runs: self.disk.name_all(), rows: self.rows, next: self.next }
     }
 
+    /// The runs on disk.
+    pub(super) fn disk(&self) -> &RunSet {
+        &self.disk
+    }
+
     /// Named files that the next checkpoint does not name any more.
     pub(super) fn take_stale(&mut self) -> Vec<String> {
         self.disk.take_stale()
@@ -147,10 +152,7 @@ impl Cold {
         }
         self.rows += rows as u64;
         self.strikes.clear();
-        // The rows are there; that there could be fewer runs is no reason to give up.
-        if let Err(e) = self.disk.tidy() {
-            tracing::warn!(error = %e, "runs of an answer could not be merged; it is tried again");
-        }
+        self.disk.tidy();
         Ok(())
     }
 

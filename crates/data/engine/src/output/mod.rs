@@ -325,6 +325,17 @@ impl Output {
         self.is_saved_as_runs
     }
 
+    /// Those of its runs whose files stay when nobody reads them any more.
+    pub(crate) fn named_runs(&self) -> impl Iterator<Item = &str> {
+        self.cold.iter().flat_map(|c| c.disk().named())
+    }
+
+    /// # Errors
+    /// When there are too many runs, because they cannot be merged.
+    pub(crate) fn check_runs(&self) -> Result<()> {
+        self.cold.as_ref().map_or(Ok(()), |c| c.disk().check())
+    }
+
     /// Named files that the next checkpoint does not name any more.
     pub(crate) fn take_stale(&mut self) -> Vec<String> {
         let mut stale = std::mem::take(&mut self.stale);

@@ -61,7 +61,7 @@ impl Core {
             Err(e) => return self.not_built(again, &e, replies, false),
         };
         if may_keep && self.is_unchanged(&view, &[]) {
-            return self.goes_on(again, replies);
+            return self.goes_on(view.definition, replies);
         }
         if may_keep && let Ok(kept) = self.keeps(&view, &[]) {
             return self.begin_keeping(view, kept, replies);
@@ -241,7 +241,10 @@ impl Core {
                 return;
             }
             Ok(Next::Join(view)) => self.join(*view),
-            Ok(Next::Anew) => return self.create_from(definition, std::mem::take(&mut building.replies), false),
+            Ok(Next::Anew) => {
+                self.create_from(definition, std::mem::take(&mut building.replies), false);
+                return self.create_waiting();
+            }
             Err(e) => Err(e),
         };
         let replies = std::mem::take(&mut building.replies);

@@ -299,8 +299,9 @@ impl Core {
             match self.views.iter_mut().find(|v| v.id() == id) {
                 // The catalog may name what this one wrote until the next one, if its commit happened and only seemed to fail.
                 Some(view) if result.is_err() => {
-                    let is_new = |f: &StateFile| !view.manifest.files.contains(f);
-                    self.stale.extend(manifest.files.into_iter().filter(is_new).map(|f| f.name));
+                    let kept: BTreeSet<&str> = view.manifest.names().chain(view.named_runs()).collect();
+                    let gone = manifest.names().filter(|name| !kept.contains(name));
+                    self.stale.extend(gone.map(str::to_string));
                 }
                 Some(view) if view.manifest.shape == manifest.shape => view.manifest = manifest,
                 // The view has gone, or became another, while this was written.

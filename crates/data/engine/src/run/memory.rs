@@ -136,7 +136,7 @@ impl Limits {
         BuildShare { limits: self.clone(), held: 0, rows: 0, measured: Instant::now() }
     }
 
-    /// Fails if a view's state is too much.
+    /// Fails if a view's state is too much, or lies in too many runs.
     fn check(&self, view: &View) -> Result<()> {
         let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
         if view.state_bytes > self.view_bytes {
@@ -147,7 +147,8 @@ impl Limits {
         if all > self.view_state_bytes {
             return Err(over_limit(all, self.view_state_bytes, "view_state_bytes"));
         }
-        Ok(())
+        view.circuit.check_runs()?;
+        view.output.check_runs()
     }
 }
 

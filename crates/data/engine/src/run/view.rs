@@ -297,7 +297,16 @@ impl View {
     pub(super) fn take_names(&mut self) -> Vec<String> {
         let mut names = self.take_stale();
         names.extend(self.manifest.names().map(str::to_string));
+        // Those that only a checkpoint named that failed.
+        names.extend(self.named_runs().map(str::to_string));
+        names.sort();
+        names.dedup();
         names
+    }
+
+    /// Its runs whose files stay when nobody reads them any more.
+    pub(super) fn named_runs(&self) -> impl Iterator<Item = &str> {
+        self.circuit.named_runs().chain(self.output.named_runs())
     }
 
     /// Lets state leave memory, the coldest first, until no more than `to` bytes are held or nothing is left that can.

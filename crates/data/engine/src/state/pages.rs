@@ -206,6 +206,11 @@ impl Pages {
         self.runs.name_all()
     }
 
+    /// Those of its runs whose files stay.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+        self.runs.named()
+    }
+
     /// Files that the next checkpoint no longer names.
     pub(crate) fn take_stale(&mut self) -> Vec<String> {
         self.runs.take_stale()
@@ -235,11 +240,14 @@ impl Pages {
     }
 
     /// Takes in a merge of runs that is done, and begins one that is due.
-    ///
+    pub(crate) fn tidy(&mut self) {
+        self.runs.tidy();
+    }
+
     /// # Errors
-    /// [`fleuve_types::ErrorKind::Io`] if a merge failed; nothing is lost.
-    pub(crate) fn tidy(&mut self) -> Result<()> {
-        self.runs.tidy()
+    /// When there are too many runs, because they cannot be merged.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.runs.check()
     }
 }
 
@@ -355,7 +363,7 @@ pub(crate) fn evict(state: &mut dyn Paged) -> Result<()> {
     state.drop_all()?;
     if let Some(pages) = state.pages() {
         pages.complete = false;
-        pages.tidy()?;
+        pages.tidy();
     }
     Ok(())
 }

@@ -137,24 +137,87 @@ async fn state_that_is_being_written_can_leave_memory() {
     world.stop().await;
 }
 
-/// A view that goes, or becomes another, while its state is written, leaves no file behind.
+/// A view that goes, or becomes another, while its state is written, leaves no file behind, whether it can be written or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_that_go_while_they_are_written() {
-    let (mut world, writing) = held().await;
-    // After the command, as they are taken in their order.
-    world.drop_view("v2").await;
-    world.create("v1", "SELECT a.v, b.k, 1 AS one FROM (SELECT v FROM s1) a RIGHT JOIN (SELECT k, n + 0 AS n FROM v0) b ON a.v = b.n").await;
-    world.hold_checkpoints(false);
-    writing.await.unwrap().unwrap();
-    world.append_rows(0, &rows(10, 60));
+    for fails in [false, true] {
+        let (mut world, writing) = held().await;
+        // After the command, as they are taken in their order.
+        world.drop_view("v2").await;
+        world.create("v1", "SELECT a.v, b.k, 1 AS one FROM (SELECT v FROM s1) a RIGHT JOIN (SELECT k, n + 0 AS n FROM v0) b ON a.v = b.n").await;
+        world.fill_disk(fails);
+        world.hold_checkpoints(false);
+        assert_eq!(writing.await.unwrap().is_err(), fails);
+        world.fill_disk(false);
+        world.append_rows(0, &rows(10, 60));
+        world.wait().await;
+        assert_eq!(world.view("v1"), world.batch("v1").await);
+        world.checkpoint().await;
+        world.checkpoint().await;
+        world.drop_view("v1").await;
+        world.drop_view("v0").await;
+        world.checkpoint().await;
+        world.checkpoint().await;
+        assert_eq!(world.run_files(), Vec::<String>::new());
+        world.stop().await;
+    }
+}
+
+/// Runs that only a checkpoint named that failed go with their view.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_go_after_a_checkpoint_that_failed() {
+    let mut world = world().await;
+    let before = world.run_files();
+    world.append_rows(1, &rows(1_900, 2_400));
     world.wait().await;
-    assert_eq!(world.view("v1"), world.batch("v1").await);
+    world.fill_disk(true);
+    assert!(begin_checkpoint(&world).await.unwrap().is_err());
+    assert_ne!(world.run_files(), before, "its runs are there");
+    for name in ["v2", "v1", "v0"] {
+        world.drop_view(name).await;
+    }
+    world.fill_disk(false);
     world.checkpoint().await;
+    assert_eq!((world.run_files(), world.unnamed_files()), (vec![], vec![]));
+    world.stop().await;
+}
+
+/// A run that cannot be read is merged with no other: checkpoints go on without that, until it is too much for the view that it belongs to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_run_stops_its_view_only() {
+    let mut world = world().await;
+    let before = world.run_files();
+    let (mut step, mut last) = (0, 0);
+    while world.is_running("v0") {
+        step += 1;
+        assert!(step < 200, "it does not stop");
+        // Other groups each time: nothing is looked up in what is damaged.
+        let groups: Vec<Row> = (0..10).map(|n| (10_000 + step * 10 + n, n, 100)).collect();
+        world.append_rows(0, &groups);
+        world.wait().await;
+        world.checkpoint().await;
+        let epoch = world.saved().unwrap().epoch;
+        assert!(epoch > last);
+        if last == 0 {
+            let mut new = world.operator_runs("v0");
+            new.retain(|name| !before.contains(name));
+            new.iter().for_each(|name| world.damage(name, 20));
+            assert!(!new.is_empty());
+            // It is not read as a whole at the start.
+            world.options.hot_bytes = 50_000;
+            world.crash(2).await;
+        }
+        last = epoch;
+    }
+    assert!(step > 20, "at once: {step}");
+    let reason = format!("{:?}", world.status("v0").state);
+    assert!(reason.contains("cannot be merged") && reason.contains("damaged"), "{reason}");
+    assert_eq!(world.view("v2"), world.batch("v2").await);
     world.checkpoint().await;
-    world.drop_view("v1").await;
-    world.drop_view("v0").await;
-    world.checkpoint().await;
-    world.checkpoint().await;
-    assert_eq!(world.run_files(), Vec::<String>::new());
+    assert!(world.operator_runs("v0").is_empty(), "of a view that stopped only the answer is kept");
+    world.crash(2).await;
+    assert!(world.is_running("v2") && !world.is_running("v0"));
+    world.engine().resume_view(super::world::id("v0")).await.unwrap();
+    world.check("resumed").await;
     world.stop().await;
 }

@@ -1,7 +1,9 @@
 //! Builds that are under way: asked for once more, given up, waited for by others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleuve_engine::ViewState;
 use fleuve_types::ErrorKind;
 
 use crate::world::{World, id};
@@ -82,5 +84,63 @@ async fn a_build_that_nobody_waits_for_any_more_ends() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let read = world.take_reads("s1");
     assert!(read < ROWS / 2, "it read on: {read} rows");
+    world.stop().await;
+}
+
+/// What a build looks rows up in goes while it is built. So it cannot be built, and what waits for it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_build_that_cannot_begin_anew_is_told() {
+    let mut world = World::empty();
+    world.start(2).await;
+    world.push("s0", (1, 1));
+    world.push("s1", (1, 1));
+    world.wait().await;
+    world.checkpoint().await;
+    world.fill_disk(true);
+    world.create("d", "SELECT k, count(*) AS n FROM s0 GROUP BY k").await;
+    world.create("r", "SELECT x.v, d.n FROM s1 x JOIN d ON d.k = x.k").await;
+    world.create("w", "SELECT v, count(*) AS c FROM r GROUP BY v").await;
+    world.wait().await;
+    world.halt().await;
+    // No checkpoint knows the views: all are built.
+    world.hold_builds("s1");
+    world.try_start(2).await.unwrap();
+    world.builds_came("s1", 1).await;
+    let mut watch = world.engine().watch();
+    drop(watch.wait_for(|p| p.status.contains_key(&id("w"))).await.unwrap());
+    assert!(matches!(world.status("w").state, ViewState::Building(_)));
+    world.drop_view("d").await;
+    world.let_builds_read("s1", None);
+    let told = watch.wait_for(|p| matches!(p.status[&id("w")].state, ViewState::Stopped(_)));
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+    assert!(told.is_ok(), "{:?}", world.status("w"));
+    assert!(matches!(world.status("r").state, ViewState::Failed(_)));
+    world.fill_disk(false);
+    world.stop().await;
+}
+
+/// An index that a view could use and does not is nothing to it, also after a replacement that changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_a_view_does_not_use_is_nothing_to_it() {
+    const QUERY: &str = "SELECT sum(12 / v) AS q FROM s1";
+    let mut world = World::empty();
+    world.options.view_state_bytes = 200_000;
+    world.read_more_at_once(300);
+    world.start(2).await;
+    world.create_index("i", "s1", &["k"]).await;
+    world.create("v", QUERY).await;
+    world.create("v", QUERY).await;
+    world.push("s1", (1, 0));
+    world.wait().await;
+    assert!(!world.is_running("v"));
+    (0..5_000).for_each(|n| world.push("s1", (n, 1)));
+    world.wait().await;
+    let mut watch = world.engine().watch();
+    drop(watch.wait_for(|p| p.status[&id("i")].state != ViewState::Running).await.unwrap());
+    world.truncate("s1");
+    world.push("s1", (1, 3));
+    world.engine().resume_view(id("v")).await.unwrap();
+    world.wait().await;
+    assert_eq!(world.view("v"), BTreeMap::from([("4".to_string(), 1)]));
     world.stop().await;
 }

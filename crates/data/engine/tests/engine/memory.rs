@@ -292,6 +292,9 @@ impl CheckpointStore for RunStore {
 
     fn commit(&self, new: SavedCheckpoint) -> Result<()> {
         let _alive = self.alive()?;
+        if self.store.is_full.load(Ordering::SeqCst) {
+            return Err(Error::io("commit", "the disk is full"));
+        }
         let mut last = self.store.last.lock();
         let mut views = last.take().map(|l| l.views).unwrap_or_default();
         views.retain(|v| !new.removed.contains(&v.id) && !new.views.iter().any(|n| n.id == v.id));

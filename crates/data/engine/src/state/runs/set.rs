@@ -21,6 +21,8 @@ use crate::state::Part;
 const FANOUT: usize = 4;
 /// With more runs than this the owner waits for a merge.
 const MAX_RUNS: usize = 24;
+/// With more runs than that, a state is given up when so many merges failed one after the other.
+const MOST_FAILURES: usize = 24;
 /// Merges at once in the whole engine; more wait.
 const MERGES: usize = 2;
 
@@ -131,6 +133,9 @@ pub(crate) struct RunSet {
     combine: Combine,
     runs: Vec<Arc<Run>>,
     pending: Option<Pending>,
+    /// So many merges failed since the last one that did not, and why the last did.
+    failures: usize,
+    failure: Option<Error>,
     /// Named runs that were merged into others, to be removed when no checkpoint names them any more.
     stale: Vec<String>,
 }
@@ -138,7 +143,7 @@ pub(crate) struct RunSet {
 impl RunSet {
     /// No runs yet; their files will be in the folder `place`.
     pub(crate) fn new(space: Arc<Space>, place: String, combine: Combine) -> Self {
-        Self { space, place, combine, runs: vec![], pending: None, stale: vec![] }
+        Self { space, place, combine, runs: vec![], pending: None, failures: 0, failure: None, stale: vec![] }
     }
 
     /// Opens the runs that a manifest names, the newest first.
@@ -193,6 +198,11 @@ impl RunSet {
         self.runs.iter().map(|r| r.name_it()).collect()
     }
 
+    /// The names of the runs whose files stay when nobody reads them any more.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+        self.runs.iter().filter(|r| r.is_named()).map(|r| r.name())
+    }
+
     /// Takes the names of files that the next checkpoint no longer names: they can go when it is there.
     pub(crate) fn take_stale(&mut self) -> Vec<String> {
         std::mem::take(&mut self.stale)
@@ -225,11 +235,29 @@ impl RunSet {
         Merge::range(&self.runs, self.combine, true, part.bounds())
     }
 
-    /// Takes in a merge that is done and begins the next one if there is one to do. Waits only if there are too many runs.
-    ///
+    /// Takes in a merge that is done and begins the next one if there is one to do. Waits only if there are too many runs. If a merge
+    /// failed, the runs are as they were, and it is tried again: that there could be fewer is no reason to give up.
+    pub(crate) fn tidy(&mut self) {
+        if let Err(e) = self.try_to_tidy() {
+            tracing::warn!(place = %self.place, error = %e, "runs of a state could not be merged; it is tried again");
+            self.failures += 1;
+            self.failure = Some(e);
+        }
+    }
+
     /// # Errors
-    /// [`fleuve_types::ErrorKind::Io`] if a merge failed; the runs are as they were, and the merge is tried again.
-    pub(crate) fn tidy(&mut self) -> Result<()> {
+    /// When there are too many runs, because they cannot be merged.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.failure {
+            Some(e) if self.runs.len() > MAX_RUNS && self.failures >= MOST_FAILURES => {
+                let runs = self.runs.len();
+                Err(Error::new(e.kind, format!("its state lies in {runs} runs that cannot be merged: {}", e.message)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn try_to_tidy(&mut self) -> Result<()> {
         self.take_merged(false)?;
         if self.pending.is_none() {
             self.begin_merge(false)?;
@@ -261,6 +289,7 @@ impl RunSet {
         };
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let merged = result?;
+        (self.failures, self.failure) = (0, None);
         let Some(from) = self.runs.iter().position(|r| r.name() == pending.newest) else { return Ok(()) };
         let old = self.runs.splice(from..from + pending.count, merged);
         self.stale.extend(old.filter(|r| r.is_named()).map(|r| r.name().to_string()));

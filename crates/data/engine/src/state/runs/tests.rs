@@ -253,7 +253,8 @@ fn a_set_of_runs_is_the_map_of_its_changes() {
             let mut writer = set.writer(count).unwrap();
             entries.iter().for_each(|((h, k), v)| writer.add(*h, k, v.as_deref()).unwrap());
             set.push(writer.finish().unwrap());
-            set.tidy().unwrap();
+            set.tidy();
+            set.check().unwrap();
             if numbers.below(4) == 0 {
                 set.wait().unwrap();
             }
@@ -304,6 +305,38 @@ fn a_set_of_runs_is_the_map_of_its_changes() {
         left.retain(|name| !stale.contains(name) && !refs.iter().any(|r| r.name == *name));
         assert!(left.iter().all(|name| set.runs().iter().any(|r| r.name() == name)), "seed {seed}: {left:?}");
     }
+}
+
+/// A run that is damaged keeps all others that are merged with it as they are, and what they say; in the end it is too much.
+#[test]
+fn runs_that_cannot_be_merged() {
+    let (files, space) = space();
+    let mut set = RunSet::new(space, "s".into(), Combine::Newest);
+    for n in 0..100_u64 {
+        let mut writer = set.writer(1).unwrap();
+        writer.add(n, b"k", Some(&[1])).unwrap();
+        set.push(writer.finish().unwrap());
+        if n == 0 {
+            let name = set.runs()[0].name().to_string();
+            let mut bytes = files.bytes(&name).unwrap();
+            bytes[0] ^= 1;
+            files.set(&name, Some(bytes));
+            set = RunSet::open(set.space().clone(), "s".into(), Combine::Newest, &set.name_all()).unwrap();
+        }
+        set.tidy();
+        let mut found = 0;
+        set.get_many(&(1..=n).collect::<Vec<_>>(), true, |_| {
+            found += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found, n);
+        if let Err(e) = set.check() {
+            assert!(n > 24 && e.message.contains("damaged"), "after {n}: {e}");
+            return;
+        }
+    }
+    panic!("{} runs", set.runs().len());
 }
 
 /// Where a run has all of a hash, the newest that has it is enough.

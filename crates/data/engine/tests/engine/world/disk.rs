@@ -35,6 +35,15 @@ impl World {
         self.store.files.lock().keys().filter(|name| !named.contains(*name)).cloned().collect()
     }
 
+    /// The runs of a view's operators in the last checkpoint.
+    pub fn operator_runs(&self, name: &str) -> Vec<String> {
+        let saved = self.saved().unwrap();
+        let view = saved.views.iter().find(|v| v.id == id(name)).unwrap();
+        let manifest = String::from_utf8_lossy(&view.manifest).into_owned();
+        let of_operators = manifest.split("\"answer\":").next().unwrap();
+        self.run_files().into_iter().filter(|file| of_operators.contains(file)).collect()
+    }
+
     /// How long the files of a view's state are that are read whole.
     pub fn state_bytes(&self, name: &str) -> usize {
         let of = format!("{}/", id(name));
