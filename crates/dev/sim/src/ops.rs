@@ -4,7 +4,9 @@ mod declare;
 mod faults;
 mod write;
 
-use crate::world::{End, World, outcome};
+use fleuve_engine::ViewState;
+
+use crate::world::{End, Life, World, outcome};
 use crate::{Failure, Sim};
 
 impl World {
@@ -132,7 +134,13 @@ impl World {
     pub(crate) fn excuse(&self, error: Option<&fleuve_types::Error>) -> Sim<()> {
         use fleuve_types::ErrorKind;
         let Some(error) = error else { return Ok(()) };
-        let failed_then = self.was_faulty && self.life.as_ref().is_some_and(|l| l.server.log().stats().has_failed);
+        // What a fault left behind: a log that takes no more, views that stopped until somebody resumes them.
+        let has_stopped = |life: &Life| {
+            let published = life.server.engine().published();
+            let stopped = published.status.iter().any(|(_, v)| matches!(v.state, ViewState::Failed(_)));
+            stopped || life.server.log().stats().has_failed
+        };
+        let failed_then = self.was_faulty && self.life.as_ref().is_some_and(has_stopped);
         let is_broken = self.is_faulty || failed_then || self.disk.has_struck() || self.disk.is_off();
         match error.kind {
             ErrorKind::Bug => Err(Failure(format!("the server says that it has a bug: {error}"))),

@@ -330,7 +330,7 @@ impl StreamRelation {
         self.format.schema().clone()
     }
 
-    /// Takes out the rows for which a CHECK is false (NULL passes, as in SQL).
+    /// Takes out the rows for which a CHECK is false or fails (NULL passes, as in SQL).
     fn check(
         &self,
         partition: i32,
@@ -341,17 +341,10 @@ impl StreamRelation {
     ) -> Result<(RecordBatch, Vec<u32>)> {
         let mut keep = vec![true; batch.num_rows()];
         for (text, expr) in &self.checks {
-            let value = expr
-                .evaluate(&batch)
-                .and_then(|v| v.into_array(batch.num_rows()))
-                .map_err(|e| Error::input(format!("CHECK ({text}) of {}: {}", self.name, e.strip_backtrace())))?;
-            let Some(value) = value.as_any().downcast_ref::<BooleanArray>() else {
-                return Err(Error::input(format!("CHECK ({text}) of {} is not a condition", self.name)));
-            };
-            for (i, holds) in value.iter().enumerate() {
-                if holds == Some(false) && keep[i] {
-                    keep[i] = false;
-                    bad.push(bad_record(partition, &records[rows[i] as usize], format!("CHECK ({text}) is false")));
+            for (i, failure) in fleuve_sql::refused_rows(expr, &batch)? {
+                if std::mem::take(&mut keep[i]) {
+                    let why = failure.map_or("is false".into(), |e| format!("cannot be computed: {e}"));
+                    bad.push(bad_record(partition, &records[rows[i] as usize], format!("CHECK ({text}) {why}")));
                 }
             }
         }

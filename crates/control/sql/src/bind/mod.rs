@@ -30,7 +30,7 @@ pub(crate) use draft::{Declared, Draft, columns, declaration};
 pub(crate) use index::whole;
 pub use key::view_key;
 pub(crate) use sink::missing;
-pub use stream::{DEAD_SUFFIX, check_expressions};
+pub use stream::{DEAD_SUFFIX, check_expressions, refused_rows};
 pub use view::plan_view;
 pub(crate) use view::to_plan;
 

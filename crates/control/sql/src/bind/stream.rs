@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -57,7 +58,10 @@ pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
     let mut checks = Vec::with_capacity(create.checks.len());
     for (expr, at) in &create.checks {
         let text = parse::canonical(expr);
-        bind_check(&schema, &text).map_err(|e| Error { location: None, ..e }.at(at.clone()))?;
+        let check = bind_check(&schema, &text).map_err(|e| Error { location: None, ..e }.at(at.clone()))?;
+        check.evaluate(&RecordBatch::new_empty(schema.clone())).map_err(|e| {
+            Error::input(format!("the CHECK cannot be computed for any row: {}", e.strip_backtrace())).at(at.clone())
+        })?;
         checks.push(text);
     }
     let retention_ms = checked.duration_us("retention").map(|us| (us / 1000).max(1));
@@ -115,6 +119,27 @@ fn watermark(create: &CreateStream, schema: &Schema, format: &str) -> Result<Opt
 /// A check that is not a deterministic condition on the stream's columns.
 pub fn check_expressions(spec: &StreamSpec) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
     spec.checks.iter().map(|text| bind_check(&spec.schema, text)).collect()
+}
+
+/// The rows that a check of [`check_expressions`] refuses, in order, and why it could not be computed for one if that is the reason.
+///
+/// # Errors
+/// When it is no condition.
+pub fn refused_rows(check: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Vec<(usize, Option<String>)>> {
+    let mut refused = vec![];
+    // Whole pieces, and where one fails its halves, down to the row that does.
+    let mut pieces = vec![(0, batch.num_rows())];
+    while let Some((from, len)) = pieces.pop() {
+        match check.evaluate(&batch.slice(from, len)).and_then(|v| v.into_array(len)) {
+            Ok(value) => {
+                let value = value.as_boolean_opt().ok_or_else(|| Error::input("a CHECK is a condition"))?;
+                refused.extend((0..len).filter(|i| value.is_valid(*i) && !value.value(*i)).map(|i| (from + i, None)));
+            }
+            Err(e) if len == 1 => refused.push((from, Some(e.strip_backtrace()))),
+            Err(_) => pieces.extend([(from + len / 2, len - len / 2), (from, len / 2)]),
+        }
+    }
+    Ok(refused)
 }
 
 struct NoRelations;

@@ -221,6 +221,37 @@ fn checks_are_conditions_on_a_row() {
     assert_eq!(results, [[Some(true), Some(false), None], [Some(true), Some(true), Some(false)]]);
 }
 
+#[test]
+fn a_check_that_fails_refuses_its_row_alone() {
+    use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+    let create = crate::parse::parse_one("CREATE STREAM s (a INT, b INT, CHECK (a / b > 1))").unwrap();
+    let Spec::Stream(spec) = bind_spec(&ObjectSet::default(), &create).unwrap() else { panic!() };
+    let check = &check_expressions(&spec).unwrap()[0];
+    for bad in [vec![], vec![2], vec![0, 1, 4], (0..9).collect()] {
+        let b = (0..9).map(|n| {
+            if bad.contains(&n) {
+                0
+            } else if n == 3 {
+                5
+            } else {
+                1
+            }
+        });
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int32Array::from(vec![4; 9])), Arc::new(Int32Array::from(b.collect::<Vec<_>>()))];
+        let batch = RecordBatch::try_new(spec.schema.clone(), columns).unwrap();
+        let refused = refused_rows(check, &batch).unwrap();
+        let failed: Vec<usize> = refused.iter().filter(|r| r.1.is_some()).map(|r| r.0).collect();
+        assert_eq!(failed, bad);
+        let is_false: Vec<usize> = refused.iter().filter(|r| r.1.is_none()).map(|r| r.0).collect();
+        assert_eq!(is_false, if bad.contains(&3) { vec![] } else { vec![3] });
+        assert!(refused.is_sorted_by_key(|r| r.0));
+    }
+    let never = crate::parse::parse_one("CREATE STREAM s (a INT, CHECK (a > 10 / 0))").unwrap();
+    let error = bind_spec(&ObjectSet::default(), &never).unwrap_err();
+    assert!(error.message.contains("cannot be computed for any row"), "{error}");
+}
+
 const ORDERS: &str = "CREATE STREAM orders (id BIGINT NOT NULL, who TEXT, amount DECIMAL(12,2), ts TIMESTAMP);";
 
 #[tokio::test]

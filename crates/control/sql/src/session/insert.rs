@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
@@ -12,7 +12,7 @@ use futures::StreamExt;
 
 use super::query::Planned;
 use super::{Outcome, Session};
-use crate::bind::{check_expressions, missing};
+use crate::bind::{check_expressions, missing, refused_rows};
 use crate::errors::Where;
 use crate::literals::assigned;
 use crate::parse::Name;
@@ -188,7 +188,7 @@ impl Target {
         Ok(())
     }
 
-    /// How many rows each CHECK will make dead letters: of a row, the first that is false.
+    /// How many rows each CHECK will make dead letters: of a row, the first that is false or cannot be computed.
     fn refused(&self, batches: &[RecordBatch]) -> Vec<(String, usize)> {
         // A check that cannot be computed is told by whoever reads the stream.
         let Ok(checks) = check_expressions(&self.spec) else { return vec![] };
@@ -196,12 +196,8 @@ impl Target {
         for batch in batches {
             let mut passes = vec![true; batch.num_rows()];
             for (check, count) in checks.iter().zip(&mut counts) {
-                let value = check.evaluate(batch).and_then(|v| v.into_array(batch.num_rows()));
-                let Ok(value) = value else { continue };
-                let Some(holds) = value.as_any().downcast_ref::<BooleanArray>() else { continue };
-                for (passes, holds) in passes.iter_mut().zip(holds) {
-                    *count += usize::from(*passes && holds == Some(false));
-                    *passes &= holds != Some(false);
+                for (row, _) in refused_rows(check, batch).unwrap_or_default() {
+                    *count += usize::from(std::mem::take(&mut passes[row]));
                 }
             }
         }
