@@ -17,6 +17,7 @@ mod joins;
 mod lookup;
 mod mentions;
 mod merged;
+mod similar;
 mod spelling;
 pub(crate) mod system_time;
 mod titles;
@@ -108,6 +109,9 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Err(e) = similar::as_regex(expr) {
+            return ControlFlow::Break(e);
+        }
         spelling::respell(expr);
         lookup::as_aggregate(expr);
         ControlFlow::Continue(())
