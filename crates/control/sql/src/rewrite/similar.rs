@@ -35,7 +35,7 @@ fn regex_of(pattern: &str, escape: Option<char>) -> String {
     let (mut out, mut chars, mut in_brackets) = (String::from("(?s)^(?:"), pattern.chars(), false);
     while let Some(c) = chars.next() {
         match c {
-            c if Some(c) == escape => out.extend(chars.next().map(|c| literal(c)).unwrap_or_default().chars()),
+            c if Some(c) == escape => out.push_str(&chars.next().map(literal).unwrap_or_default()),
             '%' if !in_brackets => out.push_str(".*"),
             '_' if !in_brackets => out.push('.'),
             '.' | '^' | '$' | '\\' if !in_brackets => out.push_str(&literal(c)),
