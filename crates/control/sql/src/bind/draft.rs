@@ -253,7 +253,7 @@ impl Draft {
     fn rebind_dependents(&mut self, id: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
         let mut broken = Vec::new();
         let mut waiting: BTreeSet<ObjectId> = BTreeSet::new();
-        for dependent in self.dependents_in_order(&[id]) {
+        for dependent in self.dependents_in_order(id) {
             let Object { id, namespace, name, depends_on, .. } = &dependent.object;
             if depends_on.iter().any(|d| waiting.contains(d)) {
                 waiting.insert(*id);
@@ -289,15 +289,20 @@ impl Draft {
     }
 
     /// Everything that depends on these objects, directly or not, each after what it depends on. Dead letters do not count.
-    fn dependents_in_order(&self, roots: &[ObjectId]) -> Vec<Arc<BoundObject>> {
-        let mut found: BTreeSet<ObjectId> = roots.iter().copied().collect();
+    fn dependents_in_order(&self, root: ObjectId) -> Vec<Arc<BoundObject>> {
+        self.in_order_below(root, |o| !is_dead_letters(&self.objects, &o.object))
+    }
+
+    /// Everything that `counts` and depends on an object, directly or through others that count, each after what it depends on.
+    fn in_order_below(&self, root: ObjectId, counts: impl Fn(&BoundObject) -> bool) -> Vec<Arc<BoundObject>> {
+        let mut found: BTreeSet<ObjectId> = BTreeSet::from([root]);
         let mut out: Vec<Arc<BoundObject>> = Vec::new();
         loop {
             let next: Vec<Arc<BoundObject>> = self
                 .objects
                 .by_name
                 .values()
-                .filter(|o| !found.contains(&o.object.id) && !is_dead_letters(&self.objects, &o.object))
+                .filter(|o| !found.contains(&o.object.id) && counts(o))
                 .filter(|o| o.object.depends_on.iter().any(|d| found.contains(d)))
                 .cloned()
                 .collect();
@@ -354,24 +359,21 @@ impl Draft {
                 _ => format!("it goes with DROP STREAM {}", owner.object.name),
             }));
         }
-        let mut targets = vec![object.object.id];
-        let dead = self.dead_letters_of(&object.object);
-        targets.extend(dead.iter().map(|d| d.object.id));
-        let dependents = self.dependents_in_order(&targets);
-        if !dependents.is_empty() && !cascade {
-            let list: Vec<String> = dependents.iter().map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
+        // With the dead letters of each, which are part of it, and what reads those.
+        let below = self.in_order_below(object.object.id, |_| true);
+        let dependents = below.iter().filter(|d| !is_dead_letters(&self.objects, &d.object));
+        let names: Vec<String> = dependents.map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
+        if !names.is_empty() && !cascade {
             return Err(Error::input(format!(
                 "{} \"{}\" is used by {}",
                 object.object.kind,
                 name.name,
-                list.join(", ")
+                names.join(", ")
             ))
             .at(name.at.clone())
             .hint("drop those first, or say CASCADE"));
         }
-        let names = dependents.iter().map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
-        let gone: Vec<Arc<BoundObject>> = dependents.into_iter().rev().chain(dead).chain([object]).collect();
-        for o in gone {
+        for o in below.into_iter().rev().chain([object]) {
             self.objects.by_name.remove(&(o.object.namespace.clone(), o.object.name.clone()));
             self.changes.push(Change::Drop(o.object.id));
         }

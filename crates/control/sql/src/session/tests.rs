@@ -142,6 +142,32 @@ async fn objects_exist_once_and_go_in_order() {
 }
 
 #[tokio::test]
+async fn dead_letters_go_with_their_view() {
+    let (fake, session) = session();
+    let view = "MATERIALIZED VIEW v AS SELECT k, 10 / v AS m FROM s";
+    let objects = format!("CREATE STREAM s (k INT, v INT); CREATE {view} ON ERROR SKIP TO DEAD LETTER;");
+    run(&session, &objects).await.unwrap();
+    let done = run(&session, "DROP STREAM s CASCADE").await.unwrap();
+    assert_eq!(done, ["DROP STREAM", "drop cascades to view v"]);
+    assert_eq!(fake.last_applied(), ["drop stream v__dead", "drop view v", "drop stream s__dead", "drop stream s"]);
+    // The letters of before stay when the view stops at the next ones, and go when it does. What reads them goes first.
+    run(&session, &objects).await.unwrap();
+    run(&session, &format!("CREATE OR REPLACE {view}; CREATE MATERIALIZED VIEW a AS SELECT reason FROM v__dead"))
+        .await
+        .unwrap();
+    let e = fails(&session, "DROP STREAM s").await;
+    assert_eq!(e.message, "stream \"s\" is used by view v, view a");
+    let e = fails(&session, "DROP VIEW v").await;
+    assert_eq!(e.message, "view \"v\" is used by view a");
+    assert!(fails(&session, "DROP STREAM v__dead CASCADE").await.message.contains("holds the dead letters of view"));
+    let done = run(&session, "DROP STREAM s CASCADE").await.unwrap();
+    assert_eq!(done, ["DROP STREAM", "drop cascades to view v", "drop cascades to view a"]);
+    let dropped = ["drop view a", "drop stream v__dead", "drop view v", "drop stream s__dead", "drop stream s"];
+    assert_eq!(fake.last_applied(), dropped);
+    run(&session, &objects).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_view_is_replaced_with_what_reads_it() {
     let (fake, session) = session();
     run(&session, ORDERS).await.unwrap();
