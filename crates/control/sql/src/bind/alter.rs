@@ -8,11 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
+use datafusion::physical_expr::utils::collect_columns;
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Error, Location, Result, is_pseudo_column, sql_type_name};
 
 use super::draft::Draft;
 use super::same::same_view;
+use super::stream::check_expressions;
 use super::{bind_spec, is_dead_letters, owner_of_dead_letters, still_depends_on};
 use crate::parse::{self, ColumnSpec, CreateStream, Name, ObjectWord, Parsed, Statement, StreamChange};
 use crate::{BoundObject, Change, IndexSpec, ObjectSet, Spec, StreamSpec};
@@ -35,6 +37,7 @@ impl Draft {
         };
         for change in changes {
             refuse_watermark(&old.spec, change)?;
+            refuse_checked(&old.spec, change)?;
             changed(&mut create, change, name)?;
         }
         let sql = create.to_string();
@@ -100,6 +103,21 @@ fn refuse_watermark(spec: &Spec, change: &StreamChange) -> Result<()> {
     Err(Error::input(format!("\"{column}\" is the column of the stream's watermark, so it cannot go"))
         .at(at.clone())
         .hint("a stream's watermark stays as it is: make a stream of another name without it"))
+}
+
+/// A column does not go while a CHECK reads it.
+fn refuse_checked(spec: &Spec, change: &StreamChange) -> Result<()> {
+    let (Spec::Stream(stream), StreamChange::Drop(column, at)) = (spec, change) else { return Ok(()) };
+    for (check, text) in check_expressions(stream)?.iter().zip(&stream.checks) {
+        if collect_columns(check).iter().any(|c| c.name() == column) {
+            return Err(Error::input(format!(
+                "\"{column}\" is a column of the stream's CHECK ({text}), so it cannot go"
+            ))
+            .at(at.clone())
+            .hint("a stream's checks stay as they are: make a stream of another name without it"));
+        }
+    }
+    Ok(())
 }
 
 /// The statement of the stream after the change.

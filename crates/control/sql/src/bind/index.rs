@@ -5,12 +5,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use fleuve_types::{Error, ErrorKind, Location, Result};
+use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 
 use super::{columns, missing, plan_view};
 use crate::parse::{CreateIndex, Name, Parsed, Statement, quoted};
 use crate::suggest::nearest;
-use crate::{IndexSpec, ObjectSet, Spec};
+use crate::{IndexSpec, ObjectSet, SYSTEM_NAMESPACE, Spec};
 
 /// Most columns that an index is by.
 const MAX_COLUMNS: usize = 32;
@@ -18,6 +18,10 @@ const MAX_COLUMNS: usize = 32;
 /// The names of the columns of what an index is of.
 fn columns_of(objects: &ObjectSet, on: &Name) -> Result<Vec<String>> {
     let is_readable = |s: &Spec| matches!(s, Spec::Stream(_) | Spec::View(_));
+    if matches!(on.namespace(), SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
+        let error = Error::unsupported(format!("system tables, as those of \"{}\", have no indexes", on.namespace()));
+        return Err(error.at(on.at.clone()).hint("an index is of a stream or view"));
+    }
     let Some(object) = objects.get(on.namespace(), &on.name) else {
         return Err(missing(objects, on, "stream or view", is_readable));
     };
@@ -27,6 +31,15 @@ fn columns_of(objects: &ObjectSet, on: &Name) -> Result<Vec<String>> {
         return Err(Error::input(message).at(on.at.clone()));
     };
     Ok(schema.fields().iter().map(|f| f.name().clone()).collect())
+}
+
+/// The other indexes that a view could look the same up in: by the same columns of the same, in whatever order.
+pub(crate) fn alike(objects: &ObjectSet, id: ObjectId) -> Vec<String> {
+    let Some(Spec::Index(index)) = objects.by_id(id).map(|o| &o.spec) else { return vec![] };
+    let by = |index: &IndexSpec| index.columns.iter().cloned().collect::<BTreeSet<String>>();
+    let is_alike = |spec: &Spec| matches!(spec, Spec::Index(other) if other.on == index.on && by(other) == by(index));
+    let others = objects.by_name.values().filter(|o| o.object.id != id && is_alike(&o.spec));
+    others.map(|o| o.object.name.clone()).collect()
 }
 
 /// Spells out what a `CREATE INDEX` leaves open: the columns that it holds besides, which are all, and a name that is free if it

@@ -27,7 +27,7 @@ use rayon::prelude::*;
 
 pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
-pub(crate) use index::whole;
+pub(crate) use index::{alike, whole};
 pub use key::view_key;
 pub(crate) use sink::missing;
 pub use stream::{DEAD_SUFFIX, check_expressions, refused_rows};

@@ -53,6 +53,10 @@ impl StatementParser<'_> {
         let name = if !if_not_exists && self.peek_word(0, "on") { None } else { Some(self.name("the index's name")?) };
         self.expect_word("ON")?;
         let on = self.name("a stream or view")?;
+        if self.peek_word(0, "using") {
+            let error = Error::unsupported("USING is not offered for an index").at(self.here());
+            return Err(error.hint("there is one kind of index: leave USING and the word after it out"));
+        }
         let columns = self.column_names()?;
         let include = if self.word("include") { Some(self.column_names()?) } else { None };
         if columns.is_empty() {

@@ -10,6 +10,26 @@ use super::{
     name_of,
 };
 
+const CAN_BE_EXPLAINED: &str = "EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view";
+
+/// Statements of which there is nothing to explain.
+const OTHERS: [&str; 14] = [
+    "drop",
+    "insert",
+    "update",
+    "delete",
+    "truncate",
+    "merge",
+    "copy",
+    "comment",
+    "show",
+    "describe",
+    "subscribe",
+    "set",
+    "reset",
+    "alter",
+];
+
 impl StatementParser<'_> {
     pub(super) fn any_statement(&mut self) -> Result<Statement> {
         let next = self.parser.peek_token();
@@ -204,9 +224,11 @@ impl StatementParser<'_> {
         if self.begins_query(0) {
             return Ok(Statement::Explain(mode, ExplainTarget::Query(self.query()?, self.emit_at.take().is_some())));
         }
+        let at = self.here();
         if self.words(&["create"]) {
             let Statement::CreateView(view) = self.create()? else {
-                return Err(self.expected("a query or a view's name"));
+                let error = Error::unsupported("of CREATE only that of a materialized view can be explained").at(at);
+                return Err(error.hint(CAN_BE_EXPLAINED));
             };
             if view.or_replace && mode == ExplainMode::default() {
                 return Ok(Statement::Explain(mode, ExplainTarget::Replace(Box::new(view))));
@@ -218,7 +240,6 @@ impl StatementParser<'_> {
             return Ok(Statement::Explain(mode, ExplainTarget::Row(Box::new(self.explain_row()?))));
         }
         if self.peek_word(0, "alter") && self.peek_word(1, "stream") {
-            let at = self.here();
             self.word("alter");
             return match self.alter()? {
                 Statement::AlterStream { name, changes } => {
@@ -227,7 +248,13 @@ impl StatementParser<'_> {
                 _ => Err(Error::input("of ALTER only ALTER STREAM can be explained").at(at)),
             };
         }
-        let _ = self.words(&["materialized", "view"]) || self.word("view");
+        // What has one of these names and nothing after it is a view.
+        let is_followed = matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(_));
+        if let Some(word) = OTHERS.iter().find(|word| is_followed && self.peek_word(0, word)) {
+            let error = Error::unsupported(format!("{} cannot be explained", word.to_uppercase())).at(at);
+            return Err(error.hint(CAN_BE_EXPLAINED));
+        }
+        let _ = self.words(&["materialized", "view"]) || self.word("view") || (is_followed && self.word("index"));
         Ok(Statement::Explain(mode, ExplainTarget::View(self.name("a query or a view's name")?)))
     }
 

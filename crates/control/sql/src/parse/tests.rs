@@ -119,6 +119,12 @@ fn other_statements() {
         parse_one("EXPLAIN MATERIALIZED VIEW app.v").unwrap().statement,
         Statement::Explain(_, ExplainTarget::View(Name { namespace: Some(_), .. }))
     ));
+    for (sql, view) in [("EXPLAIN INDEX i", "i"), ("EXPLAIN index", "index"), ("EXPLAIN drop", "drop")] {
+        assert!(matches!(
+            parse_one(sql).unwrap().statement,
+            Statement::Explain(_, ExplainTarget::View(Name { name, .. })) if name == view
+        ));
+    }
     assert!(matches!(parse_one("TABLE t").unwrap().statement, Statement::Query(_)));
     assert!(matches!(parse_one("((SELECT 1) UNION SELECT 2) ORDER BY 1").unwrap().statement, Statement::Query(_)));
     assert!(matches!(
@@ -176,6 +182,22 @@ fn errors_say_where_and_what() {
         (
             "EXPLAIN ALTER STREAM s RESUME",
             "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+        ),
+        (
+            "EXPLAIN CREATE INDEX k ON orders (shop)",
+            "1:9 of CREATE only that of a materialized view can be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+        ),
+        (
+            "EXPLAIN DROP INDEX x",
+            "1:9 DROP cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+        ),
+        (
+            "EXPLAIN ANALYZE INSERT INTO s SELECT 1",
+            "1:17 INSERT cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+        ),
+        (
+            "CREATE INDEX i ON s USING btree (a)",
+            "1:21 USING is not offered for an index (there is one kind of index: leave USING and the word after it out)",
         ),
         ("SELECT 1 SELECT 2", "1:10 expected the end of the statement, found SELECT"),
         (

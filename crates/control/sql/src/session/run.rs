@@ -9,9 +9,9 @@ use fleuve_types::{Error, ErrorKind, Result};
 use super::explain::EXPLAIN_COLUMNS;
 use super::show::{DESCRIBE_COLUMNS, show_columns, text_schema};
 use super::{Outcome, Session, place_of};
-use crate::bind::{Draft, columns, declaration, missing};
+use crate::bind::{Draft, alike, columns, declaration, missing};
 use crate::parse::{ExplainTarget, Name, ObjectWord, Parsed, Statement};
-use crate::{ObjectSet, Spec};
+use crate::{Change, ObjectSet, Spec};
 
 /// Adds the statement's place to an error that has none.
 fn located(parsed: &Parsed) -> impl Fn(Error) -> Error {
@@ -185,6 +185,14 @@ impl Session {
             && draft.objects.by_name.len() > before + 1
         {
             notices.push(format!("stream \"{}\" was made for the {kind}", sink.into.name));
+        }
+        // Its name may have been given to it.
+        let made = draft.changes.iter().find_map(|c| match c {
+            Change::Create(b) if matches!(b.spec, Spec::Index(_)) => Some(b.object.id),
+            _ => None,
+        });
+        for other in made.map(|id| alike(&draft.objects, id)).unwrap_or_default() {
+            notices.push(format!("index \"{other}\" is by the same columns already; both are held"));
         }
         self.carry_out(draft).await.map_err(located(parsed))?;
         if let Statement::CreateSource(_) = &parsed.statement

@@ -25,6 +25,14 @@ struct Changes {
     looked_up: HashMap<usize, Delta>,
 }
 
+/// What a user calls it, and the statement that lists those.
+fn kind_and_list(definition: &ViewDefinition) -> (&'static str, &'static str) {
+    match definition.index_by {
+        Some(_) => ("index", "SHOW INDEXES"),
+        None => ("view", "SHOW VIEWS"),
+    }
+}
+
 /// What changed in indexes of streams while a round went on.
 fn changes_of(indexes: Answers) -> Result<HashMap<usize, Delta>> {
     let of = |(n, place): (usize, LookedIn)| match place {
@@ -121,14 +129,18 @@ impl Core {
         let is_coming = self.building.contains_key(&id) || self.waiting.iter().any(|(other, _)| other.id == id);
         let again = self.view(id).and_then(|view| match &view.failed {
             _ if is_coming => {
-                let error = Error::new(ErrorKind::Retry, "the view is being built already");
-                Err(error.hint("SHOW VIEWS says how far it is"))
+                let (what, list) = kind_and_list(&view.definition);
+                let error = Error::new(ErrorKind::Retry, format!("the {what} is being built already"));
+                Err(error.hint(format!("{list} says how far it is")))
             }
             Some(failure) if failure.by_input => {
                 Err(Error::input(failure.reason.clone()).hint("resume that one, and this one follows"))
             }
             Some(_) => Ok(view.definition.clone()),
-            None => Err(Error::input("the view runs; there is nothing to resume")),
+            None => {
+                let (what, _) = kind_and_list(&view.definition);
+                Err(Error::input(format!("the {what} runs; there is nothing to resume")))
+            }
         });
         match again {
             Ok(definition) => self.create(definition, vec![reply]),

@@ -19,13 +19,33 @@ async fn a_statement_is_kept_with_all_that_it_leaves_open() {
         ),
     ];
     for (sql, name, text) in made {
-        assert_eq!(run(&session, sql).await.unwrap(), ["CREATE INDEX"], "{sql}");
+        assert_eq!(run(&session, sql).await.unwrap()[0], "CREATE INDEX", "{sql}");
         assert_eq!(run(&session, &format!("SHOW CREATE INDEX {name}")).await.unwrap(), [format!("{name}|{text}")]);
     }
     assert_eq!(run(&session, "SHOW INDEXES").await.unwrap().len(), made.len());
     assert_eq!(run(&session, "DESCRIBE k").await.unwrap()[1], "columns|option|NULL|n");
     assert_eq!(run(&session, "DROP INDEX i, j").await.unwrap(), ["DROP INDEX"]);
     assert_eq!(run(&session, "SHOW INDEXES").await.unwrap().len(), made.len() - 2);
+}
+
+#[tokio::test]
+async fn an_index_by_the_same_columns_is_told() {
+    let (_, session) = session();
+    run(&session, STREAM).await.unwrap();
+    run(&session, "CREATE STREAM t (a INT, b TEXT)").await.unwrap();
+    let same = |name: &str| format!("index \"{name}\" is by the same columns already; both are held");
+    for (sql, notices) in [
+        ("CREATE INDEX ON s (b)", vec![]),
+        ("CREATE INDEX ON s (b) INCLUDE ()", vec![same("s_b_idx")]),
+        ("CREATE INDEX IF NOT EXISTS s_b_idx ON s (b)", vec!["index \"s_b_idx\" exists already, skipping".to_string()]),
+        ("CREATE INDEX ON t (b)", vec![]),
+        ("CREATE INDEX ON s (a, b)", vec![]),
+        ("CREATE INDEX other ON s (b, a)", vec![same("s_a_b_idx")]),
+        ("CREATE INDEX ON s (a)", vec![]),
+    ] {
+        let said = run(&session, sql).await.unwrap();
+        assert_eq!((said[0].as_str(), &said[1..]), ("CREATE INDEX", &notices[..]), "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -46,6 +66,10 @@ async fn what_cannot_be_an_index_is_refused_where_it_stands() {
             "line 1, column 22: expected ',' or ')', found + (an index is by columns; of what",
         ),
         ("CREATE INDEX ON nope (a)", "line 1, column 17: there is no stream or view \"nope\""),
+        (
+            "CREATE INDEX z ON fleuve.views (name)",
+            "line 1, column 19: system tables, as those of \"fleuve\", have no indexes (an index is of a stream or view)",
+        ),
         ("CREATE INDEX ON i (a)", "line 1, column 17: \"i\" is an index; an index is of a stream or view"),
         ("CREATE INDEX other.j ON s (a)", "line 1, column 14: an index is in the namespace of what it is of"),
         ("CREATE INDEX i ON s (b)", "exists already"),
