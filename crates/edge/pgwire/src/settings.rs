@@ -23,6 +23,8 @@ enum Rule {
     Fixed,
     /// Only values that mean the one way things are done here (compared without case, up to the first comma).
     Only(&'static [&'static str]),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// Milliseconds, or a number with `ms`, `s`, `min`, `h`.
     Duration,
 }
@@ -44,6 +46,9 @@ const fn known(name: &'static str, default: &'static str, rule: Rule) -> Known {
 const fn reported(name: &'static str, display: &'static str, default: &'static str, rule: Rule) -> Known {
     Known { name, display, default, rule, reported: true }
 }
+
+/// What `now()` is in queries: the platform's own setting.
+pub(crate) const QUERY_TIME: &str = "query_time";
 
 const UTC: Rule =
     Rule::Only(&["utc", "etc/utc", "gmt", "z", "zulu", "universal", "0", "+00", "+00:00", "00:00", "default", "local"]);
@@ -98,6 +103,7 @@ const KNOWN: &[Known] = &[
     known("max_connections", "100", Rule::Fixed),
     known("password_encryption", "scram-sha-256", Rule::Free),
     known("plan_cache_mode", "auto", Rule::Free),
+    known(QUERY_TIME, "clock", Rule::OneOf(&["clock", "epoch"])),
     known("quote_all_identifiers", "off", Rule::Free),
     known("role", "none", Rule::Free),
     known("row_security", "on", Rule::Free),
@@ -298,6 +304,14 @@ fn check(known: &Known, value: &str) -> PgResult<Checked> {
             }
             Err(PgError::error(code::INVALID_PARAMETER_VALUE, message))
         }
+        Rule::OneOf(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+            Some(word) => Ok(Checked::Keep((*word).to_string())),
+            None => Err(PgError::error(
+                code::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"{name}\": \"{value}\""),
+            )
+            .hint(format!("it is one of {}", words.join(", ")))),
+        },
         Rule::Duration => match duration_ms(value) {
             Some(0) => Ok(Checked::Keep("0".to_string())),
             Some(ms) => Ok(Checked::Keep(format!("{ms}ms"))),

@@ -18,7 +18,7 @@ use crate::decode::Parameter;
 use crate::encode::BatchEncoder;
 use crate::error::{PgError, PgResult, Place, code};
 use crate::placeholders;
-use crate::settings::Settings;
+use crate::settings::{QUERY_TIME, Settings};
 use crate::sql::{Command, command, tokens};
 use crate::types;
 use crate::wire::Column;
@@ -183,6 +183,8 @@ impl Runner {
     pub(crate) async fn run(&self, statement: &Statement, parameters: ParamValues) -> PgResult<Answer> {
         let outcome = match &statement.body {
             Body::Platform(prepared) => {
+                // Also after a rollback, RESET ALL or set_config().
+                self.session.set_setting(QUERY_TIME, &self.settings.get(QUERY_TIME).unwrap_or_default());
                 let ran = self.session.run(prepared, parameters).await;
                 ran.map_err(|e| PgError::from_fleuve(e, &statement.place))?
             }

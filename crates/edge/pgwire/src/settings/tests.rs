@@ -33,6 +33,17 @@ fn only_what_is_true_can_be_set() {
 }
 
 #[test]
+fn a_setting_of_words_takes_these() {
+    let s = Settings::new("ann", &[]);
+    assert_eq!(s.get("query_time").as_deref(), Some("clock"));
+    s.set("query_time", &to("Epoch"), false).unwrap();
+    assert_eq!(s.get("query_time").as_deref(), Some("epoch"));
+    assert_eq!(s.set("query_time", &to("noon"), false).unwrap_err().code, "22023");
+    s.set("query_time", &SetValue::Default, false).unwrap();
+    assert_eq!(s.get("query_time").as_deref(), Some("clock"));
+}
+
+#[test]
 fn durations_have_units() {
     let s = Settings::new("ann", &[]);
     for (text, ms) in [("100", 100), ("2s", 2000), ("1min", 60_000), ("0", 0), ("5 ms", 5)] {
