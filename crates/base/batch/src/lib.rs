@@ -2,6 +2,7 @@
 //! parts of views that are computed anew, plan with these rules and functions.
 
 mod equivalence;
+mod guards;
 mod one_way;
 mod projections;
 mod recursion;
@@ -18,12 +19,14 @@ pub use recursion::WholeRecursion;
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters
 /// down already. Without the one that lets an aggregate keep the first groups only: it takes a group's column for the value of `min` or `max`
 /// when they change their names (`LimitAggregation`). With another one that pushes projections down, and one that keeps what is constant, unique
-/// or in order in an input from being taken for that where it is not any more.
+/// or in order in an input from being taken for that where it is not any more. And with one that lets conditions guard others.
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let careful: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(projections::CarefulProjections);
     let is_wrong = |name: &str| name.starts_with("FilterPushdown") || name == "LimitAggregation";
     let rules = PhysicalOptimizer::new().rules.into_iter().filter(|r| !is_wrong(r.name()));
     let rules = rules.map(|r| if r.name() == "ProjectionPushdown" { careful.clone() } else { r });
-    // First: the others decide by what they take for constant, unique and in order.
-    std::iter::once(Arc::new(equivalence::CarefulEquivalence) as Arc<_>).chain(rules).collect()
+    // First: the others decide by what they take for constant, unique and in order; a guarded filter tells less of that.
+    let first: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] =
+        [Arc::new(guards::Guards), Arc::new(equivalence::CarefulEquivalence)];
+    first.into_iter().chain(rules).collect()
 }
