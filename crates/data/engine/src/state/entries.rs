@@ -123,7 +123,7 @@ pub(crate) fn write_entries(entries: &[Entries], space: &Arc<Space>, place: &str
         let (entries, at) = of(item);
         entry_parts(entries.key(at)).unwrap_or(nothing)
     });
-    let mut writer = RunWriter::create(space, place, items.len() as u64)?;
+    let mut writer = RunWriter::create(space, place, items.len() as u64)?.plain();
     let mut last: &[u8] = &[];
     for item in &items {
         let (entries, at) = of(item);

@@ -284,7 +284,7 @@ pub(crate) struct Target<'a> {
 impl Target<'_> {
     /// Begins a run of at most so many different hashes.
     pub(crate) fn begin(&self, hashes: usize) -> Result<RunWriter> {
-        RunWriter::create(self.space, self.place, hashes as u64)
+        Ok(RunWriter::create(self.space, self.place, hashes as u64)?.plain())
     }
 
     /// False if no run has an entry of this hash: then it need not be said to be gone.

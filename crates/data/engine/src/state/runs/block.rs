@@ -49,6 +49,8 @@ pub(super) struct BlockWriter {
     content: Vec<u8>,
     last: u64,
     pub(super) first: u64,
+    /// Not compressed.
+    pub(super) is_plain: bool,
 }
 
 impl BlockWriter {
@@ -73,10 +75,12 @@ impl BlockWriter {
         let from = out.len();
         let len = self.content.len();
         out.extend_from_slice(&(len as u32).to_le_bytes());
-        let room = lz4_flex::block::get_maximum_output_size(len);
-        out.resize(from + 4 + room, 0);
-        match lz4_flex::block::compress_into(&self.content, &mut out[from + 4..]) {
-            Ok(n) if n < len => out.truncate(from + 4 + n),
+        let compressed = (!self.is_plain).then(|| {
+            out.resize(from + 4 + lz4_flex::block::get_maximum_output_size(len), 0);
+            lz4_flex::block::compress_into(&self.content, &mut out[from + 4..])
+        });
+        match compressed {
+            Some(Ok(n)) if n < len => out.truncate(from + 4 + n),
             _ => {
                 out.truncate(from);
                 out.extend_from_slice(&(len as u32 | PLAIN).to_le_bytes());

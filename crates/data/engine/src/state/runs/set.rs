@@ -301,7 +301,7 @@ impl RunSet {
         if self.pending.is_some() {
             return Ok(());
         }
-        let Some((from, count)) = choose(&self.runs.iter().map(|r| r.disk_bytes()).collect::<Vec<_>>()) else {
+        let Some((from, count)) = choose(&self.runs.iter().map(|r| r.entries()).collect::<Vec<_>>()) else {
             return Ok(());
         };
         let slot = loop {
@@ -393,7 +393,7 @@ fn merge(
     if writer.entries() == 0 { Ok(None) } else { writer.finish().map(Some) }
 }
 
-/// Which neighbours to merge, as `(first, how many)`. `sizes` has the newest first.
+/// Which neighbours to merge, as `(first, how many)`. `sizes` in entries, the newest first: runs that were not merged yet are not compressed.
 fn choose(sizes: &[u64]) -> Option<(usize, usize)> {
     // What newer runs say over again, or that it is gone, still lies in the oldest: at most twice as much beside it.
     if let Some((oldest, newer)) = sizes.split_last()

@@ -48,6 +48,12 @@ impl RunWriter {
         })
     }
 
+    /// Leaves its blocks as they are, for a run that is soon merged into another.
+    pub(crate) fn plain(mut self) -> Self {
+        self.block.is_plain = true;
+        self
+    }
+
     /// Adds an entry; they come in ascending order of hash, then key. `None` says that the key is gone.
     ///
     /// # Errors
