@@ -125,6 +125,25 @@ def test_an_error_has_a_caret(names):
     assert "LINE 1: SELEC 1" in failed.stderr and "^" in failed.stderr
 
 
+def test_now_is_the_time_of_the_epoch_if_a_session_asks():
+    now = ["SELECT now()"] * 10
+
+    def times(*before):
+        lines = psql(*before, *now).splitlines()
+        return len(set(lines[-len(now) :]))
+
+    assert psql("SHOW query_time", "SET query_time = 'epoch'", "SHOW query_time").splitlines() == ["clock", "SET", "epoch"]
+    # Epochs are not made as fast as queries are answered.
+    assert times("SET query_time = 'epoch'") < len(now)
+    assert times("SELECT set_config('query_time', 'epoch', false)") < len(now)
+    for back in (["RESET query_time"], ["RESET ALL"], ["SET query_time TO clock"], ["DISCARD ALL"]):
+        assert times("SET query_time = 'epoch'", *back) == len(now), back
+    assert times("BEGIN", "SET query_time = 'epoch'", "ROLLBACK") == len(now)
+    assert times("BEGIN", "SET LOCAL query_time = 'epoch'", "COMMIT") == len(now)
+    failed = psql("SET query_time = 'noon'", ok=False)
+    assert 'invalid value for parameter "query_time": "noon"' in failed.stderr and "clock, epoch" in failed.stderr
+
+
 def test_ctrl_c_cancels_the_query():
     slow = "SELECT count(*) FROM generate_series(1, 200000) a JOIN generate_series(1, 200000) b ON a.value + b.value < 0"
     process = subprocess.Popen(
@@ -172,6 +191,8 @@ def test_an_index_is_made_shown_used_and_dropped(names):
     rows = [line.split("|") for line in psql("SHOW INDEXES").splitlines()]
     own = next(row for row in rows if row[0] == f"{stream}_path_idx")
     assert own[1:7] == [stream, "path", "status, ts, size", "running", "", view], own
+    again = psql(f"CREATE INDEX ON {stream} (path)", f"DROP INDEX {stream}_path_idx1", ok=False)
+    assert f'NOTICE:  index "{stream}_path_idx" is by the same columns already' in again.stderr, again.stderr
     refused = psql(f"DROP INDEX {stream}_path_idx", ok=False)
     assert f'index "{stream}_path_idx" is used by view {view}' in refused.stderr, refused.stderr
     dropped = psql(f"DROP MATERIALIZED VIEW {view}", f"DROP INDEX {stream}_path_idx", f"DROP INDEX IF EXISTS {stream}_status")
