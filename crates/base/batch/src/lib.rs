@@ -13,7 +13,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 pub use one_way::one_way;
-pub use recursion::WholeRecursion;
+pub use recursion::{WholeRecursion, logical_rules};
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters

@@ -7,7 +7,9 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, RecursiveQuery, SubqueryAlias};
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
 /// The name of the first term as a subquery.
 const FIRST_TERM: &str = "first_term";
@@ -23,6 +25,42 @@ impl AnalyzerRule for WholeRecursion {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         Ok(plan.transform_down_with_subqueries(node)?.data)
+    }
+}
+
+/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too.
+pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let ours: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(WithinTerms(OptimizeProjections::new()));
+    let rules = Optimizer::new().rules.into_iter();
+    rules.map(|rule| if rule.name() == ours.name() { ours.clone() } else { rule }).collect()
+}
+
+/// In the place of the rule that leaves columns out.
+#[derive(Debug)]
+struct WithinTerms(OptimizeProjections);
+
+impl OptimizerRule for WithinTerms {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        self.0.rewrite(plan, config)?.transform_data(|plan| {
+            plan.transform_down_with_subqueries(|plan| {
+                let LogicalPlan::RecursiveQuery(query) = plan else { return Ok(Transformed::no(plan)) };
+                let first = self.0.rewrite(Arc::unwrap_or_clone(query.static_term), config)?;
+                let term = self.0.rewrite(Arc::unwrap_or_clone(query.recursive_term), config)?;
+                let is_changed = first.transformed || term.transformed;
+                let (static_term, recursive_term) = (Arc::new(first.data), Arc::new(term.data));
+                let query = RecursiveQuery { static_term, recursive_term, ..query };
+                let plan = LogicalPlan::RecursiveQuery(query);
+                Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+            })
+        })
     }
 }
 

@@ -15,6 +15,7 @@ pub fn session_state() -> SessionState {
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()
+        .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_analyzer_rule(Arc::new(fleuve_batch::WholeRecursion))
         .build()

@@ -76,6 +76,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_config(config())
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
         .with_analyzer_rule(Arc::new(fleuve_batch::WholeRecursion))
