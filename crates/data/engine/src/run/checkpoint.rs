@@ -269,12 +269,17 @@ impl Core {
         self.checkpointed >= self.epoch
     }
 
-    /// Notes the end of a checkpoint; with `wait`, waits for it.
-    pub(super) fn finish_checkpoint(&mut self, wait: bool) {
-        let Some(mut writing) = self.writing.take() else { return };
-        if let Some(work) = writing.work.take() {
+    /// Writes what a stepped engine has begun: state that leaves memory waits for what is being written of it.
+    pub(super) fn write_begun(&mut self) {
+        if let Some(work) = self.writing.as_mut().and_then(|w| w.work.take()) {
             work();
         }
+    }
+
+    /// Notes the end of a checkpoint; with `wait`, waits for it.
+    pub(super) fn finish_checkpoint(&mut self, wait: bool) {
+        self.write_begun();
+        let Some(writing) = self.writing.take() else { return };
         let ended = || Written { result: Err(Error::bug("the checkpoint's thread ended")), manifests: vec![] };
         let written = if wait {
             writing.done.recv().unwrap_or_else(|_| ended())

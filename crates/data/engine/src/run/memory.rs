@@ -216,6 +216,7 @@ pub(super) fn coldest_first(mut states: Vec<Evictable>) -> Vec<Evictable> {
 impl Core {
     /// Measures the views and holds them to their limits.
     pub(super) fn measure(&mut self) {
+        self.write_begun();
         self.measured = Instant::now();
         self.unmeasured = false;
         self.unmeasured_rows = 0;
