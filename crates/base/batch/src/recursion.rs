@@ -11,8 +11,8 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
-/// The name of the first term as a subquery.
-const FIRST_TERM: &str = "first_term";
+/// The name of the first term as a subquery, which no query gives to its own: one of that name would not count as another subquery.
+const FIRST_TERM: &str = "fleuve first term";
 
 /// Makes the first term of each recursive query a subquery.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl AnalyzerRule for WholeRecursion {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_down_with_subqueries(node)?.data)
+        Ok(plan.transform_down_with_subqueries(whole)?.data)
     }
 }
 
@@ -64,7 +64,7 @@ impl OptimizerRule for WithinTerms {
     }
 }
 
-fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn whole(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::RecursiveQuery(query) = plan else { return Ok(Transformed::no(plan)) };
     if is_subquery(&query.static_term) {
         return Ok(Transformed::no(LogicalPlan::RecursiveQuery(query)));
