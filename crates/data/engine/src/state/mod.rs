@@ -23,7 +23,7 @@ pub(crate) use flat::{Flat, write_pieces};
 pub(crate) use flushing::Flush;
 pub(crate) use growth::resize;
 pub(crate) use ordered::{Ordered, Placed};
-pub(crate) use pages::{Paged, Pages, Part, Reader, Resident, SharedRuns, Target, begin_flush, evict, open};
+pub(crate) use pages::{Paged, Pages, Part, Reader, Resident, SharedRuns, Target, begin_flush, evict, missing, open};
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
 pub(crate) use tables::{

@@ -45,33 +45,20 @@ impl Resident {
         self.0.find(hash, |h| *h == hash).is_some()
     }
 
-    /// Those of `hashes` that memory does not hold, in order and each once.
-    pub(crate) fn missing(&self, hashes: impl Iterator<Item = u64>) -> Vec<u64> {
-        let mut missing: Vec<u64> = hashes.filter(|hash| !self.holds(*hash)).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        missing
-    }
-
     /// Memory holds all of these from now on; it did not before.
     pub(crate) fn hold(&mut self, hashes: &[u64]) {
         for hash in hashes {
             self.0.insert_unique(*hash, *hash, |h| *h);
         }
     }
+}
 
-    /// Those of `hashes` that memory did not hold until now, in order. They are held from now on.
-    fn take_missing(&mut self, hashes: impl Iterator<Item = u64>) -> Vec<u64> {
-        let mut missing = vec![];
-        for hash in hashes {
-            if !self.holds(hash) {
-                self.0.insert_unique(hash, hash, |h| *h);
-                missing.push(hash);
-            }
-        }
-        missing.sort_unstable();
-        missing
-    }
+/// Those of `hashes` that memory does not hold, in order and each once.
+pub(crate) fn missing(hashes: impl Iterator<Item = u64>, is_held: impl Fn(u64) -> bool) -> Vec<u64> {
+    let mut missing: Vec<u64> = hashes.filter(|hash| !is_held(*hash)).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing
 }
 
 /// A share of all hashes.
@@ -119,26 +106,12 @@ impl<'a> Reader<'a> {
         Self { runs }
     }
 
-    /// Calls `each` for the entries of those of `hashes` that memory does not hold, what an older run says of a key first. With
-    /// `whole`, a run that has an entry of a hash has all of it.
+    /// Calls `each` for the entries of `missing` hashes, in order and each once, what an older run says of a key first. With `whole`, a run
+    /// that has an entry of a hash has all of it. Memory holds them when this has gone well, and not before.
     ///
     /// # Errors
     /// What `each` gives; [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
-    pub(crate) fn fetch(
-        &self,
-        resident: &mut Resident,
-        hashes: impl Iterator<Item = u64>,
-        whole: bool,
-        each: impl FnMut(Entry<'_>) -> Result<()>,
-    ) -> Result<()> {
-        self.read(&resident.take_missing(hashes), whole, each)
-    }
-
-    /// As [`Reader::fetch`], of hashes that memory does not hold, which ascend without repetition.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn read(&self, missing: &[u64], whole: bool, each: impl FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+    pub(crate) fn fetch(&self, missing: &[u64], whole: bool, each: impl FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
         if missing.is_empty() { Ok(()) } else { read_many(self.runs, missing, whole, each) }
     }
 }

@@ -10,7 +10,7 @@ use super::bytes::hash_bytes;
 use super::entries::{Entries, Room};
 use super::flat::{Flat, write_pieces};
 use super::in_order::{self, Item};
-use super::pages::{Pages, Part, Reader, Resident, Target};
+use super::pages::{Pages, Part, Reader, Resident, Target, missing};
 use super::runs::{Entry, Merge, Run};
 use crate::operators::shard_of;
 
@@ -160,11 +160,11 @@ pub(crate) fn fetch_rows<S: TableShard>(
     hashes: impl Iterator<Item = u64>,
 ) -> Result<FetchedKeys> {
     let Some(reader) = reader else { return Ok(vec![]) };
-    let mut resident = std::mem::take(shard.resident());
+    let resident: &Resident = shard.resident();
+    let missing = missing(hashes, |hash| resident.holds(hash));
     let mut keys = FetchedKeys::new();
-    let result = reader.fetch(&mut resident, hashes, false, |entry| take_row(shard, entry, Some(&mut keys)));
-    *shard.resident() = resident;
-    result?;
+    reader.fetch(&missing, false, |entry| take_row(shard, entry, Some(&mut keys)))?;
+    shard.resident().hold(&missing);
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
@@ -276,3 +276,6 @@ macro_rules! paged_shards {
     };
 }
 pub(crate) use paged_shards;
+
+#[cfg(test)]
+mod tests;

@@ -534,11 +534,10 @@ async fn an_index_leaves_memory_while_builds_read_it() {
 /// A view that could not read what the index has on disk stops; nobody takes what it did not find for all that there is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_read_is_not_taken_for_absent() {
-    let mut world = world_of(2_000, |w| w.options.hot_bytes = 0).await;
+    let mut world = world_of(6_000, |w| w.options.hot_bytes = 0).await;
     world.create_index("i", "s0", &["k"]).await;
-    // Each looks the same rows up, up to the first that cannot be read: more than the index has shards.
-    let readers =
-        ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "r16"];
+    // Each looks the same rows up.
+    let readers = ["r0", "r1", "r2", "r3", "r4", "r5"];
     for name in readers {
         world.create(name, INNER).await;
     }
@@ -554,6 +553,8 @@ async fn what_could_not_be_read_is_not_taken_for_absent() {
         files.iter().filter(|name| there.contains(name)).for_each(|name| world.damage(name, 20));
     };
     damage(&world);
+    // More than is read whole at a start, and nothing leaves memory: what one reader could not read the next finds as it left it.
+    (world.options.hot_bytes, world.options.epoch_bytes) = (4 << 20, 1 << 20);
     world.start(2).await;
     for k in 0..1_000 {
         world.push("s1", (k, 1));
@@ -564,7 +565,8 @@ async fn what_could_not_be_read_is_not_taken_for_absent() {
     world.halt().await;
     damage(&world);
     world.start(2).await;
-    for name in readers {
+    // The end of some may not have come into a checkpoint.
+    for name in readers.into_iter().filter(|name| !world.is_running(name)) {
         world.engine().resume_view(id(name)).await.unwrap();
     }
     world.check("in the end").await;

@@ -13,7 +13,7 @@ use crate::operators::shard::shard_of;
 use crate::state::runs::{Entry, Merge, Run};
 use crate::state::{
     Encoded, Entries, Flat, Paged, Pages, Room, RowCodec, Rows, Target, copy_rows, entry_parts, entry_weight,
-    hash_bytes, write_pieces, write_rows,
+    hash_bytes, missing, write_pieces, write_rows,
 };
 
 /// The part that the groups are; the accumulators' tables are those after it.
@@ -84,16 +84,10 @@ impl Groups {
         let whole = self.accumulators.iter().all(|a| a.tables().is_empty());
         let mut fetched = Fetched::default();
         let hashes = rows.iter().map(|i| aggregate.hashes[*i as usize]);
-        if self.keys_tell {
-            let mut missing: Vec<u64> = hashes.filter(|hash| !self.keys.has_hash(*hash)).collect();
-            missing.sort_unstable();
-            missing.dedup();
-            reader.read(&missing, whole, |entry| self.note(entry, &mut fetched))?;
-        } else {
-            let mut resident = std::mem::take(&mut self.resident);
-            let result = reader.fetch(&mut resident, hashes, whole, |entry| self.note(entry, &mut fetched));
-            self.resident = resident;
-            result?;
+        let missing = missing(hashes, |hash| self.holds(hash));
+        reader.fetch(&missing, whole, |entry| self.note(entry, &mut fetched))?;
+        if !self.keys_tell {
+            self.resident.hold(&missing);
         }
         self.take_in(&fetched, codec)
     }

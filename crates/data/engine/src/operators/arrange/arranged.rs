@@ -15,8 +15,7 @@ use crate::lookup::Found;
 use crate::operators::shard_of;
 use crate::state::runs::{Combine, Merge, read_many};
 use crate::state::{
-    Arrangement, Part, Reader, Resident, RowCodec, SharedRuns, TableShard, batch_of, entry_parts, entry_weight,
-    hash_bytes, take_row,
+    Arrangement, Part, Reader, Resident, RowCodec, SharedRuns, TableShard, batch_of, fetch_rows, hash_bytes, take_row,
 };
 
 /// Rows by key, in shards. See the module.
@@ -298,16 +297,9 @@ impl IndexReader {
 
     fn find_now(&self, s: usize, keys: &[Key<'_>], own: &[usize], found: &mut Bytes) -> Result<()> {
         let mut shard = self.arranged.shards[s].write();
-        let Shard { rows, resident, runs } = &mut *shard;
-        if let Some(runs) = runs {
+        if let Some(runs) = shard.runs.clone() {
             // The index goes on if this fails: what was read by then counts for nothing.
-            let missing = resident.missing(own.iter().map(|at| keys[*at].0));
-            Reader::of(runs).read(&missing, false, |entry| {
-                let (_, key, row) = entry_parts(entry.key)?;
-                rows.fetch(key, row, entry_weight(entry.value)?);
-                Ok(())
-            })?;
-            resident.hold(&missing);
+            fetch_rows(&mut *shard, Some(Reader::of(&runs)), own.iter().map(|at| keys[*at].0))?;
         }
         found.take(&shard.rows, keys, own, self.only_keys);
         Ok(())
