@@ -6,6 +6,8 @@ mod guards;
 mod one_way;
 mod projections;
 mod recursion;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

@@ -1,18 +1,9 @@
-use arrow::util::pretty::pretty_format_batches;
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use crate::testing;
+
+const ROWS: &str = "CREATE TABLE t (k INT, v INT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)";
 
 async fn rows(partitions: usize, sql: &str) -> Vec<String> {
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(partitions))
-        .with_default_features()
-        .with_physical_optimizer_rules(crate::physical_rules())
-        .build();
-    let context = SessionContext::new_with_state(state);
-    context.sql("CREATE TABLE t (k INT, v INT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)").await.unwrap();
-    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
-    let table = pretty_format_batches(&batches).unwrap().to_string();
-    table.lines().skip(3).filter(|l| l.starts_with('|')).map(|l| l.replace(' ', "")).collect()
+    testing::rows(ROWS, partitions, sql).await.unwrap()
 }
 
 async fn is(sql: &str, expected: &[&str]) {

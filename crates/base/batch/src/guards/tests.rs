@@ -1,22 +1,12 @@
-use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::testing;
 
 const ROWS: &str = "CREATE TABLE t (a INT, b INT, s VARCHAR, d DECIMAL(10, 2)) AS VALUES \
                     (4, 2, '3', 2), (1, 0, 'x', 0), (6, 3, '7', 3), (5, NULL, '5', 1), (NULL, 1, '1', NULL)";
 
 async fn answer(partitions: usize, sql: &str) -> Result<Vec<String>> {
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(partitions))
-        .with_default_features()
-        .with_physical_optimizer_rules(crate::physical_rules())
-        .build();
-    let context = SessionContext::new_with_state(state);
-    context.sql(ROWS).await?.collect().await?;
-    let batches = context.sql(sql).await?.collect().await?;
-    let table = pretty_format_batches(&batches)?.to_string();
-    Ok(table.lines().skip(3).filter(|l| l.starts_with('|')).map(|l| l.replace(' ', "")).collect())
+    testing::rows(ROWS, partitions, sql).await
 }
 
 async fn is(sql: &str, expected: &[&str]) {

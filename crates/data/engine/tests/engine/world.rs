@@ -1,5 +1,6 @@
 //! The engine over what is in memory, and the batch engine over the same.
 
+mod answers;
 mod disk;
 mod index;
 
@@ -14,14 +15,14 @@ use fleuve_engine::{
     DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SinkWriter, StreamReader,
     ViewDefinition, ViewState, ViewStatus, session_state,
 };
-use fleuve_types::{Clock, Delta, Epoch, ManualClock, ObjectId, Replacement, Result};
+use fleuve_types::{Clock, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use self::index::Index;
 use crate::memory::{
     Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
-    Told, Turns, add, batch, by_columns,
+    Told, Turns, batch, by_columns,
 };
 pub use crate::memory::{DELAY_S, Fault, IDLE_US, PARTITIONS, Row};
 
@@ -47,14 +48,6 @@ pub fn for_seeds<C: Future>(cases: u64, case: impl Fn(u64) -> C) -> Vec<C::Outpu
     let (first, cases) = (setting("FLEUVE_ENGINE_SEED").unwrap_or(1), setting("FLEUVE_ENGINE_CASES").unwrap_or(cases));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     (first..first + cases).map(|seed| runtime.block_on(case(seed))).collect()
-}
-
-fn contents(published: &Published, name: &str) -> BTreeMap<String, i64> {
-    let mut rows = BTreeMap::new();
-    for batch in published.views[&id(name)].batches().unwrap() {
-        add(&mut rows, &Delta::insert(batch));
-    }
-    rows
 }
 
 /// Everything around the engine, and the engine.
@@ -474,69 +467,14 @@ impl World {
         self.engine().wake();
     }
 
-    /// The newest epoch, its time, and what a view shows in it.
-    pub fn shown(&self, name: &str) -> (Epoch, i64, BTreeMap<String, i64>) {
-        let published = self.engine().published();
-        (published.epoch, published.time_us, contents(&published, name))
-    }
-
     pub fn now_us(&self) -> i64 {
         self.clock.now_us()
-    }
-
-    /// What the rows come to if it is `now_us`.
-    pub async fn batch_at(&self, name: &str, now_us: i64) -> BTreeMap<String, i64> {
-        let streams = self.streams.iter().map(|s| s.kept()).collect();
-        let session = self.session_over(streams, Some(now_us)).await;
-        let frame = session.sql(&format!("SELECT * FROM {name}")).await.unwrap();
-        let mut rows = BTreeMap::new();
-        for batch in frame.collect().await.unwrap() {
-            add(&mut rows, &Delta::insert(batch));
-        }
-        rows
     }
 
     /// The watermark and the late rows of the first stream.
     pub fn time(&self) -> (Option<i64>, u64) {
         let time = self.engine().published().times[&id("s0")];
         (time.watermark, time.late_rows)
-    }
-
-    /// What a view that emits on window close has to show: the batch answer over the rows that were not late in their
-    /// partition, restricted to rows whose `column` is behind the watermarks of the streams `of` by `length_s`. Holds as long as no
-    /// partition was passed over.
-    pub async fn closed(&self, name: &str, column: &str, length_s: i64, of: &[usize]) -> BTreeMap<String, i64> {
-        let mut streams = vec![];
-        let mut watermarks = vec![];
-        for stream in &self.streams {
-            let mut highs = vec![];
-            let mut on_time = vec![];
-            for rows in stream.rows.lock().iter() {
-                let mut high = i64::MIN;
-                let keep = |row: &&Row| {
-                    let kept = row.2 >= high;
-                    high = high.max(row.2 - DELAY_S);
-                    kept
-                };
-                on_time.push(rows.iter().filter(keep).copied().collect::<Vec<_>>());
-                highs.push(high);
-            }
-            watermarks.push(highs.into_iter().min().unwrap());
-            streams.push(on_time);
-        }
-        let watermark = of.iter().map(|n| watermarks[*n]).min().unwrap();
-        if watermark == i64::MIN {
-            return BTreeMap::new();
-        }
-        let sql = format!(
-            "SELECT * FROM {name} WHERE {column} + INTERVAL '{length_s} seconds' <= to_timestamp_seconds({watermark})"
-        );
-        let frame = self.session_over(streams, None).await.sql(&sql).await.unwrap();
-        let mut rows = BTreeMap::new();
-        for batch in frame.collect().await.unwrap() {
-            add(&mut rows, &Delta::insert(batch));
-        }
-        rows
     }
 
     /// Until every view runs and shows everything that was appended.
@@ -564,15 +502,6 @@ impl World {
     }
 
     /// The views, in the order in which they were made.
-    /// All views run and equal the batch answer.
-    pub async fn check(&self, what: &str) {
-        self.wait().await;
-        for name in self.names() {
-            self.runs(name).await;
-            assert_eq!(self.view(name), self.batch(name).await, "{what}: {name}");
-        }
-    }
-
     pub fn names(&self) -> Vec<&'static str> {
         self.views.iter().map(|v| v.0).collect()
     }
@@ -597,15 +526,6 @@ impl World {
         matches!(self.engine().published().status[&id(name)].state, ViewState::Running)
     }
 
-    pub fn view(&self, name: &str) -> BTreeMap<String, i64> {
-        contents(&self.engine().published(), name)
-    }
-
-    /// The rows of a view at some epoch.
-    pub fn rows_of(published: &Published, name: &str) -> BTreeMap<String, i64> {
-        contents(published, name)
-    }
-
     pub fn status(&self, name: &str) -> ViewStatus {
         self.engine().published().status[&id(name)].clone()
     }
@@ -618,14 +538,5 @@ impl World {
     /// How many rows a stream holds.
     pub fn rows(&self, stream: &str) -> usize {
         self.stream(stream).rows.lock().iter().map(Vec::len).sum()
-    }
-
-    pub async fn batch(&self, name: &str) -> BTreeMap<String, i64> {
-        let frame = self.session(true).await.sql(&format!("SELECT * FROM {name}")).await.unwrap();
-        let mut rows = BTreeMap::new();
-        for batch in frame.collect().await.unwrap() {
-            add(&mut rows, &Delta::insert(batch));
-        }
-        rows
     }
 }
