@@ -90,6 +90,9 @@ impl Draft {
             self.create_stream(target)?;
         }
         let spec = bind_spec(&self.objects, parsed)?;
+        if let (Statement::CreateStream(create), Spec::Stream(spec)) = (&parsed.statement, &spec) {
+            stream::refuse_hopeless_checks(create, spec)?;
+        }
         let tells = kind == ObjectKind::Stream || leaves_rows_out(&spec);
         self.add(name, kind, sql, spec, None);
         if tells { self.add_dead_letters(name, kind) } else { Ok(()) }
