@@ -94,9 +94,14 @@ def main():
             answered = until(server, (0, 0), since)
             memory = resident_mb(server.pid)
             seen = until(server, (least, 0), since)
+            # Rows that were written and not acknowledged may come yet.
+            while server.view("latest")["lag_records"]:
+                time.sleep(0.01)
             keys, letters = totals(server)
             correct = least <= keys <= most and letters == LETTERS * keys + longer
             note = f"{memory:.0f} MB in memory; all acknowledged rows after {seen:.2f} s"
+            if not correct:
+                note += f"; {keys} keys, {letters} letters; {least} to {most} keys and {longer} further letters were wanted"
             results.add("healthy", "fleuve", healthy, rows=keys)
             results.add("first-answer", "fleuve", answered, rows=keys, correct=correct, note=note)
             longer += 2 * TOUCHED
@@ -104,8 +109,9 @@ def main():
             # Greater than any digest, and two letters longer.
             insert(server, 0, TOUCHED, key=f"g.value * {apart} + {kill}", text=f"'z' || {TEXT} || 'z'")
             touched = until(server, (keys, LETTERS * keys + longer), since)
-            correct = totals(server) == (keys, LETTERS * keys + longer)
-            results.add("touched", "fleuve", touched, rows=TOUCHED, correct=correct)
+            wanted, found = (keys, LETTERS * keys + longer), totals(server)
+            note = "" if found == wanted else f"(keys, letters) are {found}, not {wanted}"
+            results.add("touched", "fleuve", touched, rows=TOUCHED, correct=found == wanted, note=note)
     finally:
         server.remove()
     print("(to reach: seconds)")
