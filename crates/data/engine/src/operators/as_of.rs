@@ -16,7 +16,8 @@ use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Encoded, Ordered, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch, hash_bytes, times_of,
+    Arrangement, Encoded, Ordered, Paged, Pages, Resident, RowCodec, TableShard, Windows, batch_of, changes_from_batch,
+    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 
 /// A column of the right rows.
@@ -63,6 +64,7 @@ struct Shard {
     /// Rows by time, where they are forgotten.
     left_times: Windows,
     right_times: Windows,
+    resident: Resident,
 }
 
 /// See the module.
@@ -70,7 +72,12 @@ pub(crate) struct AsOf {
     spec: AsOfSpec,
     codecs: Codecs,
     shards: Vec<Shard>,
+    pages: Option<Pages>,
 }
+
+/// The tables of a shard, as checkpoints number them.
+const LEFT: u8 = 0;
+const RIGHT: u8 = 1;
 
 /// A step's change, encoded once for all shards. Rows begin with their time; those of the other side are not used.
 struct Incoming<'a> {
@@ -130,7 +137,8 @@ impl AsOf {
             key: RowCodec::new(key_types.clone())?,
         };
         let shards = if key_types.is_empty() { 1 } else { shards };
-        Ok(Self { spec, codecs, shards: (0..shards).map(|_| Shard::default()).collect() })
+        let shards = (0..shards).map(|_| Shard::default()).collect();
+        Ok(Self { spec, codecs, shards, pages: None })
     }
 
     /// Forgets what the watermark of the time has passed.
@@ -138,6 +146,11 @@ impl AsOf {
         for shard in &mut self.shards {
             (shard.left_times, shard.right_times) = (Windows::new(1), Windows::new(1));
         }
+    }
+
+    /// True if rows are forgotten behind the watermark.
+    fn closes(&self) -> bool {
+        self.shards.first().is_some_and(|s| !s.left_times.is_off())
     }
 
     fn incoming<'a>(&self, delta: &'a Delta) -> Result<Incoming<'a>> {
@@ -150,7 +163,7 @@ impl AsOf {
         let columns = spec.columns.iter().map(|c| evaluate(&c.expr, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let of_left = [std::slice::from_ref(&times), delta.batch.columns()].concat();
         let of_right = [std::slice::from_ref(&times), &columns[..]].concat();
-        let closes = self.shards.first().is_some_and(|s| !s.left_times.is_off());
+        let closes = self.closes();
         Ok(Incoming {
             delta,
             is_right,
@@ -307,13 +320,37 @@ impl Shard {
     }
 }
 
+impl TableShard for Shard {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![self.left.arrangement(), self.right.arrangement()]
+    }
+
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64) {
+        (if table == LEFT { &mut self.left } else { &mut self.right }).fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.left.mark_saved();
+        self.right.mark_saved();
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(AsOf);
+
 impl Operator for AsOf {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let incoming = self.incoming(&inputs[0])?;
         let parts = split(&incoming.key_hashes, self.shards.len());
         let (spec, codecs) = (&self.spec, &self.codecs);
-        let outs =
-            for_each(&mut self.shards, inputs[0].len(), |s, shard| shard.step(spec, codecs, &incoming, &parts[s]))?;
+        let reader = self.pages.as_ref().and_then(Pages::reader);
+        let outs = for_each(&mut self.shards, inputs[0].len(), |s, shard| {
+            fetch_rows(shard, reader, parts[s].iter().map(|i| incoming.key_hashes[*i as usize]))?;
+            shard.step(spec, codecs, &incoming, &parts[s])
+        })?;
         concat(&self.spec.schema, &outs)
     }
 
@@ -323,28 +360,38 @@ impl Operator for AsOf {
     }
 
     fn closing(&self) -> Option<&'static str> {
-        let closes = self.shards.first().is_some_and(|s| !s.left_times.is_off());
-        closes.then_some("left rows before the watermark are dropped, and right rows but the last")
+        self.closes().then_some("left rows before the watermark are dropped, and right rows but the last")
     }
 
     fn describe(&self) -> String {
         self.spec.label.clone()
     }
 
+    /// With no key all rows belong together.
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        (!self.closes() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|s| s.left.len() + s.right.len()).sum()
+        let held = self.shards.iter().map(|s| s.left.len() + s.right.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        let of = |s: &Shard| s.left.bytes() + s.right.bytes() + s.left_times.bytes() + s.right_times.bytes();
-        self.shards.iter().map(of).sum()
+        let times = |s: &Shard| s.left_times.bytes() + s.right_times.bytes();
+        let of = |s: &Shard| s.left.bytes() + s.right.bytes() + times(s) + s.resident.bytes();
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(of).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
         let mut out = vec![];
         for shard in &mut self.shards {
-            out.push(changes_to_batch(0, &shard.left.take_changes(full))?);
-            out.push(changes_to_batch(1, &shard.right.take_changes(full))?);
+            out.push(changes_to_batch(LEFT, &shard.left.take_changes(full))?);
+            out.push(changes_to_batch(RIGHT, &shard.right.take_changes(full))?);
         }
         Ok(out)
     }
@@ -354,12 +401,9 @@ impl Operator for AsOf {
         let shards = &mut self.shards;
         changes_from_batch(batch, |part, key, row, weight| {
             let shard = &mut shards[shard_of(hash_bytes(key), n)];
-            (if part == 0 { &mut shard.left } else { &mut shard.right }).restore(key, row, weight);
+            (if part == LEFT { &mut shard.left } else { &mut shard.right }).restore(key, row, weight);
         })?;
-        for shard in shards {
-            shard.left.mark_saved();
-            shard.right.mark_saved();
-        }
+        shards.iter_mut().for_each(TableShard::written);
         Ok(())
     }
 
