@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -91,9 +92,17 @@ impl Fake {
     }
 
     async fn compute(&self, objects: &ObjectSet, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
+        let own_name = |name: &TableReference| {
+            let is_it = |p: &LogicalPlan| matches!(p, LogicalPlan::RecursiveQuery(r) if *name == TableReference::bare(r.name.as_str()));
+            plan.exists(|p| Ok(is_it(p)))
+        };
         let plan = plan
             .clone()
             .transform_up_with_subqueries(|node| match node {
+                // A recursive term reads its own query.
+                LogicalPlan::TableScan(scan) if own_name(&scan.table_name)? => {
+                    Ok(Transformed::no(LogicalPlan::TableScan(scan)))
+                }
                 LogicalPlan::TableScan(mut scan) => {
                     assert_eq!(scan.table_name.catalog(), Some("main"), "scans carry full names");
                     let object = objects.get(scan.table_name.schema().unwrap(), scan.table_name.table()).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, SubqueryAlias, TableScan, Union, Unnest};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, RecursiveQuery, SubqueryAlias, TableScan, Union, Unnest};
 
 use crate::ViewSpec;
 use crate::context::binding_state;
@@ -39,7 +39,14 @@ impl Numbering {
 
     fn of(&mut self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
         let before: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
-        let after = before.iter().map(|input| self.of(input)).collect::<DfResult<Vec<_>>>()?;
+        let mut after = before.iter().map(|input| self.of(input)).collect::<DfResult<Vec<_>>>()?;
+        if let LogicalPlan::Join(join) = plan
+            && join.join_type == JoinType::LeftMark
+            && let Some(marked) = after.pop()
+        {
+            // All marks have one name: the table tells them apart.
+            after.push(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(marked), self.name())?));
+        }
         match plan {
             // The names of its columns tell, not where they stand in the table.
             LogicalPlan::TableScan(scan) => Ok(LogicalPlan::TableScan(TableScan { projection: None, ..scan.clone() })),
@@ -75,16 +82,21 @@ impl Numbering {
                 Union::try_new_with_loose_types(after.into_iter().map(Arc::new).collect()).map(LogicalPlan::Union)
             }
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, after),
+            // The recursive term names its columns as the first term did.
+            LogicalPlan::RecursiveQuery(query) => {
+                let [first, term] = two(after)?;
+                let (static_term, recursive_term) = (Arc::new(first), Arc::new(term));
+                let schema = static_term.schema().clone();
+                let query = RecursiveQuery { static_term, recursive_term, schema, ..query.clone() };
+                Ok(LogicalPlan::RecursiveQuery(query))
+            }
             // Their columns are named by themselves.
             other => Err(DataFusionError::NotImplemented(other.display().to_string())),
         }
     }
 
-    /// Its columns are those of its input, which have numbers already.
+    /// Its columns are those of its input, which have numbers already, and the elements of lists.
     fn unnested(&mut self, unnest: &Unnest, after: Vec<LogicalPlan>) -> DfResult<LogicalPlan> {
-        if !unnest.options.recursions.is_empty() {
-            return Err(DataFusionError::NotImplemented("an unnest of several levels".into()));
-        }
         let [input] = one(after)?;
         let columns = input.schema().columns();
         let place = |column: &Column| {
@@ -93,7 +105,12 @@ impl Numbering {
                 .ok_or_else(|| DataFusionError::NotImplemented(format!("where {column} stands")))
         };
         let lists = unnest.exec_columns.iter().map(place).collect::<DfResult<Vec<_>>>()?;
-        Unnest::try_new(Arc::new(input), lists, unnest.options.clone()).map(LogicalPlan::Unnest)
+        let mut options = unnest.options.clone();
+        for level in &mut options.recursions {
+            level.input_column = place(&level.input_column)?;
+            level.output_column = Column::new_unqualified(self.name());
+        }
+        Unnest::try_new(Arc::new(input), lists, options).map(LogicalPlan::Unnest)
     }
 
     /// An expression over the inputs as they were, over them as they are now: columns stand where they stood.
@@ -127,4 +144,8 @@ impl Numbering {
 
 fn one<T>(list: Vec<T>) -> DfResult<[T; 1]> {
     list.try_into().map_err(|_| DataFusionError::Internal("one input was expected".into()))
+}
+
+fn two<T>(list: Vec<T>) -> DfResult<[T; 2]> {
+    list.try_into().map_err(|_| DataFusionError::Internal("two inputs were expected".into()))
 }

@@ -211,3 +211,49 @@ async fn windows_and_as_of_joins_go_on_with_more_columns() {
     let error = fails(&session, "ALTER STREAM e DROP COLUMN x").await;
     assert!(error.message.contains("because of view before ("), "{error}");
 }
+
+#[tokio::test]
+async fn lists_subqueries_and_recursions_go_on_with_more_columns() {
+    let (fake, session) = session();
+    run(
+        &session,
+        "CREATE STREAM s (id INT, tags INT[], x INT, y INT, z INT);
+         CREATE MATERIALIZED VIEW tags AS SELECT id, unnest(tags) AS tag FROM s;
+         CREATE MATERIALIZED VIEW counted AS SELECT tag, count(*) AS n FROM (SELECT unnest(tags) AS tag FROM s) t GROUP BY tag;
+         CREATE MATERIALIZED VIEW greatest AS SELECT id FROM s WHERE x > ALL (SELECT y FROM s);
+         CREATE MATERIALIZED VIEW some AS SELECT id FROM s WHERE x = 3 OR x IN (SELECT y FROM s);
+         CREATE MATERIALIZED VIEW not_in AS SELECT id FROM s WHERE x NOT IN (SELECT y FROM s);
+         CREATE MATERIALIZED VIEW reached AS WITH RECURSIVE r AS (SELECT id, x FROM s UNION SELECT r.id, s.y FROM r JOIN s ON r.x = s.id)
+           SELECT * FROM r WHERE x > 1",
+    )
+    .await
+    .unwrap();
+    run(&session, "ALTER STREAM s ADD COLUMN c INT").await.unwrap();
+    run(&session, "ALTER STREAM s DROP COLUMN z").await.unwrap();
+    assert_eq!(fake.last_applied().len(), 7);
+    assert!(fake.last_applied().iter().skip(1).all(|change| change.starts_with("restate view")));
+    for column in ["tags", "x", "y"] {
+        let error = fails(&session, &format!("ALTER STREAM s DROP COLUMN {column}")).await;
+        assert!(error.message.contains("because of view"), "{error}");
+    }
+    // What differs below them is another query.
+    for query in [
+        "SELECT id, unnest(tags) AS tag FROM s WHERE x > 1",
+        "SELECT x AS id, unnest(tags) AS tag FROM s",
+        "SELECT id, unnest(array_append(tags, 1)) AS tag FROM s",
+    ] {
+        let plan =
+            run(&session, &format!("EXPLAIN CREATE OR REPLACE MATERIALIZED VIEW tags AS {query}")).await.unwrap();
+        assert!(plan[1].contains("is built anew"), "{query}: {plan:?}");
+    }
+    for query in [
+        "WITH RECURSIVE r AS (SELECT id, x FROM s UNION ALL SELECT r.id, s.y FROM r JOIN s ON r.x = s.id) SELECT * FROM r WHERE x > 1",
+        "WITH RECURSIVE r AS (SELECT id, x FROM s UNION SELECT r.x, s.y FROM r JOIN s ON r.x = s.id) SELECT * FROM r WHERE x > 1",
+        "WITH RECURSIVE r AS (SELECT id, y AS x FROM s UNION SELECT r.id, s.y FROM r JOIN s ON r.x = s.id) SELECT * FROM r WHERE x > 1",
+        "WITH RECURSIVE r AS (SELECT id, x FROM s UNION SELECT r.id, s.y FROM r JOIN s ON r.x = s.id) SELECT * FROM r WHERE x > 2",
+    ] {
+        let plan =
+            run(&session, &format!("EXPLAIN CREATE OR REPLACE MATERIALIZED VIEW reached AS {query}")).await.unwrap();
+        assert!(plan[1].contains("is built anew"), "{query}: {plan:?}");
+    }
+}
