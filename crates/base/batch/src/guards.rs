@@ -12,11 +12,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, lit, not};
 use datafusion::physical_expr::utils::{conjunction, split_conjunction, split_disjunction};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
@@ -26,7 +28,8 @@ use self::fallible::can_fail;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
-/// Makes CASE of AND and OR whose right side can fail, in filters, projections and the conditions of joins. What cannot fail stays as it is.
+/// Makes CASE of AND and OR whose right side can fail, in filters, projections, aggregates and the conditions of joins. What cannot fail stays
+/// as it is.
 #[derive(Debug)]
 pub(super) struct Guards;
 
@@ -54,6 +57,9 @@ fn node(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         return self::projection(projection);
     }
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return self::aggregate(aggregate);
+    }
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         let Some(filter) = join_filter(join.filter())? else { return Ok(None) };
         return join.builder().with_filter(Some(filter)).build_exec().map(Some);
@@ -79,6 +85,42 @@ fn projection(plan: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         return Ok(None);
     }
     Ok(Some(Arc::new(ProjectionExec::try_new(exprs, plan.input().clone())?)))
+}
+
+fn aggregate(plan: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let schema = plan.input_schema();
+    let mut changed = false;
+    let calls = plan.aggr_expr().iter().map(|call| {
+        let new = arguments(call, &schema)?;
+        changed |= new.is_some();
+        Ok(new.map_or_else(|| call.clone(), Arc::new))
+    });
+    let calls = calls.collect::<Result<Vec<_>>>()?;
+    let filters = plan.filter_expr().iter().map(|filter| {
+        let new = filter.as_ref().map(|f| condition(f, &schema)).transpose()?.flatten();
+        changed |= new.is_some();
+        Ok(new.or_else(|| filter.clone()))
+    });
+    let filters = filters.collect::<Result<Vec<_>>>()?;
+    if !changed {
+        return Ok(None);
+    }
+    let (groups, input) = (plan.group_expr().clone(), plan.input().clone());
+    let new = AggregateExec::try_new(*plan.mode(), groups, calls, filters, input, schema)?;
+    Ok(Some(Arc::new(new.with_limit_options(plan.limit_options()))))
+}
+
+/// An aggregate with guarded arguments. What it is in order by names parts of its state, and stays.
+fn arguments(call: &AggregateFunctionExpr, schema: &Schema) -> Result<Option<AggregateFunctionExpr>> {
+    let all = call.all_expressions();
+    let mut changed = false;
+    let args = all.args.into_iter().map(|arg| {
+        let new = guarded(arg, schema)?;
+        changed |= new.transformed;
+        Ok(new.data)
+    });
+    let args = args.collect::<Result<Vec<_>>>()?;
+    Ok(if changed { call.with_new_expressions(args, all.order_by_exprs) } else { None })
 }
 
 fn join_filter(filter: Option<&JoinFilter>) -> Result<Option<JoinFilter>> {

@@ -2,6 +2,8 @@
 //! parts of views that are computed anew, plan with these rules and functions.
 
 mod equivalence;
+mod fallible;
+mod filtered;
 mod guards;
 mod one_way;
 mod projections;
@@ -11,11 +13,18 @@ mod testing;
 
 use std::sync::Arc;
 
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+pub use fallible::{can_fail, can_fail_in};
 pub use one_way::one_way;
-pub use recursion::{WholeRecursion, logical_rules};
+pub use recursion::logical_rules;
+
+/// Rules for the analysis of a plan, after DataFusion's own.
+pub fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 2] {
+    [Arc::new(recursion::WholeRecursion), Arc::new(filtered::FilteredArguments)]
+}
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its
 /// name there, and with equal names on both sides of an outer join filters the wrong one. The logical optimizer has pushed filters

@@ -16,7 +16,7 @@ const FIRST_TERM: &str = "fleuve first term";
 
 /// Makes the first term of each recursive query a subquery.
 #[derive(Debug)]
-pub struct WholeRecursion;
+pub(crate) struct WholeRecursion;
 
 impl AnalyzerRule for WholeRecursion {
     fn name(&self) -> &str {

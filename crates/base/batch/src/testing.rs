@@ -7,11 +7,11 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// The rows of `sql` over the table that `table` makes, planned with the rules of this crate.
 pub(crate) async fn rows(table: &str, partitions: usize, sql: &str) -> Result<Vec<String>> {
-    let state = SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(partitions))
         .with_default_features()
-        .with_physical_optimizer_rules(crate::physical_rules())
-        .build();
+        .with_physical_optimizer_rules(crate::physical_rules());
+    let state = crate::analyzer_rules().into_iter().fold(builder, SessionStateBuilder::with_analyzer_rule).build();
     let context = SessionContext::new_with_state(state);
     context.sql(table).await?.collect().await?;
     let batches = context.sql(sql).await?.collect().await?;

@@ -12,13 +12,12 @@ use crate::lower::now;
 
 /// Its planner: one partition, so that the order of work is fixed.
 pub fn session_state() -> SessionState {
-    SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
-        .with_physical_optimizer_rules(fleuve_batch::physical_rules())
-        .with_analyzer_rule(Arc::new(fleuve_batch::WholeRecursion))
-        .build()
+        .with_physical_optimizer_rules(fleuve_batch::physical_rules());
+    fleuve_batch::analyzer_rules().into_iter().fold(builder, SessionStateBuilder::with_analyzer_rule).build()
 }
 
 /// Its optimizer. What it names itself is numbered from the start in each plan: the shape of a circuit, by

@@ -78,6 +78,33 @@ async fn conditions_of_joins_are_guarded() {
 }
 
 #[tokio::test]
+async fn aggregates_are_guarded() {
+    is("SELECT count(*) FILTER (WHERE b <> 0 AND a / b > 1) AS n FROM t", &["|2|"]).await;
+    is("SELECT count(*) FILTER (WHERE a / b > 1 AND b <> 0) AS n, sum(a) AS s FROM t", &["|2|16|"]).await;
+    is(
+        "SELECT sum(CASE WHEN b <> 0 AND a / b > 1 THEN a END) AS s, bool_or(b <> 0 AND a / b > 1) AS o FROM t",
+        &["|10|true|"],
+    )
+    .await;
+    // The arguments of a row that FILTER leaves out are not computed.
+    is("SELECT sum(a / b) FILTER (WHERE b <> 0) AS s, count(*) FROM t", &["|4|5|"]).await;
+    is("SELECT count(DISTINCT a / b) FILTER (WHERE b <> 0) AS s FROM t", &["|1|"]).await;
+    is(
+        "SELECT b > 1 AS g, max(s::int) FILTER (WHERE s <> 'x') AS m FROM t GROUP BY 1 ORDER BY 1",
+        &["|false|1|", "|true|7|", "||5|"],
+    )
+    .await;
+    is("SELECT array_agg(a ORDER BY a / b DESC, a) FILTER (WHERE b > 0) AS l FROM t", &["|[,4,6]|"]).await;
+    is(
+        "SELECT b, sum(a / b) FILTER (WHERE b <> 0) AS s FROM t GROUP BY ROLLUP (b) ORDER BY b, s",
+        &["|0||", "|1||", "|2|2|", "|3|2|", "||4|", "|||"],
+    )
+    .await;
+    fails("SELECT sum(a / b) AS s FROM t").await;
+    fails("SELECT sum(a / b) FILTER (WHERE a > 0) AS s FROM t").await;
+}
+
+#[tokio::test]
 async fn orders_hold_above_guards() {
     let sql =
         "SELECT a, row_number() OVER (PARTITION BY b ORDER BY a) AS n FROM t WHERE b = 2 AND a / b > 1 ORDER BY b, a";

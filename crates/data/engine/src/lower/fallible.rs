@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::utils::expr_to_columns;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, GroupingSet, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    Sort, Window,
+    Aggregate, Expr, GroupingSet, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Window,
 };
+use fleuve_batch::can_fail;
 use fleuve_types::{Error, Result};
 
 /// The same plan, with what can fail in aggregates, window functions, join keys and sort keys computed before them. Not in recursive
@@ -195,81 +194,4 @@ fn has_subquery(expr: &Expr) -> bool {
         Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
     };
     expr.exists(subquery).unwrap_or(true)
-}
-
-/// Whether an expression may fail for some row. In doubt it may.
-fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.exists(|e| Ok(fails_itself(e, schema))).unwrap_or(true)
-}
-
-/// As [`can_fail`], where it is known of more functions that they give a value for every row.
-pub(super) fn can_fail_in(expr: &Expr, schema: &DFSchema) -> bool {
-    let is_total = |e: &Expr| {
-        const TOTAL: [&str; 5] = ["get_field", "fleuve_tumble", "fleuve_shift", "fleuve_hop", "fleuve_cumulate"];
-        matches!(e, Expr::ScalarFunction(f) if TOTAL.contains(&f.func.name()))
-    };
-    expr.exists(|e| Ok(fails_itself(e, schema) && !is_total(e))).unwrap_or(true)
-}
-
-fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
-    let type_of = |e: &Expr| e.get_type(schema).ok();
-    match expr {
-        Expr::Column(_)
-        | Expr::Literal(..)
-        | Expr::Alias(_)
-        | Expr::Not(_)
-        | Expr::IsNull(_)
-        | Expr::IsNotNull(_)
-        | Expr::IsTrue(_)
-        | Expr::IsFalse(_)
-        | Expr::IsUnknown(_)
-        | Expr::IsNotTrue(_)
-        | Expr::IsNotFalse(_)
-        | Expr::IsNotUnknown(_)
-        | Expr::Between(_)
-        | Expr::InList(_)
-        | Expr::Case(_)
-        | Expr::TryCast(_)
-        | Expr::Like(_)
-        // Only in EXISTS and count(*): nothing is computed.
-        | Expr::OuterReferenceColumn(..) => false,
-        Expr::BinaryExpr(binary) => match binary.op {
-            Operator::And
-            | Operator::Or
-            | Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-            | Operator::StringConcat => false,
-            // Integers wrap; where they are to be checked they come as functions.
-            Operator::Plus | Operator::Minus | Operator::Multiply => {
-                !type_of(expr).is_some_and(|t| t.is_integer() || t.is_floating())
-            }
-            _ => !type_of(expr).is_some_and(|t| t.is_floating()),
-        },
-        Expr::Cast(cast) => match (type_of(&cast.expr), cast.field.data_type()) {
-            (Some(from), to) => !widens(&from, to),
-            (None, _) => true,
-        },
-        // The first two stand in the keys of windows, whose event time is known by them.
-        Expr::ScalarFunction(f) => !matches!(f.func.name(), "date_bin" | "date_trunc" | "coalesce"),
-        _ => true,
-    }
-}
-
-/// Whether every value of a type is a value of another.
-fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Boolean, Float32, Float64, Int8, Int16, Int32, Int64, LargeUtf8, Null, Utf8, Utf8View};
-    from == to
-        || match (from, to) {
-            (Null, _) => true,
-            (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
-            (f, Float32 | Float64) => f.is_integer() || f.is_floating(),
-            (f, Utf8 | LargeUtf8 | Utf8View) => f.is_primitive() || matches!(f, Boolean | Utf8 | LargeUtf8 | Utf8View),
-            _ => false,
-        }
 }

@@ -10,9 +10,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
+use fleuve_batch::can_fail_in;
 use fleuve_types::{Error, Result};
 
-use super::fallible::can_fail_in;
 use super::{Lowering, NodeKind};
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::map::Stage;

@@ -1,0 +1,81 @@
+//! `sum(a / b) FILTER (WHERE b <> 0)` divides where `b` is not zero. DataFusion 54.1 computes the arguments of an aggregate for all rows, and
+//! then leaves out those that do not pass its FILTER.
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Case, Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::can_fail;
+
+/// Computes what can fail of the arguments of an aggregate with FILTER for the rows alone that pass it. To come after types are settled.
+#[derive(Debug)]
+pub(crate) struct FilteredArguments;
+
+impl AnalyzerRule for FilteredArguments {
+    fn name(&self) -> &str {
+        "filtered_arguments"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_down_with_subqueries(node)?.data)
+    }
+}
+
+fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let input = match &plan {
+        LogicalPlan::Aggregate(aggregate) => &aggregate.input,
+        LogicalPlan::Window(window) => &window.input,
+        _ => return Ok(Transformed::no(plan)),
+    };
+    let schema = input.schema().clone();
+    let names = NamePreserver::new(&plan);
+    let new = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let new = expr.transform_up(|e| Ok(call(e, &schema)))?;
+        Ok(if new.transformed { new.update_data(|e| name.restore(e)) } else { new })
+    })?;
+    if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
+}
+
+fn call(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::AggregateFunction(mut call) => {
+            let params = &mut call.params;
+            let Some(filter) = params.filter.as_deref().filter(|f| !f.is_volatile()) else {
+                return Transformed::no(Expr::AggregateFunction(call));
+            };
+            let exprs = params.args.iter_mut().chain(params.order_by.iter_mut().map(|o| &mut o.expr));
+            let changed = exprs.fold(false, |changed, e| only_if(filter, e, schema) | changed);
+            Transformed::new_transformed(Expr::AggregateFunction(call), changed)
+        }
+        Expr::WindowFunction(mut call) => {
+            let params = &mut call.params;
+            let Some(filter) = params.filter.as_deref().filter(|f| !f.is_volatile()) else {
+                return Transformed::no(Expr::WindowFunction(call));
+            };
+            let changed = params.args.iter_mut().fold(false, |changed, e| only_if(filter, e, schema) | changed);
+            Transformed::new_transformed(Expr::WindowFunction(call), changed)
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// Makes `CASE WHEN filter THEN expr END` of it, if it can fail, reads a row, and is not that already.
+fn only_if(filter: &Expr, expr: &mut Expr, schema: &DFSchema) -> bool {
+    if is_only_if(filter, expr) || !expr.any_column_refs() || !can_fail(expr, schema) {
+        return false;
+    }
+    let then = Box::new(std::mem::take(expr));
+    *expr = Expr::Case(Case::new(None, vec![(Box::new(filter.clone()), then)], None));
+    true
+}
+
+fn is_only_if(filter: &Expr, expr: &Expr) -> bool {
+    let Expr::Case(case) = expr else { return false };
+    matches!(case.when_then_expr.as_slice(), [(when, _)] if **when == *filter)
+        && case.expr.is_none()
+        && case.else_expr.is_none()
+}
