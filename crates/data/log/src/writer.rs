@@ -154,8 +154,7 @@ impl Writer {
                 while self.shared.mover.closed_files() >= limits::CLOSED_WALS && mover.step() {}
             }
             let freed = self.shared.mover.wait_for_room(limits::CLOSED_WALS);
-            freed
-                .map_err(|e| AppendError::Limit(format!("old data cannot be moved out of the write-ahead log: {e}")))?;
+            freed.map_err(|e| AppendError::Io(format!("old data cannot be moved out of the write-ahead log: {e}")))?;
         }
         let seq = self.file.seq + 1;
         let file = match WalFile::create(self.shared.disk(), &self.shared.wal_dir(), seq) {

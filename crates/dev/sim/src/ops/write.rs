@@ -2,7 +2,7 @@ use bytes::Bytes;
 use fleuve_log::batch::{BatchBuilder, NewRecord, ProducerSequence};
 use fleuve_log::groups::{CommittedOffset, offset_key};
 use fleuve_log::{AppendError, Appended};
-use fleuve_types::{Clock, Error, ErrorKind, ObjectId};
+use fleuve_types::{Clock, Error, ObjectId};
 
 use crate::model::{Producer, Row, Told};
 use crate::world::{World, outcome, within};
@@ -98,10 +98,7 @@ impl World {
             if again.is_some() { " again" } else { "" },
             shown(&result)
         ));
-        // A log that cannot make room on a broken disk says so; the producer sends again.
-        let is_excused = self.is_faulty && error.as_ref().is_some_and(|e| e.kind == ErrorKind::Limit);
         match told {
-            Told::Out if is_excused => {}
             Told::Out => {
                 let error = error.map(|e| e.to_string()).unwrap_or_default();
                 return Err(Failure(format!("producer {number} is refused: {error}")));
