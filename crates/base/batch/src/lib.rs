@@ -6,6 +6,7 @@ mod fallible;
 mod filtered;
 mod guards;
 mod one_way;
+mod outer;
 mod projections;
 mod recursion;
 #[cfg(test)]
@@ -21,9 +22,14 @@ pub use fallible::{can_fail, can_fail_in};
 pub use one_way::one_way;
 pub use recursion::logical_rules;
 
-/// Rules for the analysis of a plan, after DataFusion's own.
-pub fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 2] {
-    [Arc::new(recursion::WholeRecursion), Arc::new(filtered::FilteredArguments)]
+/// A rule for the analysis of a plan.
+pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
+
+/// What is to follow DataFusion's own rules for the analysis of a plan, with `own` rules among it, which find all types settled.
+pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> impl Iterator<Item = Analysis> {
+    let first: [Analysis; 2] = [Arc::new(outer::OuterTypes), Arc::new(recursion::WholeRecursion)];
+    let last: Analysis = Arc::new(filtered::FilteredArguments);
+    first.into_iter().chain(own).chain([last])
 }
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its

@@ -56,8 +56,9 @@ impl AggregateUDFImpl for OneWay {
         self.of.create_groups_accumulator(args)
     }
 
-    fn with_beneficial_ordering(self: Arc<Self>, is_ordered: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
-        let of = self.of.as_ref().clone().with_beneficial_ordering(is_ordered)?;
+    /// The rows are told to be in order also where they are in the opposite one, and nothing is reversed.
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let of = self.of.as_ref().clone().with_beneficial_ordering(false)?;
         Ok(of.map(|of| Arc::new(Self { of: Arc::new(of) }) as Arc<dyn AggregateUDFImpl>))
     }
 

@@ -11,8 +11,9 @@ pub(crate) async fn rows(table: &str, partitions: usize, sql: &str) -> Result<Ve
         .with_config(SessionConfig::new().with_target_partitions(partitions))
         .with_default_features()
         .with_physical_optimizer_rules(crate::physical_rules());
-    let state = crate::analyzer_rules().into_iter().fold(builder, SessionStateBuilder::with_analyzer_rule).build();
+    let state = crate::analyzer_rules([]).fold(builder, SessionStateBuilder::with_analyzer_rule).build();
     let context = SessionContext::new_with_state(state);
+    crate::one_way().into_iter().for_each(|f| context.register_udaf(f.as_ref().clone()));
     context.sql(table).await?.collect().await?;
     let batches = context.sql(sql).await?.collect().await?;
     let table = pretty_format_batches(&batches)?.to_string();

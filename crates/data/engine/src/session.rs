@@ -17,7 +17,7 @@ pub fn session_state() -> SessionState {
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules());
-    fleuve_batch::analyzer_rules().into_iter().fold(builder, SessionStateBuilder::with_analyzer_rule).build()
+    fleuve_batch::analyzer_rules([]).fold(builder, SessionStateBuilder::with_analyzer_rule).build()
 }
 
 /// Its optimizer. What it names itself is numbered from the start in each plan: the shape of a circuit, by

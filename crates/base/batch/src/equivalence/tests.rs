@@ -62,3 +62,14 @@ async fn a_sort_above_an_offset_is_not_made_below_it() {
     is(&format!("SELECT * FROM {page} ORDER BY k, v"), &["|3|1|", "|4|1|"]).await;
     is("SELECT k FROM t ORDER BY k LIMIT 1 OFFSET 3", &["|4|"]).await;
 }
+
+#[tokio::test]
+async fn lists_are_in_their_own_order_whatever_that_of_their_input() {
+    let counted = "(SELECT k, v, count(*) OVER (PARTITION BY v ORDER BY k DESC) AS n FROM t)";
+    for list in ["array_to_string(array_agg(n ORDER BY n DESC), '-')", "string_agg(n::text, '-' ORDER BY n DESC)"] {
+        is(&format!("SELECT v, {list} AS l FROM {counted} GROUP BY v ORDER BY v"), &["|1|2-1|", "|2|2-1|"]).await;
+        let both =
+            format!("SELECT {list} AS l, nth_value(k, 1 ORDER BY n, k) AS f FROM {counted} GROUP BY v ORDER BY v");
+        is(&both, &["|2-1|4|", "|2-1|2|"]).await;
+    }
+}

@@ -11,7 +11,6 @@ use datafusion::config::Dialect;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, Result};
 use parking_lot::Mutex;
@@ -73,7 +72,7 @@ fn config() -> SessionConfig {
 
 /// A state with all functions and planners, without tables.
 fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
-    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 3] =
+    let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
     let builder = SessionStateBuilder::new()
         .with_config(config())
@@ -82,8 +81,8 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)]);
-    let rules = rules.into_iter().chain(fleuve_batch::analyzer_rules());
-    let mut state = rules.fold(builder, SessionStateBuilder::with_analyzer_rule).build();
+    let builder = fleuve_batch::analyzer_rules(own).fold(builder, SessionStateBuilder::with_analyzer_rule);
+    let mut state = builder.build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea()]) {
         registry.register_udf(function).expect("a name of our own can be registered");
