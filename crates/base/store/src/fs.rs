@@ -1,3 +1,4 @@
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind as Io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -5,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fleuve_types::{Error, Result};
+use parking_lot::Mutex;
 
 use crate::{Blob, BlobReader, BlobWriter, Disk, DiskFile, LocalDisk, Open};
 
@@ -14,7 +16,12 @@ pub struct FsBlob {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     temporary: AtomicU64,
+    /// Files whose sync failed. What of them is not on disk can be read, and no later sync writes it (see [`DiskFile::sync`]).
+    unsynced: Mutex<HashSet<PathBuf>>,
 }
+
+/// A file is copied in parts of this size.
+const COPY_BYTES: usize = 1 << 20;
 
 impl FsBlob {
     /// The store in `root`, which is made if it is not there. Left-overs of writes that a crash cut short are removed.
@@ -35,7 +42,7 @@ impl FsBlob {
         disk.create_dir_all(&root)
             .and_then(|()| above.map_or(Ok(()), |above| disk.sync_dir(above)))
             .map_err(|e| Error::io(format!("make the folder {}", root.display()), e))?;
-        let store = Self { disk, root, temporary: AtomicU64::new(0) };
+        let store = Self { disk, root, temporary: AtomicU64::new(0), unsynced: Mutex::default() };
         for name in store.files()? {
             if name.ends_with(".tmp") {
                 let _ = store.disk.remove_file(&store.root.join(name));
@@ -76,6 +83,41 @@ impl FsBlob {
 }
 
 impl FsBlob {
+    /// Makes the bytes of a file durable.
+    fn sync_file(&self, path: &Path) -> std::io::Result<()> {
+        if self.unsynced.lock().contains(path) {
+            self.write_again(path)?;
+            self.unsynced.lock().remove(path);
+            return Ok(());
+        }
+        let synced = self.disk.open(path, Open::Read)?.sync();
+        if synced.is_err() {
+            self.unsynced.lock().insert(path.to_path_buf());
+        }
+        synced
+    }
+
+    /// Puts a durable copy of a file in its place. Whoever has it open reads on in the old one.
+    fn write_again(&self, path: &Path) -> std::io::Result<()> {
+        let from = self.disk.open(path, Open::Read)?;
+        let (temporary, file) = self.temporary(path)?;
+        let copy = || {
+            let (size, mut at) = (from.size_bytes()?, 0);
+            let mut part = vec![0; COPY_BYTES];
+            while at < size {
+                let len = usize::try_from(size - at).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
+                from.read_exact_at(&mut part[..len], at)?;
+                file.write_all_at(&part[..len], at)?;
+                at += len as u64;
+            }
+            file.sync()?;
+            self.disk.rename(&temporary, path)
+        };
+        copy().inspect_err(|_| {
+            let _ = self.disk.remove_file(&temporary);
+        })
+    }
+
     /// Makes a new file that is not yet the object.
     fn temporary(&self, path: &Path) -> std::io::Result<(PathBuf, Arc<dyn DiskFile>)> {
         // A folder that is there may have been made by a call that failed before it was durable: its name is synced each time.
@@ -177,10 +219,10 @@ impl Blob for FsBlob {
     }
 
     fn sync(&self, names: &[String]) -> Result<()> {
-        let mut folders = std::collections::BTreeSet::from([self.root.clone()]);
+        let mut folders = BTreeSet::from([self.root.clone()]);
         for name in names {
             let path = self.path(name)?;
-            let synced = self.disk.open(&path, Open::Read).and_then(|file| file.sync());
+            let synced = self.sync_file(&path);
             synced.map_err(|e| Error::io(format!("write {}", path.display()), e))?;
             folders.extend(path.ancestors().skip(1).take_while(|f| f.starts_with(&self.root)).map(Path::to_path_buf));
         }
@@ -204,6 +246,7 @@ impl Blob for FsBlob {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
+        self.unsynced.lock().remove(&path);
         match self.disk.remove_file(&path) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == Io::NotFound => Ok(()),

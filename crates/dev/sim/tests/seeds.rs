@@ -9,8 +9,10 @@ use fleuve_sim::disk::Lies;
 use fleuve_sim::{Options, Run, run};
 
 /// Seeds that found something, and what.
-const KEPT: &[(u64, &str)] =
-    &[(306_719, "a producer that was refused for good because a sync failed when the log needed room")];
+const KEPT: &[(u64, &str)] = &[
+    (306_719, "a producer that was refused for good because a sync failed when the log needed room"),
+    (408_432, "a state file whose sync failed: a later one seemed to make it durable"),
+];
 
 /// As [`KEPT`], in runs that were narrow then.
 const KEPT_NARROW: &[(u64, &str)] = &[

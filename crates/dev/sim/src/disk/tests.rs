@@ -1,3 +1,5 @@
+use fleuve_store::{Blob, FsBlob};
+
 use super::*;
 
 fn disk(seed: u64) -> SimDisk {
@@ -87,4 +89,24 @@ fn the_same_seed_loses_the_same() {
     };
     assert_eq!(image(3), image(3));
     assert_ne!(image(3), image(4));
+}
+
+#[test]
+fn an_object_whose_sync_failed_is_durable_after_the_next() {
+    for seed in 0..50 {
+        let disk = disk(seed);
+        let store = FsBlob::open_on(Arc::new(disk.clone()), "/d/store").unwrap();
+        let mut writer = store.create("a/b").unwrap();
+        writer.write(b"state").unwrap();
+        writer.finish().unwrap();
+        let reader = store.open("a/b").unwrap();
+        disk.arm(1, Fault::Sync);
+        store.sync(&["a/b".into()]).unwrap_err();
+        store.sync(&["a/b".into()]).unwrap();
+        let mut bytes = [0; 5];
+        reader.read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"state");
+        let after = FsBlob::open_on(Arc::new(disk.cut_power()), "/d/store").unwrap();
+        assert_eq!(after.get("a/b").unwrap(), &b"state"[..], "seed {seed}");
+    }
 }
