@@ -48,6 +48,8 @@ impl Numbering {
             after.push(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(marked), self.name())?));
         }
         match plan {
+            // A recursive term reads its own query, whose columns have lost their names.
+            LogicalPlan::TableScan(scan) if scan.table_name.catalog().is_none() => Ok(plan.clone()),
             // The names of its columns tell, not where they stand in the table.
             LogicalPlan::TableScan(scan) => Ok(LogicalPlan::TableScan(TableScan { projection: None, ..scan.clone() })),
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),

@@ -256,4 +256,19 @@ async fn lists_subqueries_and_recursions_go_on_with_more_columns() {
             run(&session, &format!("EXPLAIN CREATE OR REPLACE MATERIALIZED VIEW reached AS {query}")).await.unwrap();
         assert!(plan[1].contains("is built anew"), "{query}: {plan:?}");
     }
+    let query = |first: &str, all: &str| {
+        format!(
+            "WITH RECURSIVE r AS (SELECT {first} FROM s UNION SELECT r.a + 1, 0 FROM r WHERE r.a < 3) SELECT {all} FROM r"
+        )
+    };
+    run(&session, &format!("CREATE MATERIALIZED VIEW steps AS {}", query("id AS a, x AS b", "a AS k, b AS v")))
+        .await
+        .unwrap();
+    for (first, all, is_same) in
+        [("id AS a, x AS c", "a AS k, c AS v", true), ("id AS b, x AS a", "b AS k, a AS v", false)]
+    {
+        let sql = format!("EXPLAIN CREATE OR REPLACE MATERIALIZED VIEW steps AS {}", query(first, all));
+        let plan = run(&session, &sql).await.unwrap();
+        assert_eq!(plan[1].contains("goes on as it is"), is_same, "{first}: {plan:?}");
+    }
 }
