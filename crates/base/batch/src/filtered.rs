@@ -44,7 +44,7 @@ fn call(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::AggregateFunction(mut call) => {
             let params = &mut call.params;
-            let Some(filter) = params.filter.as_deref().filter(|f| !f.is_volatile()) else {
+            let Some(filter) = params.filter.as_deref().filter(|f| can_stand_twice(f)) else {
                 return Transformed::no(Expr::AggregateFunction(call));
             };
             let exprs = params.args.iter_mut().chain(params.order_by.iter_mut().map(|o| &mut o.expr));
@@ -53,7 +53,7 @@ fn call(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         Expr::WindowFunction(mut call) => {
             let params = &mut call.params;
-            let Some(filter) = params.filter.as_deref().filter(|f| !f.is_volatile()) else {
+            let Some(filter) = params.filter.as_deref().filter(|f| can_stand_twice(f)) else {
                 return Transformed::no(Expr::WindowFunction(call));
             };
             let changed = params.args.iter_mut().fold(false, |changed, e| only_if(filter, e, schema) | changed);
@@ -61,6 +61,14 @@ fn call(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         other => Transformed::no(other),
     }
+}
+
+/// A subquery that stands twice is taken out of the aggregate, and may lose its condition there.
+fn can_stand_twice(filter: &Expr) -> bool {
+    let is_subquery = |e: &Expr| {
+        Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    };
+    !filter.is_volatile() && !filter.exists(is_subquery).unwrap_or(true)
 }
 
 /// Makes `CASE WHEN filter THEN expr END` of it, if it can fail, reads a row, and is not that already.

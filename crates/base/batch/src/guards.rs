@@ -110,8 +110,12 @@ fn aggregate(plan: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     Ok(Some(Arc::new(new.with_limit_options(plan.limit_options()))))
 }
 
-/// An aggregate with guarded arguments. What it is in order by names parts of its state, and stays.
+/// An aggregate with guarded arguments. What it is in order by names parts of its state, and stays. One that is computed from the other end
+/// stays whole: a new one would not know that any more.
 fn arguments(call: &AggregateFunctionExpr, schema: &Schema) -> Result<Option<AggregateFunctionExpr>> {
+    if call.is_reversed() {
+        return Ok(None);
+    }
     let all = call.all_expressions();
     let mut changed = false;
     let args = all.args.into_iter().map(|arg| {

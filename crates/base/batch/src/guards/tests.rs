@@ -102,6 +102,15 @@ async fn aggregates_are_guarded() {
     .await;
     fails("SELECT sum(a / b) AS s FROM t").await;
     fails("SELECT sum(a / b) FILTER (WHERE a > 0) AS s FROM t").await;
+    // Of two in opposite orders one is computed from the other end.
+    is(
+        "SELECT nth_value(a, 1 ORDER BY a) AS f, nth_value(CASE WHEN b <> 0 AND a / b > 1 THEN a END, 1 ORDER BY a DESC) AS l \
+         FROM t WHERE b > 1",
+        &["|4|6|"],
+    )
+    .await;
+    // A correlated subquery in FILTER is refused, whatever the arguments are.
+    fails("SELECT sum(10 / a) FILTER (WHERE EXISTS (SELECT 1 FROM t x WHERE x.a = t.b)) AS s FROM t").await;
 }
 
 #[tokio::test]
