@@ -27,6 +27,8 @@ pub const TAIL_CACHE_ENTRY_BYTES: usize = 256;
 pub const CLOSED_WALS: usize = 4;
 /// How many times `wal_bytes` a write-ahead file may grow while the mover is behind; then appends are refused.
 pub const WAL_GROWTH: u64 = 4;
+/// How many times that it may grow for appends whose callers do not wait; then the log fails.
+pub const OWN_GROWTH: u64 = 4;
 /// Most topics.
 pub const TOPICS: usize = 10_000;
 /// Most partitions of one topic.

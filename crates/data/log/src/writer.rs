@@ -130,11 +130,27 @@ impl Writer {
         }
     }
 
-    fn write_group(&mut self, requests: Vec<Request>) {
-        match self.make_room() {
-            Ok(()) => self.commit(requests),
-            Err(e) => requests.into_iter().for_each(|r| refuse(r, &e)),
+    fn write_group(&mut self, mut requests: Vec<Request>) {
+        if let Err(e) = self.make_room() {
+            // What nobody may be waiting for cannot be refused: what comes after it would hide that it is not there.
+            let goes_on = self.shared.check_failed().is_ok() && self.has_reserve(&e);
+            let (own, others): (Vec<_>, _) = requests.into_iter().partition(|r| goes_on && is_nowait(r));
+            others.into_iter().for_each(|r| refuse(r, &e));
+            if own.is_empty() {
+                return;
+            }
+            requests = own;
         }
+        self.commit(requests);
+    }
+
+    /// False if the current file has grown as far as it may for Fleuve's own appends, too: then the log has failed.
+    fn has_reserve(&self, why: &AppendError) -> bool {
+        let has = self.position < self.shared.options.wal_bytes * limits::WAL_GROWTH * limits::OWN_GROWTH;
+        if !has {
+            self.shared.fail(why);
+        }
+        has
     }
 
     /// Begins a new file when the current one is full; waits for the mover when it is too far behind.
@@ -438,6 +454,11 @@ fn record_bytes(request: &Request) -> usize {
         Request::Append(a) => append_record_bytes(a.parts.iter().map(|p| p.bytes.len()), &a.marks),
         _ => 1024,
     }
+}
+
+/// True for an append that did not wait for room in the queue: its caller may have gone on without the answer.
+fn is_nowait(request: &Request) -> bool {
+    matches!(request, Request::Append(a) if a.permit.is_none())
 }
 
 fn refuse(request: Request, e: &AppendError) {

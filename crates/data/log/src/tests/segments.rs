@@ -1,7 +1,7 @@
 use fleuve_types::{ErrorKind, ManualClock};
 
 use super::*;
-use crate::ReadError;
+use crate::{AppendError, ReadError};
 
 /// Appends `count` records "i" of about 100 bytes with rising timestamps, a few per batch; returns the values.
 async fn fill(log: &Log, partition: i32, from: usize, count: usize) -> Vec<String> {
@@ -243,4 +243,60 @@ async fn a_missing_or_short_segment_is_an_error() {
     let log = open(dir.path());
     assert!(!leftover.exists());
     assert_eq!(values(&log, T, 0).len(), 200);
+}
+
+/// A log whose closed files cannot be moved to segments, and that takes no more appends which wait for room.
+async fn stuck(dir: &Path) -> Log {
+    let log = open(dir);
+    log.create_topic(spec(T, 1)).await.unwrap();
+    std::fs::create_dir_all(dir.join("segments")).unwrap();
+    std::fs::write(dir.join("segments").join(T.to_string()), "in the way").unwrap();
+    let value = "x".repeat(1000);
+    loop {
+        match log.append(T, 0, batch(&[&value]), true).await {
+            Ok(_) => {}
+            Err(AppendError::Io(why)) if why.contains("cannot be moved out") => return log,
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_written_when_there_is_no_room_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = stuck(dir.path()).await;
+    let (_, before) = log.offsets(T, 0).unwrap();
+    for n in 0..3 {
+        let mark = vec![("m".to_owned(), Some(Bytes::from(n.to_string())))];
+        drop(log.append_atomic_nowait(vec![(T, 0, batch(&[&format!("own {n}")]))], mark).unwrap());
+        assert!(log.append(T, 0, batch(&["refused"]), true).await.is_err());
+    }
+    std::fs::remove_file(dir.path().join("segments").join(T.to_string())).unwrap();
+    while log.append(T, 0, batch(&["later"]), true).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let wanted = ["own 0", "own 1", "own 2", "later"].map(str::to_owned);
+    let found: Vec<String> = read_all(&log, T, 0, before, 1 << 20).into_iter().map(|(_, v)| v).collect();
+    assert_eq!(found, wanted);
+    assert_eq!(log.mark("m").as_deref(), Some(&b"2"[..]));
+}
+
+#[tokio::test]
+async fn a_log_without_any_room_fails_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = stuck(dir.path()).await;
+    let value = "x".repeat(1000);
+    let mut written = vec![];
+    let why = loop {
+        match log.append_atomic_nowait(vec![(T, 0, batch(&[&value]))], vec![]) {
+            Ok(pending) => written.push(pending.await.is_ok()),
+            Err(e) => break e.to_string(),
+        }
+    };
+    assert!(why.contains("has failed") && why.contains("cannot be moved out"), "{why}");
+    assert!(
+        written.len() > 10 && written.pop() == Some(false) && written.iter().all(|ok| *ok),
+        "the first refusal is the last"
+    );
+    assert!(log.append_atomic(vec![], vec![("m".into(), None)]).await.is_err());
 }
