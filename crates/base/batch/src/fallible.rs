@@ -19,6 +19,14 @@ pub fn can_fail_in(expr: &Expr, schema: &DFSchema) -> bool {
     expr.exists(|e| Ok(fails_itself(e, schema) && !is_total(e))).unwrap_or(true)
 }
 
+/// Whether there is a subquery in an expression.
+pub fn has_subquery(expr: &Expr) -> bool {
+    let subquery = |e: &Expr| {
+        Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    };
+    expr.exists(subquery).unwrap_or(true)
+}
+
 fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
     let type_of = |e: &Expr| e.get_type(schema).ok();
     match expr {

@@ -8,7 +8,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::can_fail;
+use crate::{can_fail, has_subquery};
 
 /// Computes what can fail of the arguments of an aggregate with FILTER for the rows alone that pass it. To come after types are settled.
 #[derive(Debug)]
@@ -40,35 +40,21 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
 }
 
-fn call(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    match expr {
-        Expr::AggregateFunction(mut call) => {
-            let params = &mut call.params;
-            let Some(filter) = params.filter.as_deref().filter(|f| can_stand_twice(f)) else {
-                return Transformed::no(Expr::AggregateFunction(call));
-            };
-            let exprs = params.args.iter_mut().chain(params.order_by.iter_mut().map(|o| &mut o.expr));
-            let changed = exprs.fold(false, |changed, e| only_if(filter, e, schema) | changed);
-            Transformed::new_transformed(Expr::AggregateFunction(call), changed)
+fn call(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let (filter, exprs): (_, Vec<&mut Expr>) = match &mut expr {
+        Expr::AggregateFunction(call) => {
+            let order = call.params.order_by.iter_mut().map(|by| &mut by.expr);
+            (&call.params.filter, call.params.args.iter_mut().chain(order).collect())
         }
-        Expr::WindowFunction(mut call) => {
-            let params = &mut call.params;
-            let Some(filter) = params.filter.as_deref().filter(|f| can_stand_twice(f)) else {
-                return Transformed::no(Expr::WindowFunction(call));
-            };
-            let changed = params.args.iter_mut().fold(false, |changed, e| only_if(filter, e, schema) | changed);
-            Transformed::new_transformed(Expr::WindowFunction(call), changed)
-        }
-        other => Transformed::no(other),
-    }
-}
-
-/// A subquery that stands twice is taken out of the aggregate, and may lose its condition there.
-fn can_stand_twice(filter: &Expr) -> bool {
-    let is_subquery = |e: &Expr| {
-        Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+        Expr::WindowFunction(call) => (&call.params.filter, call.params.args.iter_mut().collect()),
+        _ => return Transformed::no(expr),
     };
-    !filter.is_volatile() && !filter.exists(is_subquery).unwrap_or(true)
+    // A filter that comes out differently each time does not guard, and a subquery that stands twice may lose its condition.
+    let Some(filter) = filter.as_deref().filter(|f| !f.is_volatile() && !has_subquery(f)) else {
+        return Transformed::no(expr);
+    };
+    let changed = exprs.into_iter().fold(false, |changed, e| only_if(filter, e, schema) | changed);
+    Transformed::new_transformed(expr, changed)
 }
 
 /// Makes `CASE WHEN filter THEN expr END` of it, if it can fail, reads a row, and is not that already.

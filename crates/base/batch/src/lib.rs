@@ -15,21 +15,23 @@ mod testing;
 use std::sync::Arc;
 
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
-pub use fallible::{can_fail, can_fail_in};
+pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use one_way::one_way;
 pub use recursion::logical_rules;
 
 /// A rule for the analysis of a plan.
 pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
-/// What is to follow DataFusion's own rules for the analysis of a plan, with `own` rules among it, which find all types settled.
-pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> impl Iterator<Item = Analysis> {
-    let first: [Analysis; 2] = [Arc::new(outer::OuterTypes), Arc::new(recursion::WholeRecursion)];
+/// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
+pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
+    let first: Analysis = Arc::new(outer::OuterColumns);
+    let whole: Analysis = Arc::new(recursion::WholeRecursion);
     let last: Analysis = Arc::new(filtered::FilteredArguments);
-    first.into_iter().chain(own).chain([last])
+    [first].into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
 }
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its

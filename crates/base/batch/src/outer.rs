@@ -1,48 +1,52 @@
-//! Correlated subqueries know their outer columns by the types that these have in the end. DataFusion 54.1 keeps those from before the types of
-//! the outer query were settled: `(SELECT count(*) FROM t WHERE t.a = r.n)` with `n` out of `CASE WHEN … THEN 1 ELSE row_number() … END`
-//! compared an integer with a decimal.
+//! Correlated subqueries: their outer columns, and where they may stand.
+//!
+//! A subquery is planned with the types that outer columns have before those of the outer query are settled, and DataFusion 54.1 keeps them:
+//! with `n` out of `CASE WHEN … THEN k ELSE 1.5 END`, `t.a = r.n` compared integers, and other types not at all. And a correlated subquery that
+//! stands twice in an aggregate loses its condition.
 
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ExprSchema, Result};
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ExprSchema, Result, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 
-/// Settles the types in subqueries again where those of outer columns changed. To come after types are settled.
+/// Gives outer columns the types that they will have, and refuses correlated subqueries in aggregates. To come before types are settled.
 #[derive(Debug)]
-pub(crate) struct OuterTypes;
+pub(crate) struct OuterColumns;
 
-impl AnalyzerRule for OuterTypes {
+impl AnalyzerRule for OuterColumns {
     fn name(&self) -> &str {
-        "outer_types"
+        "outer_columns"
     }
 
-    fn analyze(&self, mut plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        // With each turn the types of one more level are what they will be.
-        for _ in 0..MAX_LEVELS {
-            let new = plan.transform_down_with_subqueries(node)?;
-            if !new.transformed {
-                return Ok(new.data);
-            }
-            plan = TypeCoercion::new().analyze(new.data, config)?;
-            plan = plan.transform_down_with_subqueries(once)?.data;
-        }
-        Ok(plan)
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_down_with_subqueries(|plan| node(plan, config))?.data)
     }
 }
 
-/// Subqueries in subqueries that are looked at.
-const MAX_LEVELS: usize = 16;
-
-fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
+fn node(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<LogicalPlan>> {
+    let mut is_correlated = false;
+    plan.apply_expressions(|expr| {
+        is_correlated |= expr.exists(|e| Ok(subquery(e).is_some_and(|s| !s.outer_ref_columns.is_empty())))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !is_correlated {
+        return Ok(Transformed::no(plan));
+    }
+    if matches!(plan, LogicalPlan::Aggregate(_)) {
+        return plan_err!(
+            "a subquery in an aggregate cannot refer to the tables outside of it; compute it in a subquery in FROM, and aggregate that"
+        );
+    }
+    let mut schema = DFSchema::empty();
+    for input in plan.inputs() {
+        schema.merge(TypeCoercion::new().analyze(input.clone(), config)?.schema());
+    }
     plan.map_subqueries(|subquery| {
-        let within = subquery.transform_down_with_subqueries(|plan| {
-            let of_plan = |expr: Expr| expr.transform(|e| Ok(typed(e, &schema)));
+        subquery.transform_down_with_subqueries(|plan| {
             let plan = match plan {
                 LogicalPlan::Subquery(mut subquery) => {
                     for column in &mut subquery.outer_ref_columns {
@@ -52,38 +56,19 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
                 }
                 other => other,
             };
-            plan.map_expressions(of_plan)
-        })?;
-        Ok(within)
+            plan.map_expressions(|expr| expr.transform(|e| Ok(typed(e, &schema))))
+        })
     })
 }
 
-/// Conditions with one cast where an integer was made a wider one and then something else: only so is a correlated subquery made a join.
-fn once(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    if !matches!(plan, LogicalPlan::Filter(_)) {
-        return Ok(Transformed::no(plan));
+fn subquery(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(subquery),
+        Expr::Exists(exists) => Some(&exists.subquery),
+        Expr::InSubquery(within) => Some(&within.subquery),
+        Expr::SetComparison(comparison) => Some(&comparison.subquery),
+        _ => None,
     }
-    let schema = merge_schema(&plan.inputs());
-    plan.map_expressions(|expr| {
-        expr.transform_up(|e| {
-            let Expr::Cast(mut cast) = e else { return Ok(Transformed::no(e)) };
-            let is_twice = match cast.expr.as_ref() {
-                Expr::Cast(inner) => {
-                    let (from, through) = (inner.expr.get_type(&schema)?, inner.field.data_type());
-                    from.is_signed_integer()
-                        && through.is_signed_integer()
-                        && from.primitive_width() <= through.primitive_width()
-                }
-                _ => false,
-            };
-            if let Expr::Cast(inner) = cast.expr.as_mut()
-                && is_twice
-            {
-                cast.expr = std::mem::take(&mut inner.expr);
-            }
-            Ok(Transformed::new_transformed(Expr::Cast(cast), is_twice))
-        })
-    })
 }
 
 fn typed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
@@ -103,19 +88,58 @@ fn typed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 mod tests {
     use crate::testing;
 
+    const T: &str = "CREATE TABLE t (k INT, v BIGINT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)";
+
     #[tokio::test]
     async fn outer_columns_have_the_types_that_they_come_to() {
-        let table = "CREATE TABLE t (k INT, v INT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)";
         let numbered = "(SELECT k, CASE WHEN k > 2 THEN 1 ELSE row_number() OVER (ORDER BY k) END AS n FROM t) a";
-        for (sql, expected) in [
-            ("SELECT k, (SELECT count(*) FROM t x WHERE x.v = a.n) AS c", ["|1|2|", "|2|2|", "|3|2|", "|4|2|"]),
+        let half = "(SELECT k, CASE WHEN k > 2 THEN k ELSE 1.5 END AS n FROM t) a";
+        let both = "(SELECT k, k AS n FROM t UNION ALL SELECT 9, 1.5::double) a";
+        for (sql, from, expected) in [
+            (
+                "SELECT k, (SELECT count(*) FROM t x WHERE x.v = a.n) AS c",
+                numbered,
+                &["|1|2|", "|2|2|", "|3|2|", "|4|2|"][..],
+            ),
             (
                 "SELECT k, (SELECT max(x.k) FROM t x WHERE x.v = a.n AND x.k > 2) AS c",
-                ["|1|4|", "|2||", "|3|4|", "|4|4|"],
+                numbered,
+                &["|1|4|", "|2||", "|3|4|", "|4|4|"],
+            ),
+            ("SELECT k, (SELECT count(*) FROM t x WHERE x.v = a.n) AS c", half, &["|1|0|", "|2|0|", "|3|0|", "|4|0|"]),
+            ("SELECT k, (SELECT count(*) FROM t x WHERE x.k = a.n) AS c", half, &["|1|0|", "|2|0|", "|3|1|", "|4|1|"]),
+            (
+                "SELECT k, (SELECT count(*) FROM t x WHERE x.v = CAST(a.n AS BIGINT)) AS c",
+                half,
+                &["|1|2|", "|2|2|", "|3|0|", "|4|0|"],
+            ),
+            (
+                "SELECT k, (SELECT count(*) FROM t x WHERE x.v = a.n) AS c",
+                both,
+                &["|1|2|", "|2|2|", "|3|0|", "|4|0|", "|9|0|"],
             ),
         ] {
-            let rows = testing::rows(table, 2, &format!("{sql} FROM {numbered} ORDER BY k")).await;
-            assert_eq!(rows.unwrap_or_else(|e| panic!("{sql}: {e}")), expected, "{sql}");
+            let rows = testing::rows(T, 2, &format!("{sql} FROM {from} ORDER BY k")).await;
+            assert_eq!(
+                rows.map_err(|e| e.to_string()),
+                Ok(expected.iter().map(|r| r.to_string()).collect()),
+                "{sql} FROM {from}"
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn a_correlated_subquery_in_an_aggregate_is_refused() {
+        let found = "EXISTS (SELECT 1 FROM t x WHERE x.k = t.v)";
+        for of in [
+            format!("sum(k) FILTER (WHERE {found}), count(*) FILTER (WHERE {found})"),
+            format!("sum(CASE WHEN {found} THEN 1 END)"),
+            "sum((SELECT max(x.k) FROM t x WHERE x.v = t.k))".into(),
+        ] {
+            let error = testing::rows(T, 1, &format!("SELECT {of} FROM t")).await.unwrap_err();
+            assert!(error.to_string().contains("in an aggregate cannot refer"), "{of}: {error}");
+        }
+        let rows = testing::rows(T, 1, "SELECT sum(k) FILTER (WHERE v < (SELECT max(v) FROM t)) AS s FROM t").await;
+        assert_eq!(rows.unwrap(), ["|7|"]);
     }
 }

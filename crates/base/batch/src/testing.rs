@@ -7,11 +7,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// The rows of `sql` over the table that `table` makes, planned with the rules of this crate.
 pub(crate) async fn rows(table: &str, partitions: usize, sql: &str) -> Result<Vec<String>> {
-    let builder = SessionStateBuilder::new()
+    let state = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(partitions))
         .with_default_features()
-        .with_physical_optimizer_rules(crate::physical_rules());
-    let state = crate::analyzer_rules([]).fold(builder, SessionStateBuilder::with_analyzer_rule).build();
+        .with_analyzer_rules(crate::analyzer_rules([]))
+        .with_physical_optimizer_rules(crate::physical_rules())
+        .build();
     let context = SessionContext::new_with_state(state);
     crate::one_way().into_iter().for_each(|f| context.register_udaf(f.as_ref().clone()));
     context.sql(table).await?.collect().await?;

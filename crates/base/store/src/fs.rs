@@ -97,7 +97,8 @@ impl FsBlob {
         synced
     }
 
-    /// Puts a durable copy of a file in its place. Whoever has it open reads on in the old one.
+    /// Puts a durable copy of a file in its place, of what can be read of it now. Whoever has it open reads on in the old one, which may no
+    /// longer have what is not in memory of it.
     fn write_again(&self, path: &Path) -> std::io::Result<()> {
         let from = self.disk.open(path, Open::Read)?;
         let (temporary, file) = self.temporary(path)?;

@@ -12,12 +12,13 @@ use crate::lower::now;
 
 /// Its planner: one partition, so that the order of work is fixed.
 pub fn session_state() -> SessionState {
-    let builder = SessionStateBuilder::new()
+    SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
-        .with_physical_optimizer_rules(fleuve_batch::physical_rules());
-    fleuve_batch::analyzer_rules([]).fold(builder, SessionStateBuilder::with_analyzer_rule).build()
+        .with_analyzer_rules(fleuve_batch::analyzer_rules([]))
+        .with_physical_optimizer_rules(fleuve_batch::physical_rules())
+        .build()
 }
 
 /// Its optimizer. What it names itself is numbered from the start in each plan: the shape of a circuit, by

@@ -74,15 +74,15 @@ fn config() -> SessionConfig {
 fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
-    let builder = SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
-        .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)]);
-    let builder = fleuve_batch::analyzer_rules(own).fold(builder, SessionStateBuilder::with_analyzer_rule);
-    let mut state = builder.build();
+        .with_analyzer_rules(fleuve_batch::analyzer_rules(own))
+        .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     for function in window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea()]) {
         registry.register_udf(function).expect("a name of our own can be registered");

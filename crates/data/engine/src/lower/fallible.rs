@@ -10,7 +10,7 @@ use datafusion::logical_expr::utils::expr_to_columns;
 use datafusion::logical_expr::{
     Aggregate, Expr, GroupingSet, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Window,
 };
-use fleuve_batch::can_fail;
+use fleuve_batch::{can_fail, has_subquery};
 use fleuve_types::{Error, Result};
 
 /// The same plan, with what can fail in aggregates, window functions, join keys and sort keys computed before them. Not in recursive
@@ -187,11 +187,4 @@ fn join(plan: &Join, number: &mut usize) -> DfResult<Option<LogicalPlan>> {
         plan.null_aware,
     )?;
     only(LogicalPlan::Join(join), &plan.schema).map(Some)
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    let subquery = |e: &Expr| {
-        Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
-    };
-    expr.exists(subquery).unwrap_or(true)
 }
