@@ -1,6 +1,6 @@
 //! A circuit: operators in an order in which each comes after its inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -75,6 +75,8 @@ pub struct Circuit {
     pub(crate) work: BTreeMap<usize, Work>,
     /// What some nodes put out, noted for whoever builds on it.
     pub(crate) taps: BTreeMap<usize, Vec<Delta>>,
+    /// Nodes that take in and put out nothing yet.
+    pub(crate) held: BTreeSet<usize>,
     pub(crate) steps: u64,
     /// By node: the step in which it last had something to do.
     pub(crate) touched: Vec<u64>,
@@ -109,6 +111,7 @@ impl Circuit {
             lookups,
             work: BTreeMap::new(),
             taps: BTreeMap::new(),
+            held: BTreeSet::new(),
             steps: 0,
             touched,
             space: None,
@@ -251,7 +254,12 @@ impl Circuit {
                         self.touched[n] = self.steps;
                         Counters::add(&counters.rows_in, changes.iter().map(Delta::len).sum());
                         let start = Instant::now();
-                        let out = operator.step(&changes, context)?;
+                        let out = if self.held.contains(&n) {
+                            operator.take_in(&changes, context)?;
+                            Delta::empty(node.schema.clone())
+                        } else {
+                            operator.step(&changes, context)?
+                        };
                         counters.spent(start.elapsed());
                         for guard in &self.guards {
                             self.dead.extend(guard.take(n, || counters.description.clone()));

@@ -42,17 +42,18 @@ impl Kept {
 /// What the operators under the new ones put out in a step, by their places.
 pub(crate) type Given = BTreeMap<usize, Delta>;
 
-/// A step of the operators that are new.
+/// A step of some operators over what others are said to put out.
 #[derive(Clone, Copy)]
 pub(crate) struct Above<'a> {
-    pub(crate) kept: &'a Kept,
+    /// Those that take part in it.
+    pub(crate) fresh: &'a BTreeSet<usize>,
     pub(crate) given: &'a Given,
 }
 
 impl Above<'_> {
     /// What an operator puts out that takes no part in the step; `None` if it does take part.
     pub(crate) fn out(&self, node: usize, own: &Node) -> Option<Delta> {
-        if self.kept.fresh.contains(&node) {
+        if self.fresh.contains(&node) {
             return None;
         }
         Some(self.given.get(&node).cloned().unwrap_or_else(|| Delta::empty(own.schema.clone())))
@@ -64,7 +65,7 @@ fn types(node: &Node) -> Vec<&DataType> {
 }
 
 /// Neither follows event time, which moves by itself, nor waits for it.
-fn is_timeless(node: &Node) -> bool {
+pub(crate) fn is_timeless(node: &Node) -> bool {
     node.times.is_empty() && node.close_by.is_empty() && node.horizons.is_empty() && !node.is_closed
 }
 
@@ -188,7 +189,7 @@ impl Circuit {
     /// # Errors
     /// As for [`Circuit::step`].
     pub(crate) fn step_above(&mut self, kept: &Kept, given: &Given) -> Result<Delta> {
-        self.run(&[], &[], Some(Above { kept, given }))
+        self.run(&[], &[], Some(Above { fresh: &kept.fresh, given }))
     }
 
     /// Notes from now on what these operators put out, and forgets what was noted.

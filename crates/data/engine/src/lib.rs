@@ -9,6 +9,7 @@
 
 mod circuit;
 mod event_time;
+mod held;
 mod keep;
 mod lookup;
 mod lower;

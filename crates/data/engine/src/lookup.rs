@@ -116,6 +116,18 @@ impl Circuit {
     /// # Errors
     /// As for [`Circuit::step`], and when an index is not among them.
     pub fn step_over(&mut self, inputs: &[Delta], indexes: &[(ObjectId, &Circuit)]) -> Result<Delta> {
+        self.over(indexes, |circuit| circuit.step(inputs))
+    }
+
+    /// As [`Circuit::tell_all_held`], for one whose joins look rows up in indexes.
+    ///
+    /// # Errors
+    /// As for [`Circuit::step_over`].
+    pub fn tell_all_held_over(&mut self, part_rows: u64, indexes: &[(ObjectId, &Circuit)]) -> Result<Vec<Delta>> {
+        self.over(indexes, |circuit| circuit.tell_all_held(part_rows))
+    }
+
+    fn over<T>(&mut self, indexes: &[(ObjectId, &Circuit)], work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let mut answers = Answers::new();
         for (n, input) in self.inputs.iter().enumerate() {
             let Some(lookup) = &input.lookup else { continue };
@@ -124,7 +136,7 @@ impl Circuit {
             answers.push((n, of.looked_up_as(lookup, &input.columns, self.input_schema(n))?));
         }
         self.look_up_in(&answers);
-        let out = self.step(inputs);
+        let out = work(self);
         self.look_nothing_up();
         out
     }

@@ -122,8 +122,8 @@ impl Operator for Distinct {
         let mut outs = vec![];
         for shard in absent.iter().chain(&self.shards) {
             let state = &shard.rows;
-            let is_shown = |s: &u32| state.weight(*s) > 0 && part.holds(state.row_hash(*s));
-            let rows: Vec<&[u8]> = state.iter().filter(is_shown).map(|s| state.row(s)).collect();
+            let shown = state.rows_in(part).filter(|s| state.weight(*s) > 0);
+            let rows: Vec<&[u8]> = shown.map(|s| state.row(s)).collect();
             outs.push(Delta::insert(self.codec.decode_batch(&self.schema, &rows)?));
         }
         concat(&self.schema, &outs)

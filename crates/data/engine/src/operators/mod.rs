@@ -58,6 +58,24 @@ pub(crate) trait Operator: Send {
     /// Takes the changes of its inputs and gives the change of its output.
     fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta>;
 
+    /// True if it can take changes in without putting out what follows from them, to tell its whole answer later:
+    /// [`Operator::take_in`] works, and [`Operator::present_answer`].
+    fn can_hold_back(&self) -> bool {
+        false
+    }
+
+    /// As [`Operator::step`] without what that puts out.
+    fn take_in(&mut self, inputs: &[Delta], context: StepContext) -> Result<()> {
+        let _ = (inputs, context);
+        Err(Error::bug(format!("{} cannot hold its answer back", self.describe())))
+    }
+
+    /// True if rows that come by this one of several inputs take nothing back that it has put out.
+    fn only_adds(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
+
     /// True if [`Operator::step`] has to be called although no input changed.
     fn wants_step(&self, context: StepContext) -> bool {
         let _ = context;

@@ -12,6 +12,10 @@ pub(crate) struct Union {
 }
 
 impl Operator for Union {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let same = inputs
             .iter()

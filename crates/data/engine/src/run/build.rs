@@ -11,11 +11,12 @@ use arrow::datatypes::SchemaRef;
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::keep::Keeping;
-use super::memory::Limits;
+use super::memory::{BuildShare, Limits};
 use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
+use crate::held::Held;
 use crate::lookup::{Answers, LookedIn};
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
@@ -226,7 +227,14 @@ pub(super) fn begin(
 
 impl Round {
     pub(super) fn run(mut self) -> Built {
-        let result = caught("the build", || self.read());
+        let result = caught("the build", || {
+            // The first round ends with a whole answer, and what comes after it is a change of that.
+            if self.changes.is_none() {
+                self.view.circuit.hold_back();
+            }
+            self.read()?;
+            self.tell_held()
+        });
         Built { view: self.view, progress: self.progress, frontier: self.to, times: self.times, result }
     }
 
@@ -315,9 +323,21 @@ impl Round {
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
                 progress.check()?;
                 share.hold(view, batch.records)?;
+                while let Some(held) = view.circuit.held_in_vain(ANSWER_ROWS as u64) {
+                    tell(view, &held, *epoch, looked_up, progress, &mut share)?;
+                }
             }
             Ok(())
         })
+    }
+
+    /// The operators that held back tell what they hold to those above them.
+    fn tell_held(&mut self) -> Result<()> {
+        let mut share = self.limits.build();
+        while let Some(held) = self.view.circuit.next_held(ANSWER_ROWS as u64) {
+            tell(&mut self.view, &held, self.epoch, &self.looked_up, &self.progress, &mut share)?;
+        }
+        Ok(())
     }
 
     /// Takes in the answers of the views that it reads, a batch at a time; tells if there was any. No watermark moves with them:
@@ -374,6 +394,28 @@ impl Round {
         }
         Ok(any)
     }
+}
+
+/// An operator tells what it held back to those above it, and puts its changes out from then on.
+fn tell(
+    view: &mut View,
+    held: &Held,
+    epoch: Epoch,
+    looked_up: &Answers,
+    progress: &Progress,
+    share: &mut BuildShare,
+) -> Result<()> {
+    let Held { node, rows, parts } = *held;
+    progress.expect(rows);
+    for n in 0..parts {
+        let change = view.tell_held(epoch, node, Part::nth(n, parts), looked_up)?;
+        let told = rows / parts + u64::from(n < rows % parts);
+        progress.advance(told);
+        progress.check()?;
+        share.hold(view, told + change.len() as u64)?;
+    }
+    view.circuit.all_told(node);
+    Ok(())
 }
 
 /// Of an index read as it was only the rows count whose key has a NULL, as it does not hold them: the others were taken in from it.

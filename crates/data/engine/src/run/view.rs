@@ -23,7 +23,7 @@ use crate::output::{Output, SavedRows, SavedRuns, consolidate};
 use crate::paging::{Evictable, StateRuns, Unwritten};
 use crate::session::optimize;
 use crate::state::runs::Space;
-use crate::state::{Room, Section, hash_bytes, read_run, write_run};
+use crate::state::{Part, Room, Section, hash_bytes, read_run, write_run};
 
 /// State larger than this is kept in runs: a checkpoint writes what changed of it, and a start does not read it.
 const PAGE_FROM_BYTES: usize = 32 << 20;
@@ -249,6 +249,14 @@ impl View {
     /// As [`View::step`], of the operators above those that are kept, which put out what is given.
     pub(super) fn step_above(&mut self, epoch: Epoch, kept: &Kept, given: &Given) -> Result<Delta> {
         self.step_by(epoch, |circuit| circuit.step_above(kept, given))
+    }
+
+    /// The operators above one that holds back take in a part of what it holds.
+    pub(super) fn tell_held(&mut self, epoch: Epoch, node: usize, part: Part, answers: &Answers) -> Result<Delta> {
+        self.circuit.look_up_in(answers);
+        let delta = self.step_by(epoch, |circuit| circuit.tell_held(node, part));
+        self.circuit.look_nothing_up();
+        delta
     }
 
     fn step_by(&mut self, epoch: Epoch, step: impl FnOnce(&mut Circuit) -> Result<Delta>) -> Result<Delta> {

@@ -2,6 +2,7 @@
 
 use super::bytes::{ByteSet, NONE};
 use super::growth::resize;
+use super::pages::Part;
 
 /// Rows with weights, found by key in constant time; the rows of one key form a list.
 #[derive(Default)]
@@ -202,6 +203,16 @@ impl Arrangement {
     /// All key slots, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
         self.keys.iter()
+    }
+
+    /// The slots of the keys whose hash is in `part`.
+    pub(crate) fn keys_in(&self, part: Part) -> impl Iterator<Item = u32> + '_ {
+        self.keys.iter_part(part)
+    }
+
+    /// The slots of the rows whose hash is in `part`.
+    pub(crate) fn rows_in(&self, part: Part) -> impl Iterator<Item = u32> + '_ {
+        self.rows.iter_part(part)
     }
 
     /// All row slots, in no order.

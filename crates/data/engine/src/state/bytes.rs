@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::growth::make_room;
+use super::pages::Part;
 
 /// Hash of a key, the same in every run (a shard is chosen by it, and the order of output follows the shards).
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
@@ -167,6 +168,16 @@ impl ByteSet {
     /// All slots in use, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.table.iter().copied()
+    }
+
+    /// The slots in use whose hash is in `part`, in their order.
+    pub(crate) fn iter_part(&self, part: Part) -> impl Iterator<Item = u32> + '_ {
+        let in_use =
+            |slot: &u32| self.free.is_empty() || self.table.find(self.hashes[*slot as usize], |s| s == slot).is_some();
+        let (first, last) = part.bounds();
+        let in_part = move |hash: u64| hash.wrapping_sub(first) <= last - first;
+        let slots = self.hashes.iter().enumerate().filter(move |(_, hash)| in_part(**hash));
+        slots.map(|(slot, _)| slot as u32).filter(in_use)
     }
 
     /// Memory held, in bytes.

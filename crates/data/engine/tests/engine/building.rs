@@ -67,6 +67,42 @@ async fn a_round_of_a_build_that_was_begun_anew_is_not_taken() {
     world.stop().await;
 }
 
+/// Nobody sees an answer before it is complete, so each group is put out once, whatever its rows come in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_puts_each_group_out_once() {
+    const KEYS: i64 = 10;
+    let mut world = World::empty();
+    world.start(2).await;
+    // At each offset but the last the sum of one of the keys is nothing, by which nothing can be divided.
+    (0..KEYS * 41).for_each(|n| world.push("s0", (n % KEYS, if n / KEYS % 2 == 0 { 6 } else { -6 })));
+    world.wait().await;
+    world.create("sums", "SELECT k, sum(v) AS s, 12 / sum(v) AS q FROM s0 GROUP BY k").await;
+    world
+        .create("best", "SELECT k, s FROM (SELECT k, sum(v) AS s FROM s0 GROUP BY k) ORDER BY s DESC, k LIMIT 3")
+        .await;
+    world.create("of", "SELECT s, count(*) AS n FROM (SELECT k, sum(v) AS s FROM s0 GROUP BY k) GROUP BY s").await;
+    world
+        .create(
+            "pairs",
+            "SELECT a.k, a.v, b.s FROM s0 a JOIN (SELECT k, sum(v) AS s FROM s0 GROUP BY k) b ON a.k = b.k",
+        )
+        .await;
+    // With its sum no row is padded in any epoch, so none may be while it is built.
+    world
+        .create("padded", "SELECT a.k, 12 / coalesce(b.s, 0) AS q FROM s0 a LEFT JOIN (SELECT k, count(*) AS s FROM s0 GROUP BY k) b ON a.k = b.k")
+        .await;
+    let put_out = |world: &World| ["sums", "best", "of", "pairs"].map(|view| world.status(view).rows_out);
+    assert_eq!(put_out(&world), [KEYS as u64, 3, 1, KEYS as u64 * 41]);
+    world.check("built").await;
+    world.push("s0", (3, 6));
+    world.wait().await;
+    assert_eq!(world.status("sums").rows_out, KEYS as u64 + 2);
+    world.check("changed").await;
+    world.crash(1).await;
+    world.check("restarted").await;
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_that_nobody_waits_for_any_more_ends() {
     const ROWS: usize = 2_000;

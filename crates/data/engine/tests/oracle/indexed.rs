@@ -180,6 +180,10 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
     let mut answer = BTreeMap::new();
     let mut saved: Vec<Vec<u8>> = vec![];
     let cold = [0, 30, 100][random.below(3)];
+    // What operators hold back is told before there is a checkpoint.
+    let mut holding = Random::new(!seed);
+    let mut holds = holding.chance(40);
+    holds = holds && circuit.hold_back() > 0;
     for _ in 0..2 + random.below(8) {
         let changes: Vec<Delta> =
             tables.iter_mut().enumerate().map(|(n, t)| t.change(&mut random, known.growth[n])).collect();
@@ -198,7 +202,14 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
         if random.chance(cold) {
             circuit.evict_all().unwrap();
         }
-        if random.chance(30) {
+        let is_due = random.chance(30);
+        if holds && (is_due || holding.chance(20)) {
+            holds = false;
+            let told = circuit.tell_all_held_over(1 + holding.below(3) as u64, &held);
+            let told = told.unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
+            told.iter().for_each(|change| add(&mut answer, change));
+        }
+        if is_due {
             let (bytes, named) = circuit.checkpoint(saved.is_empty()).unwrap();
             saved.push(bytes);
             if random.chance(50) {
@@ -215,6 +226,11 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
                 }
             }
         }
+    }
+    if holds {
+        let held: Vec<(ObjectId, &Circuit)> =
+            indexes.iter().enumerate().map(|(n, index)| (ObjectId(n as u128), &index.circuit)).collect();
+        circuit.tell_all_held_over(2, &held).unwrap().iter().for_each(|change| add(&mut answer, change));
     }
     tables::register(&context, &tables);
     let batches: std::thread::Result<Result<Vec<RecordBatch>, _>> =

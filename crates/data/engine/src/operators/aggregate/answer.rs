@@ -7,7 +7,7 @@ use fleuve_types::{Delta, Error, Result};
 use super::pages::Fetched;
 use super::{Aggregate, Groups};
 use crate::operators::concat_deltas;
-use crate::operators::shard::shard_of;
+use crate::operators::shard::{for_each, shard_of};
 use crate::state::{Pages, Part, RowCodec};
 
 impl Aggregate {
@@ -21,9 +21,9 @@ impl Aggregate {
         if let Some(mut absent) = self.absent(part)? {
             rows.push(absent.shown(part, self.global, &self.codec, &self.schema)?);
         }
-        for groups in &mut self.shards {
-            rows.push(groups.shown(part, self.global, &self.codec, &self.schema)?);
-        }
+        let held = self.shards.iter().map(|groups| groups.keys.len()).sum();
+        let (is_global, codec, schema) = (self.global, &self.codec, &self.schema);
+        rows.extend(for_each(&mut self.shards, held, |_, groups| groups.shown(part, is_global, codec, schema))?);
         let rows: Vec<Delta> = rows.into_iter().map(Delta::insert).collect();
         concat_deltas(&self.schema, &rows)
     }
@@ -56,9 +56,8 @@ impl Aggregate {
 impl Groups {
     /// The rows of all groups of a part.
     fn shown(&mut self, part: Part, is_global: bool, codec: &RowCodec, schema: &SchemaRef) -> Result<RecordBatch> {
-        let is_shown = |s: &u32| part.holds(self.keys.hash(*s)) && (is_global || self.totals[*s as usize] != 0);
-        let mut slots: Vec<u32> = self.keys.iter().filter(is_shown).collect();
-        slots.sort_unstable();
+        let is_shown = |s: &u32| is_global || self.totals[*s as usize] != 0;
+        let slots: Vec<u32> = self.keys.iter_part(part).filter(is_shown).collect();
         self.emit(&slots, codec, schema)
     }
 }

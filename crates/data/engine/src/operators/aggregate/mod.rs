@@ -219,6 +219,9 @@ impl Groups {
     fn step(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<Delta> {
         let input = aggregate.input;
         self.fetch(aggregate, rows)?;
+        // Groups may go.
+        let shrinks = input.weights.is_some() || aggregate.evaluated.rows.is_some();
+        let notes = aggregate.puts_out || shrinks;
         let mut groups = Vec::with_capacity(rows.len());
         let mut touched = Vec::new();
         let mut existed = Vec::new();
@@ -233,7 +236,7 @@ impl Groups {
             if is_new {
                 self.windows.put(slot, times_at(aggregate.times, at));
             }
-            if !std::mem::replace(&mut self.seen[slot as usize], true) {
+            if notes && !std::mem::replace(&mut self.seen[slot as usize], true) {
                 touched.push(slot);
                 if !is_new {
                     existed.push(slot);
@@ -242,7 +245,9 @@ impl Groups {
             groups.push(slot);
         }
         let rows = &kept[..];
-        let existed: Vec<u32> = if aggregate.global {
+        let existed: Vec<u32> = if !aggregate.puts_out {
+            vec![]
+        } else if aggregate.global {
             // Before its first step the one group has not been shown.
             if aggregate.first { vec![] } else { touched.clone() }
         } else if self.windows.is_off() {
@@ -250,7 +255,8 @@ impl Groups {
         } else {
             vec![]
         };
-        let old = self.emit(&existed, aggregate.codec, aggregate.schema)?;
+        let old =
+            if existed.is_empty() { None } else { Some(self.emit(&existed, aggregate.codec, aggregate.schema)?) };
         for (slot, i) in groups.iter().zip(rows) {
             let rows = aggregate.evaluated.rows.as_ref().map_or(1, |r| r.value(*i as usize));
             self.totals[*slot as usize] += input.weight(*i as usize) * rows;
@@ -273,11 +279,15 @@ impl Groups {
             let updated: Vec<Result<()>> = self.accumulators.par_iter_mut().enumerate().map(update).collect();
             updated.into_iter().collect::<Result<()>>()?;
         }
-        let shown = |s: &u32| aggregate.global || (self.totals[*s as usize] != 0 && self.windows.is_off());
-        let now: Vec<u32> = touched.iter().copied().filter(shown).collect();
-        let new = self.emit(&now, aggregate.codec, aggregate.schema)?;
-        let change =
-            difference((old, &existed), (new, &now), &touched, aggregate.codec.types().len(), aggregate.schema)?;
+        let change = if aggregate.puts_out {
+            let shown = |s: &u32| aggregate.global || (self.totals[*s as usize] != 0 && self.windows.is_off());
+            let now: Vec<u32> = touched.iter().copied().filter(shown).collect();
+            let new = self.emit(&now, aggregate.codec, aggregate.schema)?;
+            let keys = aggregate.codec.types().len();
+            difference((old, &existed), (new, &now), &touched, keys, aggregate.schema)?
+        } else {
+            Delta::empty(aggregate.schema.clone())
+        };
         for slot in touched {
             self.seen[slot as usize] = false;
             if !aggregate.global && self.totals[slot as usize] == 0 {
@@ -296,17 +306,15 @@ impl Groups {
 /// `-old +new` without the rows that stayed the same. `touched` are slots; those of `old` and of `new` are among them, in the
 /// same order, and rows of one slot have the same key.
 fn difference(
-    old: (RecordBatch, &[u32]),
+    old: (Option<RecordBatch>, &[u32]),
     new: (RecordBatch, &[u32]),
     touched: &[u32],
     keys: usize,
     schema: &SchemaRef,
 ) -> Result<Delta> {
     let ((old, existed), (new, now)) = (old, new);
+    let Some(old) = old else { return Ok(Delta::insert(new)) };
     let (m, n) = (old.num_rows(), new.num_rows());
-    if m == 0 {
-        return Ok(Delta::insert(new));
-    }
     let codec = RowCodec::new(schema.fields()[keys..].iter().map(|f| f.data_type().clone()).collect())?;
     let (a, b) = (codec.encode(&old.columns()[keys..])?, codec.encode(&new.columns()[keys..])?);
     let (mut keep_old, mut keep_new) = (vec![true; m], vec![true; n]);
@@ -348,11 +356,13 @@ struct Shared<'a> {
     global: bool,
     stays: bool,
     first: bool,
+    /// Whether the change is put out.
+    puts_out: bool,
 }
 
-impl Operator for Aggregate {
-    fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
-        let input = &inputs[0];
+impl Aggregate {
+    /// A step; what follows from it is put out or not.
+    fn take(&mut self, input: &Delta, context: StepContext, puts_out: bool) -> Result<Delta> {
         let key_columns = self.keys.iter().map(|k| evaluate(k, &input.batch)).collect::<Result<Vec<_>>>()?;
         let keys = self.codec.encode(&key_columns)?;
         let hashes = keys.hashes(input.len());
@@ -372,14 +382,29 @@ impl Operator for Aggregate {
             global: self.global,
             stays: self.stays,
             first: context.first,
+            puts_out,
         };
-        if self.global && context.first && input.is_empty() {
+        if self.global && context.first && input.is_empty() && puts_out {
             // Nothing came yet: the answer over no rows.
             let row = self.shards[0].emit(&[0], &self.codec, &self.schema)?;
             return Ok(Delta::insert(row));
         }
         let outs = for_each(&mut self.shards, input.len(), |s, groups| groups.step(&shared, &parts[s]))?;
         concat(&self.schema, &outs)
+    }
+}
+
+impl Operator for Aggregate {
+    fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
+        self.take(&inputs[0], context, true)
+    }
+
+    fn can_hold_back(&self) -> bool {
+        self.has_answer()
+    }
+
+    fn take_in(&mut self, inputs: &[Delta], context: StepContext) -> Result<()> {
+        self.take(&inputs[0], context, false).map(|_| ())
     }
 
     fn wants_step(&self, context: StepContext) -> bool {

@@ -82,8 +82,7 @@ fn keys_of<'a>(
     other: &'a Arrangement,
     part: Part,
 ) -> impl Iterator<Item = (u32, Option<u32>)> + 'a {
-    let keys = own.keys().filter(move |k| part.holds(own.key_hash(*k)));
-    keys.map(move |k| (k, other.key_slot(own.key_hash(k), own.key(k))))
+    own.keys_in(part).map(move |k| (k, other.key_slot(own.key_hash(k), own.key(k))))
 }
 
 fn pairs_of(shard: &Shard, part: Part) -> u64 {

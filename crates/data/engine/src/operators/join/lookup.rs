@@ -173,7 +173,7 @@ pub(super) fn fill_part(
             0 => (&mut shard.left.rows, &shard.right.rows),
             _ => (&mut shard.right.rows, &shard.left.rows),
         };
-        let own = others.keys().filter(|k| part.holds(others.key_hash(*k)));
+        let own = others.keys_in(part);
         let mut keys: Vec<Key<'_>> = own.map(|k| (others.key_hash(k), others.key(k))).collect();
         keys.sort_unstable();
         bring(rows, answer, codecs[side], &keys)?;

@@ -335,6 +335,12 @@ impl Operator for Join {
         }
     }
 
+    /// Rows show alone as long as the other side has no partner for them.
+    fn only_adds(&self, input: usize) -> bool {
+        let other = if input == 0 { self.spec.right_alone } else { self.spec.left_alone };
+        matches!(other, Alone::No | Alone::Semi)
+    }
+
     fn can_answer(&self) -> bool {
         self.has_answer()
     }

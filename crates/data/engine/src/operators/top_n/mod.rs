@@ -78,13 +78,15 @@ impl TopN {
 }
 
 impl TopNSpec {
-    fn step(&self, state: &mut Ordered, input: &Arrivals<'_>, rows: &[u32]) -> Result<Delta> {
+    /// Takes rows in; what follows from them is put out or not.
+    fn take(&self, state: &mut Ordered, input: &Arrivals<'_>, rows: &[u32], puts_out: bool) -> Result<Delta> {
         let mut changes: Vec<(Entry, i64)> = vec![];
+        let shown = |state: &Ordered, hash, key| if puts_out { self.shown(state, hash, key) } else { vec![] };
         let in_time = |i: usize| !self.append_only || !self.is_late(state, input.key(i), input.rows.row(i));
         for partition in input.partitions(rows, in_time) {
             let (hash, key) = input.key_of(&partition);
             let arrived = input.sorted(partition);
-            let old = self.shown(state, hash, key);
+            let old = shown(state, hash, key);
             if self.append_only {
                 self.keep_first(state, hash, key, &arrived);
             } else {
@@ -92,7 +94,7 @@ impl TopNSpec {
                     state.add(hash, key, row, weight);
                 }
             }
-            let new = self.shown(state, hash, key);
+            let new = shown(state, hash, key);
             difference(state, &old, &new, &mut changes);
         }
         let delta = self.answer(state, &changes);
@@ -221,9 +223,9 @@ impl TableShard for Held<Ordered> {
 
 paged_shards!(TopN);
 
-impl Operator for TopN {
-    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
-        let delta = &inputs[0];
+impl TopN {
+    /// A step; what follows from it is put out or not.
+    fn take(&mut self, delta: &Delta, puts_out: bool) -> Result<Delta> {
         let spec = &self.spec;
         let columns = spec.keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let keys = self.key_codec.encode(&columns)?;
@@ -238,9 +240,23 @@ impl Operator for TopN {
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
             fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
-            spec.step(&mut shard.rows, &input, &parts[s])
+            spec.take(&mut shard.rows, &input, &parts[s], puts_out)
         })?;
         concat(&spec.schema, &outs)
+    }
+}
+
+impl Operator for TopN {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        self.take(&inputs[0], true)
+    }
+
+    fn can_hold_back(&self) -> bool {
+        self.close_by.is_empty()
+    }
+
+    fn take_in(&mut self, inputs: &[Delta], _: StepContext) -> Result<()> {
+        self.take(&inputs[0], false).map(|_| ())
     }
 
     /// Rows of a partition that is dropped behind the watermark are shown all the same.
@@ -250,17 +266,20 @@ impl Operator for TopN {
 
     fn present_answer(&mut self, part: Part) -> Result<Delta> {
         let absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
-        let mut outs = vec![];
-        for shard in absent.iter().chain(&self.shards) {
+        let spec = &self.spec;
+        let tell = |shard: &Held<Ordered>| {
             let (state, rows) = (&shard.rows, shard.rows.arrangement());
             let mut shown: Vec<(Entry, i64)> = vec![];
-            for key in rows.keys().filter(|k| part.holds(rows.key_hash(*k))) {
-                let entries = self.spec.shown(state, rows.key_hash(key), rows.key(key));
+            for key in rows.keys_in(part) {
+                let entries = spec.shown(state, rows.key_hash(key), rows.key(key));
                 shown.extend(entries.into_iter().map(|e| (e, e.weight as i64)));
             }
-            outs.push(self.spec.answer(state, &shown)?);
-        }
-        concat(&self.spec.schema, &outs)
+            spec.answer(state, &shown)
+        };
+        let mut outs = absent.iter().map(tell).collect::<Result<Vec<_>>>()?;
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        outs.extend(for_each(&mut self.shards, held, |_, shard| tell(shard))?);
+        concat(&spec.schema, &outs)
     }
 
     /// The columns of the input come first.
