@@ -52,6 +52,26 @@ def test_a_view_stops_alone_says_why_and_goes_on_when_told(own_server):
     assert server.rows("SELECT n FROM over") == [[4]]
 
 
+def test_a_view_is_built_anew_though_its_client_went_away(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM s (k BIGINT, v BIGINT);"
+        "CREATE MATERIALIZED VIEW q AS SELECT k, 100 / sum(v) AS q FROM s GROUP BY k;"
+        "INSERT INTO s VALUES (0, 5)"
+    )
+    # The sum is nothing for a moment. What comes after that makes it something, and is much to take in.
+    server.sql("INSERT INTO s VALUES (0, -5)")
+    server.sql("INSERT INTO s VALUES (0, 4)")
+    server.sql("INSERT INTO s SELECT i, i FROM generate_series(1, 300000) AS t(i)")
+    state = "SELECT state FROM fleuve.views WHERE name = 'q'"
+    assert server.rows(state) == [["failed"]]
+    with pytest.raises(TimeoutError):
+        server.sql("ALTER MATERIALIZED VIEW q RESUME", patience_s=0.1)
+    until(server, state, [["running"]])
+    assert server.rows("SELECT count(*), max(q) FROM q") == [[300001, 100]]
+    assert server.rows("SELECT q FROM q WHERE k = 0") == [[25]]
+
+
 def metrics(server):
     import urllib.request
 
