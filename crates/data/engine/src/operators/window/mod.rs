@@ -22,8 +22,8 @@ use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Resident, RowCodec, TableShard, Values, batch_of,
-    changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
+    Arrangement, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Part, Resident, RowCodec, TableShard, Values,
+    absent_rows, batch_of, changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 pub(crate) use alone::is_possible as can_be_alone;
 pub(crate) use range::Distance;
@@ -137,7 +137,15 @@ impl Window {
 }
 
 impl WindowSpec {
-    fn step(&self, shard: &mut Shard, input: &Arrivals<'_>, rows: &[u32], values: &RowCodec) -> Result<Delta> {
+    /// Takes rows in; the values that they change are computed and put out, or not.
+    fn take(
+        &self,
+        shard: &mut Shard,
+        input: &Arrivals<'_>,
+        rows: &[u32],
+        values: &RowCodec,
+        puts_out: bool,
+    ) -> Result<Delta> {
         let mut changes: Vec<Change> = vec![];
         let mut pieces: Vec<Piece> = vec![];
         for partition in input.partitions(rows, |_| true) {
@@ -149,7 +157,7 @@ impl WindowSpec {
                     changes.push((slot, value, -1));
                 }
             }
-            let Some(key) = shard.rows.key_slot(hash, key) else { continue };
+            let Some(key) = shard.rows.key_slot(hash, key).filter(|_| puts_out) else { continue };
             let changed: Vec<&[u8]> = arrived.into_iter().map(|(row, _)| row).collect();
             Partition::new(&shard.rows, &self.rows, key).pieces(&self.calls, &changed, &mut pieces)?;
         }
@@ -164,6 +172,36 @@ impl WindowSpec {
         let slots = fetched.iter().filter_map(|(_, key)| shard.rows.key_slot(hash_bytes(key), key));
         let pieces: Vec<Piece> = slots.map(|key| Piece::whole(key, shard.rows.total(key))).collect();
         self.refresh(shard, &pieces, codec, &mut vec![])
+    }
+
+    /// The rows of the partitions of a part with their values; computes those that have none yet.
+    fn told(&self, shard: &mut Shard, part: Part, codec: &RowCodec) -> Result<Delta> {
+        let keys: Vec<u32> = shard.rows.arrangement().keys_in(part).collect();
+        let (mut pieces, mut waiting, mut total) = (vec![], 0, 0);
+        for key in &keys {
+            let rows = shard.rows.total(*key);
+            let first = range::copies(&shard.rows, *key, 0..1).next();
+            if first.is_some_and(|(slot, copy)| shard.values.get(slot, copy).is_none()) {
+                pieces.push(Piece::whole(*key, rows));
+                waiting += rows;
+            }
+            total += rows;
+            if waiting >= RELOAD_ROWS {
+                waiting = 0;
+                self.refresh(shard, &std::mem::take(&mut pieces), codec, &mut vec![])?;
+            }
+        }
+        self.refresh(shard, &pieces, codec, &mut vec![])?;
+        let (mut rows, mut values) = (Vec::with_capacity(total as usize), Vec::with_capacity(total as usize));
+        for key in keys {
+            for (slot, copy) in range::copies(&shard.rows, key, 0..shard.rows.total(key)) {
+                rows.push(shard.rows.row(slot));
+                values.push(shard.values.get(slot, copy).ok_or_else(|| Error::bug("a row has no window value"))?);
+            }
+        }
+        let mut columns = self.rows.decode(&rows)?;
+        columns.extend(codec.decode(values.into_iter())?);
+        Ok(Delta::insert(batch_of(&self.schema, columns, rows.len())?))
     }
 
     /// Computes the values of the rows of `pieces`, keeps them, and notes what changed.
@@ -266,9 +304,9 @@ impl WindowSpec {
     }
 }
 
-impl Operator for Window {
-    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
-        let delta = &inputs[0];
+impl Window {
+    /// A step; what follows from it is put out or not. If not, no partition has values until it is told.
+    fn take(&mut self, delta: &Delta, puts_out: bool) -> Result<Delta> {
         let spec = &self.spec;
         let columns = spec.keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
         let keys = self.key_codec.encode(&columns)?;
@@ -284,10 +322,47 @@ impl Operator for Window {
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
             let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
-            spec.find_values(shard, &fetched, codec)?;
-            spec.step(shard, &input, &parts[s], codec)
+            if puts_out {
+                spec.find_values(shard, &fetched, codec)?;
+            }
+            spec.take(shard, &input, &parts[s], codec, puts_out)
         })?;
         concat(&spec.schema, &outs)
+    }
+}
+
+impl Operator for Window {
+    fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
+        self.take(&inputs[0], true)
+    }
+
+    /// With no key all rows would be told at once.
+    fn can_hold_back(&self) -> bool {
+        self.can_answer() && !self.spec.keys.is_empty()
+    }
+
+    fn take_in(&mut self, inputs: &[Delta], _: StepContext) -> Result<()> {
+        self.take(&inputs[0], false).map(|_| ())
+    }
+
+    /// Rows of a partition that is dropped behind the watermark are shown all the same.
+    fn can_answer(&self) -> bool {
+        self.close_by.is_empty()
+    }
+
+    fn present_answer(&mut self, part: Part) -> Result<Delta> {
+        let mut absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
+        let (spec, codec) = (&self.spec, &self.value_codec);
+        let mut outs = absent.iter_mut().map(|shard| spec.told(shard, part, codec)).collect::<Result<Vec<_>>>()?;
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        outs.extend(for_each(&mut self.shards, held, |_, shard| spec.told(shard, part, codec))?);
+        concat(&spec.schema, &outs)
+    }
+
+    /// The columns of the input come first.
+    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
+        let columns = self.spec.keys.iter().map(|k| evaluate(k, &rows.batch)).collect::<Result<Vec<_>>>()?;
+        Ok(self.key_codec.encode(&columns)?.hashes(rows.len()))
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
