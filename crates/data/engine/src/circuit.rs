@@ -1,6 +1,6 @@
 //! A circuit: operators in an order in which each comes after its inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -75,8 +75,8 @@ pub struct Circuit {
     pub(crate) work: BTreeMap<usize, Work>,
     /// What some nodes put out, noted for whoever builds on it.
     pub(crate) taps: BTreeMap<usize, Vec<Delta>>,
-    /// Nodes that take in and put out nothing yet.
-    pub(crate) held: BTreeSet<usize>,
+    /// Nodes that take in and put out nothing yet, and whether that is known to pay.
+    pub(crate) held: BTreeMap<usize, bool>,
     pub(crate) steps: u64,
     /// By node: the step in which it last had something to do.
     pub(crate) touched: Vec<u64>,
@@ -111,7 +111,7 @@ impl Circuit {
             lookups,
             work: BTreeMap::new(),
             taps: BTreeMap::new(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             steps: 0,
             touched,
             space: None,
@@ -254,7 +254,7 @@ impl Circuit {
                         self.touched[n] = self.steps;
                         Counters::add(&counters.rows_in, changes.iter().map(Delta::len).sum());
                         let start = Instant::now();
-                        let out = if self.held.contains(&n) {
+                        let out = if self.held.contains_key(&n) {
                             operator.take_in(&changes, context)?;
                             Delta::empty(node.schema.clone())
                         } else {

@@ -10,12 +10,22 @@ use fleuve_types::{Delta, Error, Result};
 
 use crate::circuit::{Circuit, NodeKind};
 use crate::keep::{Above, is_timeless};
+use crate::operators::Operator;
 use crate::state::{Pages, Part};
 
-/// State that is all in memory is told in at most so many parts: all of it is looked at for each.
+/// State that is all in memory is told in at most so many parts, or by bytes: all of it is looked at for each.
 const MOST_PARTS: u64 = 16;
 /// Holding back pays if what is held came about so often.
 const PAYS: u64 = 2;
+
+/// How much is told at once, about.
+#[derive(Clone, Copy, Debug)]
+pub struct PartSize {
+    /// Rows or groups.
+    pub rows: u64,
+    /// What their state takes.
+    pub bytes: u64,
+}
 
 /// An operator that holds back, and about how many rows or groups; its answer is told in so many parts.
 pub(crate) struct Held {
@@ -29,24 +39,39 @@ impl Circuit {
     /// saved before that. Gives how many do.
     pub fn hold_back(&mut self) -> usize {
         if self.fresh && !self.on_close {
-            self.held = (0..self.nodes.len()).filter(|n| self.can_wait(*n)).collect();
+            for node in (0..self.nodes.len()).rev() {
+                if self.can_wait(node) {
+                    self.held.insert(node, false);
+                }
+            }
         }
         self.held.len()
     }
 
-    /// True if a node can hold back what it puts out, and it pays: rows that stay are put out once anyway, and where an operator above
-    /// takes rows back when others come (an outer join that has padded them), it would first put out what is no answer to anything.
+    /// True if a node can hold back what it puts out, and it pays: rows that stay are put out once anyway. Its answer is told in parts, and not
+    /// together with those of others. So between it and the answer, or the next one that holds back, there must be none that puts
+    /// something out for a part of its input, or takes it back when the rest comes: that would be no answer to anything.
     fn can_wait(&self, node: usize) -> bool {
         let own = &self.nodes[node];
         let NodeKind::Operator(operator) = &own.kind else { return false };
-        let above = self.above(node);
-        let adds = |n: &usize| {
-            let NodeKind::Operator(operator) = &self.nodes[*n].kind else { return false };
-            let inputs = &self.nodes[*n].inputs;
-            let mut told = (0..inputs.len()).filter(|i| inputs[*i] == node || above.contains(&inputs[*i]));
-            inputs.len() == 1 || told.all(|i| operator.only_adds(i))
-        };
-        operator.can_hold_back() && !own.append_only && is_timeless(own) && above.iter().all(adds)
+        operator.can_hold_back() && !own.append_only && is_timeless(own) && self.only_adds_above(node)
+    }
+
+    fn only_adds_above(&self, node: usize) -> bool {
+        let mut reached = BTreeSet::from([node]);
+        for n in node + 1..self.nodes.len() {
+            let NodeKind::Operator(operator) = &self.nodes[n].kind else { continue };
+            let inputs = &self.nodes[n].inputs;
+            let mut told = (0..inputs.len()).filter(|i| reached.contains(&inputs[*i])).peekable();
+            if told.peek().is_none() || self.held.contains_key(&n) {
+                continue;
+            }
+            if !told.all(|i| operator.only_adds(i)) {
+                return false;
+            }
+            reached.insert(n);
+        }
+        true
     }
 
     /// The nodes that a node's change comes to.
@@ -60,35 +85,46 @@ impl Circuit {
         above
     }
 
-    /// The operator whose answer is told next, in parts of about so many rows; `None` if nothing is held back.
-    pub(crate) fn next_held(&mut self, part_rows: u64) -> Option<Held> {
+    /// The operator whose answer is told next; `None` if nothing is held back.
+    pub(crate) fn next_held(&mut self, size: PartSize) -> Option<Held> {
         if self.fresh {
             // It has taken no step.
             self.held.clear();
         }
-        self.held_at(*self.held.first()?, part_rows)
+        let (node, _) = self.held.first_key_value()?;
+        self.held_at(*node, size)
     }
 
-    /// An operator that had better not hold back any longer: its state has left memory, from where all of it would have to be read
-    /// again, and most of what it holds came but once.
-    pub(crate) fn held_in_vain(&self, part_rows: u64) -> Option<Held> {
-        let in_vain = |n: &&usize| {
-            let NodeKind::Operator(o) = &self.nodes[**n].kind else { return false };
-            let came = self.profile.0[**n].rows_in.load(Ordering::Relaxed);
-            o.pages().is_some_and(Pages::is_active) && came < PAYS * o.state_rows() as u64
-        };
-        self.held_at(*self.held.iter().find(in_vain)?, part_rows)
+    /// An operator that had better not hold back any longer: its state has left memory for the first time, from where all of it would have to
+    /// be read again, and most of what it holds came but once.
+    pub(crate) fn held_in_vain(&mut self, size: PartSize) -> Option<Held> {
+        let judged = self.held.iter().find(|(n, is_judged)| !**is_judged && self.is_paged(**n)).map(|(n, _)| *n)?;
+        self.held.insert(judged, true);
+        let NodeKind::Operator(operator) = &self.nodes[judged].kind else { return None };
+        let came = self.profile.0[judged].rows_in.load(Ordering::Relaxed);
+        // What others still hold back comes to it in parts.
+        let is_last = self.held.keys().all(|n| !self.above(*n).contains(&judged));
+        if is_last && came < PAYS * operator.state_rows() as u64 { self.held_at(judged, size) } else { None }
     }
 
-    fn held_at(&self, node: usize, part_rows: u64) -> Option<Held> {
+    fn is_paged(&self, node: usize) -> bool {
+        matches!(&self.nodes[node].kind, NodeKind::Operator(o) if o.pages().is_some_and(Pages::is_active))
+    }
+
+    fn held_at(&self, node: usize, size: PartSize) -> Option<Held> {
         let NodeKind::Operator(operator) = &self.nodes[node].kind else { return None };
+        let bytes_of = |o: &dyn Operator| o.state_bytes() as u64 + o.pages().map_or(0, Pages::disk_bytes);
         let rows = operator.state_rows() as u64;
         // What a join makes of a row are about as many as others that it holds.
         let joins = self.above(node).into_iter().any(|n| self.nodes[n].inputs.len() > 1);
-        let made = if joins { self.state_rows() as u64 } else { rows };
-        let parts = made.div_ceil(part_rows.max(1)).max(1);
-        let is_paged = operator.pages().is_some_and(Pages::is_active);
-        Some(Held { node, rows, parts: if is_paged { parts } else { parts.min(MOST_PARTS) } })
+        let (made, bytes) = if joins {
+            (self.state_rows() as u64, self.operators().map(|(_, o)| bytes_of(o)).sum())
+        } else {
+            (rows, bytes_of(operator.as_ref()))
+        };
+        let by_rows = made.div_ceil(size.rows.max(1)).max(1);
+        let by_rows = if self.is_paged(node) { by_rows } else { by_rows.min(MOST_PARTS) };
+        Some(Held { node, rows, parts: by_rows.max(bytes.div_ceil(size.bytes.max(1))) })
     }
 
     /// The operators above one take in a part of what it held back. Gives the change of the answer.
@@ -103,6 +139,8 @@ impl Circuit {
         let start = Instant::now();
         let told = operator.present_answer(part)?;
         self.profile.0[node].spent(start.elapsed());
+        // What it has still to tell leaves memory last.
+        self.touched[node] = self.steps + 1;
         let given = BTreeMap::from([(node, told)]);
         self.run(&[], &[], Some(Above { fresh: &above, given: &given }))
     }
@@ -112,13 +150,13 @@ impl Circuit {
         self.held.remove(&node);
     }
 
-    /// Tells all that is held back, each operator's in parts of about so many rows. Gives the changes of the answer.
+    /// Tells all that is held back, in parts. Gives the changes of the answer.
     ///
     /// # Errors
     /// As for [`Circuit::step`].
-    pub fn tell_all_held(&mut self, part_rows: u64) -> Result<Vec<Delta>> {
+    pub fn tell_all_held(&mut self, size: PartSize) -> Result<Vec<Delta>> {
         let mut out = vec![];
-        while let Some(Held { node, parts, .. }) = self.next_held(part_rows) {
+        while let Some(Held { node, parts, .. }) = self.next_held(size) {
             for n in 0..parts {
                 out.push(self.tell_held(node, Part::nth(n, parts))?);
             }

@@ -25,6 +25,7 @@ mod state;
 
 pub use circuit::{Circuit, CircuitInput};
 pub use event_time::Mark;
+pub use held::PartSize;
 pub use lookup::{LookUp, RelationIndex};
 pub use lower::{Relations, lower, lower_index, lower_on_close};
 pub use operators::DeadRow;

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, ObjectId, Result};
 
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
+use crate::held::PartSize;
 use crate::operators::arrange::IndexReader;
 use crate::output::Answer;
 
@@ -123,8 +124,8 @@ impl Circuit {
     ///
     /// # Errors
     /// As for [`Circuit::step_over`].
-    pub fn tell_all_held_over(&mut self, part_rows: u64, indexes: &[(ObjectId, &Circuit)]) -> Result<Vec<Delta>> {
-        self.over(indexes, |circuit| circuit.tell_all_held(part_rows))
+    pub fn tell_all_held_over(&mut self, size: PartSize, indexes: &[(ObjectId, &Circuit)]) -> Result<Vec<Delta>> {
+        self.over(indexes, |circuit| circuit.tell_all_held(size))
     }
 
     fn over<T>(&mut self, indexes: &[(ObjectId, &Circuit)], work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {

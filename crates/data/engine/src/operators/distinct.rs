@@ -72,6 +72,10 @@ impl TableShard for Held<Arrangement> {
 paged_shards!(Distinct);
 
 impl Operator for Distinct {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let input = &inputs[0];
         let rows = self.codec.encode(input.batch.columns())?;

@@ -30,6 +30,10 @@ pub(crate) struct Expand {
 }
 
 impl Operator for Expand {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let input = &inputs[0];
         let keys = self.keys.iter().map(|k| evaluate(k, &input.batch)).collect::<Result<Vec<_>>>()?;

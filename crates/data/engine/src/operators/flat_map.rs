@@ -18,6 +18,10 @@ pub(crate) struct FlatMap {
 }
 
 impl Operator for FlatMap {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let input = &inputs[0];
         // The plan knows no weights: rows of one weight go through together.

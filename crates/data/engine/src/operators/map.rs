@@ -115,6 +115,10 @@ pub(crate) fn concat(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
 }
 
 impl Operator for Map {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         use rayon::prelude::*;
         let input = &inputs[0];

@@ -70,7 +70,8 @@ pub(crate) trait Operator: Send {
         Err(Error::bug(format!("{} cannot hold its answer back", self.describe())))
     }
 
-    /// True if rows that come by this one of several inputs take nothing back that it has put out.
+    /// True if what it puts out for rows that come by this input is right whatever other rows come later, and never taken back because of
+    /// them.
     fn only_adds(&self, input: usize) -> bool {
         let _ = input;
         false

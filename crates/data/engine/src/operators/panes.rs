@@ -250,6 +250,10 @@ fn best(groups: &Groups, values: &ArrayRef, counts: impl Fn(usize) -> bool, max:
 const PIECE_ROWS: usize = 65_536;
 
 impl Operator for Panes {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         use rayon::prelude::*;
         let input = &inputs[0];

@@ -283,6 +283,10 @@ fn part(delta: &Delta, rows: &[u32]) -> Result<Delta> {
 }
 
 impl Operator for TemporalFilter {
+    fn only_adds(&self, _: usize) -> bool {
+        true
+    }
+
     fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
         let now_us = context.now_us;
         // First the rows that are here: what the input takes back may be among them.

@@ -16,7 +16,7 @@ use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
-use crate::held::Held;
+use crate::held::{Held, PartSize};
 use crate::lookup::{Answers, LookedIn};
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
@@ -323,7 +323,7 @@ impl Round {
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
                 progress.check()?;
                 share.hold(view, batch.records)?;
-                while let Some(held) = view.circuit.held_in_vain(ANSWER_ROWS as u64) {
+                while let Some(held) = view.circuit.held_in_vain(part_size(*batch_bytes)) {
                     tell(view, &held, *epoch, looked_up, progress, &mut share)?;
                 }
             }
@@ -333,8 +333,10 @@ impl Round {
 
     /// The operators that held back tell what they hold to those above them.
     fn tell_held(&mut self) -> Result<()> {
-        let mut share = self.limits.build();
-        while let Some(held) = self.view.circuit.next_held(ANSWER_ROWS as u64) {
+        let (mut share, size) = (self.limits.build(), part_size(self.batch_bytes));
+        while let Some(held) = self.view.circuit.next_held(size) {
+            // What it holds may be much already.
+            share.fit(&mut self.view)?;
             tell(&mut self.view, &held, self.epoch, &self.looked_up, &self.progress, &mut share)?;
         }
         Ok(())
@@ -394,6 +396,11 @@ impl Round {
         }
         Ok(any)
     }
+}
+
+/// What is told at once where batches of `batch_bytes` are taken in: state is larger than what it comes from.
+fn part_size(batch_bytes: usize) -> PartSize {
+    PartSize { rows: ANSWER_ROWS as u64, bytes: 4 * batch_bytes as u64 }
 }
 
 /// An operator tells what it held back to those above it, and puts its changes out from then on.

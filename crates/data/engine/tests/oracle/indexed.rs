@@ -205,7 +205,7 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
         let is_due = random.chance(30);
         if holds && (is_due || holding.chance(20)) {
             holds = false;
-            let told = circuit.tell_all_held_over(1 + holding.below(3) as u64, &held);
+            let told = circuit.tell_all_held_over(crate::part_size(&mut holding), &held);
             let told = told.unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
             told.iter().for_each(|change| add(&mut answer, change));
         }
@@ -230,7 +230,11 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
     if holds {
         let held: Vec<(ObjectId, &Circuit)> =
             indexes.iter().enumerate().map(|(n, index)| (ObjectId(n as u128), &index.circuit)).collect();
-        circuit.tell_all_held_over(2, &held).unwrap().iter().for_each(|change| add(&mut answer, change));
+        circuit
+            .tell_all_held_over(crate::part_size(&mut holding), &held)
+            .unwrap()
+            .iter()
+            .for_each(|change| add(&mut answer, change));
     }
     tables::register(&context, &tables);
     let batches: std::thread::Result<Result<Vec<RecordBatch>, _>> =

@@ -31,7 +31,7 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use fleuve_engine::{Circuit, MemoryFiles, Relations, StateRuns, Unwritten, lower};
+use fleuve_engine::{Circuit, MemoryFiles, PartSize, Relations, StateRuns, Unwritten, lower};
 use fleuve_types::Delta;
 
 use random::Random;
@@ -219,7 +219,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
             held -= 1;
             if held == 0 || is_due {
                 held = 0;
-                let told = circuit.tell_all_held([1, 3, u64::MAX][holding.below(3)]);
+                let told = circuit.tell_all_held(part_size(&mut holding));
                 let told = told.unwrap_or_else(|e| panic!("seed {seed}: {sql}\n{e}"));
                 told.iter().for_each(|change| add(&mut answer, change));
                 dead += circuit.take_dead_rows().len();
@@ -287,6 +287,12 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         expected.iter().filter(|(k, v)| answer.get(*k) != Some(v)).collect::<Vec<_>>(),
     );
     Outcome::Same { dead, held: holding_back > 0 }
+}
+
+/// What is told at once of what was held back.
+fn part_size(random: &mut Random) -> PartSize {
+    let rows = [1, 3, u64::MAX][random.below(3)];
+    PartSize { rows, bytes: if random.chance(20) { 400 } else { u64::MAX } }
 }
 
 /// A checkpoint whose runs are written while steps go on, and what these took in.
