@@ -28,7 +28,7 @@ pub struct PartSize {
 }
 
 /// An operator that holds back, and about how many rows or groups; its answer is told in so many parts.
-pub(crate) struct Held {
+pub(crate) struct Telling {
     pub(crate) node: usize,
     pub(crate) rows: u64,
     pub(crate) parts: u64,
@@ -86,32 +86,32 @@ impl Circuit {
     }
 
     /// The operator whose answer is told next; `None` if nothing is held back.
-    pub(crate) fn next_held(&mut self, size: PartSize) -> Option<Held> {
+    pub(crate) fn next_held(&mut self, size: PartSize) -> Option<Telling> {
         if self.fresh {
             // It has taken no step.
             self.held.clear();
         }
         let (node, _) = self.held.first_key_value()?;
-        self.held_at(*node, size)
+        self.telling_of(*node, size)
     }
 
     /// An operator that had better not hold back any longer: its state has left memory for the first time, from where all of it would have to
     /// be read again, and most of what it holds came but once.
-    pub(crate) fn held_in_vain(&mut self, size: PartSize) -> Option<Held> {
+    pub(crate) fn held_in_vain(&mut self, size: PartSize) -> Option<Telling> {
         let judged = self.held.iter().find(|(n, is_judged)| !**is_judged && self.is_paged(**n)).map(|(n, _)| *n)?;
         self.held.insert(judged, true);
         let NodeKind::Operator(operator) = &self.nodes[judged].kind else { return None };
         let came = self.profile.0[judged].rows_in.load(Ordering::Relaxed);
         // What others still hold back comes to it in parts.
         let is_last = self.held.keys().all(|n| !self.above(*n).contains(&judged));
-        if is_last && came < PAYS * operator.state_rows() as u64 { self.held_at(judged, size) } else { None }
+        if is_last && came < PAYS * operator.state_rows() as u64 { self.telling_of(judged, size) } else { None }
     }
 
     fn is_paged(&self, node: usize) -> bool {
         matches!(&self.nodes[node].kind, NodeKind::Operator(o) if o.pages().is_some_and(Pages::is_active))
     }
 
-    fn held_at(&self, node: usize, size: PartSize) -> Option<Held> {
+    fn telling_of(&self, node: usize, size: PartSize) -> Option<Telling> {
         let NodeKind::Operator(operator) = &self.nodes[node].kind else { return None };
         let bytes_of = |o: &dyn Operator| o.state_bytes() as u64 + o.pages().map_or(0, Pages::disk_bytes);
         let rows = operator.state_rows() as u64;
@@ -124,7 +124,7 @@ impl Circuit {
         };
         let by_rows = made.div_ceil(size.rows.max(1)).max(1);
         let by_rows = if self.is_paged(node) { by_rows } else { by_rows.min(MOST_PARTS) };
-        Some(Held { node, rows, parts: by_rows.max(bytes.div_ceil(size.bytes.max(1))) })
+        Some(Telling { node, rows, parts: by_rows.max(bytes.div_ceil(size.bytes.max(1))) })
     }
 
     /// The operators above one take in a part of what it held back. Gives the change of the answer.
@@ -156,7 +156,7 @@ impl Circuit {
     /// As for [`Circuit::step`].
     pub fn tell_all_held(&mut self, size: PartSize) -> Result<Vec<Delta>> {
         let mut out = vec![];
-        while let Some(Held { node, parts, .. }) = self.next_held(size) {
+        while let Some(Telling { node, parts, .. }) = self.next_held(size) {
             for n in 0..parts {
                 out.push(self.tell_held(node, Part::nth(n, parts))?);
             }

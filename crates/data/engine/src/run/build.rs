@@ -16,7 +16,7 @@ use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
 use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
 use crate::event_time::Mark;
-use crate::held::{Held, PartSize};
+use crate::held::{PartSize, Telling};
 use crate::lookup::{Answers, LookedIn};
 use crate::operators::{caught, concat_deltas};
 use crate::output::ViewSnapshot;
@@ -323,8 +323,8 @@ impl Round {
                 progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
                 progress.check()?;
                 share.hold(view, batch.records)?;
-                while let Some(held) = view.circuit.held_in_vain(part_size(*batch_bytes)) {
-                    tell(view, &held, *epoch, looked_up, progress, &mut share)?;
+                while let Some(telling) = view.circuit.held_in_vain(part_size(*batch_bytes)) {
+                    tell(view, &telling, *epoch, looked_up, progress, &mut share)?;
                 }
             }
             Ok(())
@@ -334,10 +334,10 @@ impl Round {
     /// The operators that held back tell what they hold to those above them.
     fn tell_held(&mut self) -> Result<()> {
         let (mut share, size) = (self.limits.build(), part_size(self.batch_bytes));
-        while let Some(held) = self.view.circuit.next_held(size) {
+        while let Some(telling) = self.view.circuit.next_held(size) {
             // What it holds may be much already.
             share.fit(&mut self.view)?;
-            tell(&mut self.view, &held, self.epoch, &self.looked_up, &self.progress, &mut share)?;
+            tell(&mut self.view, &telling, self.epoch, &self.looked_up, &self.progress, &mut share)?;
         }
         Ok(())
     }
@@ -406,13 +406,13 @@ fn part_size(batch_bytes: usize) -> PartSize {
 /// An operator tells what it held back to those above it, and puts its changes out from then on.
 fn tell(
     view: &mut View,
-    held: &Held,
+    telling: &Telling,
     epoch: Epoch,
     looked_up: &Answers,
     progress: &Progress,
     share: &mut BuildShare,
 ) -> Result<()> {
-    let Held { node, rows, parts } = *held;
+    let Telling { node, rows, parts } = *telling;
     progress.expect(rows);
     for n in 0..parts {
         let change = view.tell_held(epoch, node, Part::nth(n, parts), looked_up)?;

@@ -219,9 +219,8 @@ impl Groups {
     fn step(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<Delta> {
         let input = aggregate.input;
         self.fetch(aggregate, rows)?;
-        // Groups may go.
-        let shrinks = input.weights.is_some() || aggregate.evaluated.rows.is_some();
-        let notes = aggregate.puts_out || shrinks;
+        // What is not put out matters only if groups may go.
+        let notes = aggregate.puts_out || input.weights.is_some() || aggregate.evaluated.rows.is_some();
         let mut groups = Vec::with_capacity(rows.len());
         let mut touched = Vec::new();
         let mut existed = Vec::new();

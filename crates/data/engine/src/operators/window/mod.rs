@@ -174,25 +174,30 @@ impl WindowSpec {
         self.refresh(shard, &pieces, codec, &mut vec![])
     }
 
-    /// The rows of the partitions of a part with their values; computes those that have none yet.
-    fn told(&self, shard: &mut Shard, part: Part, codec: &RowCodec) -> Result<Delta> {
-        let keys: Vec<u32> = shard.rows.arrangement().keys_in(part).collect();
-        let (mut pieces, mut waiting, mut total) = (vec![], 0, 0);
-        for key in &keys {
-            let rows = shard.rows.total(*key);
+    /// Computes the values of partitions that have none, of so many rows at once.
+    fn complete(&self, shard: &mut Shard, keys: &[u32], codec: &RowCodec) -> Result<()> {
+        let (mut pieces, mut waiting) = (vec![], 0);
+        for key in keys {
             let first = range::copies(&shard.rows, *key, 0..1).next();
-            if first.is_some_and(|(slot, copy)| shard.values.get(slot, copy).is_none()) {
-                pieces.push(Piece::whole(*key, rows));
-                waiting += rows;
+            if first.is_none_or(|(slot, copy)| shard.values.get(slot, copy).is_some()) {
+                continue;
             }
-            total += rows;
-            if waiting >= RELOAD_ROWS {
+            let rows = shard.rows.total(*key);
+            pieces.push(Piece::whole(*key, rows));
+            waiting += rows;
+            if waiting >= ROWS_AT_ONCE {
                 waiting = 0;
                 self.refresh(shard, &std::mem::take(&mut pieces), codec, &mut vec![])?;
             }
         }
-        self.refresh(shard, &pieces, codec, &mut vec![])?;
-        let (mut rows, mut values) = (Vec::with_capacity(total as usize), Vec::with_capacity(total as usize));
+        self.refresh(shard, &pieces, codec, &mut vec![])
+    }
+
+    /// The rows of the partitions of a part with their values.
+    fn told(&self, shard: &mut Shard, part: Part, codec: &RowCodec) -> Result<Delta> {
+        let keys: Vec<u32> = shard.rows.arrangement().keys_in(part).collect();
+        self.complete(shard, &keys, codec)?;
+        let (mut rows, mut values) = (vec![], vec![]);
         for key in keys {
             for (slot, copy) in range::copies(&shard.rows, key, 0..shard.rows.total(key)) {
                 rows.push(shard.rows.row(slot));
@@ -338,16 +343,11 @@ impl Operator for Window {
 
     /// With no key all rows would be told at once.
     fn can_hold_back(&self) -> bool {
-        self.can_answer() && !self.spec.keys.is_empty()
+        self.close_by.is_empty() && !self.spec.keys.is_empty()
     }
 
     fn take_in(&mut self, inputs: &[Delta], _: StepContext) -> Result<()> {
         self.take(&inputs[0], false).map(|_| ())
-    }
-
-    /// Rows of a partition that is dropped behind the watermark are shown all the same.
-    fn can_answer(&self) -> bool {
-        self.close_by.is_empty()
     }
 
     fn present_answer(&mut self, part: Part) -> Result<Delta> {
@@ -357,12 +357,6 @@ impl Operator for Window {
         let held = self.shards.iter().map(|s| s.rows.len()).sum();
         outs.extend(for_each(&mut self.shards, held, |_, shard| spec.told(shard, part, codec))?);
         concat(&spec.schema, &outs)
-    }
-
-    /// The columns of the input come first.
-    fn places(&self, rows: &Delta) -> Result<Vec<u64>> {
-        let columns = self.spec.keys.iter().map(|k| evaluate(k, &rows.batch)).collect::<Result<Vec<_>>>()?;
-        Ok(self.key_codec.encode(&columns)?.hashes(rows.len()))
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
@@ -435,23 +429,15 @@ impl Operator for Window {
         let (spec, codec) = (&self.spec, &self.value_codec);
         let rows = self.shards.iter().map(|s| s.rows.len()).sum();
         for_each(&mut self.shards, rows, |_, shard| {
-            let (mut pieces, mut waiting) = (vec![], 0);
-            for key in shard.rows.keys() {
-                pieces.push(Piece::whole(key, shard.rows.total(key)));
-                waiting += shard.rows.total(key);
-                if waiting >= RELOAD_ROWS {
-                    waiting = 0;
-                    spec.refresh(shard, &std::mem::take(&mut pieces), codec, &mut vec![])?;
-                }
-            }
-            spec.refresh(shard, &pieces, codec, &mut vec![])
+            let keys: Vec<u32> = shard.rows.keys();
+            spec.complete(shard, &keys, codec)
         })?;
         Ok(())
     }
 }
 
-/// Values are computed for about so many rows at once after a restart.
-const RELOAD_ROWS: u64 = 16_384;
+/// Values of whole partitions are computed for about so many rows at once.
+const ROWS_AT_ONCE: u64 = 16_384;
 
 #[cfg(test)]
 mod tests;
