@@ -12,6 +12,7 @@ use fleuve_sim::{Options, Run, run};
 const KEPT: &[(u64, &str)] = &[
     (306_719, "a producer that was refused for good because a sync failed when the log needed room"),
     (408_432, "a state file whose sync failed: a later one seemed to make it durable"),
+    (504_024, "a view over one whose replacement a crash broke off: it kept rows of the old one"),
 ];
 
 /// As [`KEPT`], in runs that were narrow then.

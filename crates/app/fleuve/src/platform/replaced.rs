@@ -4,12 +4,13 @@
 //! a crash in between, it goes on by the old definition, with its state and what its sinks have, and is then replaced as it would have
 //! been: so sinks get the difference once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fleuve_catalog::{Catalog, Object};
 use fleuve_log::Log;
-use fleuve_sql::{Change, ObjectSet, Spec};
+use fleuve_sql::{BoundObject, Change, ObjectSet, Spec};
 use fleuve_types::{Error, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +57,7 @@ pub(super) async fn forget(log: &Log, views: impl IntoIterator<Item = ObjectId>)
 }
 
 /// The objects as the engine's state knows them: with the old definitions of the views that the checkpoint holds by these. And
-/// which views those are; they have to be replaced.
+/// which views have to be replaced: those, and all that read them, which may be no change of the old answer.
 pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Result<(ObjectSet, Vec<ObjectId>)> {
     let saved: BTreeMap<ObjectId, u32> = match catalog.load_checkpoint().await? {
         Some(checkpoint) => checkpoint.views.into_iter().map(|(id, version, _)| (id, version)).collect(),
@@ -89,5 +90,20 @@ pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Re
         forget(log, old.into_keys()).await?;
         return Ok((set.clone(), vec![]));
     }
-    Ok((running, old.into_keys().collect()))
+    Ok((running, with_readers(set, old.into_keys().collect())))
+}
+
+/// Views and indexes with those that stand on them.
+fn with_readers(set: &ObjectSet, mut views: BTreeSet<ObjectId>) -> Vec<ObjectId> {
+    loop {
+        let stands = |b: &Arc<BoundObject>| {
+            let is_kept = matches!(b.spec, Spec::View(_) | Spec::Index(_));
+            is_kept && !views.contains(&b.object.id) && b.object.depends_on.iter().any(|id| views.contains(id))
+        };
+        let readers: Vec<ObjectId> = set.by_name.values().filter(|b| stands(b)).map(|b| b.object.id).collect();
+        if readers.is_empty() {
+            return views.into_iter().collect();
+        }
+        views.extend(readers);
+    }
 }
