@@ -87,7 +87,12 @@ impl World {
         if self.is_faulty || self.life()?.server.log().stats().has_failed {
             return Ok(());
         }
-        self.check().await
+        let checked = self.check().await;
+        // What has stopped is resumed in it, which writes: the power may go meanwhile.
+        if checked.is_err() && self.disk.is_off() {
+            return self.recover(End::Power).await;
+        }
+        checked
     }
 
     async fn checkpoint(&mut self) -> Sim<()> {
