@@ -1,24 +1,27 @@
 """What a second core brings: the same views on one core and on two, in turn, in one run.
 
-    EVENTS=1000000 CASES=aggregate,join ./dev bench parallel
+    EVENTS=1000000 ROUNDS=5 CASES=aggregate,join ./dev bench parallel
 
 The server runs on as many cores as `cores` says (its affinity, and `shards`). The events are on disk and in the page cache; a materialized view
-is made, and what counts is the time until its answer is complete, the best of three rounds. `aggregate` groups by 100,000 keys, `join` finds
+is made, and what counts is the time until its answer is complete, the best of the rounds. `aggregate` groups by 100,000 keys, `join` finds
 each event's row among as many; `hot` is the same over events of which half have one key. `views` feeds the events to eight views that are there
 already. `speed` is the time on one core by the time on two.
+
+Cores of a virtual machine often share a memory bus, a cache or even a core. So the same work is also done by two servers at once that know nothing
+of each other, each with a core and data of its own. By how much that does more than one of them alone is what the machine has to give (`2 apart`).
 """
 
 import os
 import pathlib
 import random
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from common import OUT, Results, Server, Span, choices, machine, setting  # noqa: E402
 
 KEYS = 100_000
-ROUNDS = 3
 GROUPED = "SELECT k, count(*) AS n, sum(v) AS total, min(v) AS least, max(v) AS most FROM {events} GROUP BY k"
 JOINED = "SELECT e.id, e.v, d.w FROM {events} e JOIN places d ON e.k = d.k"
 # case: the stream that it reads, and its query
@@ -50,25 +53,32 @@ def data_file(name, events):
     return path
 
 
-class Cores:
-    """Servers on the same data that run on one core or on two."""
+class Pinned:
+    """Servers on the same data, one after the other, that run on the cores they are given."""
 
     def __init__(self):
         self.server = Server()
-        self.all = sorted(os.sched_getaffinity(0))[:2]
-        if len(self.all) < 2:
-            raise SystemExit("this machine has one core only")
         self.flags = list(self.server.flags)
 
     def start(self, cores):
         """What is started next inherits the affinity."""
         if self.server.process is not None:
             self.server.stop()
-        os.sched_setaffinity(0, self.all[:cores])
-        self.server.flags = [*self.flags, "--set", f"shards={cores}"]
-        self.server.start()
-        os.sched_setaffinity(0, self.all)
+        all_cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+        self.server.flags = [*self.flags, "--set", f"shards={len(cores)}"]
+        try:
+            self.server.start()
+        finally:
+            os.sched_setaffinity(0, all_cores)
         return self.server
+
+
+def load_all(server, events):
+    columns = "id BIGINT, k BIGINT, v BIGINT, note TEXT"
+    for name in ("even", "hot"):
+        load(server, name, columns, data_file(name, events), events)
+    load(server, "places", "k BIGINT, w BIGINT", data_file("places", events), KEYS)
 
 
 def wait_for_records(server, stream, records):
@@ -115,37 +125,66 @@ def feed(server, path, count):
     return measured, correct
 
 
+def run(server, case, events):
+    return feed(server, data_file("even", events), events) if case == "views" else build(server, case, events)
+
+
+def run_apart(servers, case, events):
+    """All at once; gives the span until the last is done, the CPU seconds and memory of all together, and whether all are right."""
+    outcomes = [None] * len(servers)
+
+    def one(n):
+        outcomes[n] = run(servers[n], case, events)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(len(servers))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if None in outcomes:
+        raise SystemExit("a server did not answer")
+    spans = [measured for measured, _ in outcomes]
+    return (max(s[0] for s in spans), sum(s[1] for s in spans), sum(s[2] for s in spans)), all(right for _, right in outcomes)
+
+
 def main():
     events = setting("EVENTS", 1_000_000)
+    rounds = setting("ROUNDS", 5)
     cases = choices("CASES", list(CASES))
-    print(f"{events} events, {KEYS} keys. {machine()}. The best of {ROUNDS} rounds.\n")
+    print(f"{events} events, {KEYS} keys. {machine()}. The best of {rounds} rounds.\n")
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise SystemExit("this machine has one core only")
     results = Results("parallel")
-    cores = Cores()
+    pair = [Pinned(), Pinned()]
     try:
-        server = cores.start(2)
-        columns = "id BIGINT, k BIGINT, v BIGINT, note TEXT"
-        for name in ("even", "hot"):
-            load(server, name, columns, data_file(name, events), events)
-        load(server, "places", "k BIGINT, w BIGINT", data_file("places", events), KEYS)
+        for pinned in pair:
+            load_all(pinned.start(cores), events)
+        pair[1].server.stop()
         lines = []
         for case in cases:
             best, right = {}, True
-            for _ in range(ROUNDS):
-                # In turn, so that both meet the same noise.
-                for n in (1, 2):
-                    server = cores.start(n)
-                    run = feed(server, data_file("even", events), events) if case == "views" else build(server, case, events)
-                    measured, correct = run
-                    best[n] = min(best.get(n, measured), measured)
+            for _ in range(rounds):
+                # In turn, so that all meet the same noise.
+                for subject in ("1 core", "2 cores", "2 apart"):
+                    if subject == "2 apart":
+                        servers = [pinned.start([core]) for pinned, core in zip(pair, cores)]
+                        measured, correct = run_apart(servers, case, events)
+                        pair[1].server.stop()
+                    else:
+                        server = pair[0].start(cores[: int(subject[0])])
+                        measured, correct = run(server, case, events)
+                    best[subject] = min(best.get(subject, measured), measured)
                     right &= correct
-            for n in (1, 2):
-                results.add(case, f"{n} cores", *best[n], rows=events, correct=right)
-            lines.append((case, best[1][0], best[2][0]))
+            for subject, measured in best.items():
+                results.add(case, subject, *measured, rows=events * (2 if subject == "2 apart" else 1), correct=right)
+            lines.append((case, best["1 core"][0], best["2 cores"][0], best["2 apart"][0]))
     finally:
-        cores.server.remove()
-    print(f"\n{'case':<16}{'1 core s':>10}{'2 cores s':>11}{'speed':>8}   (to reach: 1.8)")
-    for case, one, two in lines:
-        print(f"{case:<16}{one:>10.2f}{two:>11.2f}{one / two:>8.2f}")
+        for pinned in pair:
+            pinned.server.remove()
+    print(f"\n{'case':<16}{'1 core s':>10}{'2 cores s':>11}{'speed':>8}{'2 apart':>9}   (to reach: 1.8)")
+    for case, one, two, apart in lines:
+        print(f"{case:<16}{one:>10.2f}{two:>11.2f}{one / two:>8.2f}{2 * one / apart:>9.2f}")
     results.write()
 
 
