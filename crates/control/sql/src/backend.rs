@@ -1,6 +1,6 @@
 //! What this room asks of whoever runs the platform (the app), and what it hands over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -193,6 +193,27 @@ impl ObjectSet {
     /// The object of that id.
     pub fn by_id(&self, id: ObjectId) -> Option<&Arc<BoundObject>> {
         self.by_name.values().find(|o| o.object.id == id)
+    }
+
+    /// Everything that `counts` and depends on one of `roots`, directly or through others that count. The roots are not among it.
+    pub fn dependents(
+        &self,
+        roots: impl IntoIterator<Item = ObjectId>,
+        counts: impl Fn(&BoundObject) -> bool,
+    ) -> Vec<Arc<BoundObject>> {
+        let mut found: BTreeSet<ObjectId> = roots.into_iter().collect();
+        let mut out: Vec<Arc<BoundObject>> = Vec::new();
+        loop {
+            let is_next = |o: &&Arc<BoundObject>| {
+                !found.contains(&o.object.id) && counts(o) && o.object.depends_on.iter().any(|d| found.contains(d))
+            };
+            let next: Vec<Arc<BoundObject>> = self.by_name.values().filter(is_next).cloned().collect();
+            if next.is_empty() {
+                return out;
+            }
+            found.extend(next.iter().map(|o| o.object.id));
+            out.extend(next);
+        }
     }
 }
 

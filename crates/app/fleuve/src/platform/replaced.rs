@@ -4,8 +4,7 @@
 //! a crash in between, it goes on by the old definition, with its state and what its sinks have, and is then replaced as it would have
 //! been: so sinks get the difference once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use fleuve_catalog::{Catalog, Object};
@@ -57,7 +56,7 @@ pub(super) async fn forget(log: &Log, views: impl IntoIterator<Item = ObjectId>)
 }
 
 /// The objects as the engine's state knows them: with the old definitions of the views that the checkpoint holds by these. And
-/// which views have to be replaced: those, and all that read them, which may be no change of the old answer.
+/// which views have to be replaced: those, and all that read them, since a new answer need not be a change of the old one.
 pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Result<(ObjectSet, Vec<ObjectId>)> {
     let saved: BTreeMap<ObjectId, u32> = match catalog.load_checkpoint().await? {
         Some(checkpoint) => checkpoint.views.into_iter().map(|(id, version, _)| (id, version)).collect(),
@@ -90,20 +89,7 @@ pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Re
         forget(log, old.into_keys()).await?;
         return Ok((set.clone(), vec![]));
     }
-    Ok((running, with_readers(set, old.into_keys().collect())))
-}
-
-/// Views and indexes with those that stand on them.
-fn with_readers(set: &ObjectSet, mut views: BTreeSet<ObjectId>) -> Vec<ObjectId> {
-    loop {
-        let stands = |b: &Arc<BoundObject>| {
-            let is_kept = matches!(b.spec, Spec::View(_) | Spec::Index(_));
-            is_kept && !views.contains(&b.object.id) && b.object.depends_on.iter().any(|id| views.contains(id))
-        };
-        let readers: Vec<ObjectId> = set.by_name.values().filter(|b| stands(b)).map(|b| b.object.id).collect();
-        if readers.is_empty() {
-            return views.into_iter().collect();
-        }
-        views.extend(readers);
-    }
+    let is_kept = |b: &BoundObject| matches!(b.spec, Spec::View(_) | Spec::Index(_));
+    let readers = set.dependents(old.keys().copied(), is_kept);
+    Ok((running, old.into_keys().chain(readers.iter().map(|b| b.object.id)).collect()))
 }

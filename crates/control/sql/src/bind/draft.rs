@@ -298,23 +298,7 @@ impl Draft {
 
     /// Everything that `counts` and depends on an object, directly or through others that count, each after what it depends on.
     fn in_order_below(&self, root: ObjectId, counts: impl Fn(&BoundObject) -> bool) -> Vec<Arc<BoundObject>> {
-        let mut found: BTreeSet<ObjectId> = BTreeSet::from([root]);
-        let mut out: Vec<Arc<BoundObject>> = Vec::new();
-        loop {
-            let next: Vec<Arc<BoundObject>> = self
-                .objects
-                .by_name
-                .values()
-                .filter(|o| !found.contains(&o.object.id) && counts(o))
-                .filter(|o| o.object.depends_on.iter().any(|d| found.contains(d)))
-                .cloned()
-                .collect();
-            if next.is_empty() {
-                break;
-            }
-            found.extend(next.iter().map(|o| o.object.id));
-            out.extend(next);
-        }
+        let mut out = self.objects.dependents([root], counts);
         // By depth: an object comes after everything found that it depends on.
         let mut sorted: Vec<Arc<BoundObject>> = Vec::with_capacity(out.len());
         while !out.is_empty() {
