@@ -2,12 +2,14 @@
 //! answer over the rows that were not late, restricted to closed windows. What is late and what is closed is reckoned here anew, from
 //! the definition. And a year of events takes no more state than two weeks.
 //!
-//! `FLEUVE_ORACLE_CASES` sets the number of cases, `FLEUVE_ORACLE_SEED` the first seed.
+//! A quarter of `FLEUVE_ORACLE_CASES` (2,000) is the number of cases, `FLEUVE_ORACLE_SEED` the first seed.
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
 #[path = "../oracle/as_of.rs"]
 mod as_of;
+#[path = "../shared/cases.rs"]
+mod cases;
 mod query;
 #[path = "../oracle/random.rs"]
 mod random;
@@ -28,6 +30,7 @@ use datafusion::prelude::SessionContext;
 use fleuve_engine::{Circuit, Mark, Relations, lower_on_close};
 use fleuve_types::Delta;
 
+use cases::{each, setting};
 use random::Random;
 
 pub const TABLES: usize = 2;
@@ -171,8 +174,15 @@ fn closed_answer(
     Some(expected)
 }
 
-/// True if the case could be compared.
-fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &mut usize) -> bool {
+/// A case that could be compared.
+struct Compared {
+    /// So many rows were late.
+    late: usize,
+    /// So many rows the view showed at the end.
+    shown: usize,
+}
+
+fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<Compared> {
     let mut random = Random::new(seed);
     let query = query::generate(&mut random);
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
@@ -180,8 +190,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
     sessions::register(&context);
     as_of::register(&context);
     let state = context.state();
-    let Ok(plan) = runtime.block_on(state.create_logical_plan(&query.sql)) else { return false };
-    let Ok(plan) = state.optimize(&plan) else { return false };
+    let plan = runtime.block_on(state.create_logical_plan(&query.sql)).ok()?;
+    let plan = state.optimize(&plan).ok()?;
     let case = Case { state: &state, plan: &plan };
     let mut circuit = case.circuit(1 + random.below(4)).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
     assert!(circuit.is_append_only(), "seed {seed}: {}", query.sql);
@@ -223,7 +233,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
         register(&context, &models.iter().map(|m| m.on_time.clone()).collect::<Vec<_>>());
         let watermark =
             query.tables.iter().map(|(t, lag)| models[*t].watermark.map(|w| w - lag * SECOND)).min().flatten();
-        let Some(expected) = closed_answer(runtime, &context, &query, watermark) else { return false };
+        let expected = closed_answer(runtime, &context, &query, watermark)?;
         assert!(
             answer == expected,
             "seed {seed} at {watermark:?}\n{}\n{}\nonly in the view: {:?}\nonly in the model: {:?}",
@@ -233,25 +243,20 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, late: &mut usize, shown: &m
             expected.iter().filter(|(k, v)| answer.get(*k) != Some(v)).collect::<Vec<_>>(),
         );
     }
-    *late += models.iter().map(|m| m.late).sum::<usize>();
-    *shown += answer.len();
-    true
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    Some(Compared { late: models.iter().map(|m| m.late).sum(), shown: answer.len() })
 }
 
 #[test]
 fn a_closed_view_equals_the_batch_answer_over_closed_windows() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let cases = setting("FLEUVE_ORACLE_CASES", 500);
-    let first = setting("FLEUVE_ORACLE_SEED", 1);
-    let (mut same, mut late, mut shown) = (0, 0, 0);
-    for seed in first..first + cases {
-        same += u64::from(run(seed, &runtime, &mut late, &mut shown));
-    }
-    println!("{same} of {cases} cases compared, {late} late rows, {shown} rows shown at the end");
-    assert!(same * 10 >= cases * 8, "only {same} of {cases} generated queries could be run at all");
+    let (cases, first) = (setting("FLEUVE_ORACLE_CASES", 2_000) / 4, setting("FLEUVE_ORACLE_SEED", 1));
+    let seeds: Vec<u64> = (first..first + cases).collect();
+    let compared: Vec<Compared> = each("EMIT ON WINDOW CLOSE", &seeds, run).into_iter().flatten().collect();
+    let (late, shown) = compared.iter().fold((0, 0), |(late, shown), c| (late + c.late, shown + c.shown));
+    println!("{} of {cases} cases compared, {late} late rows, {shown} rows shown at the end", compared.len());
+    assert!(
+        compared.len() * 10 >= seeds.len() * 8,
+        "only {} of {cases} generated queries could be run at all",
+        compared.len()
+    );
     assert!(cases < 100 || (late > 100 && shown > 100), "{late} late rows and {shown} rows shown test nothing");
 }

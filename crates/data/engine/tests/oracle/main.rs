@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
 mod as_of;
+#[path = "../shared/cases.rs"]
+mod cases;
 mod failing;
 mod hops;
 mod incremental;
@@ -34,6 +36,7 @@ use datafusion::prelude::SessionContext;
 use fleuve_engine::{Circuit, MemoryFiles, PartSize, Relations, StateRuns, Unwritten, lower};
 use fleuve_types::Delta;
 
+use cases::{each, setting};
 use random::Random;
 use tables::{TABLES, Table};
 
@@ -114,7 +117,7 @@ impl Case<'_> {
 }
 
 /// What queries are asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Any,
     /// With expressions that fail for some rows.
@@ -328,10 +331,6 @@ fn context() -> SessionContext {
     context
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn spill() -> bool {
     setting("FLEUVE_ORACLE_SPILL", 1) == 1
 }
@@ -363,36 +362,35 @@ fn windows_that_overlap_equal_the_batch_answer() {
 
 #[test]
 fn what_a_circuit_keeps_of_another_one_gives_its_own_answer() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (cases, first) = (setting("FLEUVE_ORACLE_CASES", 2_000) / 2, setting("FLEUVE_ORACLE_SEED", 1));
-    let outcomes: Vec<bool> = (first..first + cases).filter_map(|seed| replaced::run(seed, &runtime)).collect();
+    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000) / 2);
+    let outcomes: Vec<bool> = each("replaced circuits", &seeds, replaced::run).into_iter().flatten().collect();
     let kept = outcomes.iter().filter(|kept| **kept).count();
     println!("{kept} of {} circuits kept state", outcomes.len());
-    assert!(cases < 20 || kept * 5 >= outcomes.len(), "only {kept} of {} circuits kept state", outcomes.len());
+    assert!(seeds.len() < 20 || kept * 5 >= outcomes.len(), "only {kept} of {} circuits kept state", outcomes.len());
 }
 
 #[test]
 fn rows_in_indexes_are_those_of_the_tables() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (cases, first) = (setting("FLEUVE_ORACLE_CASES", 2_000) / 2, setting("FLEUVE_ORACLE_SEED", 1));
-    let outcomes: Vec<bool> = (first..first + cases).filter_map(|seed| indexed::run(seed, &runtime)).collect();
+    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000) / 2);
+    let outcomes: Vec<bool> = each("indexes", &seeds, indexed::run).into_iter().flatten().collect();
     let used = outcomes.iter().filter(|used| **used).count();
     println!("{used} of {} circuits looked rows up in indexes", outcomes.len());
-    assert!(cases < 20 || used * 3 >= outcomes.len(), "only {used} of {} circuits used an index", outcomes.len());
+    assert!(seeds.len() < 20 || used * 3 >= outcomes.len(), "only {used} of {} circuits used an index", outcomes.len());
+}
+
+fn seeds(cases: u64) -> Vec<u64> {
+    let first = setting("FLEUVE_ORACLE_SEED", 1);
+    (first..first + cases).collect()
 }
 
 fn compare(cases: u64, kind: Kind) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let first = setting("FLEUVE_ORACLE_SEED", 1);
+    let seeds: Vec<u64> = SEEDS.into_iter().chain(seeds(cases)).filter(|s| !BATCH_FAULTS.contains(s)).collect();
     let (mut same, mut left_out, mut held_back) = (0, 0, 0);
-    for seed in SEEDS.into_iter().chain(first..first + cases).filter(|s| !BATCH_FAULTS.contains(s)) {
-        match run(seed, &runtime, kind) {
-            Outcome::Same { dead, held } => {
-                same += 1;
-                left_out += u64::from(dead > 0);
-                held_back += u64::from(held);
-            }
-            Outcome::NotRunnable => {}
+    for outcome in each(&format!("{kind:?}"), &seeds, |seed, runtime| run(seed, runtime, kind)) {
+        if let Outcome::Same { dead, held } = outcome {
+            same += 1;
+            left_out += u64::from(dead > 0);
+            held_back += u64::from(held);
         }
     }
     println!("{same} of {cases} cases compared, {left_out} with rows left out, {held_back} with answers held back");
