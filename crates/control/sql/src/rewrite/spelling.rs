@@ -10,7 +10,7 @@ use fleuve_types::{Error, Result};
 
 use super::tree::call;
 
-/// `a ^ b`, `mod(a, b)`, `a::bytea`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
+/// `a ^ b`, `mod(a, b)`, `a::bytea`, `time AT TIME ZONE zone`, `INTERVAL '-01:30'`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
 /// and times.
 pub(super) fn respell(expr: &mut Expr) {
     match expr {
@@ -53,6 +53,24 @@ pub(super) fn respell(expr: &mut Expr) {
         Expr::TypedString(typed) if typed.data_type == DataType::Bytea => {
             *expr = call("bytea", [FunctionArgExpr::Expr(Expr::Value(typed.value.clone()))], vec![]);
         }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            let [zone, time] = [time_zone, timestamp].map(|side| {
+                let hole = Expr::Identifier(Ident::new(""));
+                FunctionArgExpr::Expr(std::mem::replace(side.as_mut(), hole))
+            });
+            *expr = call("timezone", [zone, time], vec![]);
+        }
+        Expr::Interval(interval) if interval.leading_field.is_none() => {
+            if let Expr::Value(value) = interval.value.as_mut()
+                && let Value::SingleQuotedString(text) = &mut value.value
+            {
+                *text = text
+                    .split(' ')
+                    .map(|part| hours_of(part).unwrap_or_else(|| part.to_string()))
+                    .collect::<Vec<_>>()
+                    .join(" ");
+            }
+        }
         Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
         Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
         Expr::Function(f) if is_named(&f.name, "array_replace") => rename(f, "array_replace_all"),
@@ -72,6 +90,23 @@ pub(super) fn respell(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// `-01:30:05` as hours, minutes and seconds; `None` for what is not written so.
+fn hours_of(part: &str) -> Option<String> {
+    let (sign, digits) = match part.split_at_checked(1)? {
+        ("-", digits) => ("-", digits),
+        ("+", digits) => ("", digits),
+        _ => ("", part),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (hours, rest) = digits.split_once(':')?;
+    let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
+    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    if ![hours, minutes, whole, part].into_iter().all(is_number) {
+        return None;
+    }
+    Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
 }
 
 /// True for `$1`, whose type the cast says.
