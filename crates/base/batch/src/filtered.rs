@@ -3,7 +3,7 @@
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
@@ -41,6 +41,16 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn call(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let filter = match &mut expr {
+        Expr::AggregateFunction(call) => call.params.filter.as_deref_mut(),
+        Expr::WindowFunction(call) => call.params.filter.as_deref_mut(),
+        _ => None,
+    };
+    // `FILTER (WHERE NULL)`, which has no type.
+    if let Some(Expr::Literal(value @ ScalarValue::Null, _)) = filter {
+        *value = ScalarValue::Boolean(None);
+        return Transformed::yes(expr);
+    }
     let (filter, exprs): (_, Vec<&mut Expr>) = match &mut expr {
         Expr::AggregateFunction(call) => {
             let order = call.params.order_by.iter_mut().map(|by| &mut by.expr);

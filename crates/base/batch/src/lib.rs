@@ -1,10 +1,14 @@
 //! The batch engine, DataFusion, without the faults of 54.1 that give wrong answers and can be kept away from outside. Queries, and the
 //! parts of views that are computed anew, plan with these rules and functions.
 
+mod arithmetic;
 mod equivalence;
 mod fallible;
 mod filtered;
 mod guards;
+mod having;
+mod lists;
+mod membership;
 mod one_way;
 mod outer;
 mod projections;
@@ -14,24 +18,41 @@ mod testing;
 
 use std::sync::Arc;
 
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use one_way::one_way;
-pub use recursion::logical_rules;
 
 /// A rule for the analysis of a plan.
 pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
 pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
-    let first: Analysis = Arc::new(outer::OuterColumns);
+    let first: [Analysis; 4] = [
+        Arc::new(lists::CarefulLists),
+        Arc::new(membership::Memberships),
+        Arc::new(arithmetic::SignedArithmetic),
+        Arc::new(outer::OuterColumns),
+    ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);
     let last: Analysis = Arc::new(filtered::FilteredArguments);
-    [first].into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
+    first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
+}
+
+/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, and what is asked without a column
+/// is not asked below an aggregate.
+pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
+        [Arc::new(recursion::WithinTerms::default()), Arc::new(having::CarefulFilters::default())];
+    let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
+        Some(ours) => ours.clone(),
+        None => rule,
+    };
+    Optimizer::new().rules.into_iter().map(careful).collect()
 }
 
 /// DataFusion's physical rules without the one that pushes filters through joins: it finds a filter's column by its

@@ -8,7 +8,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, RecursiveQuery, SubqueryAlias};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
-use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
 /// The name of the first term as a subquery, which no query gives to its own: one of that name would not count as another subquery.
@@ -28,16 +27,9 @@ impl AnalyzerRule for WholeRecursion {
     }
 }
 
-/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too.
-pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(WithinTerms(OptimizeProjections::new()));
-    let rules = Optimizer::new().rules.into_iter();
-    rules.map(|rule| if rule.name() == ours.name() { ours.clone() } else { rule }).collect()
-}
-
 /// In the place of the rule that leaves columns out.
-#[derive(Debug)]
-struct WithinTerms(OptimizeProjections);
+#[derive(Debug, Default)]
+pub(crate) struct WithinTerms(OptimizeProjections);
 
 impl OptimizerRule for WithinTerms {
     fn name(&self) -> &str {

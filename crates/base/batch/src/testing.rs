@@ -10,6 +10,7 @@ pub(crate) async fn rows(table: &str, partitions: usize, sql: &str) -> Result<Ve
     let state = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(partitions))
         .with_default_features()
+        .with_optimizer_rules(crate::logical_rules())
         .with_analyzer_rules(crate::analyzer_rules([]))
         .with_physical_optimizer_rules(crate::physical_rules())
         .build();

@@ -98,7 +98,14 @@ fn of_schema(error: &SchemaError) -> Error {
     }
 }
 
+/// Why a subquery for one value cannot be answered.
+const BY_EQUALITIES: &str = "a subquery for one value can refer to the tables outside of it by equalities only; write it as a join with GROUP BY";
+
 fn missing_column(field: &Column, valid: &[Column]) -> Error {
+    // A table of DataFusion's, which it could not make.
+    if field.relation.as_ref().is_some_and(|table| table.table().starts_with("__correlated_sq")) {
+        return Error::unsupported(BY_EQUALITIES);
+    }
     let shown = match &field.relation {
         Some(table) => format!("{}.{}", table.table(), field.name),
         None => field.name.clone(),
@@ -184,13 +191,13 @@ fn plain_words(message: &str) -> String {
             return "this subquery cannot refer to the tables outside of it; write it as a join".into();
         }
         if message.contains("ScalarSubquery(") {
-            return "a subquery for one value can refer to the tables outside of it by equalities only; write it as a join with GROUP BY".into();
+            return BY_EQUALITIES.into();
         }
         if message.contains("InSubquery(") {
-            return "IN (SELECT ...) cannot stand here, only in a condition; write a LEFT JOIN with the distinct values and ask for IS NOT NULL".into();
+            return "IN (SELECT ...) can stand in a condition only, and with GROUP BY in it refer to the tables outside of it by equalities only; write a LEFT JOIN with the distinct values and ask for IS NOT NULL".into();
         }
         if message.contains("Exists(") {
-            return "EXISTS cannot stand here, only in a condition or a select list; write it as a join".into();
+            return "EXISTS can stand in a condition or a select list only, and with GROUP BY in it refer to the tables outside of it by equalities only; write it as a join".into();
         }
     }
     message.to_string()

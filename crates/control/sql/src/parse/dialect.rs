@@ -1,5 +1,5 @@
-//! PostgreSQL's dialect as sqlparser has it, with four changes: `TABLE t` may stand as an argument (`TUMBLE(TABLE t, ...)`), also
-//! with keys (`SESSION(t PARTITION BY k, ...)`), speculation is bounded, and chains of operators are bounded (dropping a tree is
+//! PostgreSQL's dialect as sqlparser has it, with five changes: `TABLE t` may stand as an argument (`TUMBLE(TABLE t, ...)`), also
+//! with keys (`SESSION(t PARTITION BY k, ...)`), `IS DISTINCT FROM` binds as `=` does, speculation is bounded, and chains of operators are bounded (dropping a tree is
 //! recursive).
 
 use std::any::TypeId;
@@ -105,6 +105,20 @@ fn parse_partition_by(parser: &mut Parser, table: &Expr) -> Result<Expr, ParserE
     Ok(Expr::Tuple(std::iter::once(table.clone()).chain(keys).collect()))
 }
 
+/// `left IS [NOT] DISTINCT FROM right`, whose right side ends before `AND` and `OR`. sqlparser (0.62) takes these in.
+fn parse_distinct_from(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+    use Keyword::{DISTINCT, FROM, IS, NOT};
+    let is_not = if parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+        false
+    } else if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) {
+        true
+    } else {
+        return None;
+    };
+    let make = if is_not { Expr::IsNotDistinctFrom } else { Expr::IsDistinctFrom };
+    Some(parser.parse_subexpr(precedence).map(|right| make(Box::new(left.clone()), Box::new(right))))
+}
+
 /// `SELECT * FROM name`
 pub(crate) fn select_all_from(name: ObjectName) -> Query {
     let mut query = Parser::new(&PostgreSqlDialect {})
@@ -181,12 +195,15 @@ impl Dialect for FleuveDialect {
         }
     }
 
-    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
         if chain_length(expr) >= MAX_CHAIN {
             self.chain_too_long.set(true);
             return Some(Err(ParserError::RecursionLimitExceeded));
         }
-        at_partition_by(parser).then(|| parse_partition_by(parser, expr))
+        if at_partition_by(parser) {
+            return Some(parse_partition_by(parser, expr));
+        }
+        parse_distinct_from(parser, expr, precedence)
     }
 
     // `f(label: value)` is parsed only where the label is a plain name: with an expression as label, each nested call

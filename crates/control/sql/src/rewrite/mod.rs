@@ -17,6 +17,7 @@ mod joins;
 mod lookup;
 mod mentions;
 mod merged;
+mod rows;
 mod similar;
 mod spelling;
 pub(crate) mod system_time;
@@ -28,7 +29,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use titles::unique;
+pub(crate) use titles::{Titles, unique};
 pub(crate) use windows::simple_input;
 
 use std::collections::{HashMap, HashSet};
@@ -109,7 +110,9 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        if let Err(e) = similar::as_regex(expr) {
+        if let Err(e) =
+            similar::as_regex(expr).and_then(|()| similar::with_backslash(expr)).and_then(|()| rows::by_columns(expr))
+        {
             return ControlFlow::Break(e);
         }
         spelling::respell(expr);

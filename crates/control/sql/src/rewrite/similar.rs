@@ -1,5 +1,5 @@
 //! `SIMILAR TO`, whose patterns are those of the SQL standard and cover the whole text. DataFusion (54.1) takes them for regular expressions
-//! that match anywhere.
+//! that match anywhere. And `LIKE … ESCAPE`, which it knows with the backslash alone.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Value};
 use fleuve_types::{Error, Result};
@@ -28,6 +28,36 @@ pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
     let take = |e: &mut Expr| Box::new(std::mem::replace(e, Expr::Identifier(Ident::new(""))));
     let (left, right) = (Box::new(Expr::Nested(take(text))), take(pattern));
     *expr = Expr::Nested(Box::new(Expr::BinaryOp { left, op, right }));
+    Ok(())
+}
+
+/// Makes `LIKE 'a\%%'` of `LIKE 'a!%%' ESCAPE '!'`.
+///
+/// # Errors
+/// A pattern or escape character that is not written down.
+pub(super) fn with_backslash(expr: &mut Expr) -> Result<()> {
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else {
+        return Ok(());
+    };
+    let escape = match escape_char.take().map(|e| e.value) {
+        None => return Ok(()),
+        Some(Value::SingleQuotedString(s)) if s.chars().count() <= 1 => s.chars().next(),
+        Some(_) => return Err(Error::input("ESCAPE takes one character")),
+    };
+    let Expr::Value(value) = pattern.as_mut() else {
+        return Err(Error::unsupported("LIKE with ESCAPE takes a pattern that is written down"));
+    };
+    if let Value::SingleQuotedString(s) = &mut value.value {
+        let (mut out, mut chars) = (String::new(), s.chars());
+        while let Some(c) = chars.next() {
+            match c {
+                c if Some(c) == escape => out.extend(chars.next().into_iter().flat_map(|c| ['\\', c])),
+                '\\' => out.push_str("\\\\"),
+                c => out.push(c),
+            }
+        }
+        *s = out;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The names that a list behind an alias gives the columns of a query: `WITH r (n) AS (...)`, `(SELECT ...) AS q (n)`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -50,31 +50,36 @@ fn reads(body: &SetExpr, name: &str) -> bool {
     found.is_break()
 }
 
-/// Gives the columns of a query that have the name of one before another one; for queries whose names nobody sees.
-pub(crate) fn unique(body: &mut SetExpr) {
+/// What the columns of an answer are to be called whose names were repeated, by the names that they have got.
+pub(crate) type Titles = HashMap<String, String>;
+
+/// Gives the columns of a query that have the name of one before another one, and says what they were called.
+pub(crate) fn unique(body: &mut SetExpr) -> Titles {
     match body {
         SetExpr::Select(select) => unique_items(select),
         SetExpr::SetOperation { left, right, .. } => {
-            unique(left);
             unique(right);
+            unique(left)
         }
         SetExpr::Query(query) => unique(&mut query.body),
-        _ => {}
+        _ => Titles::new(),
     }
 }
 
-fn unique_items(select: &mut Select) {
-    let mut seen = HashSet::new();
+fn unique_items(select: &mut Select) -> Titles {
+    let (mut seen, mut titles) = (HashSet::new(), Titles::new());
     for (i, item) in select.projection.iter_mut().enumerate() {
-        let name = match (fields::output_name(item), &*item) {
-            (Some(name), _) => spelled(name),
-            (None, SelectItem::UnnamedExpr(expr)) => format!(" {expr}"),
+        let (name, title) = match (fields::output_name(item), &*item) {
+            (Some(name), _) => (spelled(name), spelled(name)),
+            (None, SelectItem::UnnamedExpr(expr)) => (format!(" {expr}"), expr.to_string()),
             (None, _) => continue,
         };
         if seen.insert(name) {
             continue;
         }
-        let fresh = Ident::with_quote('"', format!("column {}", i + 1));
+        let fresh = format!("column {}", i + 1);
+        titles.insert(fresh.clone(), title);
+        let fresh = Ident::with_quote('"', fresh);
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: fresh };
@@ -83,4 +88,5 @@ fn unique_items(select: &mut Select) {
             _ => {}
         }
     }
+    titles
 }

@@ -10,13 +10,12 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
 use futures::StreamExt;
 
-use super::query::Planned;
 use super::{Outcome, Session};
 use crate::bind::{check_expressions, missing, refused_rows};
 use crate::errors::Where;
 use crate::literals::assigned;
 use crate::parse::Name;
-use crate::rewrite::{place_of, spelled, unique};
+use crate::rewrite::{place_of, spelled};
 use crate::suggest::nearest;
 use crate::{Spec, StreamSpec};
 
@@ -44,7 +43,7 @@ impl Session {
         place: Where<'_>,
     ) -> Result<Outcome> {
         let target = self.target(into, columns, source, place)?;
-        let planned = self.plan_source(source, place).await?.with_parameters(parameters, place)?;
+        let planned = self.plan(source, place).await?.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
         let Outcome::Rows { mut rows, mut notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
@@ -71,13 +70,6 @@ impl Session {
             |(check, n)| format!("{n} of {count} rows went to the dead letters of {}: CHECK ({check})", into.name);
         notices.extend(refused.into_iter().map(dead));
         Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices })
-    }
-
-    /// Plans the rows of an `INSERT`, whose columns go by their order, whatever they are called.
-    pub(super) async fn plan_source(&self, source: &Query, place: Where<'_>) -> Result<Planned> {
-        let mut source = source.clone();
-        unique(&mut source.body);
-        self.plan(&source, place).await
     }
 
     /// The types of parameters that stand alone as a value: those of the columns they go to.

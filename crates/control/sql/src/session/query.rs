@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::SQLOptions;
@@ -19,7 +20,7 @@ use crate::bind::{at_time, to_plan};
 use crate::context::ExtraSchemas;
 use crate::errors::{Where, at_statement, of_datafusion};
 use crate::parse::quoted;
-use crate::rewrite::{Relations, rewrite};
+use crate::rewrite::{Relations, Titles, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec};
 
 /// Most notices of one statement.
@@ -101,12 +102,13 @@ pub(super) struct Planned {
     pub(super) plan: LogicalPlan,
     /// What the user should know about the answer.
     pub(super) notices: Vec<String>,
+    pub(super) titles: Titles,
 }
 
 impl Planned {
     /// The columns of the answer.
     pub(super) fn schema(&self) -> SchemaRef {
-        Arc::new(self.plan.schema().as_arrow().clone())
+        titled(Arc::new(self.plan.schema().as_arrow().clone()), &self.titles)
     }
 
     /// The types of `$1`, `$2`, ... as far as the plan says.
@@ -125,10 +127,31 @@ impl Planned {
     pub(super) async fn rows(self, place: Where<'_>) -> Result<Outcome> {
         let frame = self.context.execute_logical_plan(self.plan).await.map_err(|e| at_statement(&e, place))?;
         let stream = frame.execute_stream().await.map_err(|e| at_statement(&e, place))?;
-        let schema = stream.schema();
-        let rows = stream.map(|batch| batch.map_err(|e| of_datafusion(&e)));
+        let schema = titled(stream.schema(), &self.titles);
+        let shown = schema.clone();
+        let rows = stream.map(move |batch| {
+            let batch = batch.map_err(|e| of_datafusion(&e))?;
+            let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(shown.clone(), batch.columns().to_vec(), &rows)
+                .map_err(|e| of_datafusion(&e.into()))
+        });
         Ok(Outcome::Rows { schema, rows: Box::pin(rows), notices: self.notices })
     }
+}
+
+/// The columns with the names that they are to be shown with, which may repeat.
+fn titled(schema: SchemaRef, titles: &Titles) -> SchemaRef {
+    if titles.is_empty() {
+        return schema;
+    }
+    let field = |field: &FieldRef| match titles.get(field.name()) {
+        Some(title) => Arc::new(field.as_ref().clone().with_name(title)),
+        None => field.clone(),
+    };
+    Arc::new(Schema::new_with_metadata(
+        schema.fields().iter().map(field).collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    ))
 }
 
 impl Session {
@@ -139,6 +162,7 @@ impl Session {
         let readable =
             Readable { snapshot: snapshot.clone(), objects: self.backend.objects(), extra: self.extra.clone() };
         let mut query = query.clone();
+        let titles = unique(&mut query.body);
         rewrite(&mut query, &readable).map_err(|e| match e.location {
             Some(_) => e,
             None => e.at(place.at.clone()),
@@ -155,7 +179,7 @@ impl Session {
             .verify_plan(&plan)
             .map_err(|e| at_statement(&e, place))?;
         let notices = stopped(&plan, snapshot.as_ref()).map_err(|e| at_statement(&e, place))?;
-        Ok(Planned { context, plan, notices })
+        Ok(Planned { context, plan, notices, titles })
     }
 }
 

@@ -35,7 +35,7 @@ impl Session {
             }
             Statement::Insert { into, columns, source } => {
                 let of_columns = self.insert_parameter_types(into, columns, source, place, count)?;
-                let planned = self.plan_source(source, place).await?;
+                let planned = self.plan(source, place).await?;
                 let of_plan = planned.parameter_types(count)?;
                 (None, of_columns.into_iter().zip(of_plan).map(|(a, b)| a.or(b)).collect())
             }

@@ -1,0 +1,71 @@
+//! `HAVING` without a column: `SELECT max(v) FROM t HAVING 1 = (SELECT count(*) FROM u)`. DataFusion 54.1 asks it below the aggregate, which
+//! gives its row over nothing, too.
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+/// In the place of the rule that pushes filters down.
+#[derive(Debug, Default)]
+pub(crate) struct CarefulFilters(PushDownFilter);
+
+impl OptimizerRule for CarefulFilters {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Filter(filter) = plan else { return self.0.rewrite(plan, config) };
+        if !gives_a_row_over_nothing(&filter.input) {
+            return self.0.rewrite(LogicalPlan::Filter(filter), config);
+        }
+        let conditions = split_conjunction_owned(filter.predicate.clone());
+        let (on_rows, on_none): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::any_column_refs);
+        match (conjunction(on_rows), conjunction(on_none)) {
+            (Some(on_rows), Some(on_none)) => {
+                let below = LogicalPlan::Filter(Filter::try_new(on_rows, filter.input)?);
+                let below = self.0.rewrite(below, config)?;
+                below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(on_none, below.into())?)))
+            }
+            (None, _) => Ok(Transformed::no(LogicalPlan::Filter(filter))),
+            (Some(_), None) => self.0.rewrite(LogicalPlan::Filter(filter), config),
+        }
+    }
+}
+
+fn gives_a_row_over_nothing(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(aggregate) = plan else { return false };
+    aggregate.group_expr.is_empty() || matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    #[tokio::test]
+    async fn what_has_no_column_is_asked_above_the_aggregate() {
+        let table = "CREATE TABLE t (k INT, v INT) AS VALUES (1, 1), (2, 2)";
+        for (sql, expected) in [
+            ("SELECT max(v) FROM t HAVING 1 = (SELECT count(*) FROM t)", &[][..]),
+            ("SELECT max(v) FROM t HAVING 2 = (SELECT count(*) FROM t)", &["|2|"]),
+            ("SELECT max(v) FROM t HAVING max(v) IS NULL AND NULL", &[]),
+            ("SELECT max(v) FROM t HAVING max(v) > 1 AND 2 = (SELECT count(*) FROM t)", &["|2|"]),
+            ("SELECT * FROM (SELECT max(v) AS m FROM t) q WHERE m > 1 AND 3 = (SELECT count(*) FROM t)", &[]),
+            ("SELECT k FROM t GROUP BY ROLLUP (k) HAVING 1 = (SELECT count(*) FROM t)", &[]),
+            ("SELECT k FROM t GROUP BY ROLLUP (k) HAVING k = 1 AND 2 = (SELECT count(*) FROM t)", &["|1|"]),
+        ] {
+            assert_eq!(testing::rows(table, 1, sql).await.unwrap(), expected, "{sql}");
+        }
+    }
+}
