@@ -333,6 +333,8 @@ def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
         terminal.expect("Cancelled")
         terminal.type("SELECT count(*) FROM generate_series(1, 1000000000000);\r")
         terminal.expect("1000000000000")
+        # The line has been taken: before that, Ctrl-C would only clear it.
+        terminal.expect("\r\n")
         time.sleep(0.5)
         terminal.type("\x03")
         terminal.expect("Cancelled")

@@ -5,13 +5,14 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::names::map_with_names;
 
 /// Gives such arithmetic the numbers of SQL. To come before types are settled, those of outer columns, too.
 #[derive(Debug)]
@@ -28,23 +29,45 @@ impl AnalyzerRule for SignedArithmetic {
 }
 
 fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let (schema, names) = (merge_schema(&plan.inputs()), NamePreserver::new(&plan));
-    let new = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let new = expr.transform_up(|e| Ok(signed(e, &schema)))?;
-        Ok(if new.transformed { new.update_data(|e| name.restore(e)) } else { new })
+    let mut is_of_interest = false;
+    plan.apply_expressions(|expr| {
+        is_of_interest = is_of_interest || expr.exists(|e| Ok(may_change(e)))?;
+        Ok(if is_of_interest { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
-    if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
+    if !is_of_interest {
+        return Ok(Transformed::no(plan));
+    }
+    let schema = merge_schema(&plan.inputs());
+    map_with_names(plan, |expr| expr.transform_up(|e| Ok(signed(e, &schema))))
+}
+
+/// Without a look at types.
+fn may_change(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryExpr(both) => is_arithmetic(both.op),
+        Expr::Negative(_) => true,
+        Expr::ScalarFunction(call) => call.name() == "date_part",
+        _ => false,
+    }
+}
+
+fn is_arithmetic(op: Operator) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
 }
 
 fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
     match expr {
-        Expr::BinaryExpr(both) if matches!(both.op, Plus | Minus | Multiply | Divide | Modulo) => {
-            let (left, right) = (type_of(&both.left, schema), type_of(&both.right, schema));
-            let (Some(left), Some(right)) = (left, right) else { return Transformed::no(Expr::BinaryExpr(both)) };
-            let is_unsigned = left.is_unsigned_integer() || right.is_unsigned_integer();
-            if !is_unsigned || !left.is_integer() || !right.is_integer() {
+        Expr::BinaryExpr(both) if is_arithmetic(both.op) => {
+            let is_integer = |e: &Expr| type_of(e, schema).is_some_and(|t| t.is_integer());
+            let are_unsigned = (is_unsigned(&both.left, schema), is_unsigned(&both.right, schema));
+            let fits = match are_unsigned {
+                (false, false) => false,
+                (true, true) => true,
+                (true, false) => is_integer(&both.right),
+                (false, true) => is_integer(&both.left),
+            };
+            if !fits {
                 return Transformed::no(Expr::BinaryExpr(both));
             }
             let BinaryExpr { left, op, right } = both;
@@ -54,7 +77,7 @@ fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
                 right: Box::new(bigint(*right)),
             }))
         }
-        Expr::Negative(value) if type_of(&value, schema).is_some_and(|t| t.is_unsigned_integer()) => {
+        Expr::Negative(value) if is_unsigned(&value, schema) => {
             Transformed::yes(Expr::Negative(Box::new(bigint(*value))))
         }
         Expr::ScalarFunction(call) => match epoch_of(&call, schema) {
@@ -62,6 +85,14 @@ fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             None => Transformed::no(Expr::ScalarFunction(call)),
         },
         other => Transformed::no(other),
+    }
+}
+
+fn is_unsigned(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        // Signed by now; and in a long chain the types of all that is below are not asked for at each link.
+        Expr::BinaryExpr(_) | Expr::Negative(_) => false,
+        other => type_of(other, schema).is_some_and(|t| t.is_unsigned_integer()),
     }
 }
 

@@ -5,16 +5,18 @@ mod arithmetic;
 mod equivalence;
 mod fallible;
 mod filtered;
+mod filters;
 mod guards;
-mod having;
 mod lists;
 mod membership;
+mod names;
 mod one_way;
 mod outer;
 mod projections;
 mod recursion;
 #[cfg(test)]
 mod testing;
+mod unequal;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 pub use fallible::{can_fail, can_fail_in, has_subquery};
+pub use names::map_with_names;
 pub use one_way::one_way;
 
 /// A rule for the analysis of a plan.
@@ -32,9 +35,10 @@ pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
 pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
-    let first: [Analysis; 4] = [
+    let first: [Analysis; 5] = [
         Arc::new(lists::CarefulLists),
         Arc::new(membership::Memberships),
+        Arc::new(unequal::UnequalSubqueries),
         Arc::new(arithmetic::SignedArithmetic),
         Arc::new(outer::OuterColumns),
     ];
@@ -43,11 +47,11 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
     first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
 }
 
-/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, and what is asked without a column
-/// is not asked below an aggregate.
+/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, and filters
+/// are not pushed too far.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let ours: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
-        [Arc::new(recursion::WithinTerms::default()), Arc::new(having::CarefulFilters::default())];
+        [Arc::new(recursion::WithinTerms::default()), Arc::new(filters::CarefulFilters::default())];
     let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
         Some(ours) => ours.clone(),
         None => rule,

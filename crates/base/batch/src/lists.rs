@@ -6,11 +6,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, Operator, binary_expr};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::has_subquery;
+use crate::names::map_with_names;
 
 /// Says such lists so that they are right when they are put together. To come before types are settled, which hides constants.
 #[derive(Debug)]
@@ -27,13 +27,7 @@ impl AnalyzerRule for CarefulLists {
 }
 
 fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new(&plan);
-    let new = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let new = expr.transform_up(|e| Ok(side_by_side(e)))?;
-        Ok(if new.transformed { new.update_data(|e| name.restore(e)) } else { new })
-    })?;
-    if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
+    map_with_names(plan, |expr| expr.transform_up(|e| Ok(side_by_side(e))))
 }
 
 fn side_by_side(expr: Expr) -> Transformed<Expr> {
@@ -48,22 +42,17 @@ fn side_by_side(expr: Expr) -> Transformed<Expr> {
     if !left.list.iter().chain(&right.list).all(is_constant) {
         return Transformed::yes(binary_expr(taken_apart(left), both.op, taken_apart(right)));
     }
-    let shared = left.list.iter().any(|e| right.list.contains(e));
-    let nothing_left = match (both.op, left.negated, right.negated) {
-        (Operator::Or, true, true) | (Operator::And, false, false) => !shared,
-        (Operator::And, false, true) => left.list.iter().all(|e| right.list.contains(e)),
-        (Operator::And, true, false) => right.list.iter().all(|e| left.list.contains(e)),
-        _ => false,
-    };
-    if !nothing_left {
+    let is_merged = !matches!(
+        (both.op, left.negated, right.negated),
+        (Operator::Or, false, _) | (Operator::Or, _, false) | (Operator::And, true, true)
+    );
+    if !is_merged {
         return Transformed::no(expr);
     }
-    let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-    let value = left.expr.clone();
-    Transformed::yes(match both.op {
-        Operator::Or => value.is_not_null().or(unknown),
-        _ => value.is_null().and(unknown),
-    })
+    // Where nothing is left of the lists, which types decide that are not settled yet, NULL has to stay.
+    let value = Box::new(left.expr.as_ref().clone().is_null());
+    let unknown = Box::new(Expr::Literal(ScalarValue::Boolean(None), None));
+    Transformed::yes(Expr::Case(Case::new(None, vec![(value, unknown)], Some(Box::new(expr)))))
 }
 
 fn list_of(expr: &Expr) -> Option<InList> {
@@ -105,6 +94,8 @@ mod tests {
             ("k IN (9, n) AND k IN (1, 8)", &["|1|"]),
             ("k IN (1, 2) OR k IN (2, 3)", &["|1|", "|2|", "|3|"]),
             ("k NOT IN (1, 2) OR k NOT IN (2, 3)", &["|1|", "|3|"]),
+            ("k IN (1, 2) AND k IN (1.0, 3.0)", &["|1|"]),
+            ("k NOT IN (1, 2) OR k NOT IN ('1', '3')", &["|2|", "|3|"]),
         ] {
             let sql = format!("SELECT coalesce(k, 4) AS k FROM t WHERE {condition} ORDER BY 1");
             assert_eq!(testing::rows(table, 1, &sql).await.unwrap(), expected, "{condition}");

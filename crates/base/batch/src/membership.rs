@@ -4,21 +4,22 @@
 //! - a correlated subquery that is one aggregate has a row for each outer row, also where nothing is aggregated; it had none there;
 //! - a computed column of a subquery below `OR` was looked for by a name that cannot be read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, exists, lit, not, when,
+    Aggregate, Distinct, Expr, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery,
+    binary_expr, exists, lit, not, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-/// The name that the column of a subquery gets, and that of a table around one that is not correlated. One that is has other names than the
-/// tables outside, or it could not be written.
+/// The name that the column of a subquery gets, and that of a table around one that is not correlated.
 const MEMBER: &str = "__member";
 const MEMBERS: &str = "__members";
 
@@ -65,7 +66,7 @@ fn condition(expr: Expr, outer: &DFSchema) -> Result<Expr> {
         {
             Ok(Expr::InSubquery(within))
         }
-        Expr::InSubquery(within) if is_correlated(&within.subquery) && one_row(&within.subquery)?.is_none() => {
+        Expr::InSubquery(within) if one_row(&within.subquery)?.is_none() => {
             if !within.negated {
                 return Ok(Expr::InSubquery(within));
             }
@@ -95,7 +96,7 @@ fn positive(expr: Expr, outer: &DFSchema) -> Result<Expr> {
 fn value(expr: Expr, outer: &DFSchema) -> Result<Transformed<Expr>> {
     let (value, negated) = match expr {
         Expr::Exists(Exists { subquery, negated }) => {
-            let Some(row) = one_row(&subquery)? else {
+            let Some(row) = one_row_of(&subquery)? else {
                 return Ok(Transformed::no(Expr::Exists(Exists { subquery, negated })));
             };
             (row.is_there.map_or(lit(true), |is_there| Expr::IsTrue(Box::new(is_there))), negated)
@@ -150,6 +151,9 @@ fn equal_member(expr: Expr, subquery: &Subquery, outer: &DFSchema) -> Result<Equ
     }
     let plan = plan.build()?;
     let member = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+    if is_correlated(subquery) {
+        refuse_equal_names(&expr, &member, &plan)?;
+    }
     let expr = expr.transform(|e| match e {
         Expr::Column(column) => {
             let field = outer.field_from_column(&column)?.clone();
@@ -158,6 +162,26 @@ fn equal_member(expr: Expr, subquery: &Subquery, outer: &DFSchema) -> Result<Equ
         other => Ok(Transformed::no(other)),
     })?;
     Ok(EqualMember { condition: expr.data.eq(member.clone()), member, plan })
+}
+
+/// DataFusion's join of a correlated subquery would take an outer column for an inner one of the same name.
+fn refuse_equal_names(outer: &Expr, member: &Expr, plan: &LogicalPlan) -> Result<()> {
+    let mut inner: HashSet<Column> = member.column_refs().into_iter().cloned().collect();
+    plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node
+            && filter.predicate.contains_outer()
+        {
+            inner.extend(filter.predicate.column_refs().into_iter().cloned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match outer.column_refs().into_iter().find(|c| inner.contains(c)) {
+        None => Ok(()),
+        Some(column) => plan_err!(
+            "a table in the subquery has the name of the one outside that \"{}\" is of: give it another one",
+            column.name
+        ),
+    }
 }
 
 /// The subquery with a column whose name is simple: DataFusion reads it anew, and a computed one is no name.
@@ -205,16 +229,57 @@ impl OneRow {
     }
 }
 
+/// As [`one_row_of`], of a subquery with one column.
 fn one_row(subquery: &Subquery) -> Result<Option<OneRow>> {
-    if !is_correlated(subquery) || subquery.subquery.schema().fields().len() != 1 {
+    if subquery.subquery.schema().fields().len() == 1 { one_row_of(subquery) } else { Ok(None) }
+}
+
+/// The row, and the first column of it.
+fn one_row_of(subquery: &Subquery) -> Result<Option<OneRow>> {
+    if !is_correlated(subquery) {
         return Ok(None);
     }
-    let mut plan = subquery.subquery.as_ref();
+    let Some(WholeAggregate { value, having, aggregate }) = whole_aggregate(&subquery.subquery) else {
+        return Ok(None);
+    };
+    let of = |expr: Expr| -> Result<Expr> {
+        let plan = LogicalPlan::Aggregate(aggregate.clone());
+        Ok(scalar(LogicalPlanBuilder::from(plan).project([expr.alias(MEMBER)])?.build()?))
+    };
+    // HAVING guards the value.
+    let value = match having.clone() {
+        Some(having) => when(Expr::IsTrue(Box::new(having)), value).end()?,
+        None => value,
+    };
+    Ok(Some(OneRow { value: of(value)?, is_there: having.map(of).transpose()? }))
+}
+
+/// A query for one value of an aggregate over all its rows.
+pub(crate) struct WholeAggregate<'a> {
+    /// Over the results of the aggregate.
+    pub(crate) value: Expr,
+    pub(crate) having: Option<Expr>,
+    pub(crate) aggregate: &'a Aggregate,
+}
+
+fn leaves_one_row(limit: &Limit) -> bool {
+    matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
+        && matches!(limit.get_fetch_type(), Ok(FetchType::Literal(fetch)) if fetch != Some(0))
+}
+
+/// The first column of such a query.
+pub(crate) fn whole_aggregate(mut plan: &LogicalPlan) -> Option<WholeAggregate<'_>> {
+    if plan.schema().fields().is_empty() {
+        return None;
+    }
     let mut value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
-    while let LogicalPlan::Sort(sort) = plan
-        && sort.fetch.is_none()
-    {
-        plan = &sort.input;
+    loop {
+        plan = match plan {
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => &sort.input,
+            LogicalPlan::Distinct(Distinct::All(input)) => input,
+            LogicalPlan::Limit(limit) if leaves_one_row(limit) => &limit.input,
+            _ => break,
+        };
     }
     if let LogicalPlan::Projection(projection) = plan {
         value = projection.expr[0].clone();
@@ -225,14 +290,12 @@ fn one_row(subquery: &Subquery) -> Result<Option<OneRow>> {
         having = Some(filter.predicate.clone());
         plan = &filter.input;
     }
-    let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(None) };
-    if !aggregate.group_expr.is_empty() {
-        return Ok(None);
+    match plan {
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
+            Some(WholeAggregate { value, having, aggregate })
+        }
+        _ => None,
     }
-    let of = |expr: Expr| -> Result<Expr> {
-        Ok(scalar(LogicalPlanBuilder::from(plan.clone()).project([expr.alias(MEMBER)])?.build()?))
-    };
-    Ok(Some(OneRow { value: of(value)?, is_there: having.map(of).transpose()? }))
 }
 
 #[cfg(test)]
@@ -268,6 +331,9 @@ mod tests {
             ("1 > ALL (SELECT count(*) FROM t u WHERE u.k = t.v)", &[2, 3, 5]),
             ("1 <= ANY (SELECT count(*) FROM t u WHERE u.k = t.v)", &[1, 4]),
             ("1 > ALL (SELECT count(*) FROM t u WHERE u.k = t.v HAVING count(*) > 0)", &[2, 3, 5]),
+            ("EXISTS (SELECT max(u.v), min(u.v) FROM t u WHERE u.k = t.v)", &[1, 2, 3, 4, 5]),
+            ("NOT EXISTS (SELECT DISTINCT max(u.v) FROM t u WHERE u.k = t.v LIMIT 1)", &[]),
+            ("5 IN (SELECT 10 / count(*) FROM t u WHERE u.k = t.k HAVING count(*) > 0)", &[1, 2]),
             // A computed column below OR.
             ("id IN (SELECT count(u.v) FROM t u) OR id = 1", &[1, 3]),
         ] {

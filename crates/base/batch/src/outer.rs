@@ -61,6 +61,17 @@ fn node(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<Logical
     })
 }
 
+/// The subqueries of an expression, without those inside of them.
+pub(crate) fn subqueries(expr: &Expr) -> Vec<&Subquery> {
+    let mut found = vec![];
+    let walked = expr.apply(|e| {
+        found.extend(subquery(e));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "the walk itself does not fail");
+    found
+}
+
 fn subquery(expr: &Expr) -> Option<&Subquery> {
     match expr {
         Expr::ScalarSubquery(subquery) => Some(subquery),

@@ -99,11 +99,15 @@ fn of_schema(error: &SchemaError) -> Error {
 }
 
 /// Why a subquery for one value cannot be answered.
-const BY_EQUALITIES: &str = "a subquery for one value can refer to the tables outside of it by equalities only; write it as a join with GROUP BY";
+const BY_EQUALITIES: &str = "this subquery for one value cannot refer to the tables outside of it by more than equalities; write it as a join with GROUP BY";
 
 fn missing_column(field: &Column, valid: &[Column]) -> Error {
-    // A table of DataFusion's, which it could not make.
-    if field.relation.as_ref().is_some_and(|table| table.table().starts_with("__correlated_sq")) {
+    // A table of the plan's own, which could not be made.
+    if field
+        .relation
+        .as_ref()
+        .is_some_and(|table| ["__correlated_sq", "__domain_"].iter().any(|of| table.table().starts_with(of)))
+    {
         return Error::unsupported(BY_EQUALITIES);
     }
     let shown = match &field.relation {

@@ -17,7 +17,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
@@ -80,12 +79,7 @@ impl AnalyzerRule for CheckedIntegers {
             let schema = merge_schema(&plan.inputs());
             // The functions have the names of the operators, but for the FILTER of an aggregate, and their types: only what is nullable could
             // be another.
-            let names = NamePreserver::new(&plan);
-            let changed = plan.map_expressions(|e| {
-                let name = names.save(&e);
-                Ok(e.transform_up(|e| Ok(self.expr(e, &schema)))?.update_data(|e| name.restore(e)))
-            })?;
-            changed.map_data(LogicalPlan::recompute_schema)
+            fleuve_batch::map_with_names(plan, |e| e.transform_up(|e| Ok(self.expr(e, &schema))))
         };
         Ok(plan.transform_down_with_subqueries(node)?.data)
     }

@@ -127,7 +127,9 @@ impl ScalarUDFImpl for AtTimeZone {
                 Some(zone) => all_moved(times.as_primitive(), unit, zoned.is_some(), |_| Ok(Some(&zone)))?,
             },
             ColumnarValue::Array(zones) => {
-                let zones = (0..rows).map(|row| zone_at(zones, row)).collect::<Result<Vec<_>>>()?;
+                // What has no time needs no zone.
+                let zone = |row| if times.is_null(row) { Ok(None) } else { zone_at(zones, row) };
+                let zones = (0..rows).map(zone).collect::<Result<Vec<_>>>()?;
                 all_moved(times.as_primitive(), unit, zoned.is_some(), |row| Ok(zones[row].as_ref()))?
             }
         };
@@ -229,14 +231,14 @@ fn zone_of_interval(interval: IntervalMonthDayNano) -> Result<Zone> {
 fn zone_of(text: &str) -> Result<Zone> {
     static NAMES: LazyLock<HashMap<String, Tz>> =
         LazyLock::new(|| TZ_VARIANTS.iter().map(|tz| (tz.name().to_lowercase(), *tz)).collect());
-    let name = text.trim_start().to_lowercase();
+    let name = text.to_lowercase();
     if let Some((_, minutes)) = ABBREVIATIONS.iter().find(|(abbreviation, _)| *abbreviation == name) {
         return Ok(Zone::East(minutes * 60));
     }
     if let Some(tz) = NAMES.get(&name) {
         return Ok(Zone::Named(*tz));
     }
-    if let Some(east) = posix(&name) {
+    if let Some(east) = posix(name.trim_start()) {
         return Ok(Zone::East(east));
     }
     let hint = nearest(&name, TZ_VARIANTS.iter().map(|tz| tz.name())).map(|near| format!(": is {near} meant?"));

@@ -9,25 +9,37 @@ use fleuve_types::{Error, Result};
 /// # Errors
 /// Rows of different lengths.
 pub(super) fn by_columns(expr: &mut Expr) -> Result<()> {
-    match expr {
-        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
-            if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_mut(), right.as_mut()) {
-                *expr = compared(left, op.clone(), right)?;
+    use BinaryOperator::{And, Eq, GtEq, LtEq, Or};
+    let (said, negated) = match expr {
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => match (row(left), row(right)) {
+            (Some(left), Some(right)) => (compared(left, op.clone(), right)?, false),
+            _ => return Ok(()),
+        },
+        Expr::InList { expr: one, list, negated } => {
+            let Some(one) = row(one) else { return Ok(()) };
+            let wrong = || Error::input("a row is compared with rows, as in (a, b) IN ((1, 2), (3, 4))");
+            let equal = |other: &Expr| compared(one, Eq, row(other).ok_or_else(wrong)?);
+            (nested(joined(Or, list.iter().map(equal).collect::<Result<_>>()?)), *negated)
+        }
+        Expr::Between { expr: one, negated, low, high } => match (row(one), row(low), row(high)) {
+            (Some(one), Some(low), Some(high)) => {
+                (nested(joined(And, vec![compared(one, GtEq, low)?, compared(one, LtEq, high)?])), *negated)
             }
-        }
-        Expr::InList { expr: row, list, negated } => {
-            let Expr::Tuple(row) = row.as_mut() else { return Ok(()) };
-            let equal = |other: &mut Expr| match other {
-                Expr::Tuple(other) => compared(row, BinaryOperator::Eq, other),
-                _ => Err(Error::input("a row is compared with rows, as in (a, b) IN ((1, 2), (3, 4))")),
-            };
-            let equal = list.iter_mut().map(equal).collect::<Result<Vec<_>>>()?;
-            let any = nested(joined(BinaryOperator::Or, equal));
-            *expr = if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) } } else { any };
-        }
-        _ => {}
-    }
+            _ => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    *expr = if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(said) } } else { said };
     Ok(())
+}
+
+/// The columns of `(a, b)`.
+fn row(expr: &Expr) -> Option<&[Expr]> {
+    match expr {
+        Expr::Tuple(columns) => Some(columns),
+        Expr::Nested(inner) => row(inner),
+        _ => None,
+    }
 }
 
 fn is_comparison(op: &BinaryOperator) -> bool {

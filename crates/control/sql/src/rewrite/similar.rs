@@ -39,26 +39,41 @@ pub(super) fn with_backslash(expr: &mut Expr) -> Result<()> {
     let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else {
         return Ok(());
     };
-    let escape = match escape_char.take().map(|e| e.value) {
-        None => return Ok(()),
-        Some(Value::SingleQuotedString(s)) if s.chars().count() <= 1 => s.chars().next(),
-        Some(_) => return Err(Error::input("ESCAPE takes one character")),
+    let Some(escape) = escape_char.take() else { return Ok(()) };
+    let escape = match written(&escape.value) {
+        Some(text) if text.chars().count() <= 1 => text.chars().next(),
+        _ => return Err(Error::input("ESCAPE takes one character")),
     };
-    let Expr::Value(value) = pattern.as_mut() else {
-        return Err(Error::unsupported("LIKE with ESCAPE takes a pattern that is written down"));
-    };
-    if let Value::SingleQuotedString(s) = &mut value.value {
-        let (mut out, mut chars) = (String::new(), s.chars());
-        while let Some(c) = chars.next() {
-            match c {
-                c if Some(c) == escape => out.extend(chars.next().into_iter().flat_map(|c| ['\\', c])),
-                '\\' => out.push_str("\\\\"),
-                c => out.push(c),
-            }
-        }
-        *s = out;
+    let unwritten = || Error::unsupported("LIKE with ESCAPE takes a pattern that is written down");
+    let Expr::Value(value) = pattern.as_mut() else { return Err(unwritten()) };
+    if value.value == Value::Null {
+        return Ok(());
     }
+    let text = written(&value.value).ok_or_else(unwritten)?;
+    let (mut out, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                let next = chars
+                    .next()
+                    .ok_or_else(|| Error::input("a LIKE pattern does not end with its escape character"))?;
+                out.extend(['\\', next]);
+            }
+            '\\' => out.push_str("\\\\"),
+            c => out.push(c),
+        }
+    }
+    value.value = Value::SingleQuotedString(out);
     Ok(())
+}
+
+/// A text in any quotes.
+fn written(value: &Value) -> Option<&str> {
+    match value {
+        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+        Value::DollarQuotedString(text) => Some(&text.value),
+        _ => None,
+    }
 }
 
 fn regex_of(pattern: &str, escape: Option<char>) -> String {

@@ -103,7 +103,8 @@ fn hours_of(part: &str) -> Option<String> {
     let (hours, rest) = digits.split_once(':')?;
     let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
     let (whole, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
-    if ![hours, minutes, whole, part].into_iter().all(is_number) {
+    let is_sixtieth = |text: &str| is_number(text) && text.parse::<u8>().is_ok_and(|n| n < 60);
+    if ![hours, part].into_iter().all(is_number) || ![minutes, whole].into_iter().all(is_sixtieth) {
         return None;
     }
     Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))

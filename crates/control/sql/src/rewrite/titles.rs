@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, visit_relations,
+    Distinct, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    visit_relations,
 };
 
 use super::{columns, fields, spelled};
@@ -68,6 +69,10 @@ pub(crate) fn unique(body: &mut SetExpr) -> Titles {
 
 fn unique_items(select: &mut Select) -> Titles {
     let (mut seen, mut titles) = (HashSet::new(), Titles::new());
+    // DataFusion (54.1) wants to find what is ordered by among the columns as they were.
+    if matches!(select.distinct, Some(Distinct::On(_))) {
+        return titles;
+    }
     for (i, item) in select.projection.iter_mut().enumerate() {
         let (name, title) = match (fields::output_name(item), &*item) {
             (Some(name), _) => (spelled(name), spelled(name)),
@@ -77,7 +82,7 @@ fn unique_items(select: &mut Select) -> Titles {
         if seen.insert(name) {
             continue;
         }
-        let fresh = format!("column {}", i + 1);
+        let fresh = format!("fleuve column {}", i + 1);
         titles.insert(fresh.clone(), title);
         let fresh = Ident::with_quote('"', fresh);
         match item {

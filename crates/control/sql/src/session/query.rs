@@ -131,6 +131,9 @@ impl Planned {
         let shown = schema.clone();
         let rows = stream.map(move |batch| {
             let batch = batch.map_err(|e| of_datafusion(&e))?;
+            if self.titles.is_empty() {
+                return Ok(batch);
+            }
             let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             RecordBatch::try_new_with_options(shown.clone(), batch.columns().to_vec(), &rows)
                 .map_err(|e| of_datafusion(&e.into()))
@@ -145,8 +148,8 @@ fn titled(schema: SchemaRef, titles: &Titles) -> SchemaRef {
         return schema;
     }
     let field = |field: &FieldRef| match titles.get(field.name()) {
-        Some(title) => Arc::new(field.as_ref().clone().with_name(title)),
-        None => field.clone(),
+        Some(title) => Arc::new(field.as_ref().clone().with_name(title).with_nullable(true)),
+        None => Arc::new(field.as_ref().clone().with_nullable(true)),
     };
     Arc::new(Schema::new_with_metadata(
         schema.fields().iter().map(field).collect::<Vec<_>>(),

@@ -1,10 +1,15 @@
-//! `HAVING` without a column: `SELECT max(v) FROM t HAVING 1 = (SELECT count(*) FROM u)`. DataFusion 54.1 asks it below the aggregate, which
-//! gives its row over nothing, too.
+//! Filters that DataFusion 54.1 pushes too far:
+//!
+//! - HAVING without a column, `SELECT max(v) FROM t HAVING 1 = (SELECT count(*) FROM u)`, below the aggregate, which gives its row over nothing,
+//!   too;
+//! - what is asked of the column before `NOT IN`, `x NOT IN (SELECT y FROM u) AND x > 1`, also of `y`, so that a NULL there is not seen.
+
+use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -27,6 +32,14 @@ impl OptimizerRule for CarefulFilters {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let LogicalPlan::Filter(filter) = plan else { return self.0.rewrite(plan, config) };
+        if let LogicalPlan::Join(join) = filter.input.as_ref()
+            && join.null_aware
+            && join.join_type == JoinType::LeftAnti
+            && !filter.predicate.is_volatile()
+        {
+            let left = Arc::new(LogicalPlan::Filter(Filter::try_new(filter.predicate, join.left.clone())?));
+            return Ok(Transformed::yes(LogicalPlan::Join(Join { left, ..join.clone() })));
+        }
         if !gives_a_row_over_nothing(&filter.input) {
             return self.0.rewrite(LogicalPlan::Filter(filter), config);
         }
@@ -66,6 +79,21 @@ mod tests {
             ("SELECT k FROM t GROUP BY ROLLUP (k) HAVING k = 1 AND 2 = (SELECT count(*) FROM t)", &["|1|"]),
         ] {
             assert_eq!(testing::rows(table, 1, sql).await.unwrap(), expected, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_before_not_in_is_not_asked_behind_it() {
+        let table = "CREATE TABLE t (k INT, v INT) AS VALUES (1, 7), (2, NULL), (3, 8)";
+        for (condition, expected) in [
+            ("k NOT IN (SELECT v FROM t) AND k > 1", &[][..]),
+            ("k NOT IN (SELECT v FROM t) AND k = 3", &[]),
+            ("k NOT IN (SELECT v FROM t WHERE v > 7) AND k > 1", &["|2|", "|3|"]),
+            ("v NOT IN (SELECT k FROM t) AND v IS NULL", &[]),
+            ("v NOT IN (SELECT k FROM t WHERE k > 5) AND v IS NULL", &["|2|"]),
+        ] {
+            let sql = format!("SELECT k FROM t WHERE {condition} ORDER BY k");
+            assert_eq!(testing::rows(table, 1, &sql).await.unwrap(), expected, "{condition}");
         }
     }
 }
