@@ -1,0 +1,359 @@
+"""Random queries, answered by Fleuve and by PostgreSQL.
+
+    python tests/postgresql/compare.py --queries 500 [--seed N] [--kind subqueries]
+
+The engine's own oracle compares views with the batch engine, so it cannot see what is wrong in both. Here each query is asked of a real
+PostgreSQL over the same rows (with many NULLs); every fifth is made a view, which is read. A query that is refused is counted and, by its
+message, shown; a difference fails.
+"""
+
+import argparse
+import collections
+import decimal
+import glob
+import os
+import pathlib
+import pwd
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness  # noqa: E402
+
+import psycopg  # noqa: E402
+
+TABLES = {"a": 9, "b": 7, "c": 5}
+COLUMNS = ["id", "k", "v"]
+AS_A_VIEW = 5
+SHOWN = 10
+
+
+class PostgreSQL:
+    """A server of its own in a temporary folder, reached by a socket there. It does not run as root, so that the package's user does."""
+
+    def __init__(self):
+        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+        on_path = shutil.which("initdb")
+        if not found and not on_path:
+            raise SystemExit("there is no PostgreSQL server here: apt-get install postgresql")
+        self.bin = pathlib.Path(on_path or found[-1]).parent
+        self.folder = tempfile.mkdtemp(prefix="fleuve-postgresql-")
+        self.user = "postgres" if os.geteuid() == 0 else None
+        if self.user:
+            shutil.chown(self.folder, self.user)
+
+    def run(self, *command):
+        name = self.user and pwd.getpwnam(self.user)
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, user=name and name.pw_uid, group=name and name.pw_gid
+        )
+
+    def start(self):
+        data = f"{self.folder}/data"
+        self.run(self.bin / "initdb", "-D", data, "-U", "compare", "--no-sync", "--auth=trust", "--no-instructions")
+        options = f"-k {self.folder} -c listen_addresses= -c timezone=UTC -c fsync=off"
+        self.run(self.bin / "pg_ctl", "-D", data, "-o", options, "-l", f"{self.folder}/log", "-w", "start")
+        connection = psycopg.connect(f"host={self.folder} user=compare dbname=postgres", autocommit=True)
+        connection.execute("SET statement_timeout = 20000")
+        return connection
+
+    def stop(self):
+        try:
+            self.run(self.bin / "pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Queries:
+    """Makes one query of each kind."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.aliases = 0
+
+    def some(self, *choices):
+        return self.random.choice(choices)
+
+    def often(self, share):
+        return self.random.random() < share
+
+    def alias(self):
+        self.aliases += 1
+        return f"t{self.aliases}"
+
+    # ---- values and conditions ----
+
+    def value(self, columns):
+        one = self.random.choice(columns)
+        return self.some(one, one, one, str(self.random.randint(0, 3)), f"({one} + {self.random.choice(columns)})", f"coalesce({one}, 2)")
+
+    def in_list(self, columns):
+        of = [str(self.random.randint(0, 3)) if self.often(0.8) else self.random.choice([*columns, "NULL"]) for _ in range(self.random.randint(1, 4))]
+        return f"{self.random.choice(columns)} {self.some('IN', 'NOT IN')} ({', '.join(of)})"
+
+    def condition(self, columns, depth):
+        one, other = self.random.choice(columns), self.value(columns)
+        if depth <= 0 or self.often(0.2):
+            return self.some(
+                self.in_list(columns),
+                self.in_list(columns),
+                f"{one} {self.some('=', '<', '>', '<>', '>=', '<=')} {other}",
+                f"{one} IS {self.some('', 'NOT ')}NULL",
+                f"{one} {self.some('', 'NOT ')}BETWEEN {other} AND {self.value(columns)}",
+                f"{one} IS {self.some('', 'NOT ')}DISTINCT FROM {other}",
+                self.some("NULL::boolean", "TRUE", "FALSE"),
+            )
+        return self.combined(lambda: self.condition(columns, depth - 1))
+
+    def combined(self, make):
+        truth = self.some("NULL", "NOT NULL", "TRUE", "NOT TRUE", "FALSE", "NOT FALSE")
+        pick = self.random.random()
+        if pick < 0.6:
+            return f"({make()} {self.some('AND', 'OR')} {make()})"
+        if pick < 0.75:
+            return f"NOT ({make()})"
+        if pick < 0.87:
+            return f"({make()}) IS {truth}"
+        if pick < 0.95:
+            return f"CASE WHEN {make()} THEN {make()} ELSE {make()} END"
+        return f"({make()}) = ({make()})"
+
+    def joined(self):
+        columns, tables = [f"a.{c}" for c in COLUMNS], "a"
+        if self.often(0.45):
+            on = self.some("a.k = b.k", "a.v = b.k", "a.k = b.k AND a.v <= b.v", f"a.k = b.v AND {self.condition(['b.id', 'b.k', 'b.v'], 1)}")
+            tables = f"a {self.some('JOIN', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN')} b ON {on}"
+            columns += [f"b.{c}" for c in COLUMNS]
+            if self.often(0.3):
+                tables += f" {self.some('JOIN', 'LEFT JOIN')} c ON {self.some('b.v = c.k', 'a.k = c.k', 'a.v = c.v AND b.k = c.k')}"
+                columns += [f"c.{c}" for c in COLUMNS]
+        return tables, columns
+
+    def where(self, columns, share=0.5, depth=1):
+        return f" WHERE {self.condition(columns, depth)}" if self.often(share) else ""
+
+    # ---- kinds ----
+
+    def conditions(self):
+        tables, columns = self.joined()
+        shown = f"{columns[0]}, {columns[-1]}"
+        if self.often(0.5):
+            return f"SELECT {shown}, {self.condition(columns, 3)} FROM {tables}"
+        return f"SELECT {shown} FROM {tables} WHERE {self.condition(columns, 3)}"
+
+    def inner_where(self, own, outer, depth):
+        conditions = []
+        if self.often(0.7):
+            left = self.some(*own, f"{own[1]} + 1")
+            conditions.append(f"{left} {self.some('=', '=', '=', '<', '>=', '<>')} {self.random.choice(outer)}")
+        if self.often(0.4):
+            conditions.append(self.with_subquery(own, depth))
+        return " WHERE " + " AND ".join(conditions) if conditions else ""
+
+    def one_value(self, columns, depth):
+        table, alias = self.random.choice(list(TABLES)), self.alias()
+        own = [f"{alias}.{c}" for c in COLUMNS]
+        of = self.some("max({})", "min({})", "count({})", "sum({})", "count(*)").format(self.random.choice(own))
+        return f"(SELECT {of} FROM {table} {alias}{self.inner_where(own, columns, depth)})"
+
+    def rows(self, columns, depth):
+        table, alias = self.random.choice(list(TABLES)), self.alias()
+        own = [f"{alias}.{c}" for c in COLUMNS]
+        where, one = self.inner_where(own, columns, depth), self.random.choice(own)
+        pick = self.random.random()
+        if pick < 0.6:
+            return f"(SELECT {one} FROM {table} {alias}{where})"
+        if pick < 0.7:
+            return f"(SELECT DISTINCT {one} FROM {table} {alias}{where})"
+        if pick < 0.82:
+            having = self.some("", " HAVING count(*) > 1", f" HAVING max({own[2]}) > 1")
+            return f"(SELECT max({one}) FROM {table} {alias}{where} GROUP BY {self.random.choice(own)}{having})"
+        if pick < 0.92:
+            return f"(SELECT {self.some('max', 'min', 'count', 'sum')}({one}) FROM {table} {alias}{where})"
+        other = self.alias()
+        return f"(SELECT {own[2]} FROM {table} {alias} JOIN c {other} ON {own[1]} = {other}.k{where})"
+
+    def with_subquery(self, columns, depth):
+        if depth <= 0 or self.often(0.15):
+            return self.condition(columns, 0)
+        pick, value = self.random.random(), self.value(columns)
+        if pick < 0.25:
+            return f"{value} {self.some('IN', 'NOT IN')} {self.rows(columns, depth - 1)}"
+        if pick < 0.42:
+            return f"{self.some('EXISTS', 'NOT EXISTS')} {self.rows(columns, depth - 1)}"
+        if pick < 0.54:
+            return f"{value} {self.some('=', '<', '>', '<>', '>=')} {self.some('ANY', 'ALL')} {self.rows(columns, depth - 1)}"
+        if pick < 0.64:
+            return f"{value} {self.some('=', '<', '>', '<>')} {self.one_value(columns, depth - 1)}"
+        return self.combined(lambda: self.with_subquery(columns, depth - 1))
+
+    def subqueries(self):
+        tables, columns = "a", [f"a.{c}" for c in COLUMNS]
+        if self.often(0.25):
+            tables = f"a {self.some('JOIN', 'LEFT JOIN', 'FULL JOIN')} b ON a.k = b.k"
+            columns += [f"b.{c}" for c in COLUMNS]
+        if self.often(0.12):
+            having = self.some(self.with_subquery(["a.k"], 2), "count(*) > 1")
+            return f"SELECT a.k, count(*) FROM {tables} WHERE {self.with_subquery(columns, 2)} GROUP BY a.k HAVING {having}"
+        more = f", {self.one_value(columns, 1)}" if self.often(0.25) else ""
+        also = f" AND {self.condition(columns, 1)}" if self.often(0.35) else ""
+        return f"SELECT {columns[0]}, {columns[-1]}{more} FROM {tables} WHERE {self.with_subquery(columns, 2)}{also}"
+
+    def aggregate(self, columns):
+        one = self.random.choice(columns)
+        only = f" FILTER (WHERE {self.condition(columns, 1)})" if self.often(0.25) else ""
+        name = self.some("count", "sum", "min", "max", "avg", "count", "sum", "text", "list", "bool_and", "bool_or", "bit_and", "percentile")
+        if name == "text":
+            return f"string_agg({one}::text, ',' ORDER BY {one}{self.some('', ' DESC')}){only}"
+        if name == "list":
+            distinct = self.some("", "DISTINCT ")
+            return f"array_agg({distinct}{one} ORDER BY {one}{self.some('', ' NULLS FIRST', ' DESC NULLS LAST')}){only}"
+        if name in ("bool_and", "bool_or"):
+            return f"{name}({self.condition(columns, 1)}){only}"
+        if name == "percentile":
+            return f"percentile_cont({self.some('0', '0.25', '0.5', '1')}) WITHIN GROUP (ORDER BY {one})"
+        return f"{name}({self.some('', '', 'DISTINCT ') if name != 'bit_and' else ''}{self.value(columns)}){only}"
+
+    def aggregates(self):
+        tables, columns = self.joined()
+        keys = [self.some(*columns, *columns, f"{columns[1]} % 2", f"coalesce({columns[2]}, 0)") for _ in range(self.random.randint(0, 2))]
+        keys = list(dict.fromkeys(keys))
+        shown, by, having = [self.aggregate(columns) for _ in range(self.random.randint(1, 3))], "", ""
+        if keys:
+            every = ", ".join(keys)
+            sets = self.some(f"ROLLUP ({every})", f"CUBE ({every})", f"GROUPING SETS ((), ({every}))")
+            by = f" GROUP BY {every if self.often(0.65) else sets}"
+        if self.often(0.3):
+            having = f" HAVING {self.condition(['count(*)', f'max({columns[0]})', *keys], 1)}"
+        return f"SELECT {', '.join(keys + shown)} FROM {tables}{self.where(columns)}{by}{having}"
+
+    def windows(self):
+        tables, columns = self.joined()
+        ids = [c for c in columns if c.endswith(".id")]
+        shown = []
+        for _ in range(self.random.randint(1, 2)):
+            one = self.random.choice(columns)
+            name = self.some("row_number()", "rank()", "dense_rank()", "ntile(3)", f"lag({one})", f"lead({one}, 2, 7)", "percent_rank()", "cume_dist()")
+            frame = ""
+            if self.often(0.6):
+                name = self.some("first_value", "last_value", "sum", "count", "min", "max", "avg") + f"({one})"
+                if self.often(0.6):
+                    first = self.some("UNBOUNDED PRECEDING", "2 PRECEDING", "1 PRECEDING", "CURRENT ROW")
+                    frame = f" {self.some('ROWS', 'GROUPS')} BETWEEN {first} AND {self.some('CURRENT ROW', '1 FOLLOWING', 'UNBOUNDED FOLLOWING')}"
+            part = f"PARTITION BY {self.random.choice(columns)} " if self.often(0.7) else ""
+            order = f"ORDER BY {self.random.choice(columns)}{self.some('', ' DESC', ' NULLS FIRST', ' DESC NULLS LAST')}, {', '.join(ids)}"
+            shown.append(f"{name} OVER ({part}{order}{frame})")
+        return f"SELECT {', '.join(ids + shown)} FROM {tables}{self.where(columns, 0.4)}"
+
+    def sets(self, depth=2):
+        if depth == 0 or self.often(0.2):
+            tables, columns = self.joined()
+            one = self.random.choice(columns)
+            if self.often(0.15):
+                return f"SELECT {one} AS x, count(*) AS y FROM {tables}{self.where(columns)} GROUP BY {one}"
+            return f"SELECT {self.some('', '', 'DISTINCT ')}{one} AS x, {self.value(columns)} AS y FROM {tables}{self.where(columns)}"
+        operation = self.some("UNION", "UNION ALL", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL")
+        query = f"({self.sets(depth - 1)}) {operation} ({self.sets(depth - 1)})"
+        if self.often(0.2):
+            return f"SELECT x, count(*) AS y FROM ({query}) q{depth} GROUP BY x"
+        return query
+
+
+KINDS = ["subqueries", "conditions", "aggregates", "windows", "sets"]
+
+
+def fill(connections, seed):
+    chance = random.Random(seed)
+    for table, rows in TABLES.items():
+        values = [tuple("NULL" if chance.random() < 0.2 else str(chance.randint(0, 3)) for _ in range(2)) for _ in range(rows)]
+        text = ", ".join(f"({i}, {k}, {v})" for i, (k, v) in enumerate(values))
+        for connection, kind in zip(connections, ("STREAM", "TABLE"), strict=True):
+            connection.execute(f"CREATE {kind} {table} (id BIGINT, k BIGINT, v BIGINT)")
+            connection.execute(f"INSERT INTO {table} VALUES {text}")
+
+
+def multiset(rows):
+    """Rows to compare: in any order, numbers to nine digits whatever their type."""
+
+    def cell(value):
+        is_number = isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool)
+        return f"{float(value):.9g}" if is_number else str(value)
+
+    return collections.Counter(tuple(cell(v) for v in row) for row in rows)
+
+
+def answer(fleuve, query, columns, as_view):
+    if not as_view:
+        return fleuve.execute(query).fetchall()
+    names = ", ".join(f"c{i}" for i in range(columns))
+    fleuve.execute(f"CREATE MATERIALIZED VIEW compared ({names}) AS {query}")
+    try:
+        return fleuve.execute("SELECT * FROM compared").fetchall()
+    finally:
+        fleuve.execute("DROP MATERIALIZED VIEW compared")
+
+
+def compare(fleuve, postgresql, kind, seed, queries):
+    """Says what it found; gives how many queries were the same, and how many were not."""
+    same, different, refused, examples = 0, 0, collections.Counter(), {}
+    for number in range(queries):
+        query = getattr(Queries(f"{seed}-{kind}-{number}"), kind)()
+        as_view = number % AS_A_VIEW == AS_A_VIEW - 1
+        try:
+            cursor = postgresql.execute(query)
+        except psycopg.Error:
+            # A random query may be none, as one with two types side by side.
+            continue
+        wanted = multiset(cursor.fetchall())
+        try:
+            given = multiset(answer(fleuve, query, len(cursor.description), as_view))
+        except psycopg.Error as error:
+            message = re.sub(r"\d+", "#", str(error).splitlines()[0])
+            refused[message] += 1
+            examples[message] = min(examples.get(message, query), query, key=len)
+            continue
+        if given == wanted:
+            same += 1
+            continue
+        different += 1
+        if different <= SHOWN:
+            print(f"DIFFERENT {'as a view ' if as_view else ''}(seed {seed}, number {number})\n    {query}")
+            print(f"    missing {dict(wanted - given)}\n    too many {dict(given - wanted)}")
+    print(f"{kind}: {same} the same, {different} different, {sum(refused.values())} refused")
+    for message, count in refused.most_common():
+        print(f"    {count} times: {message}\n        {examples[message]}")
+    return same, different
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--queries", type=int, default=500, help="of each kind (default 500)")
+    arguments.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    arguments.add_argument("--kind", choices=KINDS, help="only these")
+    given = arguments.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    server, other = harness.Server(), PostgreSQL()
+    same = different = 0
+    try:
+        postgresql = other.start()
+        server.start()
+        # A view that is dropped and made again has other columns: nothing is prepared.
+        fleuve = psycopg.connect(server.environment()["FLEUVE_POSTGRES_URL"], autocommit=True, prepare_threshold=None)
+        fill((fleuve, postgresql), given.seed)
+        for kind in [given.kind] if given.kind else KINDS:
+            counts = compare(fleuve, postgresql, kind, given.seed, given.queries)
+            same, different = same + counts[0], different + counts[1]
+    finally:
+        server.stop()
+        server.remove()
+        other.stop()
+    print(f"{same} passed, {different} failed")
+    return 1 if different or not same else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
