@@ -6,6 +6,7 @@ mod equivalence;
 mod fallible;
 mod filtered;
 mod filters;
+mod groups;
 mod guards;
 mod lists;
 mod membership;
@@ -47,11 +48,14 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
     first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
 }
 
-/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, and filters
-/// are not pushed too far.
+/// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters
+/// are not pushed too far, and a constant is a group.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
-        [Arc::new(recursion::WithinTerms::default()), Arc::new(filters::CarefulFilters::default())];
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 3] = [
+        Arc::new(recursion::WithinTerms::default()),
+        Arc::new(filters::CarefulFilters::default()),
+        Arc::new(groups::CarefulGroups::default()),
+    ];
     let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
         Some(ours) => ours.clone(),
         None => rule,
