@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
 use fleuve_engine::{Circuit, MemoryFiles};
 use fleuve_types::Delta;
 
@@ -81,7 +80,7 @@ pub fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<bool> {
     }
     let growth = std::array::from_fn(|_| random.chance(50));
     let mut held: Vec<Table> = (0..TABLES).map(|_| Table::default()).collect();
-    let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    let context = crate::context();
     tables::register(&context, &held);
     let state = context.state();
     let plan = |sql: &str| -> Option<LogicalPlan> {
