@@ -4,10 +4,10 @@
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::names::map_with_names;
 use crate::{can_fail, has_subquery};
 
 /// Computes what can fail of the arguments of an aggregate with FILTER for the rows alone that pass it. To come after types are settled.
@@ -31,13 +31,7 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         _ => return Ok(Transformed::no(plan)),
     };
     let schema = input.schema().clone();
-    let names = NamePreserver::new(&plan);
-    let new = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let new = expr.transform_up(|e| Ok(call(e, &schema)))?;
-        Ok(if new.transformed { new.update_data(|e| name.restore(e)) } else { new })
-    })?;
-    if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
+    map_with_names(plan, |expr| expr.transform_up(|e| Ok(call(e, &schema))))
 }
 
 fn call(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

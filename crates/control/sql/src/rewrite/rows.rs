@@ -48,7 +48,7 @@ fn is_comparison(op: &BinaryOperator) -> bool {
 }
 
 fn compared(left: &[Expr], op: BinaryOperator, right: &[Expr]) -> Result<Expr> {
-    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
+    use BinaryOperator::{And, Eq, Gt, Lt, LtEq, NotEq, Or};
     if left.len() != right.len() || left.is_empty() {
         return Err(Error::input(format!("a row of {} is compared with a row of {}", left.len(), right.len())));
     }
@@ -60,7 +60,6 @@ fn compared(left: &[Expr], op: BinaryOperator, right: &[Expr]) -> Result<Expr> {
         Lt | LtEq => Lt,
         _ => Gt,
     };
-    debug_assert!(matches!(op, Lt | LtEq | Gt | GtEq));
     // The last column decides as it stands, each one before it only where it is equal.
     let whole = pairs.clone().rev().fold(None, |after: Option<Expr>, (l, r)| {
         Some(match after {
