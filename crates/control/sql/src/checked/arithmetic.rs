@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::compute::kernels::numeric::{add, mul, neg, sub};
@@ -30,6 +31,34 @@ impl Checked {
         let arguments = if what == Arithmetic::Negate { 1 } else { 2 };
         Self { what, signature: Signature::any(arguments, Volatility::Immutable) }
     }
+
+    /// In one text: a chain of a thousand names is asked for at each of its links.
+    fn write_name(&self, args: &[Expr], name: &mut String) -> Result<()> {
+        match args {
+            [one] => {
+                name.push_str("(- ");
+                write_argument(one, name)?;
+                name.push(')');
+            }
+            [left, right] => {
+                write_argument(left, name)?;
+                name.extend([" ", self.name(), " "]);
+                write_argument(right, name)?;
+            }
+            _ => return internal_err!("arithmetic of {} values", args.len()),
+        }
+        Ok(())
+    }
+}
+
+fn write_argument(expr: &Expr, name: &mut String) -> Result<()> {
+    if let Expr::ScalarFunction(call) = expr
+        && let Some(checked) = call.func.inner().downcast_ref::<Checked>()
+    {
+        return checked.write_name(&call.args, name);
+    }
+    write!(name, "{}", expr.schema_name())?;
+    Ok(())
 }
 
 impl ScalarUDFImpl for Checked {
@@ -43,11 +72,9 @@ impl ScalarUDFImpl for Checked {
 
     /// The operator's own: a column keeps the name that it would have.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [one] => Ok(format!("(- {})", one.schema_name())),
-            [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.name(), right.schema_name())),
-            _ => internal_err!("arithmetic of {} values", args.len()),
-        }
+        let mut name = String::new();
+        self.write_name(args, &mut name)?;
+        Ok(name)
     }
 
     fn signature(&self) -> &Signature {
