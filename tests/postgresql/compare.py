@@ -203,6 +203,81 @@ class Queries:
         also = f" AND {self.condition(columns, 1)}" if self.often(0.35) else ""
         return f"SELECT {columns[0]}, {columns[-1]}{more} FROM {tables} WHERE {self.with_subquery(columns, 2)}{also}"
 
+    # ---- subqueries of any shape, which name what is outside anywhere ----
+
+    def body(self, outer, depth):
+        """A query with the columns x and y; LIMIT and numbers are by all of both, so that there is one answer."""
+        pick = self.random.random() if depth > 0 else 0
+        if pick < 0.35:
+            alias = self.alias()
+            own = [f"{alias}.{c}" for c in COLUMNS]
+            x = self.some(*own, *own, f"{own[0]} + {self.random.choice(outer)}", self.random.choice(outer))
+            distinct = self.some("", "", "", "DISTINCT ")
+            return f"SELECT {distinct}{x} AS x, {self.random.choice(own)} AS y FROM {self.random.choice(list(TABLES))} {alias}{self.inner_where(own, outer, 0)}"
+        q, r = self.alias(), self.alias()
+        inner = f"({self.body(outer, depth - 1)}) {q}"
+        if pick < 0.5:
+            aggregate = self.some("count(*)", f"max({q}.y)", f"min({q}.y)", f"count({q}.y)", f"sum({q}.y)")
+            having = self.some("", "", " HAVING count(*) > 1", f" HAVING count(*) > {self.random.choice(outer)}")
+            if self.often(0.5):
+                return f"SELECT max({q}.x) AS x, {aggregate} AS y FROM {inner}{having}"
+            return f"SELECT {q}.x AS x, {aggregate} AS y FROM {inner} GROUP BY {q}.x{having}"
+        if pick < 0.65:
+            limit = self.some("LIMIT 1", "LIMIT 2", "LIMIT 1 OFFSET 1", "OFFSET 1", "LIMIT 0")
+            return f"SELECT {q}.x, {q}.y FROM {inner} ORDER BY {q}.x{self.some('', ' DESC', ' NULLS FIRST')}, {q}.y {limit}"
+        if pick < 0.75:
+            operation = self.some("UNION", "UNION ALL", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL")
+            return f"(SELECT {q}.x, {q}.y FROM {inner}) {operation} ({self.body(outer, depth - 1)})"
+        if pick < 0.9:
+            on = self.some(f"{q}.x = {r}.x", f"{q}.x = {r}.y AND {q}.y <= {r}.y", f"{q}.x = {r}.x AND {r}.y < {self.random.choice(outer)}")
+            other = self.body(outer, depth - 1)
+            return f"SELECT {q}.x, {r}.y FROM {inner} {self.some('JOIN', 'LEFT JOIN', 'RIGHT JOIN')} ({other}) {r} ON {on}"
+        if pick < 0.95:
+            return f"SELECT DISTINCT ON ({q}.x) {q}.x, {q}.y FROM {inner} ORDER BY {q}.x, {q}.y"
+        call = self.some("row_number()", f"sum({q}.y)", "rank()", f"lag({q}.y)")
+        return f"SELECT {q}.x, {call} OVER ({self.some('', f'PARTITION BY {q}.x ')}ORDER BY {q}.x, {q}.y) AS y FROM {inner}"
+
+    def of_body(self, columns, depth=2):
+        """A value, and a condition."""
+        body, q, value = self.body(columns, depth), self.alias(), self.value(columns)
+        if self.often(0.4):
+            of = self.some(f"max({q}.x)", f"count({q}.y)", "count(*)", f"sum({q}.x) + {self.random.choice(columns)}", f"min({q}.y)")
+            one = self.some(f"SELECT {of} FROM ({body}) {q}", f"SELECT {q}.y FROM ({body}) {q} ORDER BY {q}.y, {q}.x LIMIT 1")
+            return f"({one})", f"{value} {self.some('=', '<', '>=')} ({one})"
+        asked = self.some(
+            f"{self.some('', 'NOT ')}EXISTS ({body})",
+            f"{value} {self.some('', 'NOT ')}IN (SELECT {q}.x FROM ({body}) {q})",
+            f"{value} {self.some('=', '<', '>', '<>')} {self.some('ANY', 'ALL')} (SELECT {q}.y FROM ({body}) {q})",
+        )
+        return asked, asked
+
+    def correlated(self):
+        tables, columns = "a", [f"a.{c}" for c in COLUMNS]
+        if self.often(0.2):
+            tables = f"a {self.some('JOIN', 'LEFT JOIN')} b ON a.k = b.k"
+            columns += [f"b.{c}" for c in COLUMNS]
+        pick = self.random.random()
+        if pick < 0.35:
+            return f"SELECT {columns[0]}, {columns[-1]}, {self.of_body(columns)[0]} FROM {tables}{self.where(columns, 0.3)}"
+        if pick < 0.6:
+            more = f" {self.some('AND', 'AND', 'OR')} {self.condition(columns, 1)}" if self.often(0.4) else ""
+            return f"SELECT {columns[0]}, {columns[-1]} FROM {tables} WHERE {self.of_body(columns)[1]}{more}"
+        if pick < 0.7:
+            value, condition = self.of_body(columns, 1)
+            shown = self.some(f"count(*) FILTER (WHERE {condition})", f"count({value})", f"sum(CASE WHEN {condition} THEN 1 ELSE 2 END)")
+            return f"SELECT a.k, {shown} FROM {tables} GROUP BY a.k"
+        lateral = f"LATERAL ({self.body(columns, 2)}) l"
+        if self.often(0.4):
+            tables = f"{tables} CROSS JOIN {lateral}"
+        else:
+            tables = f"{tables} {self.some('JOIN', 'LEFT JOIN')} {lateral} ON {self.some('true', 'l.y > 1', f'l.x = {self.random.choice(columns)}')}"
+        if self.often(0.2):
+            tables = f"{tables} CROSS JOIN LATERAL ({self.body([*columns, 'l.x'], 1)}) m"
+            return f"SELECT {columns[0]}, l.x, m.x, m.y FROM {tables}"
+        return f"SELECT {columns[0]}, l.x, l.y FROM {tables}{self.where([*columns, 'l.x'], 0.3)}"
+
+    # ---- aggregates, windows, sets ----
+
     def aggregate(self, columns):
         one = self.random.choice(columns)
         only = f" FILTER (WHERE {self.condition(columns, 1)})" if self.often(0.25) else ""
@@ -263,7 +338,7 @@ class Queries:
         return query
 
 
-KINDS = ["subqueries", "conditions", "aggregates", "windows", "sets"]
+KINDS = ["subqueries", "correlated", "conditions", "aggregates", "windows", "sets"]
 
 
 def fill(connections, seed):

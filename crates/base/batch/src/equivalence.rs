@@ -2,7 +2,7 @@
 //! with a value; DataFusion 54.1 goes on to take it for that where an outer join fills it up with NULL or grouping sets leave it out, and
 //! sorts by it no more. The columns of groups are unique; a projection that moves them leaves that word to the columns that come to their
 //! places, and what is sorted by such a column is sorted by no further one. And a sort that is wanted above an OFFSET is carried out below it
-//! over as many rows as come out of it, without those that it leaves out.
+//! over as many rows as come out of it, without those that it leaves out. One below it is left out itself if none of its columns is left above it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(super) struct CarefulEquivalence;
 
 impl PhysicalOptimizerRule for CarefulEquivalence {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan.transform_up(offset_on_what_is_sorted).data()?;
         plan.transform_up(|plan| {
             let fills = fills(&plan);
             let mut changed = false;
@@ -55,20 +56,37 @@ impl PhysicalOptimizerRule for CarefulEquivalence {
     }
 }
 
+/// OFFSET over columns of what is sorted by others, which are not among them: the columns are taken after it. Otherwise the sort is taken for one
+/// that nobody wants.
+fn offset_on_what_is_sorted(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let projection =
+        plan.downcast_ref::<GlobalLimitExec>().filter(|limit| limit.skip() > 0).map(GlobalLimitExec::input);
+    let Some(projection) = projection.filter(|p| p.downcast_ref::<ProjectionExec>().is_some()).cloned() else {
+        return Ok(Transformed::no(plan));
+    };
+    let input = projection.children().into_iter().cloned().collect();
+    let limit = offset_on_what_is_sorted(plan.with_new_children(input)?)?.data;
+    projection.with_new_children(vec![limit]).map(Transformed::yes)
+}
+
 /// Of each input: may its columns come out as NULL?
 fn fills(plan: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         return vec![!aggregate.group_expr().is_single() && !aggregate.group_expr().is_empty()];
     }
-    let join = plan.downcast_ref::<HashJoinExec>().map(|j| *j.join_type());
-    let join = join.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(|j| *j.join_type()));
-    let join = join.or_else(|| plan.downcast_ref::<SortMergeJoinExec>().map(|j| j.join_type()));
-    match join {
+    match join_type(plan) {
         Some(JoinType::Left) => vec![false, true],
         Some(JoinType::Right) => vec![true, false],
         Some(JoinType::Full) => vec![true, true],
         _ => vec![],
     }
+}
+
+/// What a join gives; None for what is no join.
+pub(crate) fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
+    let join = plan.downcast_ref::<HashJoinExec>().map(|j| *j.join_type());
+    let join = join.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(|j| *j.join_type()));
+    join.or_else(|| plan.downcast_ref::<SortMergeJoinExec>().map(|j| j.join_type()))
 }
 
 fn has_constants(plan: &Arc<dyn ExecutionPlan>) -> bool {

@@ -2,6 +2,7 @@
 //! parts of views that are computed anew, plan with these rules and functions.
 
 mod arithmetic;
+mod dependencies;
 mod equivalence;
 mod fallible;
 mod filtered;
@@ -11,13 +12,16 @@ mod guards;
 mod lists;
 mod membership;
 mod names;
+mod null_keys;
 mod one_way;
 mod outer;
+mod partitions;
 mod projections;
 mod recursion;
+mod single;
 #[cfg(test)]
 mod testing;
-mod unequal;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -36,10 +40,11 @@ pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
 pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
-    let first: [Analysis; 5] = [
+    let first: [Analysis; 6] = [
         Arc::new(lists::CarefulLists),
+        Arc::new(single::SingleValues),
         Arc::new(membership::Memberships),
-        Arc::new(unequal::UnequalSubqueries),
+        Arc::new(unnest::UnnestedSubqueries),
         Arc::new(arithmetic::SignedArithmetic),
         Arc::new(outer::OuterColumns),
     ];
@@ -49,12 +54,16 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
 }
 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters
-/// are not pushed too far, and a constant is a group.
+/// are not pushed too far, a constant is a group, and NULL equals NULL in the keys only that say so.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 3] = [
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 7] = [
         Arc::new(recursion::WithinTerms::default()),
         Arc::new(filters::CarefulFilters::default()),
         Arc::new(groups::CarefulGroups::default()),
+        Arc::new(dependencies::CarefulOrders::default()),
+        Arc::new(unnest::CarefulLaterals::default()),
+        Arc::new(null_keys::CarefulKeys::default()),
+        Arc::new(null_keys::CarefulCrossJoins::default()),
     ];
     let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
         Some(ours) => ours.clone(),
@@ -76,5 +85,8 @@ pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     // First: the others decide by what they take for constant, unique and in order; a guarded filter tells less of that.
     let first: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] =
         [Arc::new(guards::Guards), Arc::new(equivalence::CarefulEquivalence)];
-    first.into_iter().chain(rules).collect()
+    let mut rules: Vec<_> = first.into_iter().chain(rules).collect();
+    let at = rules.iter().position(|r| r.name() == "SanityCheckPlan").unwrap_or(rules.len());
+    rules.insert(at, Arc::new(partitions::SinglePartitions));
+    rules
 }

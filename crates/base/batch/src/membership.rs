@@ -38,10 +38,17 @@ impl AnalyzerRule for Memberships {
 }
 
 fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Filter(mut filter) = plan else { return Ok(Transformed::no(plan)) };
-    if !crate::has_subquery(&filter.predicate) {
-        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    if !plan.expressions().iter().any(crate::has_subquery) {
+        return Ok(Transformed::no(plan));
     }
+    let mut filter = match plan {
+        LogicalPlan::Filter(filter) => filter,
+        LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => {
+            let outer = merge_schema(&plan.inputs());
+            return crate::map_with_names(plan, |expr| expr.transform_down(|e| value(e, &outer)));
+        }
+        plan => return Ok(Transformed::no(plan)),
+    };
     let outer = merge_schema(&[filter.input.as_ref()]);
     let conditions = split_conjunction_owned(filter.predicate).into_iter().map(|c| condition(c, &outer));
     let conditions = conditions.collect::<Result<Vec<_>>>()?;
@@ -103,11 +110,12 @@ fn value(expr: Expr, outer: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => (membership(*expr, &subquery, outer)?, negated),
         Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
-            let Some(row) = one_row(&subquery)? else {
-                return Ok(Transformed::no(Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })));
-            };
             let otherwise = matches!(quantifier, SetQuantifier::All);
-            (row.or(otherwise, |value| binary_expr(*expr, op, value))?, false)
+            let compared = match one_row(&subquery)? {
+                Some(row) => row.or(otherwise, |value| binary_expr(*expr, op, value))?,
+                None => compared(of_outer(*expr, outer)?, op, otherwise, &subquery)?,
+            };
+            (compared, false)
         }
         other => return Ok(Transformed::no(other)),
     };
@@ -136,6 +144,29 @@ fn membership(expr: Expr, subquery: &Subquery, outer: &DFSchema) -> Result<Expr>
         .otherwise(lit(false))
 }
 
+/// `expr op ANY subquery`, or ALL of it if that is true of no row: true, false or NULL. DataFusion says the same, but only later, and changes the names of columns.
+fn compared(expr: Expr, op: Operator, is_all: bool, subquery: &Subquery) -> Result<Expr> {
+    let plan = subquery.subquery.as_ref();
+    let compared = binary_expr(expr, op, Expr::Column(Column::from(plan.schema().qualified_field(0))));
+    let decides = Box::new(compared.clone());
+    let decides = if is_all { Expr::IsFalse(decides) } else { Expr::IsTrue(decides) };
+    when(exists_where(plan, decides)?, lit(!is_all))
+        .when(exists_where(plan, Expr::IsNull(Box::new(compared)))?, Expr::Literal(ScalarValue::Boolean(None), None))
+        .otherwise(lit(is_all))
+}
+
+/// An expression over the rows outside of a subquery, for a place within it.
+pub(crate) fn of_outer(expr: Expr, outer: &DFSchema) -> Result<Expr> {
+    let expr = expr.transform(|e| match e {
+        Expr::Column(column) => {
+            let field = outer.field_from_column(&column)?.clone();
+            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(expr.data)
+}
+
 /// A subquery whose column has a name of its own, and the condition on it that makes an outer row a member.
 struct EqualMember {
     plan: LogicalPlan,
@@ -154,14 +185,7 @@ fn equal_member(expr: Expr, subquery: &Subquery, outer: &DFSchema) -> Result<Equ
     if is_correlated(subquery) {
         refuse_equal_names(&expr, &member, &plan)?;
     }
-    let expr = expr.transform(|e| match e {
-        Expr::Column(column) => {
-            let field = outer.field_from_column(&column)?.clone();
-            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
-        }
-        other => Ok(Transformed::no(other)),
-    })?;
-    Ok(EqualMember { condition: expr.data.eq(member.clone()), member, plan })
+    Ok(EqualMember { condition: of_outer(expr, outer)?.eq(member.clone()), member, plan })
 }
 
 /// DataFusion's join of a correlated subquery would take an outer column for an inner one of the same name.
@@ -262,7 +286,8 @@ pub(crate) struct WholeAggregate<'a> {
     pub(crate) aggregate: &'a Aggregate,
 }
 
-fn leaves_one_row(limit: &Limit) -> bool {
+/// True for a LIMIT that leaves the first row, if there is one.
+pub(crate) fn leaves_one_row(limit: &Limit) -> bool {
     matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
         && matches!(limit.get_fetch_type(), Ok(FetchType::Literal(fetch)) if fetch != Some(0))
 }

@@ -10,6 +10,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, RecursiveQuery, Su
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
+use crate::dependencies::corrected;
+
 /// The name of the first term as a subquery, which no query gives to its own: one of that name would not count as another subquery.
 const FIRST_TERM: &str = "fleuve first term";
 
@@ -27,7 +29,7 @@ impl AnalyzerRule for WholeRecursion {
     }
 }
 
-/// In the place of the rule that leaves columns out.
+/// In the place of the rule that leaves columns out, which goes by what tells others.
 #[derive(Debug, Default)]
 pub(crate) struct WithinTerms(OptimizeProjections);
 
@@ -41,7 +43,7 @@ impl OptimizerRule for WithinTerms {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        self.0.rewrite(plan, config)?.transform_data(|plan| {
+        self.0.rewrite(corrected(plan)?, config)?.transform_data(|plan| {
             plan.transform_down_with_subqueries(|plan| {
                 let LogicalPlan::RecursiveQuery(query) = plan else { return Ok(Transformed::no(plan)) };
                 let first = self.0.rewrite(Arc::unwrap_or_clone(query.static_term), config)?;

@@ -99,7 +99,7 @@ fn of_schema(error: &SchemaError) -> Error {
 }
 
 /// Why a subquery for one value cannot be answered.
-const BY_EQUALITIES: &str = "this subquery for one value cannot refer to the tables outside of it by more than equalities; write it as a join with GROUP BY";
+const NOT_UNNESTED: &str = "this subquery for one value cannot refer to the tables outside of it in this way or place; write it as a join with GROUP BY";
 
 fn missing_column(field: &Column, valid: &[Column]) -> Error {
     // A table of the plan's own, which could not be made.
@@ -108,7 +108,7 @@ fn missing_column(field: &Column, valid: &[Column]) -> Error {
         .as_ref()
         .is_some_and(|table| ["__correlated_sq", "__domain_"].iter().any(|of| table.table().starts_with(of)))
     {
-        return Error::unsupported(BY_EQUALITIES);
+        return Error::unsupported(NOT_UNNESTED);
     }
     let shown = match &field.relation {
         Some(table) => format!("{}.{}", table.table(), field.name),
@@ -192,16 +192,17 @@ fn plain_words(message: &str) -> String {
             return "an aggregate function cannot stand inside another, or in this place".into();
         }
         if message.contains("OuterReferenceColumn(") {
-            return "this subquery cannot refer to the tables outside of it; write it as a join".into();
+            return "this subquery cannot refer to the tables outside of it in this way or place; write it as a join"
+                .into();
         }
         if message.contains("ScalarSubquery(") {
-            return BY_EQUALITIES.into();
+            return NOT_UNNESTED.into();
         }
         if message.contains("InSubquery(") {
-            return "IN (SELECT ...) can stand in a condition only, and with GROUP BY in it refer to the tables outside of it by equalities only; write a LEFT JOIN with the distinct values and ask for IS NOT NULL".into();
+            return "IN (SELECT ...) cannot stand in this place, or refer to the tables outside of it in this way; compute it in a subquery in FROM, or write a join".into();
         }
         if message.contains("Exists(") {
-            return "EXISTS can stand in a condition or a select list only, and with GROUP BY in it refer to the tables outside of it by equalities only; write it as a join".into();
+            return "EXISTS cannot stand in this place, or refer to the tables outside of it in this way; compute it in a subquery in FROM, or write a join".into();
         }
     }
     message.to_string()

@@ -73,3 +73,14 @@ async fn lists_are_in_their_own_order_whatever_that_of_their_input() {
         is(&both, &["|2-1|4|", "|2-1|2|"]).await;
     }
 }
+
+#[tokio::test]
+async fn an_offset_leaves_out_the_first_rows_of_what_is_sorted_below_it() {
+    for (limit, expected) in
+        [("OFFSET 1", &["|1|", "|2|", "|3|"][..]), ("LIMIT 2 OFFSET 1", &["|2|", "|3|"]), ("LIMIT 2", &["|3|", "|4|"])]
+    {
+        let first = format!("SELECT DISTINCT k, v FROM t ORDER BY v, k DESC {limit}");
+        is(&format!("SELECT q.k FROM ({first}) q ORDER BY q.k"), expected).await;
+        is(&format!("SELECT t.k FROM t WHERE t.k IN (SELECT q.k FROM ({first}) q) ORDER BY t.k"), expected).await;
+    }
+}

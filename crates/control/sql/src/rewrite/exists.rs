@@ -1,16 +1,17 @@
-//! `EXISTS (SELECT ...)` as a value of a select list. DataFusion (54.1) plans it as a condition only, and the count of the rows is a value.
+//! `EXISTS (SELECT ...)` as a value of a select list. DataFusion (54.1) plans it as a condition only, and the count of the rows is a value. Of
+//! other queries `base/batch` makes joins.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, FunctionArgExpr, GroupByExpr, Query, Select, SelectItem, SetExpr, Value,
 };
-use fleuve_types::{Error, Result};
+use fleuve_types::Result;
 
 use super::tree::{call, change_own, has_call};
 
-/// Makes `(SELECT count(*) FROM ...) > 0` of each `EXISTS` in a select list.
+/// Makes `(SELECT count(*) FROM ...) > 0` of each `EXISTS` in a select list whose rows can be counted so.
 ///
 /// # Errors
-/// Queries whose rows cannot be counted so.
+/// None of its own.
 pub(super) fn as_count(select: &mut Select) -> Result<()> {
     select.projection.iter_mut().try_for_each(|item| change_own(item, counted))
 }
@@ -18,10 +19,7 @@ pub(super) fn as_count(select: &mut Select) -> Result<()> {
 fn counted(expr: &mut Expr) -> Result<()> {
     let Expr::Exists { subquery, negated } = expr else { return Ok(()) };
     if !count(subquery) {
-        let error = Error::unsupported(
-            "EXISTS in a select list is of a query without GROUP BY, HAVING, LIMIT, aggregates, UNION and the like",
-        );
-        return Err(error.hint("count the rows of a subquery: (SELECT count(*) FROM ...) > 0"));
+        return Ok(());
     }
     let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
     let rows = Box::new(Expr::Subquery(subquery.clone()));

@@ -14,6 +14,7 @@ mod columns;
 mod exists;
 mod fields;
 mod joins;
+mod lists;
 mod lookup;
 mod mentions;
 mod merged;
@@ -116,6 +117,7 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Break(e);
         }
         spelling::respell(expr);
+        lists::as_call(expr);
         lookup::as_aggregate(expr);
         ControlFlow::Continue(())
     }
@@ -250,6 +252,7 @@ impl Rewriter<'_> {
     }
 
     fn factor(&mut self, factor: &mut TableFactor, mentioned: &HashSet<String>) -> Result<()> {
+        lists::as_table(factor)?;
         if let Some(window) = windows::normal_form(factor)? {
             *factor = window;
             // The table inside belongs to this SELECT's scope, not to the subquery around it.

@@ -134,7 +134,8 @@ fn rename(f: &mut Function, name: &str) {
     f.name = ObjectName::from(vec![Ident::new(name)]);
 }
 
-fn is_named(name: &ObjectName, wanted: &str) -> bool {
+/// True for a function of that name without a schema.
+pub(super) fn is_named(name: &ObjectName, wanted: &str) -> bool {
     matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case(wanted)))
 }
 

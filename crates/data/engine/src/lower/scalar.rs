@@ -1,7 +1,7 @@
 //! Uncorrelated scalar subqueries as joins: `SELECT x, (SELECT max(y) FROM t)` keeps its answer like `x LEFT JOIN (SELECT max(y) ...)`.
 //!
-//! DataFusion runs them before the query; a view has to follow them. Only those that give at most one row by their plan are
-//! rewritten: for the others "more than one row" is an error that only the batch engine can raise.
+//! DataFusion runs them before the query; a view has to follow them. Each gives at most one row: of those that might give several, `base/batch`
+//! makes a list, which is checked where it is used.
 
 use std::sync::Arc;
 
@@ -33,8 +33,7 @@ fn rewrite(plan: LogicalPlan, number: &mut usize) -> DfResult<Transformed<Logica
         let name = expr.schema_name().to_string();
         let replaced = expr.transform_up(|e| {
             let Expr::ScalarSubquery(subquery) = &e else { return Ok(Transformed::no(e)) };
-            let single = subquery.subquery.max_rows() == Some(1) && subquery.outer_ref_columns.is_empty();
-            if !single {
+            if !subquery.outer_ref_columns.is_empty() {
                 return Ok(Transformed::no(e));
             }
             if let Some((_, column)) = found.iter().find(|(s, _)| s == subquery) {

@@ -12,6 +12,7 @@
 mod as_of;
 #[path = "../shared/cases.rs"]
 mod cases;
+mod correlated;
 mod failing;
 mod hops;
 mod incremental;
@@ -127,6 +128,8 @@ enum Kind {
     Recursive,
     /// Aggregates over windows that overlap.
     Hops,
+    /// Subqueries that name what is outside of them anywhere, and lists as tables.
+    Correlated,
 }
 
 /// What a case came to.
@@ -163,6 +166,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         Kind::AsOf => nearest::generate(&mut random),
         Kind::Recursive => same(recursion::generate(&mut random)),
         Kind::Hops => same(hops::generate(&mut random)),
+        Kind::Correlated => same(correlated::generate(&mut random)),
         Kind::Any => same(query::generate(&mut random)),
     };
     // Another query over the same data and steps, to narrow a fault down.
@@ -358,6 +362,11 @@ fn a_recursion_equals_the_batch_answer() {
 #[test]
 fn windows_that_overlap_equal_the_batch_answer() {
     compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Hops);
+}
+
+#[test]
+fn correlated_subqueries_equal_the_batch_answer() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Correlated);
 }
 
 #[test]

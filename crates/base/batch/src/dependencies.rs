@@ -1,0 +1,136 @@
+//! Which columns tell others (functional dependencies). DataFusion 54.1 takes what tells some columns of an aggregate's input, as the groups of one
+//! side of a join do, for what tells all columns of its output, and does not notice that `unnest` makes several rows of one. It then leaves columns
+//! out of a `GROUP BY` or `ORDER BY` above, and rows fall together.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencies, Result};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort};
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+/// The plan with the dependencies that hold.
+pub(crate) fn corrected(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut is_right = true;
+    plan.apply_with_subqueries(|node| {
+        is_right &= claims_nothing_wrong(node);
+        Ok(if is_right { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    if is_right {
+        return Ok(plan);
+    }
+    let node = |node: LogicalPlan| match node.recompute_schema()? {
+        LogicalPlan::Aggregate(mut aggregate) => {
+            let right = of_aggregate(&aggregate);
+            aggregate.schema = Arc::new(aggregate.schema.as_ref().clone().with_functional_dependencies(right)?);
+            Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+        }
+        LogicalPlan::Unnest(mut unnest) => {
+            let schema = unnest.schema.as_ref().clone();
+            unnest.schema = Arc::new(schema.with_functional_dependencies(FunctionalDependencies::empty())?);
+            Ok(Transformed::yes(LogicalPlan::Unnest(unnest)))
+        }
+        node => Ok(Transformed::yes(node)),
+    };
+    Ok(plan.transform_up_with_subqueries(node)?.data)
+}
+
+fn claims_nothing_wrong(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Aggregate(aggregate) => *aggregate.schema.functional_dependencies() == of_aggregate(aggregate),
+        LogicalPlan::Unnest(unnest) => unnest.schema.functional_dependencies().is_empty(),
+        _ => true,
+    }
+}
+
+/// What tells the group of a row tells all of the group's row: the columns that it is grouped by, and those of them that tell all of the input.
+fn of_aggregate(aggregate: &Aggregate) -> FunctionalDependencies {
+    let claimed = aggregate.schema.functional_dependencies();
+    if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+        return claimed.clone();
+    }
+    let input = aggregate.input.schema();
+    let (names, width) = (input.field_names(), input.fields().len());
+    let groups: Vec<String> = aggregate.group_expr.iter().map(|e| e.schema_name().to_string()).collect();
+    let tells_all = |claim: &&FunctionalDependence| {
+        claim.source_indices.len() == groups.len()
+            || input.functional_dependencies().iter().any(|of_input| {
+                let source = |at: &usize| groups.iter().position(|group| *group == names[*at]);
+                let sources: Option<Vec<usize>> = of_input.source_indices.iter().map(source).collect();
+                of_input.target_indices.len() == width
+                    && sources.is_some_and(|mut s| {
+                        s.sort_unstable();
+                        s == claim.source_indices
+                    })
+            })
+    };
+    let mut right: Vec<FunctionalDependence> = claimed.iter().filter(tells_all).cloned().collect();
+    if right.is_empty() && !groups.is_empty() {
+        let fields = aggregate.schema.fields();
+        let nullable = (0..groups.len()).any(|i| fields[i].is_nullable());
+        let all = (0..fields.len()).collect();
+        let whole = FunctionalDependence::new((0..groups.len()).collect(), all, nullable);
+        right.push(whole.with_mode(Dependency::Single));
+    }
+    FunctionalDependencies::new(right)
+}
+
+/// In the place of the rule that leaves out what an ORDER BY says twice.
+#[derive(Debug, Default)]
+pub(crate) struct CarefulOrders(EliminateDuplicatedExpr);
+
+impl OptimizerRule for CarefulOrders {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Sort(sort) if sort.expr.len() > 1 => {
+                let input = Arc::new(corrected(Arc::unwrap_or_clone(sort.input))?);
+                self.0.rewrite(LogicalPlan::Sort(Sort { input, ..sort }), config)
+            }
+            plan => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    #[tokio::test]
+    async fn what_is_grouped_and_sorted_by_stays() {
+        let table = "CREATE TABLE t (id INT, k INT, v INT) AS VALUES (1, 1, 7), (2, 1, NULL), (3, 3, 7), (4, NULL, 9)";
+        let crossed =
+            "(SELECT DISTINCT d.k, u.v AS x, u.id AS y FROM (SELECT DISTINCT k FROM t WHERE k > 0) d CROSS JOIN t u) q";
+        let listed = "(SELECT k, unnest(l) AS e FROM (SELECT k, array_agg(id) AS l FROM t WHERE k > 0 GROUP BY k) g) q";
+        for (sql, expected) in [
+            (
+                format!("SELECT q.k, max(q.y) AS m FROM {crossed} GROUP BY q.k, q.x ORDER BY 1, 2"),
+                &["|1|2|", "|1|3|", "|1|4|", "|3|2|", "|3|3|", "|3|4|"][..],
+            ),
+            (
+                format!("SELECT q.k, q.y FROM {crossed} ORDER BY q.k, q.y DESC"),
+                &["|1|4|", "|1|3|", "|1|2|", "|1|1|", "|3|4|", "|3|3|", "|3|2|", "|3|1|"],
+            ),
+            (
+                format!("SELECT q.k, count(*) AS n FROM {listed} GROUP BY q.k, q.e ORDER BY 1, 2"),
+                &["|1|1|", "|1|1|", "|3|1|"],
+            ),
+        ] {
+            for partitions in [1, 2] {
+                assert_eq!(testing::rows(table, partitions, &sql).await.unwrap(), expected, "{sql}");
+            }
+        }
+    }
+}
