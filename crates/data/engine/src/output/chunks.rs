@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Error, Result};
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
 use crate::state::batch_of;
@@ -73,35 +74,121 @@ impl Chunk {
     }
 }
 
-/// Where a row stands. Chunks are counted from the first that there ever was.
+/// The number of a chunk, and a row of it. Chunks are counted from the first that there ever was.
+type At = (u32, u32);
+
+/// Where the newest row with a hash stands.
 #[derive(Clone, Copy)]
 struct Place {
     hash: RowHash,
-    chunk: u32,
-    row: u32,
+    at: At,
+}
+
+/// A row that others equal: those with the same hash that came next before and next after it.
+#[derive(Clone, Copy)]
+struct Equal {
+    at: At,
+    older: Option<At>,
+    newer: Option<At>,
 }
 
 /// Where rows stand now. Readers may look into it only while nothing has changed since their snapshot.
+///
+/// Equal rows, of which there may be millions, are one entry and a list: as many entries with one hash would be looked through for each row.
 #[derive(Default)]
 pub(super) struct Index {
     pub(super) changes: u64,
     places: HashTable<Place>,
+    /// By their places.
+    equal: HashTable<Equal>,
+}
+
+/// Fibonacci hashing, with the better half of its bits at both ends.
+fn hash_of(at: At) -> u64 {
+    let mixed = (u64::from(at.0) << 32 | u64::from(at.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
 }
 
 impl Index {
+    fn put(&mut self, hash: RowHash, at: At) {
+        match self.places.entry(hash.0, |p| p.hash == hash, |p| p.hash.0) {
+            Entry::Vacant(free) => {
+                free.insert(Place { hash, at });
+            }
+            Entry::Occupied(mut newest) => {
+                let older = std::mem::replace(&mut newest.get_mut().at, at);
+                self.link(older, |equal| equal.newer = Some(at));
+                self.link(at, |equal| equal.older = Some(older));
+            }
+        }
+    }
+
+    /// Changes what is said of a row that others equal, or equalled.
+    fn link(&mut self, at: At, change: impl FnOnce(&mut Equal)) {
+        let entry = self.equal.entry(hash_of(at), |e| e.at == at, |e| hash_of(e.at));
+        let mut entry = entry.or_insert(Equal { at, older: None, newer: None });
+        change(entry.get_mut());
+        if let Equal { older: None, newer: None, .. } = entry.get() {
+            entry.remove();
+        }
+    }
+
+    /// The place of the newest row with a hash, which is not there any more.
+    fn take(&mut self, hash: RowHash) -> Option<At> {
+        let at = self.places.find(hash.0, |p| p.hash == hash)?.at;
+        self.remove(hash, at);
+        Some(at)
+    }
+
+    /// A row is not there any more.
+    fn remove(&mut self, hash: RowHash, at: At) {
+        let (older, newer) = match self.equal.find_entry(hash_of(at), |e| e.at == at) {
+            Ok(entry) => {
+                let (equal, _) = entry.remove();
+                (equal.older, equal.newer)
+            }
+            Err(_) => (None, None),
+        };
+        if let Some(older) = older {
+            self.link(older, |equal| equal.newer = newer);
+        }
+        if let Some(newer) = newer {
+            self.link(newer, |equal| equal.older = older);
+            return;
+        }
+        if let Ok(mut newest) = self.places.find_entry(hash.0, |p| p.hash == hash && p.at == at) {
+            match older {
+                Some(older) => newest.get_mut().at = older,
+                None => {
+                    newest.remove();
+                }
+            }
+        }
+    }
+
     /// The rows of a chunk are not here any more.
     fn forget(&mut self, chunk: &Chunk, number: u32) {
-        for (row, hash) in chunk.hashes.iter().enumerate().filter(|(row, _)| chunk.is_live(*row)) {
-            let here = |p: &Place| p.chunk == number && p.row == row as u32;
-            if let Ok(entry) = self.places.find_entry(hash.0, here) {
-                entry.remove();
-            }
+        for (row, hash) in chunk.rows_there() {
+            self.remove(hash, (number, row as u32));
         }
     }
 
     /// The place `(chunk, row)` of a row.
     pub(super) fn find(&self, hash: RowHash) -> Option<(u32, usize)> {
-        self.places.find(hash.0, |p| p.hash == hash).map(|p| (p.chunk, p.row as usize))
+        self.places.find(hash.0, |p| p.hash == hash).map(|p| (p.at.0, p.at.1 as usize))
+    }
+
+    fn bytes(&self) -> usize {
+        self.places.capacity() * (size_of::<Place>() + 1) + self.equal.capacity() * (size_of::<Equal>() + 1)
+    }
+
+    fn shrink(&mut self) {
+        if self.places.len() < self.places.capacity() / 4 {
+            self.places.shrink_to_fit(|p| p.hash.0);
+        }
+        if self.equal.len() < self.equal.capacity() / 4 {
+            self.equal.shrink_to_fit(|e| hash_of(e.at));
+        }
     }
 }
 
@@ -145,8 +232,7 @@ impl Chunks {
 
     /// Memory held, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let index = self.index.as_ref().map_or(0, |i| i.read().places.capacity() * 25);
-        self.bytes + index
+        self.bytes + self.index.as_ref().map_or(0, |i| i.read().bytes())
     }
 
     /// The chunks as they are now.
@@ -189,12 +275,11 @@ impl Chunks {
     }
 
     fn strike(&mut self, index: &mut Index, hash: RowHash) -> bool {
-        let Ok(entry) = index.places.find_entry(hash.0, |p| p.hash == hash) else { return false };
-        let (place, _) = entry.remove();
-        let chunk = Arc::make_mut(&mut self.chunks[(place.chunk - self.first) as usize]);
+        let Some((chunk, row)) = index.take(hash) else { return false };
+        let chunk = Arc::make_mut(&mut self.chunks[(chunk - self.first) as usize]);
         let len = chunk.batch.num_rows();
         let bits = chunk.live.get_or_insert_with(|| Arc::new(vec![u64::MAX; len.div_ceil(64)]));
-        Arc::make_mut(bits)[place.row as usize / 64] &= !(1 << (place.row % 64));
+        Arc::make_mut(bits)[row as usize / 64] &= !(1 << (row % 64));
         chunk.live_rows -= 1;
         self.rows -= 1;
         true
@@ -204,8 +289,7 @@ impl Chunks {
         let number = self.first + self.chunks.len() as u32;
         if let Some(index) = index {
             for (row, hash) in hashes.iter().enumerate() {
-                let place = Place { hash: *hash, chunk: number, row: row as u32 };
-                index.places.insert_unique(hash.0, place, |p| p.hash.0);
+                index.put(*hash, (number, row as u32));
             }
         }
         let chunk = Chunk { live_rows: batch.num_rows(), batch, hashes: Arc::new(hashes), live: None };
@@ -313,9 +397,49 @@ impl Chunks {
         self.first += count as u32;
         if let Some(index) = index.as_deref_mut() {
             index.changes = self.changes;
-            if index.places.len() < index.places.capacity() / 4 {
-                index.places.shrink_to_fit(|p| p.hash.0);
+            index.shrink();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts rows with one of a few hashes, takes the newest of one, and removes any that are there.
+    #[test]
+    fn equal_rows_are_one_entry_and_a_list() {
+        let mut state = 1_u64;
+        let mut below = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let mut index = Index::default();
+        let mut there: Vec<(RowHash, At)> = vec![];
+        for n in 0..4_000_u32 {
+            let hash = (below(3), 1);
+            match below(if n / 500 % 2 == 0 { 8 } else { 2 }) {
+                0 => {
+                    let newest = there.iter().rposition(|(h, _)| *h == hash);
+                    assert_eq!(index.take(hash), newest.map(|i| there.remove(i).1), "{n}");
+                }
+                1 if !there.is_empty() => {
+                    let (hash, at) = there.remove(below(there.len() as u64) as usize);
+                    index.remove(hash, at);
+                }
+                _ => {
+                    index.put(hash, (n / 7, n % 7));
+                    there.push((hash, (n / 7, n % 7)));
+                }
             }
+            let of = |hash: u64| there.iter().filter(move |(h, _)| h.0 == hash);
+            for hash in 0..3 {
+                let newest = of(hash).next_back().map(|(_, at)| (at.0, at.1 as usize));
+                assert_eq!(index.find((hash, 1)), newest, "{n}");
+            }
+            let counts: Vec<usize> = (0..3).map(|hash| of(hash).count()).collect();
+            assert_eq!(index.places.len(), counts.iter().filter(|n| **n > 0).count(), "{n}");
+            assert_eq!(index.equal.len(), counts.iter().filter(|n| **n > 1).sum::<usize>(), "{n}");
         }
     }
 }
