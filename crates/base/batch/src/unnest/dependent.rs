@@ -320,8 +320,12 @@ impl<'a> Domain<'a> {
         let mut inputs = vec![];
         for input in &union.inputs {
             let Some(Dependent { plan, table }) = self.dependent(input)? else { return Ok(None) };
-            let own = Dependent { table, plan };
-            inputs.push(Arc::new(self.with_columns(own.plan, own.table, input.schema())?.plan));
+            // Under the names that the union gives them: one input may be all that is left of it.
+            let keys = self.keys(&table).into_iter().map(|key| (key.name.clone(), Expr::Column(key)));
+            let own = input.schema().columns().into_iter().map(Expr::Column);
+            let own = union.schema.fields().iter().map(|f| f.name().clone()).zip(own);
+            let columns: Vec<Expr> = keys.chain(own).map(|(name, column)| column.alias(name)).collect();
+            inputs.push(Arc::new(LogicalPlanBuilder::from(plan).project(columns)?.build()?));
         }
         let plan = LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?);
         let table = self.table("domain");

@@ -142,8 +142,14 @@ async fn rows_are_as_postgresql_has_them() {
             "SELECT id FROM t WHERE NOT EXISTS (SELECT u.k FROM t u WHERE u.id < t.id GROUP BY u.k HAVING count(*) > 1)",
             &["|1|", "|2|"][..],
         ),
-        ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u.id < t.id OFFSET 2)", &["|4|", "|5|"][..]),
-        ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u.id < t.id LIMIT 0)", &[][..]),
+        (
+            "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u.id < t.id OFFSET 2)",
+            &["|4|", "|5|"][..],
+        ),
+        (
+            "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u.id < t.id LIMIT 0)",
+            &[][..],
+        ),
         (
             "SELECT id FROM t WHERE NOT EXISTS (SELECT 1 FROM t u WHERE u.k = t.k LIMIT 3 OFFSET 1) AND v > 1",
             &["|4|"][..],
@@ -204,7 +210,10 @@ async fn rows_are_as_postgresql_has_them() {
             "SELECT id, CASE WHEN v = ANY (SELECT u.v FROM t u WHERE u.id <> t.id) THEN 'a' ELSE 'b' END AS n FROM t",
             &["|1|a|", "|2|b|", "|3|b|", "|4|b|", "|5|a|"][..],
         ),
-        ("SELECT max(id) AS id, sum((SELECT count(*) FROM t u WHERE u.k = t.k)) AS n FROM t", &["|5|8|"][..]),
+        (
+            "SELECT max(id) AS id, sum((SELECT count(*) FROM t u WHERE u.k = t.k)) AS n FROM t",
+            &["|5|8|"][..],
+        ),
         (
             "SELECT k AS id, count(*) FILTER (WHERE EXISTS (SELECT 1 FROM t u WHERE u.k = t.k AND u.id < t.id)) AS n FROM t GROUP BY k",
             &["|1|1|", "|2|1|", "||0|"][..],
@@ -247,8 +256,7 @@ async fn rows_are_as_postgresql_has_them() {
         ),
         (
             "SELECT t.id * 100 + l.e AS id, l.e AS n FROM t CROSS JOIN unnest(make_array(t.k, t.v)) AS l(e)",
-            &["|101|1|", "|110|10|", "|201|1|", "|302|2|", "|330|30|", "|440|40|", "|502|2|", "|510|10|", "|||", "|||"]
-                [..],
+            &["|101|1|", "|110|10|", "|201|1|", "|302|2|", "|330|30|", "|440|40|", "|502|2|", "|510|10|", "|||", "|||"][..],
         ),
         (
             "SELECT id, (SELECT sum(e) FROM unnest(make_array(t.k, t.v)) AS q(e)) AS n FROM t",
@@ -306,25 +314,13 @@ async fn rows_are_as_postgresql_has_them() {
             "SELECT t.id FROM t WHERE EXISTS (SELECT 1 FROM unnest(make_array(t.k, t.v)) AS l(e) WHERE l.e > 5)",
             &["|1|", "|3|", "|4|", "|5|"][..],
         ),
-        ("SELECT t.id FROM t WHERE 30 IN (SELECT e FROM unnest(make_array(t.k, t.v)) AS l(e))", &["|3|"][..]),
+        (
+            "SELECT t.id FROM t WHERE 30 IN (SELECT e FROM unnest(make_array(t.k, t.v)) AS l(e))",
+            &["|3|"][..],
+        ),
         (
             "SELECT t.id * 10000 + l.e * 100 + m.f AS id, l.e AS n FROM t, unnest(make_array(t.k, t.v)) AS l(e), unnest(make_array(l.e, t.id)) AS m(f) WHERE l.e + m.f + t.id > 3",
-            &[
-                "|11001|10|",
-                "|11010|10|",
-                "|20101|1|",
-                "|20102|1|",
-                "|30202|2|",
-                "|30203|2|",
-                "|33003|30|",
-                "|33030|30|",
-                "|44004|40|",
-                "|44040|40|",
-                "|50202|2|",
-                "|50205|2|",
-                "|51005|10|",
-                "|51010|10|",
-            ][..],
+            &["|11001|10|", "|11010|10|", "|20101|1|", "|20102|1|", "|30202|2|", "|30203|2|", "|33003|30|", "|33030|30|", "|44004|40|", "|44040|40|", "|50202|2|", "|50205|2|", "|51005|10|", "|51010|10|"][..],
         ),
         (
             "SELECT a.id FROM t a, unnest(make_array(a.k, 3)) AS q(e) JOIN t b ON b.id = q.e WHERE a.id + b.id > 5",
@@ -344,17 +340,11 @@ async fn rows_are_as_postgresql_has_them() {
         ),
         (
             "SELECT t.id * 10 + l.id AS id, l.v FROM t JOIN LATERAL (SELECT u.v, u.id FROM t u WHERE u.k = t.k OR TRUE) l ON l.v > 20",
-            &[
-                "|13|30|", "|14|40|", "|23|30|", "|24|40|", "|33|30|", "|34|40|", "|43|30|", "|44|40|", "|53|30|",
-                "|54|40|",
-            ][..],
+            &["|13|30|", "|14|40|", "|23|30|", "|24|40|", "|33|30|", "|34|40|", "|43|30|", "|44|40|", "|53|30|", "|54|40|"][..],
         ),
         (
             "SELECT a.id * 100 + m.id * 10 + coalesce(l.id, 0) AS id, l.v FROM t a LEFT JOIN LATERAL (SELECT u.id, u.v FROM t u WHERE u.k <> a.k) l ON l.v > 5 CROSS JOIN LATERAL (SELECT w.id FROM t w WHERE w.k = a.k) m",
-            &[
-                "|113|30|", "|115|10|", "|123|30|", "|125|10|", "|213|30|", "|215|10|", "|223|30|", "|225|10|",
-                "|331|10|", "|351|10|", "|531|10|", "|551|10|",
-            ][..],
+            &["|113|30|", "|115|10|", "|123|30|", "|125|10|", "|213|30|", "|215|10|", "|223|30|", "|225|10|", "|331|10|", "|351|10|", "|531|10|", "|551|10|"][..],
         ),
         (
             "SELECT a.id * 100 + m.id * 10 + coalesce(l.id, 0) AS id, l.v FROM t a LEFT JOIN LATERAL (SELECT u.id, u.v FROM t u WHERE u.k = a.k) l ON true LEFT JOIN LATERAL (SELECT w.id FROM t w WHERE w.k = a.k AND w.id > l.id) m ON true WHERE m.id IS NOT NULL",
@@ -363,6 +353,14 @@ async fn rows_are_as_postgresql_has_them() {
         (
             "SELECT a.id * 10 + l.id AS id, l.n FROM t a JOIN LATERAL (SELECT u.id, coalesce(u.v, a.id) AS n FROM t u WHERE u.k >= a.k) l ON l.n = a.v",
             &["|11|10|", "|15|10|", "|33|30|", "|55|10|"][..],
+        ),
+        (
+            "SELECT t.id * 10 + coalesce(l.x, 0) AS id, l.y FROM t JOIN LATERAL (SELECT u.k AS x, u.v AS y FROM t u WHERE u.id < t.id AND FALSE UNION ALL SELECT max(w.k) AS x, max(w.v) AS y FROM (SELECT DISTINCT z.k, z.v FROM t z WHERE z.id <> t.id) w) l ON l.x = t.k",
+            &["|32|40|", "|52|40|"][..],
+        ),
+        (
+            "SELECT id, coalesce(t.k, 2) IN (SELECT c.x FROM (SELECT a.x FROM (SELECT u.v AS x FROM t u WHERE u.k = t.v AND FALSE UNION SELECT w.k AS x FROM t w WHERE w.k < t.id) a JOIN (SELECT DISTINCT z.k AS x FROM t z) b ON a.x = b.x) c) AS n FROM t",
+            &["|1|false|", "|2|true|", "|3|true|", "|4|true|", "|5|true|"][..],
         ),
     ] {
         let rows = testing::rows(T, 2, &format!("SELECT * FROM ({sql}) q ORDER BY id")).await;
