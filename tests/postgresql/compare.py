@@ -175,7 +175,8 @@ class Queries:
         if pick < 0.92:
             return f"(SELECT {self.some('max', 'min', 'count', 'sum')}({one}) FROM {table} {alias}{where})"
         other = self.alias()
-        return f"(SELECT {own[2]} FROM {table} {alias} JOIN c {other} ON {own[1]} = {other}.k{where})"
+        where = self.inner_where([*own, *(f"{other}.{c}" for c in COLUMNS)], columns, depth)
+        return f"(SELECT {self.random.choice(own)} FROM {table} {alias} JOIN c {other} ON {own[1]} = {other}.k{where})"
 
     def with_subquery(self, columns, depth):
         if depth <= 0 or self.often(0.15):
@@ -242,7 +243,11 @@ class Queries:
         body, q, value = self.body(columns, depth), self.alias(), self.value(columns)
         if self.often(0.4):
             of = self.some(f"max({q}.x)", f"count({q}.y)", "count(*)", f"sum({q}.x) + {self.random.choice(columns)}", f"min({q}.y)")
-            one = self.some(f"SELECT {of} FROM ({body}) {q}", f"SELECT {q}.y FROM ({body}) {q} ORDER BY {q}.y, {q}.x LIMIT 1")
+            having = self.some("", "", f" HAVING {self.some('count(*)', f'max({q}.y)')} {self.some('=', '>')} {self.random.randint(0, 2)}")
+            one = self.some(f"SELECT {of} FROM ({body}) {q}{having}", f"SELECT {q}.y FROM ({body}) {q} ORDER BY {q}.y, {q}.x LIMIT 1")
+            if self.often(0.15):
+                one = f"{value} {self.some('=', '<', '<>')} {self.some('ANY', 'ALL')} ({one})"
+                return one, one
             return f"({one})", f"{value} {self.some('=', '<', '>=')} ({one})"
         asked = self.some(
             f"{self.some('', 'NOT ')}EXISTS ({body})",
@@ -253,7 +258,9 @@ class Queries:
 
     def correlated(self):
         tables, columns = "a", [f"a.{c}" for c in COLUMNS]
-        if self.often(0.2):
+        if self.often(0.15):
+            tables = f"(SELECT min(id) AS id, k, count(*) AS v FROM {self.random.choice(list(TABLES))} GROUP BY k) a{self.some('', ' CROSS JOIN c')}"
+        elif self.often(0.2):
             tables = f"a {self.some('JOIN', 'LEFT JOIN')} b ON a.k = b.k"
             columns += [f"b.{c}" for c in COLUMNS]
         pick = self.random.random()

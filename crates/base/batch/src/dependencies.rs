@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencies, Result};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// The plan with the dependencies that hold.
@@ -76,6 +77,35 @@ fn of_aggregate(aggregate: &Aggregate) -> FunctionalDependencies {
     FunctionalDependencies::new(right)
 }
 
+/// In the place of the rule that makes groups of DISTINCT. It leaves DISTINCT out where the rows were groups, also where a join came between.
+#[derive(Debug, Default)]
+pub(crate) struct CarefulDistinct(ReplaceDistinctWithAggregate);
+
+impl OptimizerRule for CarefulDistinct {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Distinct(Distinct::All(input)) = plan else { return self.0.rewrite(plan, config) };
+        let input = Arc::new(corrected(Arc::unwrap_or_clone(input))?);
+        let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let may_repeat = |claim: &FunctionalDependence| claim.mode == Dependency::Multi;
+        if columns.is_empty() || !input.schema().functional_dependencies().iter().any(may_repeat) {
+            return self.0.rewrite(LogicalPlan::Distinct(Distinct::All(input)), config);
+        }
+        Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, columns, vec![])?)))
+    }
+}
+
 /// In the place of the rule that leaves out what an ORDER BY says twice.
 #[derive(Debug, Default)]
 pub(crate) struct CarefulOrders(EliminateDuplicatedExpr);
@@ -127,6 +157,13 @@ mod tests {
                 format!("SELECT q.k, count(*) AS n FROM {listed} GROUP BY q.k, q.e ORDER BY 1, 2"),
                 &["|1|1|", "|1|1|", "|3|1|"],
             ),
+            (
+                "SELECT DISTINCT q.n FROM (SELECT k % 2 AS n, count(*) AS c FROM t GROUP BY 1) q CROSS JOIN t x WHERE q.n = 1"
+                    .to_string(),
+                &["|1|"],
+            ),
+            (format!("SELECT DISTINCT q.k FROM {listed}"), &["|1|", "|3|"]),
+            ("SELECT DISTINCT g.k FROM (SELECT k FROM t WHERE k > 0 GROUP BY k) g JOIN t u ON u.v = 7 ORDER BY 1".to_string(), &["|1|", "|3|"]),
         ] {
             for partitions in [1, 2] {
                 assert_eq!(testing::rows(table, partitions, &sql).await.unwrap(), expected, "{sql}");

@@ -56,11 +56,12 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters
 /// are not pushed too far, a constant is a group, and NULL equals NULL in the keys only that say so.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 7] = [
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 8] = [
         Arc::new(recursion::WithinTerms::default()),
         Arc::new(filters::CarefulFilters::default()),
         Arc::new(groups::CarefulGroups::default()),
         Arc::new(dependencies::CarefulOrders::default()),
+        Arc::new(dependencies::CarefulDistinct::default()),
         Arc::new(unnest::CarefulLaterals::default()),
         Arc::new(null_keys::CarefulKeys::default()),
         Arc::new(null_keys::CarefulCrossJoins::default()),

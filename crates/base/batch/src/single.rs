@@ -47,7 +47,11 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 fn checked(expr: Expr) -> Result<Transformed<Expr>> {
     let Expr::ScalarSubquery(subquery) = expr else { return Ok(Transformed::no(expr)) };
     let mut rows = subquery.subquery.as_ref();
-    if rows.schema().fields().len() != 1 || is_one_row(rows)? {
+    // DataFusion takes the value of one that is not correlated for what it is where there is a row: a count, for instance, is never NULL.
+    let is_null_told = !subquery.outer_ref_columns.is_empty()
+        || has_row(rows)
+        || rows.schema().fields().iter().all(|f| f.is_nullable());
+    if rows.schema().fields().len() != 1 || is_one_row(rows)? && is_null_told {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     }
     while let LogicalPlan::Sort(sort) = rows
@@ -59,6 +63,16 @@ fn checked(expr: Expr) -> Result<Transformed<Expr>> {
     let values = LogicalPlanBuilder::from(rows.clone()).aggregate(Vec::<Expr>::new(), [array_agg(value)])?.build()?;
     let values = Expr::ScalarSubquery(Subquery { subquery: Arc::new(values), ..subquery });
     Ok(Transformed::yes(ScalarUDF::new_from_impl(SingleValue::new()).call(vec![values])))
+}
+
+/// True for a query that gives a row, whatever there is.
+fn has_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(Projection { input, .. }) | LogicalPlan::Sort(Sort { input, .. }) => has_row(input),
+        LogicalPlan::SubqueryAlias(alias) => has_row(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
+    }
 }
 
 /// True for a query that gives no more than one row, as it is written. (`LogicalPlan::max_rows` takes some keys for unique that are not.)
@@ -155,6 +169,8 @@ mod tests {
                 "SELECT id, coalesce((SELECT u.k FROM t u WHERE u.k = t.k AND u.id <> t.id), 0) AS n FROM t",
                 ["|1|1|", "|2|1|", "|3|0|", "|4|0|"],
             ),
+            // A count that is not there.
+            ("SELECT id, (SELECT count(*) FROM t u HAVING max(u.k) > 5) AS n FROM t", ["|1||", "|2||", "|3||", "|4||"]),
             // Where a value is not used, it may be several.
             (
                 "SELECT id, CASE WHEN k = 2 THEN (SELECT u.id FROM t u WHERE u.k = t.k) END AS n FROM t",

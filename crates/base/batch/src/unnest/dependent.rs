@@ -5,8 +5,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, NullEquality, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, NullEquality, Result, ScalarValue, plan_err};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -44,14 +45,17 @@ const NULL_OVER_NOTHING: [&str; 22] = [
     "var_pop",
 ];
 
-/// What an aggregate comes to over no rows; None where that is not known.
-pub(super) fn over_nothing(aggregate: &Expr) -> Option<Expr> {
-    match aggregate {
-        Expr::Alias(alias) => over_nothing(&alias.expr),
+/// What each result of an aggregate comes to over no rows; None where that is not known of one.
+pub(super) fn over_nothing(aggregate: &Aggregate) -> Option<Vec<Expr>> {
+    let results = aggregate.schema.fields().iter().skip(aggregate.group_expr.len());
+    let of = |(call, field): (&Expr, &FieldRef)| match call.clone().unalias() {
         Expr::AggregateFunction(call) if call.func.name() == "count" => Some(lit(0_i64)),
-        Expr::AggregateFunction(call) if NULL_OVER_NOTHING.contains(&call.func.name()) => Some(lit(ScalarValue::Null)),
+        Expr::AggregateFunction(call) if NULL_OVER_NOTHING.contains(&call.func.name()) => {
+            ScalarValue::try_from(field.data_type()).ok().map(lit)
+        }
         _ => None,
-    }
+    };
+    aggregate.aggr_expr.iter().zip(results).map(of).collect()
 }
 
 /// The different combinations of the outer columns that a subquery names; or, of what is made of each row alone, all rows.
@@ -101,11 +105,23 @@ impl<'a> Domain<'a> {
         self.columns.clone()
     }
 
-    /// True if the subquery itself names all of them, not a subquery in it.
+    /// True if only the subquery itself names them, not a subquery in it.
     pub(super) fn is_named_directly(&self, subquery: &LogicalPlan) -> bool {
-        let direct = subquery.all_out_ref_exprs();
-        let is_direct = |c| direct.iter().any(|e| matches!(e, Expr::OuterReferenceColumn(_, of) if of == c));
-        self.columns.iter().all(is_direct)
+        let mut is_direct = true;
+        let walked = subquery.apply(|node| {
+            let own = merge_schema(&node.inputs());
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Some(inner) = subquery_of(expr) {
+                        let mut columns = vec![];
+                        named(&inner.subquery, self.outer.schema(), &[&own], &mut columns)?;
+                        is_direct &= columns.is_empty();
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        });
+        is_direct && walked.is_ok()
     }
 
     /// A name that no other table has.
@@ -222,6 +238,11 @@ impl<'a> Domain<'a> {
 
     /// An aggregate, grouped by the combination, too: without the groups that are empty.
     pub(super) fn grouped(&self, aggregate: &Aggregate) -> Result<Option<Dependent>> {
+        if aggregate.aggr_expr.iter().any(|call| call.contains_outer() && !call.any_column_refs()) {
+            return plan_err!(
+                "an aggregate of nothing but columns of the tables outside of its subquery is not offered"
+            );
+        }
         let is_set = |e: &Expr| matches!(e, Expr::GroupingSet(_));
         if is_sorted(&aggregate.input) || aggregate.group_expr.iter().any(is_set) {
             return Ok(None);
@@ -237,9 +258,7 @@ impl<'a> Domain<'a> {
 
     /// An aggregate over all rows has a row for a combination without rows, too.
     fn with_empty_groups(&self, grouped: Dependent, aggregate: &Aggregate) -> Result<Option<Dependent>> {
-        let Some(nothing) = aggregate.aggr_expr.iter().map(over_nothing).collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
+        let Some(nothing) = over_nothing(aggregate) else { return Ok(None) };
         let values = self.table("values");
         let columns: Vec<Expr> = grouped.plan.schema().columns().into_iter().map(Expr::Column).collect();
         let grouped = LogicalPlanBuilder::from(grouped.plan)
@@ -411,33 +430,49 @@ impl<'a> Domain<'a> {
 
     /// The same within the subqueries of a node, but for names that mean something nearer.
     fn within(&self, node: LogicalPlan, table: &str, near: &DFSchema) -> Result<LogicalPlan> {
-        let renamed = |expr: Expr| {
-            Ok(match expr {
-                Expr::OuterReferenceColumn(field, column) => {
-                    let at = self.columns.iter().position(|c| *c == column && !near.has_column(c));
-                    let new = at.map(|at| self.keys(table)[at].clone());
-                    let is_new = new.is_some();
-                    let expr = Expr::OuterReferenceColumn(field, new.unwrap_or(column));
-                    if is_new { Transformed::yes(expr) } else { Transformed::no(expr) }
+        Ok(node.map_subqueries(|subquery| self.renamed(subquery, table, &[near]))?.data)
+    }
+
+    fn renamed(&self, plan: LogicalPlan, table: &str, nearer: &[&DFSchema]) -> Result<Transformed<LogicalPlan>> {
+        let rename = |expr: Expr| {
+            let Expr::OuterReferenceColumn(field, column) = expr else { return Ok(Transformed::no(expr)) };
+            let is_near = nearer.iter().any(|schema| schema.has_column(&column));
+            Ok(match self.columns.iter().position(|c| *c == column) {
+                Some(at) if !is_near => {
+                    Transformed::yes(Expr::OuterReferenceColumn(field, self.keys(table)[at].clone()))
                 }
-                other => Transformed::no(other),
+                _ => Transformed::no(Expr::OuterReferenceColumn(field, column)),
             })
         };
-        let node = node.map_subqueries(|subquery| {
-            subquery.transform_down_with_subqueries(|plan| {
-                let plan = match plan {
-                    LogicalPlan::Subquery(mut subquery) => {
-                        for column in &mut subquery.outer_ref_columns {
-                            *column = renamed(std::mem::take(column))?.data;
-                        }
-                        LogicalPlan::Subquery(subquery)
-                    }
-                    other => other,
-                };
-                plan.map_expressions(|expr| expr.transform(renamed))
-            })
+        let plan = match plan {
+            LogicalPlan::Subquery(mut subquery) => {
+                for column in &mut subquery.outer_ref_columns {
+                    *column = rename(std::mem::take(column))?.data;
+                }
+                LogicalPlan::Subquery(subquery)
+            }
+            plan => plan,
+        };
+        let own = merge_schema(&plan.inputs());
+        let inside: Vec<&DFSchema> = nearer.iter().copied().chain([&own]).collect();
+        let left = match &plan {
+            LogicalPlan::Join(join) if is_lateral(join)? => Some(join.left.schema().clone()),
+            _ => None,
+        };
+        let plan = plan.map_expressions(|expr| expr.transform(rename))?.data;
+        let plan = plan.map_subqueries(|subquery| self.renamed(subquery, table, &inside))?.data;
+        let mut n = 0;
+        let plan = plan.map_children(|input| {
+            n += 1;
+            match &left {
+                Some(left) if n == 2 => {
+                    let beside: Vec<&DFSchema> = nearer.iter().copied().chain([left.as_ref()]).collect();
+                    self.renamed(input, table, &beside)
+                }
+                _ => self.renamed(input, table, nearer),
+            }
         })?;
-        Ok(node.data)
+        Ok(Transformed::yes(plan.data))
     }
 }
 

@@ -13,7 +13,7 @@ use std::cell::Cell;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, NullEquality, Result, ScalarValue};
+use datafusion::common::{Column, NullEquality, Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -30,7 +30,6 @@ use self::dependent::{Dependent, Domain, is_lateral, opened, over_nothing};
 use self::pulled::{Asked, is_pulled};
 use crate::has_subquery;
 use crate::membership::{WholeAggregate, leaves_one_row, of_outer, whole_aggregate};
-use crate::single::is_one_row;
 
 /// The columns that are joined: what a subquery gives, and that it gives something.
 const VALUE: &str = "__value";
@@ -148,7 +147,7 @@ impl<'a> Outer<'a> {
             LogicalPlan::Projection(_) => asked == Asked::Rows,
             _ => false,
         };
-        let is_theirs = is_planned && domain.is_named_directly(plan) && is_pulled(plan, asked)?;
+        let is_theirs = is_planned && !is_computed(plan) && domain.is_named_directly(plan) && is_pulled(plan, asked)?;
         Ok((!is_theirs).then_some(domain))
     }
 
@@ -167,7 +166,7 @@ impl<'a> Outer<'a> {
     /// Joins the rows of which there are any, or none; false if that is not to be done here.
     fn is_joined(&mut self, subquery: &Subquery, negated: bool) -> Result<bool> {
         let Some(domain) = self.domain(subquery, Asked::Existence)? else { return Ok(false) };
-        let Some(Dependent { plan, table }) = domain.dependent(rows_of(&subquery.subquery))? else { return Ok(false) };
+        let Some(Dependent { plan, table }) = domain.dependent(rows_of(&subquery.subquery))? else { return refused() };
         let keys = domain.keys(&table);
         let plan = LogicalPlanBuilder::from(plan).project(keys.iter().cloned().map(Expr::Column))?.build()?;
         let kind = if negated { JoinType::LeftAnti } else { JoinType::LeftSemi };
@@ -191,7 +190,7 @@ impl<'a> Outer<'a> {
             return Ok(Some(if *negated { rows.eq(none) } else { rows.gt(none) }));
         }
         let Some(domain) = self.domain(subquery, Asked::Existence)? else { return Ok(None) };
-        let Some(Dependent { plan, table }) = domain.dependent(rows_of(&subquery.subquery))? else { return Ok(None) };
+        let Some(Dependent { plan, table }) = domain.dependent(rows_of(&subquery.subquery))? else { return refused() };
         let values = domain.table("values");
         let keys = || domain.keys(&table).into_iter().map(Expr::Column);
         let plan = LogicalPlanBuilder::from(plan).project(keys())?.distinct()?;
@@ -212,10 +211,7 @@ impl<'a> Outer<'a> {
         {
             return Ok(Some(value));
         }
-        if !is_one_row(plan)? {
-            return Ok(None);
-        }
-        let Some(Dependent { plan, table }) = domain.dependent(plan)? else { return Ok(None) };
+        let Some(Dependent { plan, table }) = domain.dependent(plan)? else { return refused() };
         let values = domain.table("values");
         let value = Expr::Column(Column::from(plan.schema().qualified_field(domain.columns().len())));
         let keys = domain.keys(&table).into_iter().map(Expr::Column);
@@ -227,13 +223,13 @@ impl<'a> Outer<'a> {
     /// The value of an aggregate over all rows: what it is over none needs no row.
     fn aggregated(&mut self, domain: &Domain<'_>, whole: WholeAggregate<'_>) -> Result<Option<Expr>> {
         let WholeAggregate { value, having, aggregate } = whole;
-        let is_known = aggregate.aggr_expr.iter().all(|a| over_nothing(a).is_some());
-        if !is_known || has_subquery(&value) || having.as_ref().is_some_and(has_subquery) {
+        let Some(results) = over_nothing(aggregate) else { return Ok(None) };
+        if has_subquery(&value) || having.as_ref().is_some_and(has_subquery) {
             return Ok(None);
         }
         let nothing = having_value(
-            nothing_for(value.clone(), aggregate)?,
-            having.clone().map(|h| nothing_for(h, aggregate)).transpose()?,
+            nothing_for(value.clone(), aggregate, &results)?,
+            having.clone().map(|h| nothing_for(h, aggregate, &results)).transpose()?,
         )?;
         let Some(Dependent { plan, table }) = domain.grouped(aggregate)? else { return Ok(None) };
         let values = domain.table("values");
@@ -247,6 +243,10 @@ impl<'a> Outer<'a> {
         let of_values = |name: &str| Expr::Column(Column::new(Some(values.as_str()), name));
         Ok(Some(when(of_values(MARK).is_null(), nothing).otherwise(of_values(VALUE))?))
     }
+}
+
+fn refused<T>() -> Result<T> {
+    plan_err!("this subquery cannot refer to the tables outside of it in this way; write it as a join")
 }
 
 /// `left JOIN LATERAL subquery`.
@@ -265,7 +265,7 @@ fn lateral(join: Join, numbers: &Cell<usize>) -> Result<Transformed<LogicalPlan>
     if is_theirs || !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
         return unchanged(join);
     }
-    let Some(Dependent { plan, table }) = domain.dependent(&right)? else { return unchanged(join) };
+    let Some(Dependent { plan, table }) = domain.dependent(&right)? else { return refused() };
     let on = join.on.iter().map(|(l, r)| l.clone().eq(r.clone()));
     let filter = conjunction(join.filter.clone().into_iter().chain(on));
     let columns = join.schema.columns().into_iter().map(Expr::Column);
@@ -306,6 +306,18 @@ fn is_pulled_lateral(join: &Join, right: &LogicalPlan) -> Result<bool> {
     Ok((is_whole || !is_aggregate) && is_pulled(plan, Asked::Rows)?)
 }
 
+/// True for a value that is computed of aggregates. DataFusion computes it over no rows of a NULL without a type, which not every function takes.
+fn is_computed(plan: &LogicalPlan) -> bool {
+    let Some(whole) = whole_aggregate(plan) else { return false };
+    let is_count = |e: &Expr| matches!(e, Expr::AggregateFunction(call) if call.func.name() == "count");
+    let takes_any = match whole.value.clone().unalias() {
+        Expr::Column(_) => true,
+        Expr::ScalarFunction(call) => call.func.name() == "coalesce",
+        _ => false,
+    };
+    !takes_any && !whole.aggregate.aggr_expr.iter().all(is_count)
+}
+
 /// What a subquery has a row for, if it has one.
 fn rows_of(mut plan: &LogicalPlan) -> &LogicalPlan {
     loop {
@@ -329,16 +341,10 @@ fn having_value(value: Expr, having: Option<Expr>) -> Result<Expr> {
 }
 
 /// What an expression of the aggregate's results comes to over no rows, where the outer columns are at hand.
-fn nothing_for(expr: Expr, aggregate: &Aggregate) -> Result<Expr> {
-    let results: Vec<(Column, Expr)> = aggregate
-        .aggr_expr
-        .iter()
-        .enumerate()
-        .filter_map(|(i, a)| Some((Column::from(aggregate.schema.qualified_field(i)), over_nothing(a)?)))
-        .collect();
+fn nothing_for(expr: Expr, aggregate: &Aggregate, results: &[Expr]) -> Result<Expr> {
     let replaced = expr.transform(|expr| match &expr {
-        Expr::Column(column) => match results.iter().find(|(c, _)| c == column) {
-            Some((_, value)) => Ok(Transformed::yes(value.clone())),
+        Expr::Column(column) => match aggregate.schema.maybe_index_of_column(column).and_then(|i| results.get(i)) {
+            Some(value) => Ok(Transformed::yes(value.clone())),
             None => Ok(Transformed::no(expr)),
         },
         Expr::OuterReferenceColumn(_, column) => Ok(Transformed::yes(Expr::Column(column.clone()))),

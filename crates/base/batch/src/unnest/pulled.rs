@@ -1,7 +1,7 @@
 //! Which correlated subqueries DataFusion 54.1 makes joins of, and right ones.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result};
+use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Distinct, Expr, FetchType, LogicalPlan, Operator, SkipType};
 
@@ -18,7 +18,21 @@ pub(super) enum Asked {
 
 /// True if DataFusion can take the conditions that name outer columns out of a subquery, and join by them.
 pub(super) fn is_pulled(plan: &LogicalPlan, asked: Asked) -> Result<bool> {
-    pulled(plan, asked, false)
+    Ok(pulled(plan, asked, false)? && !has_equal_names(plan)?)
+}
+
+/// True if a column that is joined by has the name of another one, or of one of the subquery's own: the tables are not told apart any more.
+fn has_equal_names(plan: &LogicalPlan) -> Result<bool> {
+    let mut inner: Vec<Column> = vec![];
+    plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            let conditions = split_conjunction(&filter.predicate).into_iter().filter(|c| c.contains_outer());
+            inner.extend(conditions.flat_map(Expr::column_refs).cloned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let all: Vec<Column> = inner.iter().cloned().chain(plan.schema().columns()).collect();
+    Ok(inner.iter().any(|column| all.iter().any(|other| other.name == column.name && other != column)))
 }
 
 fn pulled(plan: &LogicalPlan, asked: Asked, is_aggregated: bool) -> Result<bool> {
@@ -35,13 +49,19 @@ fn pulled(plan: &LogicalPlan, asked: Asked, is_aggregated: bool) -> Result<bool>
             let is_right = match is_aggregated {
                 true => outer.into_iter().all(is_equality_with_outer),
                 // It would become one on the rows that are aggregated.
-                false => outer.is_empty() || !has_aggregate(&filter.input)?,
+                false if !outer.is_empty() => !has_aggregate(&filter.input)?,
+                // HAVING would be lost.
+                false => asked == Asked::Existence || !is_whole(&filter.input),
             };
             Ok(is_right && pulled(&filter.input, asked, is_aggregated)?)
         }
         LogicalPlan::Projection(projection) => pulled(&projection.input, asked, is_aggregated),
-        LogicalPlan::Distinct(Distinct::All(input)) => pulled(input, asked, is_aggregated),
-        LogicalPlan::Aggregate(aggregate) if !is_aggregated => pulled(&aggregate.input, asked, true),
+        LogicalPlan::Distinct(Distinct::All(input)) => pulled(input, asked, is_aggregated || asked == Asked::Rows),
+        LogicalPlan::Aggregate(aggregate) if !is_aggregated => {
+            // GROUPING SETS, ROLLUP and CUBE have a row over no rows.
+            let is_set = |e: &Expr| matches!(e, Expr::GroupingSet(_));
+            Ok(!aggregate.group_expr.iter().any(is_set) && pulled(&aggregate.input, asked, true)?)
+        }
         LogicalPlan::Limit(limit) if asked == Asked::Existence => {
             let is_all = matches!(limit.get_skip_type()?, SkipType::Literal(0))
                 && matches!(limit.get_fetch_type()?, FetchType::Literal(_));
@@ -51,6 +71,15 @@ fn pulled(plan: &LogicalPlan, asked: Asked, is_aggregated: bool) -> Result<bool>
             Ok(pulled(&join.left, asked, is_aggregated)? && pulled(&join.right, asked, is_aggregated)?)
         }
         _ => Ok(false),
+    }
+}
+
+/// True for an aggregate over all rows.
+fn is_whole(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_whole(&projection.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
     }
 }
 

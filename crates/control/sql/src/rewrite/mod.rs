@@ -71,7 +71,7 @@ pub(crate) trait Relations {
 /// # Errors
 /// Tables that do not exist; window functions with wrong arguments; `*` where it cannot be told what it means.
 pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations) -> Result<()> {
-    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new(), unnamed: 0 };
+    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new(), unnamed: 0, quantified: Vec::new() };
     flow(VisitMut::visit(query, &mut rewriter))
 }
 
@@ -98,6 +98,8 @@ struct Rewriter<'a> {
     taken: Vec<Option<With>>,
     /// How many tables without a name got one.
     unnamed: usize,
+    /// The subqueries of ANY and ALL that are being visited, by where they stand.
+    quantified: Vec<*const Expr>,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -110,6 +112,13 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr {
+            self.quantified.push(std::ptr::from_ref(right.as_ref()));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         if let Err(e) =
             similar::as_regex(expr).and_then(|()| similar::with_backslash(expr)).and_then(|()| rows::by_columns(expr))
@@ -118,7 +127,11 @@ impl VisitorMut for Rewriter<'_> {
         }
         spelling::respell(expr);
         lists::as_call(expr);
-        lookup::as_aggregate(expr);
+        // No row is no NULL there.
+        match self.quantified.pop_if(|at| std::ptr::eq(*at, expr)) {
+            Some(_) => {}
+            None => lookup::as_aggregate(expr),
+        }
         ControlFlow::Continue(())
     }
 
@@ -169,7 +182,13 @@ impl Rewriter<'_> {
             };
             // A CTE sees those before it, and itself only when recursive.
             let ctes = self.ctes.clone();
-            let mut inner = Rewriter { relations: self.relations, ctes, taken: Vec::new(), unnamed: self.unnamed };
+            let mut inner = Rewriter {
+                relations: self.relations,
+                ctes,
+                taken: Vec::new(),
+                unnamed: self.unnamed,
+                quantified: Vec::new(),
+            };
             inner.ctes.push(names.clone());
             if with.recursive {
                 let own = of_query(&inner, &cte.query);
@@ -236,7 +255,7 @@ impl Rewriter<'_> {
     }
 
     fn finish_select(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-        exists::as_count(select)?;
+        exists::as_count(select);
         let Some(scope) = joins::resolve(select, self)? else { return Ok(()) };
         merged::name(select, order_by, &scope, self);
         wildcard::count_rows(select, &scope)?;
