@@ -439,9 +439,11 @@ async fn the_planners_errors_are_told_in_plain_words() {
         assert_eq!(fails(&session, sql).await.to_string(), wanted, "{sql}");
     }
     // What cannot be run is no view either.
-    for query in
-        ["SELECT max(count(*)) AS m FROM orders", "SELECT o.id, x.n FROM orders o, LATERAL (SELECT o.id + 1 AS n) x"]
-    {
+    for query in [
+        "SELECT max(count(*)) AS m FROM orders",
+        "SELECT o.id, x.n FROM orders o, LATERAL (VALUES (o.id)) x (n)",
+        "SELECT o.id, (SELECT count(*) FROM (SELECT * FROM orders i WHERE i.id = o.id) i FULL JOIN orders j ON i.id = j.id) AS n FROM orders o",
+    ] {
         assert!(fails(&session, &format!("CREATE MATERIALIZED VIEW v AS {query}")).await.location.is_some(), "{query}");
     }
 }

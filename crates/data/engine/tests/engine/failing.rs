@@ -80,7 +80,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn rows_that_fail_stop_nobody_else_and_are_told_once() {
-    for_seeds(100, case);
+    for_seeds("rows that fail", 100, case);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

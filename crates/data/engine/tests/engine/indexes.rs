@@ -146,7 +146,7 @@ async fn uses(world: &World, name: &str) -> bool {
 
 #[test]
 fn views_that_use_indexes_equal_the_batch_answer() {
-    let used = for_seeds(40, case);
+    let used = for_seeds("views that use indexes", 40, case);
     let (used, cases) = (used.iter().sum::<usize>(), used.len());
     println!("{used} views of {cases} cases used an index");
     assert!(used > cases / 2, "only {used} views used an index");

@@ -116,7 +116,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn what_is_kept_is_not_read_again_and_gives_the_new_answer() {
-    for_seeds(100, case);
+    for_seeds("kept state", 100, case);
 }
 
 /// Rows come while the kept state is told, a group at a time, and while a view that reads the replaced one is replaced, too.

@@ -111,7 +111,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn views_that_look_rows_up_equal_the_batch_answer() {
-    for_seeds(100, case);
+    for_seeds("lookups", 100, case);
 }
 
 const SUMS: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";

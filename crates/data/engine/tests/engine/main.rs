@@ -10,6 +10,8 @@ mod behind;
 mod beside;
 mod budget;
 mod building;
+#[path = "../shared/cases.rs"]
+mod cases;
 mod failing;
 mod idle;
 mod indexes;
@@ -133,5 +135,5 @@ async fn figures_add_up() {
 
 #[test]
 fn views_equal_the_batch_answer_through_crashes() {
-    for_seeds(100, case);
+    for_seeds("crashes", 100, case);
 }

@@ -119,7 +119,7 @@ async fn case(seed: u64) {
 
 #[test]
 fn views_with_the_time_in_them_follow_the_clock() {
-    for_seeds(25, case);
+    for_seeds("now()", 25, case);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

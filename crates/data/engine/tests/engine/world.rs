@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use self::index::Index;
+use crate::cases::{each, setting};
 use crate::memory::{
     Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
     Told, Turns, batch, by_columns,
@@ -42,12 +43,15 @@ impl Random {
     }
 }
 
-/// Runs a case for so many seeds, or as many as `FLEUVE_ENGINE_CASES` says, from `FLEUVE_ENGINE_SEED` on; gives what each came to.
-pub fn for_seeds<C: Future>(cases: u64, case: impl Fn(u64) -> C) -> Vec<C::Output> {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (first, cases) = (setting("FLEUVE_ENGINE_SEED").unwrap_or(1), setting("FLEUVE_ENGINE_CASES").unwrap_or(cases));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    (first..first + cases).map(|seed| runtime.block_on(case(seed))).collect()
+/// Runs a case for so many seeds, or as many as `FLEUVE_ENGINE_CASES` says, from `FLEUVE_ENGINE_SEED` on; gives what they came to, in no order.
+pub fn for_seeds<C>(what: &str, cases: u64, case: impl Fn(u64) -> C + Sync) -> Vec<C::Output>
+where
+    C: Future,
+    C::Output: Send,
+{
+    let (first, cases) = (setting("FLEUVE_ENGINE_SEED", 1), setting("FLEUVE_ENGINE_CASES", cases));
+    let seeds: Vec<u64> = (first..first + cases).collect();
+    each(what, &seeds, |seed, runtime| runtime.block_on(case(seed)))
 }
 
 /// Everything around the engine, and the engine.
