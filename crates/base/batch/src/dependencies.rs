@@ -9,7 +9,7 @@ use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencie
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 /// The plan with the dependencies that hold.
 pub(crate) fn corrected(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -78,59 +78,33 @@ fn of_aggregate(aggregate: &Aggregate) -> FunctionalDependencies {
 }
 
 /// In the place of the rule that makes groups of DISTINCT. It leaves DISTINCT out where the rows were groups, also where a join came between.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulDistinct(ReplaceDistinctWithAggregate);
-
-impl OptimizerRule for CarefulDistinct {
-    fn name(&self) -> &str {
-        self.0.name()
+pub(crate) fn distinct(
+    rule: &ReplaceDistinctWithAggregate,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Distinct(Distinct::All(input)) = plan else { return rule.rewrite(plan, config) };
+    let input = Arc::new(corrected(Arc::unwrap_or_clone(input))?);
+    let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let may_repeat = |claim: &FunctionalDependence| claim.mode == Dependency::Multi;
+    if columns.is_empty() || !input.schema().functional_dependencies().iter().any(may_repeat) {
+        return rule.rewrite(LogicalPlan::Distinct(Distinct::All(input)), config);
     }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Distinct(Distinct::All(input)) = plan else { return self.0.rewrite(plan, config) };
-        let input = Arc::new(corrected(Arc::unwrap_or_clone(input))?);
-        let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-        let may_repeat = |claim: &FunctionalDependence| claim.mode == Dependency::Multi;
-        if columns.is_empty() || !input.schema().functional_dependencies().iter().any(may_repeat) {
-            return self.0.rewrite(LogicalPlan::Distinct(Distinct::All(input)), config);
-        }
-        Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, columns, vec![])?)))
-    }
+    Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, columns, vec![])?)))
 }
 
 /// In the place of the rule that leaves out what an ORDER BY says twice.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulOrders(EliminateDuplicatedExpr);
-
-impl OptimizerRule for CarefulOrders {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match plan {
-            LogicalPlan::Sort(sort) if sort.expr.len() > 1 => {
-                let input = Arc::new(corrected(Arc::unwrap_or_clone(sort.input))?);
-                self.0.rewrite(LogicalPlan::Sort(Sort { input, ..sort }), config)
-            }
-            plan => self.0.rewrite(plan, config),
+pub(crate) fn orders(
+    rule: &EliminateDuplicatedExpr,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.expr.len() > 1 => {
+            let input = Arc::new(corrected(Arc::unwrap_or_clone(sort.input))?);
+            rule.rewrite(LogicalPlan::Sort(Sort { input, ..sort }), config)
         }
+        plan => rule.rewrite(plan, config),
     }
 }
 

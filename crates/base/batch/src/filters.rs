@@ -11,49 +11,36 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 /// In the place of the rule that pushes filters down.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulFilters(PushDownFilter);
-
-impl OptimizerRule for CarefulFilters {
-    fn name(&self) -> &str {
-        self.0.name()
+pub(crate) fn filters(
+    rule: &PushDownFilter,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = plan else { return rule.rewrite(plan, config) };
+    if let LogicalPlan::Join(join) = filter.input.as_ref()
+        && join.null_aware
+        && join.join_type == JoinType::LeftAnti
+        && !filter.predicate.is_volatile()
+    {
+        let left = Arc::new(LogicalPlan::Filter(Filter::try_new(filter.predicate, join.left.clone())?));
+        return Ok(Transformed::yes(LogicalPlan::Join(Join { left, ..join.clone() })));
     }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
+    if !gives_a_row_over_nothing(&filter.input) {
+        return rule.rewrite(LogicalPlan::Filter(filter), config);
     }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Filter(filter) = plan else { return self.0.rewrite(plan, config) };
-        if let LogicalPlan::Join(join) = filter.input.as_ref()
-            && join.null_aware
-            && join.join_type == JoinType::LeftAnti
-            && !filter.predicate.is_volatile()
-        {
-            let left = Arc::new(LogicalPlan::Filter(Filter::try_new(filter.predicate, join.left.clone())?));
-            return Ok(Transformed::yes(LogicalPlan::Join(Join { left, ..join.clone() })));
+    let conditions = split_conjunction_owned(filter.predicate.clone());
+    let (on_rows, on_none): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::any_column_refs);
+    match (conjunction(on_rows), conjunction(on_none)) {
+        (Some(on_rows), Some(on_none)) => {
+            let below = LogicalPlan::Filter(Filter::try_new(on_rows, filter.input)?);
+            let below = rule.rewrite(below, config)?;
+            below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(on_none, below.into())?)))
         }
-        if !gives_a_row_over_nothing(&filter.input) {
-            return self.0.rewrite(LogicalPlan::Filter(filter), config);
-        }
-        let conditions = split_conjunction_owned(filter.predicate.clone());
-        let (on_rows, on_none): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::any_column_refs);
-        match (conjunction(on_rows), conjunction(on_none)) {
-            (Some(on_rows), Some(on_none)) => {
-                let below = LogicalPlan::Filter(Filter::try_new(on_rows, filter.input)?);
-                let below = self.0.rewrite(below, config)?;
-                below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(on_none, below.into())?)))
-            }
-            (None, _) => Ok(Transformed::no(LogicalPlan::Filter(filter))),
-            (Some(_), None) => self.0.rewrite(LogicalPlan::Filter(filter), config),
-        }
+        (None, _) => Ok(Transformed::no(LogicalPlan::Filter(filter))),
+        (Some(_), None) => rule.rewrite(LogicalPlan::Filter(filter), config),
     }
 }
 

@@ -5,32 +5,19 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::eliminate_group_by_constant::EliminateGroupByConstant;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 /// In the place of the rule that leaves constants out.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulGroups(EliminateGroupByConstant);
-
-impl OptimizerRule for CarefulGroups {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Aggregate(aggregate) if !aggregate.group_expr.iter().any(|e| e.any_column_refs()) => {
-                Ok(Transformed::no(plan))
-            }
-            _ => self.0.rewrite(plan, config),
+pub(crate) fn groups(
+    rule: &EliminateGroupByConstant,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    match &plan {
+        LogicalPlan::Aggregate(aggregate) if !aggregate.group_expr.iter().any(|e| e.any_column_refs()) => {
+            Ok(Transformed::no(plan))
         }
+        _ => rule.rewrite(plan, config),
     }
 }
 

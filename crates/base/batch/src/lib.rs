@@ -2,6 +2,7 @@
 //! parts of views that are computed anew, plan with these rules and functions.
 
 mod arithmetic;
+mod careful;
 mod dependencies;
 mod equivalence;
 mod fallible;
@@ -31,6 +32,7 @@ use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use careful::Careful;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use names::map_with_names;
 pub use one_way::one_way;
@@ -57,14 +59,14 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
 /// are not pushed too far, a constant is a group, and NULL equals NULL in the keys only that say so.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let ours: [Arc<dyn OptimizerRule + Send + Sync>; 8] = [
-        Arc::new(recursion::WithinTerms::default()),
-        Arc::new(filters::CarefulFilters::default()),
-        Arc::new(groups::CarefulGroups::default()),
-        Arc::new(dependencies::CarefulOrders::default()),
-        Arc::new(dependencies::CarefulDistinct::default()),
-        Arc::new(unnest::CarefulLaterals::default()),
-        Arc::new(null_keys::CarefulKeys::default()),
-        Arc::new(null_keys::CarefulCrossJoins::default()),
+        Arc::new(Careful::new(recursion::within_terms)),
+        Arc::new(Careful::new(filters::filters)),
+        Arc::new(Careful::new(groups::groups)),
+        Arc::new(Careful::new(dependencies::orders)),
+        Arc::new(Careful::new(dependencies::distinct)),
+        Arc::new(Careful::new(unnest::laterals)),
+        Arc::new(Careful::new(null_keys::keys)),
+        Arc::new(Careful::new(null_keys::cross_joins)),
     ];
     let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
         Some(ours) => ours.clone(),

@@ -6,68 +6,46 @@ use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::{Join, JoinType, LogicalPlan};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 fn equals_null(join: &Join) -> bool {
     join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty()
 }
 
 /// In the place of the rule that makes keys of the equalities in a join's condition.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulKeys(ExtractEquijoinPredicate);
-
-impl OptimizerRule for CarefulKeys {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Join(join) if equals_null(join) => Ok(Transformed::no(plan)),
-            _ => self.0.rewrite(plan, config),
-        }
+pub(crate) fn keys(
+    rule: &ExtractEquijoinPredicate,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    match &plan {
+        LogicalPlan::Join(join) if equals_null(join) => Ok(Transformed::no(plan)),
+        _ => rule.rewrite(plan, config),
     }
 }
 
 /// In the place of the rule that puts inner joins, and the equalities above them, in another order.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulCrossJoins(EliminateCrossJoin);
-
-impl OptimizerRule for CarefulCrossJoins {
-    fn name(&self) -> &str {
-        self.0.name()
+pub(crate) fn cross_joins(
+    rule: &EliminateCrossJoin,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    let is_one = |plan: &LogicalPlan| match plan {
+        LogicalPlan::Join(join) => join.join_type == JoinType::Inner && equals_null(join),
+        _ => false,
+    };
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= is_one(node);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !found {
+        return rule.rewrite(plan, config);
     }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let is_one = |plan: &LogicalPlan| match plan {
-            LogicalPlan::Join(join) => join.join_type == JoinType::Inner && equals_null(join),
-            _ => false,
-        };
-        let mut found = false;
-        plan.apply_with_subqueries(|node| {
-            found |= is_one(node);
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        if !found {
-            return self.0.rewrite(plan, config);
-        }
-        // The rule goes down by itself: it is asked for the parts without such a join.
-        let new = plan.map_uncorrelated_subqueries(|plan| self.rewrite(plan, config))?;
-        let new = new.transform_sibling(|plan| plan.map_children(|plan| self.rewrite(plan, config)))?;
-        if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
-    }
+    // The rule goes down by itself: it is asked for the parts without such a join.
+    let new = plan.map_uncorrelated_subqueries(|plan| cross_joins(rule, plan, config))?;
+    let new = new.transform_sibling(|plan| plan.map_children(|plan| cross_joins(rule, plan, config)))?;
+    if new.transformed { new.map_data(LogicalPlan::recompute_schema) } else { Ok(new) }
 }
 
 #[cfg(test)]

@@ -30,32 +30,23 @@ impl AnalyzerRule for WholeRecursion {
 }
 
 /// In the place of the rule that leaves columns out, which goes by what tells others.
-#[derive(Debug, Default)]
-pub(crate) struct WithinTerms(OptimizeProjections);
-
-impl OptimizerRule for WithinTerms {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        self.0.rewrite(corrected(plan)?, config)?.transform_data(|plan| {
-            plan.transform_down_with_subqueries(|plan| {
-                let LogicalPlan::RecursiveQuery(query) = plan else { return Ok(Transformed::no(plan)) };
-                let first = self.0.rewrite(Arc::unwrap_or_clone(query.static_term), config)?;
-                let term = self.0.rewrite(Arc::unwrap_or_clone(query.recursive_term), config)?;
-                let is_changed = first.transformed || term.transformed;
-                let (static_term, recursive_term) = (Arc::new(first.data), Arc::new(term.data));
-                let query = RecursiveQuery { static_term, recursive_term, ..query };
-                let plan = LogicalPlan::RecursiveQuery(query);
-                Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
-            })
+pub(crate) fn within_terms(
+    rule: &OptimizeProjections,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    rule.rewrite(corrected(plan)?, config)?.transform_data(|plan| {
+        plan.transform_down_with_subqueries(|plan| {
+            let LogicalPlan::RecursiveQuery(query) = plan else { return Ok(Transformed::no(plan)) };
+            let first = rule.rewrite(Arc::unwrap_or_clone(query.static_term), config)?;
+            let term = rule.rewrite(Arc::unwrap_or_clone(query.recursive_term), config)?;
+            let is_changed = first.transformed || term.transformed;
+            let (static_term, recursive_term) = (Arc::new(first.data), Arc::new(term.data));
+            let query = RecursiveQuery { static_term, recursive_term, ..query };
+            let plan = LogicalPlan::RecursiveQuery(query);
+            Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
         })
-    }
+    })
 }
 
 fn whole(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

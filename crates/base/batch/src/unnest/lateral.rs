@@ -6,40 +6,27 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Join, LogicalPlan};
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 /// In the place of the rule that makes joins of `LATERAL`.
-#[derive(Debug, Default)]
-pub(crate) struct CarefulLaterals(DecorrelateLateralJoin);
-
-impl OptimizerRule for CarefulLaterals {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Join(join) = plan else { return Ok(Transformed::no(plan)) };
-        let right = join.right.as_ref().clone().transform_down(|plan| match plan {
-            LogicalPlan::Subquery(subquery) if !names_outer(&subquery.subquery)? => {
-                let plan = Arc::unwrap_or_clone(subquery.subquery);
-                Ok(Transformed::new(plan, true, TreeNodeRecursion::Jump))
-            }
-            plan => Ok(Transformed::no(plan)),
-        })?;
-        if !right.transformed {
-            return self.0.rewrite(LogicalPlan::Join(join), config);
+pub(crate) fn laterals(
+    rule: &DecorrelateLateralJoin,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Join(join) = plan else { return Ok(Transformed::no(plan)) };
+    let right = join.right.as_ref().clone().transform_down(|plan| match plan {
+        LogicalPlan::Subquery(subquery) if !names_outer(&subquery.subquery)? => {
+            let plan = Arc::unwrap_or_clone(subquery.subquery);
+            Ok(Transformed::new(plan, true, TreeNodeRecursion::Jump))
         }
-        let new = self.0.rewrite(LogicalPlan::Join(Join { right: Arc::new(right.data), ..join }), config)?;
-        Ok(Transformed::yes(new.data))
+        plan => Ok(Transformed::no(plan)),
+    })?;
+    if !right.transformed {
+        return rule.rewrite(LogicalPlan::Join(join), config);
     }
+    let new = rule.rewrite(LogicalPlan::Join(Join { right: Arc::new(right.data), ..join }), config)?;
+    Ok(Transformed::yes(new.data))
 }
 
 fn names_outer(plan: &LogicalPlan) -> Result<bool> {

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-pub(crate) use self::lateral::CarefulLaterals;
+pub(crate) use self::lateral::laterals;
 
 use self::dependent::{Dependent, Domain, is_lateral, opened, over_nothing};
 use self::pulled::{Asked, is_pulled};

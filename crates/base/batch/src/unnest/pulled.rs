@@ -48,8 +48,8 @@ fn pulled(plan: &LogicalPlan, asked: Asked, is_aggregated: bool) -> Result<bool>
             let outer: Vec<&Expr> = conditions.into_iter().filter(|c| c.contains_outer()).collect();
             let is_right = match is_aggregated {
                 true => outer.into_iter().all(is_equality_with_outer),
-                // It would become one on the rows that are aggregated.
-                false if !outer.is_empty() => !has_aggregate(&filter.input)?,
+                // It would become one on the rows that are aggregated, or of which there are no more than so many.
+                false if !outer.is_empty() => !has_aggregate_or_limit(&filter.input)?,
                 // HAVING would be lost.
                 false => asked == Asked::Existence || !is_whole(&filter.input),
             };
@@ -83,8 +83,8 @@ fn is_whole(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn has_aggregate(plan: &LogicalPlan) -> Result<bool> {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
+fn has_aggregate_or_limit(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Limit(_))))
 }
 
 /// True if the node itself, not one below it, names an outer column.
