@@ -3,6 +3,7 @@
 //! sorts by it no more. The columns of groups are unique; a projection that moves them leaves that word to the columns that come to their
 //! places, and what is sorted by such a column is sorted by no further one. And a sort that is wanted above an OFFSET is carried out below it
 //! over as many rows as come out of it, without those that it leaves out. One below it is left out itself if none of its columns is left above it.
+//! Grouping sets over an input that is known to have no row are taken to give none, although one without columns has a group.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +36,11 @@ impl PhysicalOptimizerRule for CarefulEquivalence {
             let mut changed = false;
             let children = plan.children().into_iter().cloned().enumerate().map(|(n, child)| {
                 let makes_null = fills.get(n).is_some_and(|f| *f) && has_constants(&child);
-                if !makes_null && !moves_unique(&plan, &child) && !sorts_below_offset(&plan, n, &child) {
+                if !makes_null
+                    && !has_grouping_sets(&plan)
+                    && !moves_unique(&plan, &child)
+                    && !sorts_below_offset(&plan, n, &child)
+                {
                     return child;
                 }
                 changed = true;
@@ -71,8 +76,8 @@ fn offset_on_what_is_sorted(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<
 
 /// Of each input: may its columns come out as NULL?
 fn fills(plan: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
-    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        return vec![!aggregate.group_expr().is_single() && !aggregate.group_expr().is_empty()];
+    if has_grouping_sets(plan) {
+        return vec![true];
     }
     match join_type(plan) {
         Some(JoinType::Left) => vec![false, true],
@@ -80,6 +85,10 @@ fn fills(plan: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
         Some(JoinType::Full) => vec![true, true],
         _ => vec![],
     }
+}
+
+fn has_grouping_sets(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<AggregateExec>().is_some_and(|a| !a.group_expr().is_single() && !a.group_expr().is_empty())
 }
 
 /// What a join gives; None for what is no join.
@@ -123,7 +132,7 @@ fn sorts_below_offset(plan: &Arc<dyn ExecutionPlan>, n: usize, input: &Arc<dyn E
     }
 }
 
-/// Passes on what comes, and tells nothing of how its columns relate.
+/// Passes on what comes, and tells nothing of how its columns relate and nothing for certain of how many rows there are.
 #[derive(Debug)]
 struct Unsettled {
     input: Arc<dyn ExecutionPlan>,
@@ -177,7 +186,7 @@ impl ExecutionPlan for Unsettled {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        self.input.partition_statistics(partition)
+        Ok(Arc::new(self.input.partition_statistics(partition)?.as_ref().clone().to_inexact()))
     }
 
     fn supports_limit_pushdown(&self) -> bool {

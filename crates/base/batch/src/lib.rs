@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod careful;
+mod counts;
 mod dependencies;
 mod equivalence;
 mod fallible;
@@ -15,6 +16,7 @@ mod membership;
 mod names;
 mod null_keys;
 mod one_way;
+mod orders;
 mod outer;
 mod partitions;
 mod projections;
@@ -26,6 +28,8 @@ mod unnest;
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
@@ -33,16 +37,31 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use careful::Careful;
+pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use names::map_with_names;
-pub use one_way::one_way;
+
+/// Puts functions in the place of DataFusion's of the same names.
+pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for function in counts::scalar() {
+        registry.register_udf(function.into())?;
+    }
+    for function in counts::window() {
+        registry.register_udwf(function.into())?;
+    }
+    for function in one_way::one_way().into_iter().chain(counts::aggregate()) {
+        registry.register_udaf(function.into())?;
+    }
+    Ok(())
+}
 
 /// A rule for the analysis of a plan.
 pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
 pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
-    let first: [Analysis; 6] = [
+    let first: [Analysis; 7] = [
+        Arc::new(orders::DerivedOrders),
         Arc::new(lists::CarefulLists),
         Arc::new(single::SingleValues),
         Arc::new(membership::Memberships),

@@ -13,9 +13,9 @@ use datafusion::logical_expr::{
 };
 
 /// Both, under their own names.
-pub fn one_way() -> [Arc<AggregateUDF>; 2] {
+pub(crate) fn one_way() -> [AggregateUDF; 2] {
     use datafusion::functions_aggregate::{array_agg::array_agg_udaf, string_agg::string_agg_udaf};
-    [array_agg_udaf(), string_agg_udaf()].map(|of| Arc::new(AggregateUDF::new_from_impl(OneWay { of })))
+    [array_agg_udaf(), string_agg_udaf()].map(|of| AggregateUDF::new_from_impl(OneWay { of }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

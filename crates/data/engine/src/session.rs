@@ -12,13 +12,17 @@ use crate::lower::now;
 
 /// Its planner: one partition, so that the order of work is fixed.
 pub fn session_state() -> SessionState {
-    SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(1))
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_analyzer_rules(fleuve_batch::analyzer_rules([]))
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
-        .build()
+        .build();
+    fleuve_batch::register(&mut state).expect("functions can be registered");
+    state
 }
 
 /// Its optimizer. What it names itself is numbered from the start in each plan: the shape of a circuit, by

@@ -10,6 +10,7 @@ use fleuve_sim::{Options, Run, run};
 
 /// Seeds that found something, and what.
 const KEPT: &[(u64, &str)] = &[
+    (2_565, "a RESUME during which the disk failed: it has to work when it is said again"),
     (306_719, "a producer that was refused for good because a sync failed when the log needed room"),
     (408_432, "a state file whose sync failed: a later one seemed to make it durable"),
     (504_024, "a view over one whose replacement a crash broke off: it kept rows of the old one"),

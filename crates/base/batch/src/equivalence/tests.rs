@@ -1,3 +1,9 @@
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::datasource::MemTable;
+
 use crate::testing;
 
 const ROWS: &str = "CREATE TABLE t (k INT, v INT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)";
@@ -82,5 +88,26 @@ async fn an_offset_leaves_out_the_first_rows_of_what_is_sorted_below_it() {
         let first = format!("SELECT DISTINCT k, v FROM t ORDER BY v, k DESC {limit}");
         is(&format!("SELECT q.k FROM ({first}) q ORDER BY q.k"), expected).await;
         is(&format!("SELECT t.k FROM t WHERE t.k IN (SELECT q.k FROM ({first}) q) ORDER BY t.k"), expected).await;
+    }
+}
+
+#[tokio::test]
+async fn grouping_sets_over_nothing_have_a_group() {
+    let fields = ["k", "v"].map(|name| Field::new(name, DataType::Int32, true));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    for partitions in [1, 3] {
+        let context = testing::context(partitions);
+        let empty = vec![vec![RecordBatch::new_empty(schema.clone())]];
+        context.register_table("t", Arc::new(MemTable::try_new(schema.clone(), empty).unwrap())).unwrap();
+        for sets in ["CUBE (k, v)", "ROLLUP (k, v)", "GROUPING SETS ((k), ())"] {
+            let grouped = format!("SELECT grouping(k) AS g, count(*) AS n FROM t GROUP BY {sets}");
+            for (sql, expected) in [
+                (grouped.clone(), "|1|0|"),
+                (format!("SELECT max(g) AS g, min(g) AS h FROM ({grouped}) q"), "|1|1|"),
+                (format!("SELECT count(*) AS n FROM ({grouped}) q"), "|1|"),
+            ] {
+                assert_eq!(testing::rows_of(&context, &sql).await.unwrap(), [expected], "{sql}");
+            }
+        }
     }
 }

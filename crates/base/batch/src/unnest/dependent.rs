@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, NullEquality, Result, ScalarValue, plan_err};
-use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, merge_schema};
@@ -17,6 +16,7 @@ use datafusion::logical_expr::{
     Projection, SkipType, Union, Unnest, Window, lit, when,
 };
 
+use crate::counts::row_number;
 use crate::outer::subquery_of;
 
 /// Aggregates that are NULL over no rows; `count` is 0. Of others a join does not tell what they are.
@@ -387,8 +387,9 @@ impl<'a> Domain<'a> {
         let mut columns: Vec<Expr> = (0..last).map(|i| column(&plan, i)).collect();
         columns.push(column(&plan, last).alias(&name));
         let number = || Expr::Column(Column::from_name(&name));
-        let from = (skip > 0).then(|| number().gt(lit(skip as u64)));
-        let to = fetch.map(|fetch| number().lt_eq(lit(skip.saturating_add(fetch) as u64)));
+        let at = |row: usize| lit(i64::try_from(row).unwrap_or(i64::MAX));
+        let from = (skip > 0).then(|| number().gt(at(skip)));
+        let to = fetch.map(|fetch| number().lt_eq(at(skip.saturating_add(fetch))));
         let is_taken = conjunction(from.into_iter().chain(to)).unwrap_or_else(|| lit(true));
         let plan = LogicalPlanBuilder::from(plan).project(columns)?.filter(is_taken)?.build()?;
         let plan = self.within(plan, &table, input.schema())?;

@@ -3,7 +3,6 @@
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::error::Result;
-use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, Join, LogicalPlan, LogicalPlanBuilder};
 
 /// The columns that number equal rows on each side; no other table of a statement has them.
@@ -48,7 +47,7 @@ fn count(join: Join) -> Result<LogicalPlan> {
 /// The rows with the number that each has among its equals.
 fn numbered(rows: &LogicalPlan, copy: &str) -> Result<LogicalPlan> {
     let columns: Vec<Expr> = rows.schema().columns().into_iter().map(Expr::Column).collect();
-    let number = row_number().partition_by(columns.clone()).build()?;
+    let number = fleuve_batch::row_number().partition_by(columns.clone()).build()?;
     let name = number.schema_name().to_string();
     let all = columns.into_iter().chain([Expr::Column(Column::from_name(name)).alias(copy)]);
     LogicalPlanBuilder::from(rows.clone()).window([number])?.project(all)?.build()

@@ -64,6 +64,7 @@ fn config() -> SessionConfig {
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
+    options.sql_parser.enable_subquery_sort_elimination = false;
     options.sql_parser.recursion_limit = crate::parse::MAX_NESTING;
     options.execution.time_zone = Some("+00:00".into());
     // `x IS NOT TRUE` is never NULL to the logical plan and may be to the physical one (DataFusion 54.1), which is no fault.
@@ -87,6 +88,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
+    fleuve_batch::register(registry).expect("functions can be registered");
     for function in
         window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea(), zone::timezone()])
     {
@@ -98,7 +100,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }
-    for function in functions::aggregate().into_iter().chain([checked_sum()]).chain(fleuve_batch::one_way()) {
+    for function in functions::aggregate().into_iter().chain([checked_sum()]) {
         registry.register_udaf(function).expect("a name of our own can be registered");
     }
     state

@@ -220,13 +220,15 @@ fn bound(expr: &Expr, window: &Window, inputs: usize, rankings: &[Ranking]) -> O
         _ => return None,
     };
     let ranking = *rankings.get(window.schema.maybe_index_of_column(column)?.checked_sub(inputs)?)?;
-    let ScalarValue::UInt64(Some(n)) = value else { return None };
+    let ScalarValue::Int64(Some(n)) = value else { return None };
+    // There is no rank below 1.
+    let rank = |n: i64| n.max(0) as u64;
     let (first, last) = match op {
-        Operator::LtEq => (1, *n),
-        Operator::Lt => (1, n.saturating_sub(1)),
-        Operator::Eq => (*n, *n),
-        Operator::GtEq => (*n, u64::MAX),
-        Operator::Gt => (n.saturating_add(1), u64::MAX),
+        Operator::LtEq => (1, rank(*n)),
+        Operator::Lt => (1, rank(n.saturating_sub(1))),
+        Operator::Eq => (rank(*n), rank(*n)),
+        Operator::GtEq => (rank(*n), u64::MAX),
+        Operator::Gt => (rank(n.saturating_add(1)), u64::MAX),
         _ => return None,
     };
     Some(Bound { ranking, first, last })

@@ -47,13 +47,17 @@ pub fn generate(random: &mut Random) -> (String, String) {
             )
         }
         5 => {
-            // In a join's key: the row has no key, so it is in no pair and not alone either.
+            // In a join's key: the row has no key, so it is in no pair and not alone either. What names no column is asked of the other side.
             let kind = random.pick(&["JOIN", "LEFT JOIN"]);
-            let join = format!("a {kind} t0 b ON {value} = b.v");
-            (
-                format!("SELECT {all}, b.k AS x FROM ({r}) {join}"),
-                format!("SELECT {all}, b.k AS x FROM {not_failing} {join}"),
-            )
+            let join = |b: &str| format!("a {kind} {b} b ON {value} = b.v");
+            let failing = format!("SELECT {all}, b.k AS x FROM ({r}) {}", join("t0"));
+            let expected = match e.contains("a.") {
+                true => format!("SELECT {all}, b.k AS x FROM {not_failing} {}", join("t0")),
+                false => {
+                    format!("SELECT {all}, b.k AS x FROM ({r}) {}", join(&format!("(SELECT * FROM t0 WHERE {fine})")))
+                }
+            };
+            (failing, expected)
         }
         _ => {
             // In a join's condition: the pair does not count.

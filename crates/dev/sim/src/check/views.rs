@@ -98,7 +98,16 @@ impl World {
             if let ViewState::Failed(reason) = state {
                 self.trace.say(format!("  {name} has stopped"));
                 self.trace.aside(&reason);
-                let resumed = self.ask(&format!("ALTER {kind} {name} RESUME")).await?;
+                let resume = format!("ALTER {kind} {name} RESUME");
+                let mut armed = self.disk.armed();
+                let mut resumed = self.ask(&resume).await?;
+                // It writes, and what was going to fail may be that. Then it works when it is said once more.
+                while resumed.is_err() && self.disk.armed() < armed && !self.disk.is_off() {
+                    self.trace.say(format!("  {name} does not resume, as the disk fails"));
+                    armed = self.disk.armed();
+                    self.rest().await?;
+                    resumed = self.ask(&resume).await?;
+                }
                 resumed.map_err(|e| Failure(format!("{name} stopped ({reason}) and does not resume: {e}")))?;
                 self.rest().await?;
             }

@@ -187,9 +187,9 @@ impl SimDisk {
         (state.is_full, state.reads_fail) = (false, false);
     }
 
-    /// Whether a fault is still to come.
-    pub fn is_armed(&self) -> bool {
-        !self.state.lock().armed.is_empty()
+    /// How many faults are still to come.
+    pub fn armed(&self) -> usize {
+        self.state.lock().armed.len()
     }
 
     /// Whether a fault struck since the server was started.

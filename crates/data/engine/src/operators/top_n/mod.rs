@@ -7,7 +7,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
@@ -164,9 +164,9 @@ impl TopNSpec {
         let mut columns = self.rows.decode(&rows)?;
         for (n, (_, is_read)) in self.numbers.iter().enumerate() {
             columns.push(if *is_read {
-                Arc::new(changes.iter().map(|(e, _)| e.numbers[n]).collect::<UInt64Array>()) as ArrayRef
+                Arc::new(changes.iter().map(|(e, _)| e.numbers[n] as i64).collect::<Int64Array>()) as ArrayRef
             } else {
-                arrow::array::new_null_array(&DataType::UInt64, changes.len())
+                arrow::array::new_null_array(&DataType::Int64, changes.len())
             });
         }
         let batch = batch_of(&self.schema, columns, changes.len())?;

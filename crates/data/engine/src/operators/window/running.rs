@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, PrimitiveArray, Scalar, UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, Scalar, UInt32Array,
 };
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::zip::zip;
@@ -43,8 +43,8 @@ impl Running {
         match self {
             Running::Peers => Ok(values),
             Running::Position => {
-                let values: &UInt64Array = values.as_primitive_opt().ok_or_else(|| Error::bug("a rank is a number"))?;
-                Ok(Arc::new(values.unary::<_, UInt64Type>(|v| v + position)))
+                let values: &Int64Array = values.as_primitive_opt().ok_or_else(|| Error::bug("a rank is a number"))?;
+                Ok(Arc::new(values.unary::<_, Int64Type>(|v| v + position as i64)))
             }
             Running::First => take(&before, &UInt32Array::from(vec![0; values.len()]), None).map_err(bug),
             _ if before.is_null(0) => Ok(values),

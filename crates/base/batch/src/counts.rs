@@ -1,0 +1,376 @@
+//! Functions that count, as BIGINT. DataFusion's give unsigned numbers, which SQL does not have: clients of the PostgreSQL protocol see them as
+//! NUMERIC, and arithmetic with others ends in decimals.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
+use datafusion::functions_aggregate::regr::regr_count_udaf;
+use datafusion::functions_nested::cardinality::cardinality_udf;
+use datafusion::functions_nested::dimension::{array_dims_udf, array_ndims_udf};
+use datafusion::functions_nested::length::array_length_udf;
+use datafusion::functions_nested::position::{array_position_udf, array_positions_udf};
+use datafusion::functions_window::ntile::ntile_udwf;
+use datafusion::functions_window::rank::{dense_rank_udwf, rank_udwf};
+use datafusion::functions_window::row_number::row_number_udwf;
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, ExpressionArgs, PartitionEvaluatorArgs, StateFieldsArgs, WindowUDFFieldArgs,
+};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, EmitTo, Expr, GroupsAccumulator,
+    LimitEffect, PartitionEvaluator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    WindowUDF, WindowUDFImpl,
+};
+use datafusion::physical_expr::PhysicalExpr;
+
+/// Numbers of rows and of their groups.
+pub(crate) fn window() -> [WindowUDF; 4] {
+    [row_number_udwf(), rank_udwf(), dense_rank_udwf(), ntile_udwf()].map(|of| WindowUDF::new_from_impl(Signed { of }))
+}
+
+/// `row_number()`, for rules that number rows.
+pub fn row_number() -> Expr {
+    WindowUDF::new_from_impl(Signed { of: row_number_udwf() }).call(vec![])
+}
+
+/// Lengths of lists and places in them.
+pub(crate) fn scalar() -> [ScalarUDF; 6] {
+    let all = [
+        array_length_udf(),
+        cardinality_udf(),
+        array_ndims_udf(),
+        array_dims_udf(),
+        array_position_udf(),
+        array_positions_udf(),
+    ];
+    all.map(|of| ScalarUDF::new_from_impl(Signed { of }))
+}
+
+/// Numbers of values.
+pub(crate) fn aggregate() -> [AggregateUDF; 2] {
+    [approx_distinct_udaf(), regr_count_udaf()].map(|of| AggregateUDF::new_from_impl(Signed { of }))
+}
+
+/// A function and what it gives, as signed numbers.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Signed<F> {
+    of: F,
+}
+
+fn signed(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::UInt64 => DataType::Int64,
+        DataType::List(field) => {
+            DataType::List(Arc::new(field.as_ref().clone().with_data_type(signed(field.data_type()))))
+        }
+        other => other.clone(),
+    }
+}
+
+fn field(of: FieldRef) -> FieldRef {
+    let data_type = signed(of.data_type());
+    Arc::new(of.as_ref().clone().with_data_type(data_type))
+}
+
+fn array(of: ArrayRef) -> Result<ArrayRef> {
+    Ok(cast(&of, &signed(of.data_type()))?)
+}
+
+fn value(of: ScalarValue) -> Result<ScalarValue> {
+    of.cast_to(&signed(&of.data_type()))
+}
+
+impl WindowUDFImpl for Signed<Arc<WindowUDF>> {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn expressions(&self, args: ExpressionArgs<'_>) -> Vec<Arc<dyn PhysicalExpr>> {
+        self.of.expressions(args)
+    }
+
+    fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
+        Ok(Box::new(SignedEvaluator { of: self.of.partition_evaluator_factory(args)? }))
+    }
+
+    fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
+        self.of.field(args).map(field)
+    }
+
+    fn sort_options(&self) -> Option<arrow::compute::SortOptions> {
+        self.of.sort_options()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.of.coerce_types(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of.documentation()
+    }
+
+    fn limit_effect(&self, args: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
+        self.of.inner().limit_effect(args)
+    }
+}
+
+#[derive(Debug)]
+struct SignedEvaluator {
+    of: Box<dyn PartitionEvaluator>,
+}
+
+impl PartitionEvaluator for SignedEvaluator {
+    fn is_causal(&self) -> bool {
+        self.of.is_causal()
+    }
+
+    fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+        array(self.of.evaluate_all(values, rows)?)
+    }
+
+    fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
+        value(self.of.evaluate(values, range)?)
+    }
+
+    fn evaluate_all_with_rank(&self, rows: usize, ranks: &[Range<usize>]) -> Result<ArrayRef> {
+        array(self.of.evaluate_all_with_rank(rows, ranks)?)
+    }
+
+    fn supports_bounded_execution(&self) -> bool {
+        self.of.supports_bounded_execution()
+    }
+
+    fn uses_window_frame(&self) -> bool {
+        self.of.uses_window_frame()
+    }
+
+    fn include_rank(&self) -> bool {
+        self.of.include_rank()
+    }
+}
+
+impl ScalarUDFImpl for Signed<Arc<ScalarUDF>> {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types).map(|t| signed(&t))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.of.return_field_from_args(args).map(field)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let unsigned =
+            self.of.inner().return_type(&args.arg_fields.iter().map(|f| f.data_type().clone()).collect::<Vec<_>>())?;
+        let return_field = Arc::new(args.return_field.as_ref().clone().with_data_type(unsigned));
+        Ok(match self.of.invoke_with_args(ScalarFunctionArgs { return_field, ..args })? {
+            ColumnarValue::Array(counts) => ColumnarValue::Array(array(counts)?),
+            ColumnarValue::Scalar(count) => ColumnarValue::Scalar(value(count)?),
+        })
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.of.coerce_types(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of.documentation()
+    }
+}
+
+impl AggregateUDFImpl for Signed<Arc<AggregateUDF>> {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types).map(|t| signed(&t))
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.of.is_nullable()
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(SignedAccumulator { of: self.of.accumulator(args)? }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.of.state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        self.of.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(SignedGroups { of: self.of.create_groups_accumulator(args)? }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(SignedAccumulator { of: self.of.create_sliding_accumulator(args)? }))
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.of.coerce_types(types)
+    }
+
+    fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
+        value(self.of.default_value(&DataType::UInt64)?)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of.documentation()
+    }
+}
+
+#[derive(Debug)]
+struct SignedAccumulator {
+    of: Box<dyn Accumulator>,
+}
+
+impl Accumulator for SignedAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.of.update_batch(values)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        value(self.of.evaluate()?)
+    }
+
+    fn size(&self) -> usize {
+        self.of.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.of.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.of.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.of.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.of.supports_retract_batch()
+    }
+}
+
+struct SignedGroups {
+    of: Box<dyn GroupsAccumulator>,
+}
+
+impl GroupsAccumulator for SignedGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.of.update_batch(values, groups, filter, total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        array(self.of.evaluate(emit)?)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.of.state(emit)
+    }
+
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.of.merge_batch(values, groups, filter, total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.of.convert_to_state(values, filter)
+    }
+
+    fn supports_convert_to_state(&self) -> bool {
+        self.of.supports_convert_to_state()
+    }
+
+    fn size(&self) -> usize {
+        self.of.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    #[tokio::test]
+    async fn counts_are_bigint() {
+        let table = "CREATE TABLE t (g INT, k BIGINT, a INT[]) AS VALUES
+            (1, 3, [7, 8]), (1, 5, [8]), (1, 5, [8, 8, 9]), (2, 1, NULL)";
+        for partitions in [1, 3] {
+            for (call, expected) in [
+                ("row_number() OVER (PARTITION BY g ORDER BY k)", ["|1|", "|1|", "|2|", "|3|"]),
+                ("rank() OVER (PARTITION BY g ORDER BY k)", ["|1|", "|1|", "|2|", "|2|"]),
+                ("dense_rank() OVER (ORDER BY k)", ["|1|", "|2|", "|3|", "|3|"]),
+                ("ntile(2) OVER (ORDER BY k)", ["|1|", "|1|", "|2|", "|2|"]),
+                ("array_length(a)", ["|1|", "|2|", "|3|", "||"]),
+                ("cardinality(a)", ["|1|", "|2|", "|3|", "||"]),
+                ("list_length(a)", ["|1|", "|2|", "|3|", "||"]),
+                ("array_ndims(a)", ["|1|", "|1|", "|1|", "||"]),
+                ("array_position(a, 8)", ["|1|", "|1|", "|2|", "||"]),
+                ("array_positions(a, 8)[1]", ["|1|", "|1|", "|2|", "||"]),
+                ("array_dims(a)[1]", ["|1|", "|2|", "|3|", "||"]),
+                ("approx_distinct(k) OVER (PARTITION BY g)", ["|1|", "|2|", "|2|", "|2|"]),
+                ("regr_count(k, k) OVER (ORDER BY k)", ["|1|", "|2|", "|4|", "|4|"]),
+            ] {
+                let rows = testing::rows(table, partitions, &format!("SELECT {call} AS n FROM t ORDER BY 1")).await;
+                assert_eq!(rows.unwrap(), expected, "{call}");
+                let sql = format!("SELECT DISTINCT arrow_typeof({call}) AS n FROM t");
+                assert!(!testing::rows(table, partitions, &sql).await.unwrap()[0].contains("UInt"), "{call}");
+            }
+            let sql = "SELECT g, approx_distinct(k) AS n, regr_count(k, k) AS m, arrow_typeof(approx_distinct(k)) AS t,
+                arrow_typeof(regr_count(k, k)) AS u FROM t GROUP BY g ORDER BY g";
+            let expected = ["|1|2|3|Int64|Int64|", "|2|1|1|Int64|Int64|"];
+            assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), expected);
+            let sql = "SELECT approx_distinct(k) AS n, regr_count(k, k) AS m FROM t WHERE k > 9";
+            assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), ["|0|0|"]);
+        }
+    }
+}
