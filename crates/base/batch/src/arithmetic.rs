@@ -1,6 +1,6 @@
 //! Arithmetic that DataFusion 54.1 does with other numbers than SQL has:
 //!
-//! - `row_number() OVER (…) / 2` and `array_length(a, 1) / 2` are divisions of whole numbers; it takes unsigned ones with others to decimals;
+//! - `n / 2` of an unsigned `n` is a division of whole numbers; it takes unsigned ones with others to decimals;
 //! - `extract(EPOCH FROM (a - b))` has the part of a second; it lost it beyond two seconds.
 
 use arrow::datatypes::{DataType, TimeUnit};

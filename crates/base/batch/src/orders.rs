@@ -1,4 +1,4 @@
-//! ORDER BY of a derived table, a common table expression or a view. The standard gives it no meaning, and DataFusion 54.1 leaves it out or
+//! ORDER BY of a derived table or a common table expression. The standard gives it no meaning, and DataFusion 54.1 leaves it out or
 //! loses it; PostgreSQL keeps it, and queries rely on that: `SELECT * FROM (SELECT ... ORDER BY v) q LIMIT 3`, `SELECT string_agg(s, ',')
 //! FROM (SELECT ... ORDER BY v) q`. Here it is said where it tells, and left out elsewhere:
 //!
@@ -56,6 +56,7 @@ struct Sorted {
 
 impl Orders {
     /// The plan with its sorts where they tell; its own order does if `is_told`.
+    #[recursive::recursive]
     fn told(&mut self, plan: LogicalPlan, is_told: bool) -> Result<LogicalPlan> {
         let plan = plan.map_subqueries(|subquery| match subquery {
             LogicalPlan::Subquery(subquery) => {
@@ -81,7 +82,7 @@ impl Orders {
             LogicalPlan::Limit(limit) => {
                 let schema = limit.input.schema().clone();
                 let input = self.told(Arc::unwrap_or_clone(limit.input.clone()), true)?;
-                let sorted = if is_below(&input) { None } else { self.sorted(&input)? };
+                let sorted = if is_sorted_columns(&input) { None } else { self.sorted(&input)? };
                 let Some(Sorted { rows, order }) = sorted else {
                     return with_input(LogicalPlan::Limit(limit), input);
                 };
@@ -92,7 +93,7 @@ impl Orders {
                 let input = Arc::unwrap_or_clone(on.input);
                 let input = self.told(input, on.sort_expr.is_none())?;
                 let Some(Sorted { rows, order }) = self.sorted(&input)?.filter(|_| on.sort_expr.is_none()) else {
-                    on.input = Arc::new(self.told(input, false)?);
+                    on.input = Arc::new(input);
                     return Ok(LogicalPlan::Distinct(Distinct::On(on)));
                 };
                 on.input = Arc::new(rows);
@@ -127,10 +128,7 @@ impl Orders {
         if !goes_by_order {
             return with_input(plan, input);
         }
-        let Some(Sorted { rows, order }) = self.sorted(&input)? else {
-            let input = self.told(input, false)?;
-            return with_input(plan, input);
-        };
+        let Some(Sorted { rows, order }) = self.sorted(&input)? else { return with_input(plan, input) };
         let schema = plan.schema().clone();
         let plan = with_input(plan, rows)?;
         let plan = map_with_names(plan, |expr| Ok(in_order(expr, &order)))?.data;
@@ -138,6 +136,7 @@ impl Orders {
     }
 
     /// The rows of a plan without the sort that they come from, if there is one.
+    #[recursive::recursive]
     fn sorted(&mut self, plan: &LogicalPlan) -> Result<Option<Sorted>> {
         Ok(match plan {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
@@ -205,8 +204,8 @@ fn renamed(alias: &SubqueryAlias, of: Sorted) -> Result<Sorted> {
     Ok(Sorted { rows, order })
 }
 
-/// The sort of a LIMIT with the columns that are left of it, as they are without a derived table.
-fn is_below(plan: &LogicalPlan) -> bool {
+/// What LIMIT is above without a derived table: a sort, or the columns that are left of one.
+fn is_sorted_columns(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Sort(_) => true,
         LogicalPlan::Projection(projection) => matches!(projection.input.as_ref(), LogicalPlan::Sort(_)),

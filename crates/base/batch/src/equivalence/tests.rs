@@ -105,6 +105,12 @@ async fn grouping_sets_over_nothing_have_a_group() {
                 (grouped.clone(), "|1|0|"),
                 (format!("SELECT max(g) AS g, min(g) AS h FROM ({grouped}) q"), "|1|1|"),
                 (format!("SELECT count(*) AS n FROM ({grouped}) q"), "|1|"),
+                (format!("SELECT count(*) AS n FROM (SELECT k FROM t GROUP BY {sets}) q"), "|1|"),
+                (format!("SELECT max(coalesce(k, 7)) AS k FROM (SELECT k FROM t GROUP BY {sets}) q"), "|7|"),
+                (
+                    format!("SELECT max(coalesce(g, 0)) AS g FROM (SELECT grouping(k) AS g FROM t GROUP BY {sets}) q"),
+                    "|1|",
+                ),
             ] {
                 assert_eq!(testing::rows_of(&context, &sql).await.unwrap(), [expected], "{sql}");
             }

@@ -41,3 +41,28 @@ async fn orders_of_derived_tables_are_kept() {
         }
     }
 }
+
+#[tokio::test]
+async fn deep_queries_are_planned() {
+    let table = "CREATE TABLE t (k INT, v INT) AS VALUES (1, 5), (2, 3)";
+    let ctes: Vec<String> = (1..150).map(|i| format!("c{i} AS (SELECT k, v FROM c{} WHERE v > -{i})", i - 1)).collect();
+    let with = |first: &str| format!("WITH c0 AS ({first}), {}", ctes.join(", "));
+    let sorted = with("SELECT k, v FROM t ORDER BY v");
+    let sql = format!("{sorted} SELECT k FROM c149 LIMIT 1");
+    assert_eq!(testing::rows(table, 1, &sql).await.unwrap(), ["|2|"]);
+    let of_each = with("SELECT u.k, u.v FROM t u WHERE u.k <= t.k");
+    let sql = format!("SELECT t.k, ({of_each} SELECT count(*) FROM c149 WHERE v + t.v > 0) AS n FROM t ORDER BY 1");
+    assert_eq!(testing::rows(table, 1, &sql).await.unwrap(), ["|1|1|", "|2|2|"]);
+}
+
+#[tokio::test]
+async fn many_calls_without_an_order_are_planned_at_once() {
+    let table = "CREATE TABLE t (k INT, v INT) AS VALUES (1, 5), (2, 3)";
+    let number = |i: usize| format!("c{i} AS (SELECT k, row_number() OVER () AS n FROM c{})", i - 1);
+    let numbered: Vec<String> = (1..40).map(number).collect();
+    let sql = format!(
+        "WITH c0 AS (SELECT k, v FROM t ORDER BY random()), {} SELECT count(*) AS n FROM c39",
+        numbered.join(", ")
+    );
+    assert_eq!(testing::rows(table, 1, &sql).await.unwrap(), ["|2|"]);
+}

@@ -151,6 +151,7 @@ impl<'a> Domain<'a> {
     }
 
     /// `plan` for all combinations; None where that is not so simple.
+    #[recursive::recursive]
     pub(super) fn dependent(&self, plan: &LogicalPlan) -> Result<Option<Dependent>> {
         if is_one_empty_row(plan) {
             return Ok(Some(self.combinations()?));
@@ -434,6 +435,7 @@ impl<'a> Domain<'a> {
         Ok(node.map_subqueries(|subquery| self.renamed(subquery, table, &[near]))?.data)
     }
 
+    #[recursive::recursive]
     fn renamed(&self, plan: LogicalPlan, table: &str, nearer: &[&DFSchema]) -> Result<Transformed<LogicalPlan>> {
         let rename = |expr: Expr| {
             let Expr::OuterReferenceColumn(field, column) = expr else { return Ok(Transformed::no(expr)) };
@@ -478,6 +480,7 @@ impl<'a> Domain<'a> {
 }
 
 /// The outer columns that a plan and the subqueries in it name; false if it names one that is neither of `outer` nor of a table `nearer`.
+#[recursive::recursive]
 fn named(plan: &LogicalPlan, outer: &DFSchema, nearer: &[&DFSchema], columns: &mut Vec<Column>) -> Result<bool> {
     let own = merge_schema(&plan.inputs());
     let mut is_whole = true;
@@ -520,6 +523,7 @@ pub(super) fn is_lateral(join: &Join) -> Result<bool> {
 }
 
 /// The plan with such subqueries as parts of it: those that name columns of `left`, and of no other table.
+#[recursive::recursive]
 pub(super) fn opened(plan: &LogicalPlan, left: &DFSchema, nearer: &[&DFSchema]) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Subquery(subquery) = plan {
         let mut columns = vec![];

@@ -35,6 +35,7 @@ fn has_equal_names(plan: &LogicalPlan) -> Result<bool> {
     Ok(inner.iter().any(|column| all.iter().any(|other| other.name == column.name && other != column)))
 }
 
+#[recursive::recursive]
 fn pulled(plan: &LogicalPlan, asked: Asked, is_aggregated: bool) -> Result<bool> {
     if plan.all_out_ref_exprs().is_empty() {
         return Ok(true);
