@@ -126,3 +126,14 @@ def test_the_newest_row_of_each_key_has_that_key(own_server):
     assert own_server.rows("EXPLAIN ROW (newest, 1)")[0][-1] == '{"id":1,"v":5}'
     said = own_server.run("replay", "newest", "--until", "o/0@3", "--watch", "1").stdout
     assert "5" in said, said
+
+
+def test_a_view_of_many_levels_is_made_and_comes_back(own_server):
+    """Planning walks it level by level, which must not use up a thread's stack."""
+    levels = ["c0 AS (SELECT k, v FROM o)"] + [f"c{n} AS (SELECT k, v + 1 AS v FROM c{n - 1} WHERE k > {n})" for n in range(1, 190)]
+    own_server.sql("CREATE STREAM o (k INT, v INT)")
+    own_server.sql(f"CREATE MATERIALIZED VIEW deep AS WITH {', '.join(levels)} SELECT * FROM c189; INSERT INTO o VALUES (1000, 1), (5, 5)")
+    assert own_server.rows("SELECT * FROM deep") == [[1000, 190]]
+    own_server.stop()
+    own_server.start()
+    assert own_server.rows("SELECT * FROM deep") == [[1000, 190]]

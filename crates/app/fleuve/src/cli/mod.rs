@@ -62,6 +62,15 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
+/// The threads that servers run on. A plan of hundreds of levels is hashed, compared and dropped level by level, by code that nobody can
+/// interrupt for more stack; what is not used of it costs no memory.
+fn threads() -> tokio::runtime::Builder {
+    const STACK_BYTES: usize = 16 << 20;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.enable_all().thread_stack_size(STACK_BYTES);
+    threads
+}
+
 /// Runs a client command on one thread: it mostly waits.
 fn client(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,10 +85,7 @@ fn client(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
 
 /// Runs a command that has servers in this process. Ctrl-C ends it, and their folders go.
 fn in_process(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::io("cannot start the command", e))?;
+    let runtime = threads().build().map_err(|e| Error::io("cannot start the command", e))?;
     let result = runtime.block_on(async {
         tokio::select! {
             result = command => result,

@@ -12,8 +12,7 @@ use crate::platform;
 pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let Loaded { config, .. } = load(&args.settings)?;
     start_logging(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
+    let runtime = super::threads()
         .thread_name("fleuve")
         .build()
         .map_err(|e| Error::io("cannot start the server's threads", e))?;
