@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Constraint, JoinType, Result, Statistics, internal_err};
+use datafusion::common::{Constraint, Constraints, JoinType, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::expressions::Column;
@@ -36,15 +36,15 @@ impl PhysicalOptimizerRule for CarefulEquivalence {
             let mut changed = false;
             let children = plan.children().into_iter().cloned().enumerate().map(|(n, child)| {
                 let makes_null = fills.get(n).is_some_and(|f| *f) && has_constants(&child);
-                if !makes_null
-                    && !has_grouping_sets(&plan)
-                    && !moves_unique(&plan, &child)
-                    && !sorts_below_offset(&plan, n, &child)
-                {
+                let tells = if makes_null || has_grouping_sets(&plan) || sorts_below_offset(&plan, n, &child) {
+                    Tells::Nothing
+                } else if moves_unique(&plan, &child) {
+                    Tells::Order
+                } else {
                     return child;
-                }
+                };
                 changed = true;
-                Arc::new(Unsettled::new(child)) as Arc<dyn ExecutionPlan>
+                Arc::new(Unsettled::new(child, tells)) as Arc<dyn ExecutionPlan>
             });
             let children: Vec<_> = children.collect();
             if changed { plan.with_new_children(children).map(Transformed::yes) } else { Ok(Transformed::no(plan)) }
@@ -132,22 +132,35 @@ fn sorts_below_offset(plan: &Arc<dyn ExecutionPlan>, n: usize, input: &Arc<dyn E
     }
 }
 
-/// Passes on what comes, and tells nothing of how its columns relate and nothing for certain of how many rows there are.
+/// What is told of how columns relate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tells {
+    Nothing,
+    /// All but what is unique: an order that is wanted above is looked for below.
+    Order,
+}
+
+/// Passes on what comes, and tells less of how its columns relate and nothing for certain of how many rows there are.
 #[derive(Debug)]
 struct Unsettled {
     input: Arc<dyn ExecutionPlan>,
+    tells: Tells,
     properties: Arc<PlanProperties>,
 }
 
 impl Unsettled {
-    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>, tells: Tells) -> Self {
+        let equivalence = match tells {
+            Tells::Nothing => EquivalenceProperties::new(input.schema()),
+            Tells::Order => input.equivalence_properties().clone().with_constraints(Constraints::default()),
+        };
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
+            equivalence,
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { input, properties: Arc::new(properties) }
+        Self { input, tells, properties: Arc::new(properties) }
     }
 }
 
@@ -170,13 +183,17 @@ impl ExecutionPlan for Unsettled {
         vec![false]
     }
 
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![self.tells == Tells::Order]
+    }
+
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input))),
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.tells))),
             Err(_) => internal_err!("Unsettled has one input"),
         }
     }

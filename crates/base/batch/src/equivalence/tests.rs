@@ -117,3 +117,16 @@ async fn grouping_sets_over_nothing_have_a_group() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_sorted_stays_so_where_unique_columns_move() {
+    is("SELECT DISTINCT v, sum(k) AS x FROM t GROUP BY v ORDER BY sum(k) + 1, v", &["|2|3|", "|1|7|"]).await;
+    is("SELECT DISTINCT v, sum(k) AS x FROM t GROUP BY v ORDER BY -sum(k), v", &["|1|7|", "|2|3|"]).await;
+    let both = "SELECT DISTINCT a.k AS x, b.k AS y FROM t a JOIN t b ON a.k = b.k ORDER BY";
+    is(&format!("{both} b.k DESC"), &["|4|4|", "|3|3|", "|2|2|", "|1|1|"]).await;
+    is(
+        "SELECT v + 0 AS v, k FROM (SELECT DISTINCT k, v FROM t) q ORDER BY q.k + 1",
+        &["|2|1|", "|2|2|", "|1|3|", "|1|4|"],
+    )
+    .await;
+}
