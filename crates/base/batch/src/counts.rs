@@ -21,9 +21,8 @@ use datafusion::logical_expr::function::{
     AccumulatorArgs, ExpressionArgs, PartitionEvaluatorArgs, StateFieldsArgs, WindowUDFFieldArgs,
 };
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, EmitTo, Expr, GroupsAccumulator,
-    LimitEffect, PartitionEvaluator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    WindowUDF, WindowUDFImpl,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, Expr, GroupsAccumulator, LimitEffect,
+    PartitionEvaluator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -85,17 +84,7 @@ fn value(of: ScalarValue) -> Result<ScalarValue> {
 }
 
 impl WindowUDFImpl for Signed<Arc<WindowUDF>> {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
+    as_its_own!();
 
     fn expressions(&self, args: ExpressionArgs<'_>) -> Vec<Arc<dyn PhysicalExpr>> {
         self.of.expressions(args)
@@ -115,10 +104,6 @@ impl WindowUDFImpl for Signed<Arc<WindowUDF>> {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         self.of.coerce_types(types)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 
     fn limit_effect(&self, args: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
@@ -162,17 +147,7 @@ impl PartitionEvaluator for SignedEvaluator {
 }
 
 impl ScalarUDFImpl for Signed<Arc<ScalarUDF>> {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
+    as_its_own!();
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         self.of.return_type(types).map(|t| signed(&t))
@@ -195,24 +170,10 @@ impl ScalarUDFImpl for Signed<Arc<ScalarUDF>> {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         self.of.coerce_types(types)
     }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
-    }
 }
 
 impl AggregateUDFImpl for Signed<Arc<AggregateUDF>> {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
+    as_its_own!();
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         self.of.return_type(types).map(|t| signed(&t))
@@ -248,10 +209,6 @@ impl AggregateUDFImpl for Signed<Arc<AggregateUDF>> {
 
     fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
         value(self.of.default_value(&DataType::UInt64)?)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 }
 

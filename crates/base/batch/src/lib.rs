@@ -1,6 +1,27 @@
 //! The batch engine, DataFusion, without the faults of 54.1 that give wrong answers and can be kept away from outside. Queries, and the
 //! parts of views that are computed anew, plan with these rules and functions.
 
+/// What a function that stands for another, `of`, is known by: all that the other is.
+macro_rules! as_its_own {
+    () => {
+        fn name(&self) -> &str {
+            self.of.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.of.aliases()
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.of.signature()
+        }
+
+        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
+            self.of.documentation()
+        }
+    };
+}
+
 mod arithmetic;
 mod careful;
 mod counts;
@@ -29,17 +50,39 @@ mod unnest;
 use std::sync::Arc;
 
 use datafusion::common::Result;
-use datafusion::execution::FunctionRegistry;
+use datafusion::common::config::ConfigOptions;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionConfig;
 
 use careful::Careful;
 pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use names::map_with_names;
+
+/// The settings that the rules here rely on.
+pub fn configure(options: &mut ConfigOptions) {
+    // What a sort in a query means is told by `orders`.
+    options.sql_parser.enable_subquery_sort_elimination = false;
+}
+
+/// A state with the rules and functions of this crate, and none besides.
+pub fn session_state(mut config: SessionConfig) -> SessionState {
+    configure(config.options_mut());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_optimizer_rules(logical_rules())
+        .with_analyzer_rules(analyzer_rules([]))
+        .with_physical_optimizer_rules(physical_rules())
+        .build();
+    register(&mut state).expect("functions can be registered");
+    state
+}
 
 /// Puts functions in the place of DataFusion's of the same names.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {

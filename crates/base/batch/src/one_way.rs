@@ -8,9 +8,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, Signature,
-};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF};
 
 /// Both, under their own names.
 pub(crate) fn one_way() -> [AggregateUDF; 2] {
@@ -24,17 +22,7 @@ struct OneWay {
 }
 
 impl AggregateUDFImpl for OneWay {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
+    as_its_own!();
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         self.of.return_type(types)
@@ -72,9 +60,5 @@ impl AggregateUDFImpl for OneWay {
 
     fn supports_null_handling_clause(&self) -> bool {
         self.of.supports_null_handling_clause()
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 }

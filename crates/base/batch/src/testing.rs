@@ -2,22 +2,11 @@
 
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// With the rules and functions of this crate.
 pub(crate) fn context(partitions: usize) -> SessionContext {
-    let mut config = SessionConfig::new().with_target_partitions(partitions);
-    config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
-    let mut state = SessionStateBuilder::new()
-        .with_config(config)
-        .with_default_features()
-        .with_optimizer_rules(crate::logical_rules())
-        .with_analyzer_rules(crate::analyzer_rules([]))
-        .with_physical_optimizer_rules(crate::physical_rules())
-        .build();
-    crate::register(&mut state).expect("functions can be registered");
-    SessionContext::new_with_state(state)
+    SessionContext::new_with_state(crate::session_state(SessionConfig::new().with_target_partitions(partitions)))
 }
 
 /// The rows of `sql` over the table that `table` makes.

@@ -34,5 +34,5 @@ pub use paging::{StateRuns, Unwritten};
 pub use profile::{OperatorStatus, Profile};
 pub use provider::ViewTable;
 pub use run::*;
-pub use session::session_state;
+pub use session::{STACK_BYTES, session_state};
 pub use state::runs::{MemoryFiles, RunFile, RunFileWriter, RunFiles};

@@ -3,26 +3,20 @@
 use std::sync::Arc;
 
 use datafusion::common::alias::AliasGenerator;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use crate::lower::now;
 
+/// The stack of a thread that plans. A plan of hundreds of levels is hashed, compared and dropped level by level, by derived code that cannot ask
+/// for more; what is not used of it costs no memory.
+pub const STACK_BYTES: usize = 16 << 20;
+
 /// Its planner: one partition, so that the order of work is fixed.
 pub fn session_state() -> SessionState {
-    let mut config = SessionConfig::new().with_target_partitions(1);
-    config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
-    let mut state = SessionStateBuilder::new()
-        .with_config(config)
-        .with_default_features()
-        .with_optimizer_rules(fleuve_batch::logical_rules())
-        .with_analyzer_rules(fleuve_batch::analyzer_rules([]))
-        .with_physical_optimizer_rules(fleuve_batch::physical_rules())
-        .build();
-    fleuve_batch::register(&mut state).expect("functions can be registered");
-    state
+    fleuve_batch::session_state(SessionConfig::new().with_target_partitions(1))
 }
 
 /// Its optimizer. What it names itself is numbered from the start in each plan: the shape of a circuit, by

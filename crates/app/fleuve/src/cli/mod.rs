@@ -62,12 +62,10 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// The threads that servers run on. A plan of hundreds of levels is hashed, compared and dropped level by level, by code that nobody can
-/// interrupt for more stack; what is not used of it costs no memory.
+/// The threads that servers run on: they plan, too.
 fn threads() -> tokio::runtime::Builder {
-    const STACK_BYTES: usize = 16 << 20;
     let mut threads = tokio::runtime::Builder::new_multi_thread();
-    threads.enable_all().thread_stack_size(STACK_BYTES);
+    threads.enable_all().thread_stack_size(fleuve_engine::STACK_BYTES);
     threads
 }
 

@@ -61,10 +61,10 @@ fn config() -> SessionConfig {
         .with_default_catalog_and_schema(ENVIRONMENT, DEFAULT_NAMESPACE)
         .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
+    fleuve_batch::configure(options);
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
-    options.sql_parser.enable_subquery_sort_elimination = false;
     options.sql_parser.recursion_limit = crate::parse::MAX_NESTING;
     options.execution.time_zone = Some("+00:00".into());
     // `x IS NOT TRUE` is never NULL to the logical plan and may be to the physical one (DataFusion 54.1), which is no fault.

@@ -221,7 +221,7 @@ pub(super) fn begin(
         work();
         return Ok(());
     }
-    let begun = std::thread::Builder::new().name("build".into()).stack_size(super::STACK_BYTES).spawn(work);
+    let begun = std::thread::Builder::new().name("build".into()).stack_size(crate::STACK_BYTES).spawn(work);
     begun.map(|_| ()).map_err(|e| Error::io("start a build", e))
 }
 

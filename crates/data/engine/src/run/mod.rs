@@ -365,8 +365,6 @@ pub struct Engine {
 
 /// Commands that may wait for the engine.
 const QUEUE: usize = 1_024;
-/// A plan of hundreds of levels is hashed, compared and dropped level by level; what is not used of a stack costs no memory.
-const STACK_BYTES: usize = 16 << 20;
 
 /// What the engine starts with.
 pub struct EngineParts {
@@ -405,7 +403,7 @@ impl Engine {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::Builder::new()
             .name("engine".into())
-            .stack_size(STACK_BYTES)
+            .stack_size(crate::STACK_BYTES)
             .spawn(move || match core::Core::start(parts, sender, publish, taken) {
                 Ok(mut core) => {
                     let _ = ready.send(Ok(()));
