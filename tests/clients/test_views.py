@@ -1,5 +1,7 @@
 """What a user checks and follows views with: `fleuve verify`, subscriptions, keys."""
 
+import pathlib
+import sqlite3
 import subprocess
 
 import psycopg
@@ -137,3 +139,47 @@ def test_a_view_of_many_levels_is_made_and_comes_back(own_server):
     own_server.stop()
     own_server.start()
     assert own_server.rows("SELECT * FROM deep") == [[1000, 190]]
+
+
+def test_what_cannot_be_used_any_more_keeps_its_name_and_can_be_replaced_or_dropped(own_server):
+    """As after an upgrade to a version that does not take a view's query any more."""
+    own_server.sql(
+        """CREATE STREAM o (k INT, v INT);
+        CREATE MATERIALIZED VIEW totals AS SELECT k, sum(v) AS v FROM o GROUP BY k;
+        CREATE MATERIALIZED VIEW large AS SELECT * FROM totals WHERE v > 5;
+        CREATE MATERIALIZED VIEW ratios AS SELECT k, 10 / v AS q FROM o ON ERROR SKIP TO DEAD LETTER;
+        CREATE SINK out FROM ratios INTO told;
+        CREATE MATERIALIZED VIEW counts AS SELECT count(*) AS n FROM o;
+        INSERT INTO o VALUES (1, 2), (1, 5), (2, 4)"""
+    )
+    assert own_server.rows("SELECT * FROM large") == [[1, 7]]
+    own_server.stop()
+    with sqlite3.connect(pathlib.Path(own_server.data) / "catalog.db") as catalog:
+        for was, then in [("sum(v)", "gone(v)"), ("10 / v", "gone(10, v)")]:
+            changed = catalog.execute("UPDATE object SET sql = replace(sql, ?, ?) WHERE sql LIKE ?", [was, then, f"%{was}%"])
+            assert changed.rowcount == 1
+    own_server.start()
+    # What does not read them goes on.
+    assert own_server.rows("SELECT n FROM counts") == [[3]]
+    listed = {row[0]: row[1:3] for row in own_server.rows("SHOW VIEWS")}
+    assert listed["totals"][0] == "failed" and "gone" in listed["totals"][1], listed
+    assert listed["large"][0] == "failed" and listed["counts"][0] == "running", listed
+    assert "gone(" in own_server.rows("SHOW CREATE totals")[0][1]
+    for statement in ["SELECT * FROM totals", "SELECT * FROM large", "DESCRIBE totals", "CREATE MATERIALIZED VIEW x AS SELECT * FROM totals"]:
+        said = own_server.run("sql", "-c", statement, check=False).stderr
+        assert "cannot be used" in said and "DROP MATERIALIZED VIEW" in said, said
+    said = own_server.run("sql", "-c", "CREATE MATERIALIZED VIEW totals AS SELECT k FROM o", check=False).stderr
+    assert "cannot be used" in said and "CREATE OR REPLACE" in said, said
+    # What reads it comes back with it.
+    own_server.sql("CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT k, sum(v) AS v FROM o GROUP BY k")
+    assert own_server.rows("SELECT * FROM large") == [[1, 7]]
+    own_server.sql("INSERT INTO o VALUES (2, 3)")
+    assert own_server.rows("SELECT * FROM large ORDER BY k") == [[1, 7], [2, 7]]
+    said = own_server.run("sql", "-c", "DROP MATERIALIZED VIEW ratios", check=False).stderr
+    assert "used by sink out" in said and "CASCADE" in said, said
+    own_server.sql("DROP MATERIALIZED VIEW ratios CASCADE")
+    own_server.sql("CREATE MATERIALIZED VIEW ratios AS SELECT k + v AS q FROM o")
+    own_server.stop()
+    own_server.start()
+    assert own_server.rows("SELECT q FROM ratios ORDER BY q") == [[3], [5], [6], [6]]
+    assert own_server.rows("SELECT * FROM large ORDER BY k") == [[1, 7], [2, 7]]

@@ -182,6 +182,37 @@ pub enum Change {
 pub struct ObjectSet {
     /// By `(namespace, name)`.
     pub by_name: BTreeMap<(String, String), Arc<BoundObject>>,
+    /// What the catalog holds and cannot be bound, by `(namespace, name)`: what another version allowed, and what reads that. It keeps its
+    /// name, does nothing, and can be dropped or replaced.
+    pub unusable: BTreeMap<(String, String), Arc<UnusableObject>>,
+}
+
+/// An object that could not be bound.
+#[derive(Clone, Debug)]
+pub struct UnusableObject {
+    /// As the catalog keeps it.
+    pub object: Object,
+    /// Why not.
+    pub error: Error,
+}
+
+impl UnusableObject {
+    /// What to tell who wants to use it.
+    pub fn refusal(&self) -> Error {
+        let Object { kind, name, .. } = &self.object;
+        let hint = match kind {
+            ObjectKind::Stream => "DROP STREAM takes it away with its records",
+            ObjectKind::View => {
+                "CREATE OR REPLACE MATERIALIZED VIEW gives it another query, DROP MATERIALIZED VIEW takes it away"
+            }
+            ObjectKind::Source => "DROP SOURCE takes it away",
+            ObjectKind::Sink => "DROP SINK takes it away",
+            ObjectKind::Index => "DROP INDEX takes it away",
+        };
+        let why = &self.error.message;
+        Error::input(format!("{kind} \"{name}\" cannot be used since this version of Fleuve was started: {why}"))
+            .hint(hint)
+    }
 }
 
 impl ObjectSet {
@@ -195,23 +226,30 @@ impl ObjectSet {
         self.by_name.values().find(|o| o.object.id == id)
     }
 
-    /// Everything that `counts` and depends on one of `roots`, directly or through others that count. The roots are not among it.
+    /// The object of that name that cannot be used.
+    pub fn unusable(&self, namespace: &str, name: &str) -> Option<&UnusableObject> {
+        self.unusable.get(&(namespace.to_string(), name.to_string())).map(AsRef::as_ref)
+    }
+
+    /// Everything that `counts` and depends on one of `roots`, directly or through others that count; also what cannot be used. The roots
+    /// are not among it.
     pub fn dependents(
         &self,
         roots: impl IntoIterator<Item = ObjectId>,
-        counts: impl Fn(&BoundObject) -> bool,
-    ) -> Vec<Arc<BoundObject>> {
+        counts: impl Fn(&Object) -> bool,
+    ) -> Vec<&Object> {
         let mut found: BTreeSet<ObjectId> = roots.into_iter().collect();
-        let mut out: Vec<Arc<BoundObject>> = Vec::new();
+        let mut out: Vec<&Object> = Vec::new();
+        let usable = self.by_name.values().map(|o| &o.object);
+        let all: Vec<&Object> = usable.chain(self.unusable.values().map(|o| &o.object)).collect();
         loop {
-            let is_next = |o: &&Arc<BoundObject>| {
-                !found.contains(&o.object.id) && counts(o) && o.object.depends_on.iter().any(|d| found.contains(d))
-            };
-            let next: Vec<Arc<BoundObject>> = self.by_name.values().filter(is_next).cloned().collect();
+            let is_next =
+                |o: &&Object| !found.contains(&o.id) && counts(o) && o.depends_on.iter().any(|d| found.contains(d));
+            let next: Vec<&Object> = all.iter().copied().filter(is_next).collect();
             if next.is_empty() {
                 return out;
             }
-            found.extend(next.iter().map(|o| o.object.id));
+            found.extend(next.iter().map(|o| o.id));
             out.extend(next);
         }
     }

@@ -302,9 +302,9 @@ impl Platform {
         commands.sort_by_key(|c| if let Command::Drop(id) = c { rank(*id) } else { 3 });
         self.catalog.apply(commands).await?;
         let kept = self.catalog.objects().await?;
-        let (set, failed) = fleuve_sql::bind_all(kept)?;
-        for (object, error) in failed {
-            tracing::error!(object = object.name, error = %error, "an object cannot be bound any more");
+        let set = fleuve_sql::bind_all(kept)?;
+        for new in set.unusable.iter().filter(|(key, _)| !before.unusable.contains_key(*key)).map(|(_, o)| o) {
+            tracing::error!(object = new.object.name, error = %new.error, "an object cannot be bound any more");
         }
         let set = Arc::new(set);
         *self.objects.write() = set.clone();
@@ -377,9 +377,13 @@ fn with(before: &ObjectSet, changes: &[Change], made: &Changes) -> ObjectSet {
             Change::Create(bound) | Change::Replace(bound) | Change::Restate(bound) => {
                 let object = kept.get(&bound.object.id).map_or_else(|| bound.object.clone(), |o| (*o).clone());
                 let key = (object.namespace.clone(), object.name.clone());
+                set.unusable.remove(&key);
                 set.by_name.insert(key, Arc::new(BoundObject { object, spec: bound.spec.clone() }));
             }
-            Change::Drop(id) => set.by_name.retain(|_, b| b.object.id != *id),
+            Change::Drop(id) => {
+                set.by_name.retain(|_, b| b.object.id != *id);
+                set.unusable.retain(|_, b| b.object.id != *id);
+            }
             Change::Comment(object) => {
                 if let Some(bound) = set.by_id(object.id).cloned() {
                     let object = kept.get(&object.id).map_or_else(|| object.clone(), |o| (*o).clone());

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use fleuve_catalog::{Catalog, Object};
+use fleuve_catalog::{Catalog, Object, ObjectKind};
 use fleuve_log::Log;
-use fleuve_sql::{BoundObject, Change, ObjectSet, Spec};
+use fleuve_sql::{Change, ObjectSet, Spec};
 use fleuve_types::{Error, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
@@ -82,14 +82,14 @@ pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Re
         return Ok((set.clone(), vec![]));
     }
     let objects = set.by_name.values().map(|b| old.get(&b.object.id).unwrap_or(&b.object).clone()).collect();
-    let (running, failed) = fleuve_sql::bind_all(objects)?;
-    if let Some((object, error)) = failed.first() {
+    let running = fleuve_sql::bind_all(objects)?;
+    if let Some(failed) = running.unusable.values().next() {
         // Its input went with it, say. What can be is that the sinks lack the difference.
-        tracing::error!(object = object.name, error = %error, "a view that was being replaced cannot go on by its old definition");
+        tracing::error!(object = failed.object.name, error = %failed.error, "a view that was being replaced cannot go on by its old definition");
         forget(log, old.into_keys()).await?;
         return Ok((set.clone(), vec![]));
     }
-    let is_kept = |b: &BoundObject| matches!(b.spec, Spec::View(_) | Spec::Index(_));
+    let is_kept = |o: &Object| matches!(o.kind, ObjectKind::View | ObjectKind::Index);
     let readers = set.dependents(old.keys().copied(), is_kept);
-    Ok((running, old.into_keys().chain(readers.iter().map(|b| b.object.id)).collect()))
+    Ok((running, old.into_keys().chain(readers.iter().map(|o| o.id)).collect()))
 }

@@ -12,7 +12,7 @@ use fleuve_kafka::{KafkaOptions, KafkaServer};
 use fleuve_log::{Log, LogOptions};
 use fleuve_pgwire::{PgOptions, PgServer};
 use fleuve_registry::Registry;
-use fleuve_sql::{ObjectSet, Spec};
+use fleuve_sql::{ObjectSet, Spec, UnusableObject};
 use fleuve_store::FsBlob;
 use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 use parking_lot::RwLock;
@@ -197,11 +197,11 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
     let catalog = Catalog::open_with(&ground.catalog, ground.faults.clone()).await?;
     let registry =
         Registry::open(catalog.pool().clone()).await.map_err(|e| Error::io("open the schema registry", e))?;
-    let (set, failed) = fleuve_sql::bind_all(catalog.objects().await?)?;
-    for (object, error) in &failed {
+    let set = fleuve_sql::bind_all(catalog.objects().await?)?;
+    for UnusableObject { object, error } in set.unusable.values().map(AsRef::as_ref) {
         tracing::error!(kind = %object.kind, name = object.name, error = %error, "an object cannot be used");
     }
-    drop_orphans(&log, &set, &failed).await?;
+    drop_orphans(&log, &set).await?;
     let (running, replaced) = super::replaced::running(&log, &catalog, &set).await?;
     let (streams, parts) = engine_parts(config, &ground, &log, &catalog, &registry, (&set, &running)).await?;
     let runtime = tokio::runtime::Handle::current();
@@ -251,9 +251,9 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
 }
 
 /// Topics that no stream names are left-overs of a crash in the middle of a DROP.
-async fn drop_orphans(log: &Log, set: &ObjectSet, failed: &[(fleuve_catalog::Object, Error)]) -> Result<()> {
+async fn drop_orphans(log: &Log, set: &ObjectSet) -> Result<()> {
     for topic in log.topics() {
-        let named = set.by_id(topic.id).is_some() || failed.iter().any(|(o, _)| o.id == topic.id);
+        let named = set.by_id(topic.id).is_some() || set.unusable.values().any(|o| o.object.id == topic.id);
         if !named {
             log.delete_topic(topic.id).await?;
         }

@@ -53,7 +53,7 @@ impl Draft {
         if let Some(owner) = owner_of_dead_letters(&self.objects, &old.object) {
             return Err(Error::input(format!(
                 "\"{}\" holds the dead letters of {} \"{}\": its columns are given",
-                name.name, owner.object.kind, owner.object.name
+                name.name, owner.kind, owner.name
             ))
             .at(name.at.clone()));
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
 use uuid::{Builder, Uuid};
@@ -75,6 +76,7 @@ impl Draft {
     pub(super) fn put(&mut self, bound: BoundObject) -> Arc<BoundObject> {
         let bound = Arc::new(bound);
         let key = (bound.object.namespace.clone(), bound.object.name.clone());
+        self.objects.unusable.remove(&key);
         self.objects.by_name.insert(key, bound.clone());
         bound
     }
@@ -151,6 +153,10 @@ impl Draft {
                 false => exists(name),
             });
         }
+        if let Some(unusable) = self.objects.unusable(name.namespace(), &name.name) {
+            let refusal = unusable.refusal();
+            return Err(Error { kind: ErrorKind::AlreadyExists, ..refusal }.at(name.at.clone()));
+        }
         // A stream is a topic of its name, and Kafka has ASCII names.
         let is_stream = kind == ObjectKind::Stream;
         let letter = |c: char| if is_stream { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
@@ -170,16 +176,9 @@ impl Draft {
         let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE declares"))?;
         self.later.remove(&(name.namespace().to_string(), name.name.clone()));
         let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
-            self.create(parsed)?;
-            return Ok(Declared::Created);
+            return self.declare_anew(parsed, name, kind, sql);
         };
-        if old.object.kind != kind {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("\"{}\" is {} already", name.name, old.object.kind.with_article()),
-            )
-            .at(name.at.clone()));
-        }
+        check_kind(&old.object, name, kind)?;
         let stale = self.stale.remove(&old.object.id);
         if old.object.sql == sql && stale.is_none() {
             return Ok(Declared::Unchanged);
@@ -211,8 +210,40 @@ impl Draft {
         if same_text && kind == ObjectKind::Sink && stale == Some(false) {
             return Ok(Declared::Unchanged);
         }
-        self.replace(&old, sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
+        let place = Where { text: &parsed.text, at: &parsed.at };
+        self.replace((&old.object, columns(&old.spec)), sql, spec, name, place)?;
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
+    }
+
+    /// Declares what is not there yet, or cannot be used as it is.
+    fn declare_anew(&mut self, parsed: &Parsed, name: &Name, kind: ObjectKind, sql: String) -> Result<Declared> {
+        let Some(old) = self.objects.unusable(name.namespace(), &name.name).map(|u| u.object.clone()) else {
+            self.create(parsed)?;
+            return Ok(Declared::Created);
+        };
+        check_kind(&old, name, kind)?;
+        if kind == ObjectKind::Stream {
+            // What its records are cannot be told any more, so nothing can be said about them as rows of another stream.
+            return Err(super::missing(&self.objects, name, "stream", |_| false));
+        }
+        let spec = bind_spec(&self.objects, parsed)?;
+        self.replace((&old, None), sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
+        self.revive(old.id);
+        Ok(Declared::Replaced)
+    }
+
+    /// Takes up again what could not be used because of an object that can be now.
+    fn revive(&mut self, root: ObjectId) {
+        let below = in_order(self.objects.dependents([root], |_| true).into_iter().cloned().collect(), |o| o);
+        for old in below {
+            if self.objects.unusable(&old.namespace, &old.name).is_some()
+                && let Ok(spec) = super::rebind(&self.objects, &old)
+            {
+                let object = Object { version: old.version + 1, depends_on: depends_on(&spec), ..old };
+                let bound = self.put(BoundObject { object, spec });
+                self.changes.push(Change::Replace(bound.as_ref().clone()));
+            }
+        }
     }
 
     /// Gives an object another text that means the same: what runs goes on.
@@ -222,12 +253,19 @@ impl Draft {
         self.changes.push(Change::Restate(bound.as_ref().clone()));
     }
 
-    fn replace(&mut self, old: &BoundObject, sql: String, spec: Spec, name: &Name, place: Where<'_>) -> Result<()> {
-        let id = old.object.id;
+    /// Gives an object, with the columns that it had, another definition.
+    fn replace(
+        &mut self,
+        (old, columns_before): (&Object, Option<SchemaRef>),
+        sql: String,
+        spec: Spec,
+        name: &Name,
+        place: Where<'_>,
+    ) -> Result<()> {
+        let id = old.id;
         if depends_on(&spec).iter().any(|d| *d == id || self.reaches(*d, id)) {
             return Err(Error::input(format!("\"{}\" would read itself", name.name)).at(name.at.clone()));
         }
-        let schema_before = columns(&old.spec);
         let columns_now = columns(&spec);
         let kept = |(column, _): &(String, String)| {
             columns_now.as_ref().is_none_or(|schema| schema.column_with_name(column).is_some())
@@ -235,9 +273,9 @@ impl Draft {
         let object = Object {
             sql,
             depends_on: depends_on(&spec),
-            version: old.object.version + 1,
-            column_comments: old.object.column_comments.iter().filter(|c| kept(c)).cloned().collect(),
-            ..old.object.clone()
+            version: old.version + 1,
+            column_comments: old.column_comments.iter().filter(|c| kept(c)).cloned().collect(),
+            ..old.clone()
         };
         let bound = self.put(BoundObject { object, spec });
         // The view's letters of before stay where they are, whatever it does with the next ones.
@@ -246,7 +284,7 @@ impl Draft {
         }
         self.changes.push(Change::Replace(bound.as_ref().clone()));
         if matches!(bound.object.kind, ObjectKind::View | ObjectKind::Index) {
-            let same = schema_before.as_deref() == columns(&bound.spec).as_deref();
+            let same = columns_before.as_deref() == columns(&bound.spec).as_deref();
             self.rebind_dependents(id, same, name, place)?;
         }
         Ok(())
@@ -293,27 +331,8 @@ impl Draft {
 
     /// Everything that depends on these objects, directly or not, each after what it depends on. Dead letters do not count.
     fn dependents_in_order(&self, root: ObjectId) -> Vec<Arc<BoundObject>> {
-        self.in_order_below(root, |o| !is_dead_letters(&self.objects, &o.object))
-    }
-
-    /// Everything that `counts` and depends on an object, directly or through others that count, each after what it depends on.
-    fn in_order_below(&self, root: ObjectId, counts: impl Fn(&BoundObject) -> bool) -> Vec<Arc<BoundObject>> {
-        let mut out = self.objects.dependents([root], counts);
-        // By depth: an object comes after everything found that it depends on.
-        let mut sorted: Vec<Arc<BoundObject>> = Vec::with_capacity(out.len());
-        while !out.is_empty() {
-            let is_free = |o: &Arc<BoundObject>| {
-                !o.object.depends_on.iter().any(|d| out.iter().any(|other| other.object.id == *d))
-            };
-            let (free, rest): (Vec<_>, Vec<_>) = out.iter().cloned().partition(is_free);
-            if free.is_empty() {
-                sorted.extend(rest);
-                break;
-            }
-            sorted.extend(free);
-            out = rest;
-        }
-        sorted
+        let found = self.objects.dependents([root], |o| !is_dead_letters(&self.objects, o));
+        in_order(found, |o| o).into_iter().filter_map(|o| self.objects.by_id(o.id)).cloned().collect()
     }
 
     fn reaches(&self, from: ObjectId, to: ObjectId) -> bool {
@@ -334,35 +353,35 @@ impl Draft {
 
     /// Takes an object away, with its dead letters, and with what depends on it if `cascade`. Gives the names of those.
     pub(crate) fn drop(&mut self, word: ObjectWord, name: &Name, cascade: bool) -> Result<Vec<String>> {
-        let object = self.find(word, name)?;
-        if let Some(owner) = owner_of_dead_letters(&self.objects, &object.object) {
+        let object = match self.objects.unusable(name.namespace(), &name.name) {
+            Some(unusable) => of_kind(&unusable.object, word, name).map(|()| unusable.object.clone())?,
+            None => self.find(word, name)?.object.clone(),
+        };
+        if let Some(owner) = owner_of_dead_letters(&self.objects, &object) {
             return Err(Error::input(format!(
                 "\"{}\" holds the dead letters of {} \"{}\"",
-                name.name, owner.object.kind, owner.object.name
+                name.name, owner.kind, owner.name
             ))
             .at(name.at.clone())
-            .hint(match owner.object.kind {
-                ObjectKind::View => format!("it goes with DROP MATERIALIZED VIEW {}", owner.object.name),
-                _ => format!("it goes with DROP STREAM {}", owner.object.name),
+            .hint(match owner.kind {
+                ObjectKind::View => format!("it goes with DROP MATERIALIZED VIEW {}", owner.name),
+                _ => format!("it goes with DROP STREAM {}", owner.name),
             }));
         }
         // With the dead letters of each, which are part of it, and what reads those.
-        let below = self.in_order_below(object.object.id, |_| true);
-        let dependents = below.iter().filter(|d| !is_dead_letters(&self.objects, &d.object));
-        let names: Vec<String> = dependents.map(|d| format!("{} {}", d.object.kind, d.object.name)).collect();
+        let below = in_order(self.objects.dependents([object.id], |_| true), |o| o);
+        let dependents = below.iter().filter(|d| !is_dead_letters(&self.objects, d));
+        let names: Vec<String> = dependents.map(|d| format!("{} {}", d.kind, d.name)).collect();
         if !names.is_empty() && !cascade {
-            return Err(Error::input(format!(
-                "{} \"{}\" is used by {}",
-                object.object.kind,
-                name.name,
-                names.join(", ")
-            ))
-            .at(name.at.clone())
-            .hint("drop those first, or say CASCADE"));
+            let message = format!("{} \"{}\" is used by {}", object.kind, name.name, names.join(", "));
+            return Err(Error::input(message).at(name.at.clone()).hint("drop those first, or say CASCADE"));
         }
-        for o in below.into_iter().rev().chain([object]) {
-            self.objects.by_name.remove(&(o.object.namespace.clone(), o.object.name.clone()));
-            self.changes.push(Change::Drop(o.object.id));
+        let gone: Vec<Object> = below.into_iter().rev().chain([&object]).cloned().collect();
+        for Object { id, namespace, name, .. } in gone {
+            let key = (namespace, name);
+            self.objects.by_name.remove(&key);
+            self.objects.unusable.remove(&key);
+            self.changes.push(Change::Drop(id));
         }
         Ok(names)
     }
@@ -374,22 +393,13 @@ impl Draft {
 
     /// The object that a statement names, of the kind it says.
     pub(crate) fn find(&self, word: ObjectWord, name: &Name) -> Result<Arc<BoundObject>> {
-        let (kind, shown) = match word {
-            ObjectWord::Stream => (Some(ObjectKind::Stream), "stream"),
-            ObjectWord::Source => (Some(ObjectKind::Source), "source"),
-            ObjectWord::View => (Some(ObjectKind::View), "view"),
-            ObjectWord::Sink => (Some(ObjectKind::Sink), "sink"),
-            ObjectWord::Index => (Some(ObjectKind::Index), "index"),
-            ObjectWord::Table => (None, "object"),
-        };
         match self.objects.get(name.namespace(), &name.name) {
-            Some(object) if kind.is_none_or(|k| k == object.object.kind) => Ok(object.clone()),
-            Some(object) => {
-                let article = if kind == Some(ObjectKind::Index) { "an" } else { "a" };
-                let is = object.object.kind.with_article();
-                Err(Error::input(format!("\"{}\" is {is}, not {article} {shown}", name.name)).at(name.at.clone()))
+            Some(object) => of_kind(&object.object, word, name).map(|()| object.clone()),
+            None => {
+                let kind = kind_of(word);
+                let shown = kind.map_or("object", ObjectKind::as_str);
+                Err(super::missing(&self.objects, name, shown, |s| kind.is_none_or(|k| k == s.kind())))
             }
-            None => Err(super::missing(&self.objects, name, shown, |s| kind.is_none_or(|k| k == s.kind()))),
         }
     }
 
@@ -441,12 +451,61 @@ impl Draft {
     }
 }
 
+/// The kind that a word of a statement stands for; none if for any.
+fn kind_of(word: ObjectWord) -> Option<ObjectKind> {
+    match word {
+        ObjectWord::Stream => Some(ObjectKind::Stream),
+        ObjectWord::Source => Some(ObjectKind::Source),
+        ObjectWord::View => Some(ObjectKind::View),
+        ObjectWord::Sink => Some(ObjectKind::Sink),
+        ObjectWord::Index => Some(ObjectKind::Index),
+        ObjectWord::Table => None,
+    }
+}
+
+/// Refuses an object that is not what a statement calls it.
+fn of_kind(object: &Object, word: ObjectWord, name: &Name) -> Result<()> {
+    match kind_of(word) {
+        Some(kind) if kind != object.kind => {
+            let (is, not) = (object.kind.with_article(), kind.with_article());
+            Err(Error::input(format!("\"{}\" is {is}, not {not}", name.name)).at(name.at.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses another kind of object under the name of one.
+fn check_kind(old: &Object, name: &Name, kind: ObjectKind) -> Result<()> {
+    if old.kind == kind {
+        return Ok(());
+    }
+    let message = format!("\"{}\" is {} already", name.name, old.kind.with_article());
+    Err(Error::new(ErrorKind::AlreadyExists, message).at(name.at.clone()))
+}
+
+/// By depth: each after everything among them that it depends on.
+fn in_order<T>(mut rest: Vec<T>, object: impl Fn(&T) -> &Object) -> Vec<T> {
+    let mut sorted: Vec<T> = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let ids: BTreeSet<ObjectId> = rest.iter().map(|o| object(o).id).collect();
+        let (free, bound): (Vec<T>, Vec<T>) =
+            rest.into_iter().partition(|o| !object(o).depends_on.iter().any(|d| ids.contains(d)));
+        if free.is_empty() {
+            sorted.extend(bound);
+            break;
+        }
+        sorted.extend(free);
+        rest = bound;
+    }
+    sorted
+}
+
 fn leaves_rows_out(spec: &Spec) -> bool {
     matches!(spec, Spec::View(view) if view.on_error == OnError::Skip)
 }
 
 /// The columns of what can be read.
-pub(crate) fn columns(spec: &Spec) -> Option<arrow::datatypes::SchemaRef> {
+pub(crate) fn columns(spec: &Spec) -> Option<SchemaRef> {
     match spec {
         Spec::Stream(stream) => Some(stream.schema.clone()),
         Spec::View(view) => Some(view.schema.clone()),

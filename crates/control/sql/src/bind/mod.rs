@@ -36,7 +36,7 @@ pub(crate) use view::to_plan;
 
 use crate::errors::Where;
 use crate::parse::{self, Parsed, Statement};
-use crate::{BoundObject, ObjectSet, Spec};
+use crate::{BoundObject, ObjectSet, Spec, UnusableObject};
 
 /// Binds one `CREATE` against the objects it may refer to.
 ///
@@ -83,17 +83,21 @@ pub(crate) fn is_dead_letters(objects: &ObjectSet, object: &Object) -> bool {
 }
 
 /// The stream whose dead letters a stream holds.
-pub(crate) fn owner_of_dead_letters<'a>(objects: &'a ObjectSet, object: &Object) -> Option<&'a Arc<BoundObject>> {
-    let owner = objects.get(&object.namespace, object.name.strip_suffix(DEAD_SUFFIX)?)?;
-    object.depends_on.contains(&owner.object.id).then_some(owner)
+pub(crate) fn owner_of_dead_letters<'a>(objects: &'a ObjectSet, object: &Object) -> Option<&'a Object> {
+    let name = object.name.strip_suffix(DEAD_SUFFIX)?;
+    let owner = match objects.get(&object.namespace, name) {
+        Some(bound) => &bound.object,
+        None => &objects.unusable(&object.namespace, name)?.object,
+    };
+    object.depends_on.contains(&owner.id).then_some(owner)
 }
 
-/// Binds what the catalog keeps, at start. An object that cannot be bound (any more) does not stop the others: it comes back
-/// beside the set with its error, and so does what depends on it.
+/// Binds what the catalog keeps, at start. An object that cannot be bound (any more) does not stop the others: it is among the unusable
+/// ones of the set, and so is what depends on it.
 ///
 /// # Errors
 /// Two objects of one name.
-pub fn bind_all(objects: Vec<Object>) -> Result<(ObjectSet, Vec<(Object, Error)>)> {
+pub fn bind_all(objects: Vec<Object>) -> Result<ObjectSet> {
     let mut names = BTreeSet::new();
     for object in &objects {
         if !names.insert((object.namespace.clone(), object.name.clone())) {
@@ -101,7 +105,6 @@ pub fn bind_all(objects: Vec<Object>) -> Result<(ObjectSet, Vec<(Object, Error)>
         }
     }
     let mut set = ObjectSet::default();
-    let mut failed = Vec::new();
     let mut waiting: BTreeMap<ObjectId, Object> = objects.into_iter().map(|o| (o.id, o)).collect();
     while !waiting.is_empty() {
         let ready: Vec<ObjectId> = waiting
@@ -115,16 +118,14 @@ pub fn bind_all(objects: Vec<Object>) -> Result<(ObjectSet, Vec<(Object, Error)>
         // They do not read each other, so they can be bound side by side.
         let bound: Vec<Result<Spec>> = ready.par_iter().map(|object| rebind(&set, object)).collect();
         for (object, spec) in ready.into_iter().zip(bound) {
+            let key = (object.namespace.clone(), object.name.clone());
             match spec {
-                Ok(spec) => {
-                    let key = (object.namespace.clone(), object.name.clone());
-                    set.by_name.insert(key, Arc::new(BoundObject { object, spec }));
-                }
-                Err(e) => failed.push((object, e)),
+                Ok(spec) => drop(set.by_name.insert(key, Arc::new(BoundObject { object, spec }))),
+                Err(error) => drop(set.unusable.insert(key, Arc::new(UnusableObject { object, error }))),
             }
         }
     }
-    Ok((set, failed))
+    Ok(set)
 }
 
 fn rebind(set: &ObjectSet, object: &Object) -> Result<Spec> {

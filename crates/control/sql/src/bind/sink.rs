@@ -50,9 +50,12 @@ pub(crate) fn view<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_ty
     }
 }
 
-/// "There is no such thing", with the near name.
+/// "There is no such thing", with the near name; or why what is there cannot be used.
 pub(crate) fn missing(objects: &ObjectSet, name: &Name, kind: &str, fits: impl Fn(&Spec) -> bool) -> Error {
     let namespace = name.namespace();
+    if let Some(unusable) = objects.unusable(namespace, &name.name) {
+        return unusable.refusal().at(name.at.clone());
+    }
     let near = nearest(
         &name.name,
         objects

@@ -59,6 +59,9 @@ impl Relations for ObjectSet {
                     .hint("views read streams and views; system tables are for queries"),
             );
         }
+        if let Some(unusable) = self.unusable(namespace, &name.name) {
+            return Some(unusable.refusal());
+        }
         let object = self.get(namespace, &name.name)?;
         Some(Error::input(format!("\"{}\" is {}, which cannot be read", name.name, object.object.kind.with_article())))
     }

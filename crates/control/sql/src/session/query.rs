@@ -78,6 +78,9 @@ impl Relations for Readable {
     }
 
     fn refusal(&self, name: &crate::parse::Name) -> Option<Error> {
+        if let Some(unusable) = self.objects.unusable(name.namespace(), &name.name) {
+            return Some(unusable.refusal());
+        }
         let object = self.objects.get(name.namespace(), &name.name)?;
         match object.spec {
             Spec::Source(_) | Spec::Sink(_) | Spec::Index(_) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use fleuve_catalog::ObjectKind;
 use fleuve_types::{Error, ObjectId, Result, is_pseudo_column, sql_type_name};
 
 use super::settings::Settings;
@@ -12,7 +13,7 @@ use super::{Outcome, Session};
 use crate::bind::{columns, is_dead_letters, missing, view_key};
 use crate::parse::{Name, Show};
 use crate::suggest::nearest;
-use crate::{BoundObject, DEFAULT_NAMESPACE, IndexSpec, ObjectSet, SinkMode, Spec, ViewState};
+use crate::{BoundObject, DEFAULT_NAMESPACE, IndexSpec, ObjectSet, SinkMode, Spec, UnusableObject, ViewState};
 
 /// The names of a small table's columns.
 pub(super) fn text_schema(names: &[&str]) -> SchemaRef {
@@ -76,13 +77,17 @@ impl Session {
             Show::Setting(name) => return self.show_setting(name),
             Show::All => self.settings.all().into_iter().map(|(n, v)| vec![Some(n), Some(v)]).collect(),
             Show::Create(name) => {
-                let object = self.object(&objects, name)?;
-                vec![vec![Some(shown(&object.object.namespace, &object.object.name)), Some(object.object.sql.clone())]]
+                let object = match objects.unusable(name.namespace(), &name.name) {
+                    Some(unusable) => &unusable.object,
+                    None => &self.object(&objects, name)?.object,
+                };
+                vec![vec![Some(shown(&object.namespace, &object.name)), Some(object.sql.clone())]]
             }
             Show::Tables => self.tables(&objects),
             _ => {
                 let states = self.backend.view_states();
-                objects.by_name.values().filter_map(|o| object_row(&objects, o, show, &states)).collect()
+                let rows = objects.by_name.values().filter_map(|o| object_row(&objects, o, show, &states));
+                rows.chain(objects.unusable.values().filter_map(|o| unusable_row(o, show))).collect()
             }
         };
         text_rows(&names, rows)
@@ -187,6 +192,30 @@ fn mode_name(mode: SinkMode) -> &'static str {
         SinkMode::Upsert => "upsert",
         SinkMode::Changes => "changes",
     }
+}
+
+/// The row of what cannot be used: its name and why, where the others have their state or comment.
+fn unusable_row(unusable: &UnusableObject, show: &Show) -> Option<Vec<Option<String>>> {
+    let object = &unusable.object;
+    let columns = show_columns(show);
+    let listed = match show {
+        Show::Streams => ObjectKind::Stream,
+        Show::Sources => ObjectKind::Source,
+        Show::Views => ObjectKind::View,
+        Show::Sinks => ObjectKind::Sink,
+        Show::Indexes => ObjectKind::Index,
+        Show::Tables | Show::Create(_) | Show::All | Show::Setting(_) => return None,
+    };
+    let why = format!("cannot be used: {}", unusable.error.message);
+    let cell = |column: &&str| match *column {
+        "name" => Some(shown(&object.namespace, &object.name)),
+        "state" => Some("failed".to_string()),
+        "detail" => Some(why.clone()),
+        "comment" if !columns.contains(&"detail") => Some(why.clone()),
+        "comment" => object.comment.clone(),
+        _ => None,
+    };
+    (object.kind == listed).then(|| columns.iter().map(cell).collect())
 }
 
 /// How a view or index is doing, in words.
