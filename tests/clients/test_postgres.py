@@ -15,6 +15,7 @@ import time
 import uuid
 
 import psycopg
+import psycopg.rows
 import psycopg2
 import pytest
 import sqlalchemy as sa
@@ -72,6 +73,18 @@ def test_it_says_what_clients_expect(db):
     assert db.execute("SELECT current_setting('server_version')").fetchone() == ("16.6",)
     assert len(db.execute("SHOW ALL").fetchall()) > 30
     assert db.execute("SELECT pg_backend_pid()").fetchone() == (db.info.backend_pid,)
+
+
+def test_computed_columns_are_found_by_their_names(shop):
+    orders, _ = shop
+    with connect(row_factory=psycopg.rows.dict_row) as db:
+        row = db.execute(f"SELECT count(*), max(id), min(id) + 1 FROM {orders}").fetchone()
+        assert row == {"count": 3, "max": 3, "min(id) + 1": 2}
+        rows = db.execute(f"SELECT customer, count FROM (SELECT customer, count(*) FROM {orders} GROUP BY customer) q ORDER BY count")
+        assert rows.fetchall() == [{"customer": "bob", "count": 1}, {"customer": "ann", "count": 2}]
+        # A name twice is no error.
+        columns = db.execute(f"SELECT id, * FROM {orders}").description
+        assert [column.name for column in columns] == ["id", "id", "customer", "amount", "at"]
 
 
 def test_queries_over_streams_and_views(db, shop):

@@ -202,7 +202,7 @@ fn replace(state: &mut State, object: &Object) -> Result<ObjectId> {
 
 fn restate(state: &mut State, object: &Object) -> Result<ObjectId> {
     let old = state.objects.get_mut(&object.id).ok_or_else(|| unknown(object.id, "restate"))?;
-    old.sql = object.sql.clone();
+    (old.sql, old.edition) = (object.sql.clone(), object.edition);
     check_text(old)?;
     Ok(object.id)
 }

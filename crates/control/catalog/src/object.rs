@@ -71,4 +71,6 @@ pub struct Object {
     pub version: u32,
     /// When it was created, milliseconds since the epoch.
     pub created_ms: i64,
+    /// The rules for what the statement leaves open, such as the names of computed columns: those of the version that it was made with.
+    pub edition: u32,
 }

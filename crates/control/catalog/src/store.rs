@@ -24,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_CONNECTIONS: u32 = 4;
 
 /// Step `n` (from 0) brings a file from schema version `n` to `n + 1`. Steps are never changed, only added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The catalog database. Clones share it.
 #[derive(Clone, Debug)]
@@ -192,7 +192,8 @@ impl Catalog {
 
 async fn read_objects(tx: &mut SqliteConnection) -> Result<Vec<Object>> {
     let rows = sqlx::query(
-        "SELECT o.id, o.kind, n.namespace, n.name, o.sql, o.comment, o.column_comments, o.version, o.created_ms
+        "SELECT o.id, o.kind, n.namespace, n.name, o.sql, o.comment, o.column_comments, o.version, o.created_ms,
+                o.edition
          FROM name n JOIN object o ON o.id = n.object AND o.version = n.version
          WHERE n.environment = ? ORDER BY o.id",
     )
@@ -240,6 +241,7 @@ fn read_object(row: &SqliteRow) -> Result<Object> {
         depends_on: Vec::new(),
         version: u32::try_from(row.get::<i64, _>(7)).map_err(|_| damaged("version"))?,
         created_ms: row.get(8),
+        edition: u32::try_from(row.get::<i64, _>(9)).map_err(|_| damaged("edition"))?,
     })
 }
 
@@ -257,8 +259,11 @@ async fn write(tx: &mut SqliteConnection, changes: &Changes) -> sqlx::Result<()>
         insert(tx, object).await?;
     }
     for object in &changes.commented {
-        sqlx::query("UPDATE object SET sql = ?, comment = ?, column_comments = ? WHERE id = ? AND version = ?")
+        let update =
+            "UPDATE object SET sql = ?, edition = ?, comment = ?, column_comments = ? WHERE id = ? AND version = ?";
+        sqlx::query(update)
             .bind(&object.sql)
+            .bind(i64::from(object.edition))
             .bind(&object.comment)
             .bind(column_comments(object))
             .bind(object.id.to_bytes().to_vec())
@@ -272,7 +277,8 @@ async fn write(tx: &mut SqliteConnection, changes: &Changes) -> sqlx::Result<()>
 async fn insert(tx: &mut SqliteConnection, object: &Object) -> sqlx::Result<()> {
     let (id, version) = (object.id.to_bytes().to_vec(), i64::from(object.version));
     sqlx::query(
-        "INSERT INTO object (id, version, kind, sql, comment, column_comments, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO object (id, version, kind, sql, comment, column_comments, created_ms, edition)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id.clone())
     .bind(version)
@@ -281,6 +287,7 @@ async fn insert(tx: &mut SqliteConnection, object: &Object) -> sqlx::Result<()> 
     .bind(&object.comment)
     .bind(column_comments(object))
     .bind(object.created_ms)
+    .bind(i64::from(object.edition))
     .execute(&mut *tx)
     .await?;
     sqlx::query("INSERT INTO name (environment, namespace, name, object, version) VALUES (?, ?, ?, ?, ?)")

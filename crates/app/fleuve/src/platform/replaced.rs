@@ -21,6 +21,8 @@ struct Before {
     version: u32,
     sql: String,
     depends_on: Vec<String>,
+    #[serde(default)]
+    edition: u32,
 }
 
 fn mark_of(view: ObjectId) -> String {
@@ -42,7 +44,8 @@ pub(super) async fn note(log: &Log, before: &ObjectSet, changes: &[Change]) -> R
             continue;
         }
         let depends_on = old.object.depends_on.iter().map(ToString::to_string).collect();
-        let text = Before { version: old.object.version, sql: old.object.sql.clone(), depends_on };
+        let Object { version, sql, edition, .. } = old.object.clone();
+        let text = Before { version, sql, depends_on, edition };
         let bytes = serde_json::to_vec(&text).map_err(|e| Error::bug(e.to_string()))?;
         marks.push((mark_of(old.object.id), Some(Bytes::from(bytes))));
     }
@@ -72,7 +75,8 @@ pub(super) async fn running(log: &Log, catalog: &Catalog, set: &ObjectSet) -> Re
                 if saved.get(&id) == Some(&before.version) && before.version < current.version =>
             {
                 let depends_on = before.depends_on.iter().filter_map(|d| d.parse().ok()).collect();
-                old.insert(id, Object { version: before.version, sql: before.sql, depends_on, ..current });
+                let Before { version, sql, edition, .. } = before;
+                old.insert(id, Object { version, sql, depends_on, edition, ..current });
             }
             _ => done.push(id),
         }

@@ -17,6 +17,7 @@ pub(crate) fn object(id: u128, kind: ObjectKind, name: &str, depends_on: &[u128]
         depends_on: depends_on.iter().copied().map(ObjectId).collect(),
         version: 1,
         created_ms: 7,
+        edition: 1,
     }
 }
 

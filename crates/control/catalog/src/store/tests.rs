@@ -17,6 +17,7 @@ fn object(id: u128, kind: ObjectKind, name: &str, depends_on: &[u128]) -> Object
         depends_on: depends_on.iter().copied().map(ObjectId).collect(),
         version: 1,
         created_ms: 1_700_000_000_000,
+        edition: 1,
     }
 }
 

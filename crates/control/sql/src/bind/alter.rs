@@ -31,7 +31,7 @@ impl Draft {
     /// Changes a stream's columns. What reads it keeps its plan, and with it its state; where that cannot be, the change is refused.
     pub(crate) fn alter_stream(&mut self, name: &Name, changes: &[StreamChange]) -> Result<Altered> {
         let old = self.find(ObjectWord::Stream, name)?;
-        let parsed = parse::parse_one(&old.object.sql)?;
+        let parsed = super::statement_of(&old.object)?;
         let Statement::CreateStream(mut create) = parsed.statement else {
             return Err(Error::bug("a stream is declared by another statement"));
         };
@@ -261,7 +261,7 @@ impl Readers {
                 continue;
             }
             let again =
-                parse::parse_one(&bound.object.sql).map_err(|e| e.message).and_then(|parsed| match &bound.spec {
+                super::statement_of(&bound.object).map_err(|e| e.message).and_then(|parsed| match &bound.spec {
                     Spec::View(_) => kept(objects, bound, &parsed, difference).map(Some),
                     Spec::Index(before) => {
                         index_kept(objects, bound, before, &parsed).map(|index| Some((index, false)))
@@ -326,7 +326,8 @@ fn kept(
     wildcards::forget(&mut candidate.query, &gone);
     let read = |candidate: &parse::CreateView| {
         let sql = candidate.to_string();
-        parse::parse_one(&sql).ok().map(|parsed| (sql, parsed))
+        let again = parse::parse_one(&sql).ok()?;
+        Some((sql, Parsed { edition: parsed.edition, ..again }))
     };
     for column in &difference.added {
         for number in 0..wildcards::MAX {

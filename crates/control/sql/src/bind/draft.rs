@@ -11,7 +11,7 @@ use uuid::{Builder, Uuid};
 
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
-use crate::parse::{self, CommentTarget, CreateStream, Name, ObjectWord, OnError, Parsed, Statement};
+use crate::parse::{self, CommentTarget, CreateStream, EDITION, Name, ObjectWord, OnError, Parsed, Statement};
 use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
 
 /// See the module.
@@ -133,6 +133,7 @@ impl Draft {
             depends_on: needs,
             version: 1,
             created_ms: self.clock.now_ms(),
+            edition: EDITION,
         };
         let bound = self.put(BoundObject { object, spec });
         self.changes.push(Change::Create(bound.as_ref().clone()));
@@ -188,7 +189,8 @@ impl Draft {
         {
             self.create_stream(target)?;
         }
-        let spec = bind_spec(&self.objects, parsed)?;
+        let edition = if old.object.sql == sql { old.object.edition } else { parsed.edition };
+        let spec = bind_spec(&self.objects, &Parsed { edition, ..parsed.clone() })?;
         if let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) {
             if same_stream(before, after) {
                 return Ok(Declared::Unchanged);
@@ -248,7 +250,7 @@ impl Draft {
 
     /// Gives an object another text that means the same: what runs goes on.
     fn restate(&mut self, old: &BoundObject, sql: String, spec: Spec) {
-        let object = Object { sql, ..old.object.clone() };
+        let object = Object { sql, edition: EDITION, ..old.object.clone() };
         let bound = self.put(BoundObject { object, spec });
         self.changes.push(Change::Restate(bound.as_ref().clone()));
     }
@@ -271,6 +273,7 @@ impl Draft {
             columns_now.as_ref().is_none_or(|schema| schema.column_with_name(column).is_some())
         };
         let object = Object {
+            edition: if old.sql == sql { old.edition } else { EDITION },
             sql,
             depends_on: depends_on(&spec),
             version: old.version + 1,
@@ -305,7 +308,7 @@ impl Draft {
                 waiting.insert(*id);
                 continue;
             }
-            let again = crate::parse::parse_one(&dependent.object.sql).and_then(|p| bind_spec(&self.objects, &p));
+            let again = super::statement_of(&dependent.object).and_then(|p| bind_spec(&self.objects, &p));
             match again {
                 Ok(spec) if columns(&spec).as_deref() == columns(&dependent.spec).as_deref() => {
                     // A sink over the same columns goes on; a view's plan is made anew, over the new input.

@@ -49,10 +49,16 @@ pub(crate) fn bind_spec(objects: &ObjectSet, parsed: &Parsed) -> Result<Spec> {
         Statement::CreateSink(create) => sink::bind_sink(objects, create).map(Spec::Sink),
         Statement::CreateIndex(create) => index::bind_index(objects, create).map(Spec::Index),
         Statement::CreateView(create) => {
-            view::bind_view(objects, create, Where { text: &parsed.text, at: &parsed.at }).map(Spec::View)
+            let place = Where { text: &parsed.text, at: &parsed.at };
+            view::bind_view(objects, create, place, parsed.edition).map(Spec::View)
         }
         _ => Err(Error::bug("only CREATE is bound to an object")),
     }
+}
+
+/// The statement of an object, to be bound by the rules that it was made by.
+fn statement_of(object: &Object) -> Result<Parsed> {
+    Ok(Parsed { edition: object.edition, ..parse::parse_one(&object.sql)? })
 }
 
 /// The objects that a bound object reads or writes.
@@ -129,7 +135,7 @@ pub fn bind_all(objects: Vec<Object>) -> Result<ObjectSet> {
 }
 
 fn rebind(set: &ObjectSet, object: &Object) -> Result<Spec> {
-    let parsed = parse::parse_one(&object.sql)?;
+    let parsed = statement_of(object)?;
     let spec = bind_spec(set, &parsed)?;
     if spec.kind() != object.kind {
         return Err(Error::bug(format!("the statement of {} {} makes a {}", object.kind, object.name, spec.kind())));

@@ -190,7 +190,7 @@ fn bind_check(schema: &SchemaRef, text: &str) -> Result<Arc<dyn PhysicalExpr>> {
         }
         _ => return Err(Error::input("a CHECK is one condition")),
     }
-    rewrite(&mut query, &NoRelations)?;
+    rewrite(&mut query, &NoRelations, parsed.edition)?;
     let mut state = binding_state();
     state.register_catalog_list(single(Arc::new(ObjectCatalog::of_table("check", "row", schema.clone()))));
     let plan = at_once(to_plan(&state, *query)).map_err(fail)?;

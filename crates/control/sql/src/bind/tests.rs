@@ -540,6 +540,50 @@ async fn binding_goes_on_without_the_runtime() {
 }
 
 #[tokio::test]
+async fn objects_go_on_by_the_rules_that_they_were_made_by() {
+    let (fake, session) = after(ORDERS).await;
+    run(
+        &session,
+        "CREATE MATERIALIZED VIEW a AS SELECT who, count(*) FROM orders GROUP BY who;
+         CREATE MATERIALIZED VIEW b AS SELECT who, count FROM a",
+    )
+    .await
+    .unwrap();
+    let made = view(&fake.objects(), "a");
+    assert_eq!(made.schema.field(1).name(), "count");
+    // As a version kept them that had no such names.
+    let before = |o: &Arc<BoundObject>| match o.object.name.as_str() {
+        "a" => Object { edition: 0, ..o.object.clone() },
+        "b" => {
+            let sql = o.object.sql.replace("count FROM a", "\"count(*)\" FROM (SELECT who, \"count(*)\" FROM a) q");
+            assert_ne!(sql, o.object.sql);
+            Object { sql, edition: 0, ..o.object.clone() }
+        }
+        _ => o.object.clone(),
+    };
+    let set = bind_all(fake.objects().by_name.values().map(before).collect()).unwrap();
+    assert!(set.unusable.is_empty(), "{:?}", set.unusable);
+    for name in ["a", "b"] {
+        assert_eq!(view(&set, name).schema.field(1).name(), "count(*)");
+    }
+    // The same text changes nothing; another one takes the rules of now.
+    let declared = |set: &ObjectSet, sql: &str| {
+        let mut draft = Draft::new(set, Arc::new(fleuve_types::SystemClock));
+        let declared = draft.declare(&crate::parse::parse_one(sql).unwrap());
+        declared.map(|d| (d, draft.objects))
+    };
+    let text = set.get("public", "a").unwrap().object.sql.clone();
+    assert_eq!(declared(&set, &text).unwrap().0, Declared::Unchanged);
+    let (_, alone) = declared(
+        &bind_all(set.by_name.values().map(|o| o.object.clone()).filter(|o| o.name != "b").collect()).unwrap(),
+        &text.replace("GROUP BY", "WHERE id > 0 GROUP BY"),
+    )
+    .unwrap();
+    assert_eq!(view(&alone, "a").schema.field(1).name(), "count");
+    assert_eq!(alone.get("public", "a").unwrap().object.edition, crate::parse::EDITION);
+}
+
+#[tokio::test]
 async fn objects_are_bound_again_from_their_text() {
     let (fake, session) = after(ORDERS).await;
     run(

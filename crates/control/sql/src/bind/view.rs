@@ -14,7 +14,7 @@ use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
 use crate::parse::{self, CreateView, Name, OnError, Statement};
-use crate::rewrite::{Relations, rewrite, unique};
+use crate::rewrite::{Outline, Relations, Titles, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
 
 /// Most columns of a view.
@@ -73,38 +73,39 @@ impl Relations for ObjectSet {
 /// Syntax, names, types, functions that are not deterministic; with their place in `query`.
 pub fn plan_view(objects: &ObjectSet, query: &str) -> Result<ViewSpec> {
     let parsed = parse::parse_one(query)?;
+    let place = Where { text: &parsed.text, at: &parsed.at };
     match parsed.statement {
-        Statement::Query(q) => plan_query(objects, &q, query, &[], Where { text: &parsed.text, at: &parsed.at }),
-        Statement::CreateView(view) => bind_view(objects, &view, Where { text: &parsed.text, at: &parsed.at }),
-        _ => Err(Error::input("a view is a SELECT").at(parsed.at)),
+        Statement::Query(q) => plan_query(objects, (&q, query), &[], place, parsed.edition),
+        Statement::CreateView(view) => bind_view(objects, &view, place, parsed.edition),
+        _ => Err(Error::input("a view is a SELECT").at(parsed.at.clone())),
     }
 }
 
-/// Binds `CREATE MATERIALIZED VIEW`.
-pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>) -> Result<ViewSpec> {
-    let spec = plan_query(objects, &view.query, &view.query_text, &view.columns, place)?;
+/// Binds `CREATE MATERIALIZED VIEW`, by the rules of an edition.
+pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>, edition: u32) -> Result<ViewSpec> {
+    let spec = plan_query(objects, (&view.query, &view.query_text), &view.columns, place, edition)?;
     Ok(ViewSpec { emit_on_close: view.emit_on_close, on_error: view.on_error, ..spec })
 }
 
 fn plan_query(
     objects: &ObjectSet,
-    query: &Query,
-    text: &str,
+    (query, text): (&Query, &str),
     columns: &[(String, Location)],
     place: Where<'_>,
+    edition: u32,
 ) -> Result<ViewSpec> {
     let located = |e: Error| if e.location.is_some() { e } else { e.at(place.at.clone()) };
     let mut state = binding_state();
     state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
     let mut query = query.clone();
-    if !columns.is_empty() {
-        unique(&mut query.body);
-    }
-    rewrite(&mut query, objects).map_err(located)?;
+    let outline = if edition > 0 && columns.is_empty() { Outline::of(&query) } else { None };
+    let mut titles = if edition > 0 || !columns.is_empty() { unique(&mut query.body, edition) } else { Titles::new() };
+    titles.extend(rewrite(&mut query, objects, edition).map_err(located)?);
     let plan = at_once(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
-    let plan = output(plan, columns, place)?;
+    let own = Outline::names_of(outline, plan.schema(), &titles);
+    let plan = output(plan, columns, own, place)?;
     let plan = state
         .analyzer()
         .execute_and_check(plan, state.config_options(), |_, _| {})
@@ -185,8 +186,13 @@ fn refuse_volatile(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
         .hint(hint))
 }
 
-/// The output columns: renamed as the statement says, unique, and of types that can be kept.
-fn output(plan: LogicalPlan, columns: &[(String, Location)], place: Where<'_>) -> Result<LogicalPlan> {
+/// The output columns: with the names that the statement says, or else their own; unique, and of types that can be kept.
+fn output(
+    plan: LogicalPlan,
+    columns: &[(String, Location)],
+    own: Vec<String>,
+    place: Where<'_>,
+) -> Result<LogicalPlan> {
     let schema = plan.schema().clone();
     if schema.fields().is_empty() {
         return Err(Error::input("a view has at least one column").at(place.at.clone()));
@@ -205,8 +211,8 @@ fn output(plan: LogicalPlan, columns: &[(String, Location)], place: Where<'_>) -
         .at(at));
     }
     let mut names: Vec<String> = Vec::with_capacity(schema.fields().len());
-    for (i, field) in schema.fields().iter().enumerate() {
-        let name = columns.get(i).map_or_else(|| field.name().clone(), |(name, _)| name.clone());
+    for (i, own) in own.into_iter().enumerate() {
+        let name = columns.get(i).map_or(own, |(name, _)| name.clone());
         if names.contains(&name) {
             let at = columns
                 .get(i)

@@ -47,7 +47,15 @@ pub struct Parsed {
     pub at: Location,
     /// The highest `$n` in it.
     pub parameters: usize,
+    /// The rules for what it leaves open.
+    pub edition: u32,
 }
+
+/// The rules for what statements leave open. The catalog keeps with each object those that it was made by, so that a new version of Fleuve
+/// does not change what it means.
+///
+/// 1: computed columns have the names that PostgreSQL gives them. 0: those of DataFusion's planner.
+pub const EDITION: u32 = 1;
 
 /// Reads the statements of `sql`.
 ///
@@ -79,7 +87,13 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
         let mut parser = StatementParser::new(run, &dialect, &places, last.span.end);
         parser.on_error = on_error;
         let statement = parser.statement()?;
-        out.push(Parsed { statement, text, at: place(first.span.start), parameters: highest_parameter(run) });
+        out.push(Parsed {
+            statement,
+            text,
+            at: place(first.span.start),
+            parameters: highest_parameter(run),
+            edition: EDITION,
+        });
     }
     Ok(out)
 }

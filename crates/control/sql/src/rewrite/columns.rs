@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, FunctionArg, FunctionArgExpr, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    ExcludeSelectItem, FunctionArg, FunctionArgExpr, JoinConstraint, JoinOperator, ObjectName, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    WildcardAdditionalOptions,
 };
 
-use super::{Expr, Relations, alias_of, fields, is_marked, spelled, windows};
+use super::{Expr, Relations, alias_of, fields, is_marked, names, spelled, windows};
 use crate::parse::name_of;
 use crate::window::WINDOW_COLUMNS;
 
@@ -53,21 +54,92 @@ fn of_body(body: &SetExpr, relations: &dyn Relations, ctes: &Ctes) -> Columns {
 fn of_select(select: &Select, relations: &dyn Relations, ctes: &Ctes) -> Columns {
     let mut out = Vec::new();
     for item in &select.projection {
-        match item {
-            SelectItem::Wildcard(options) => {
-                for from in &select.from {
-                    out.extend(without(of_from(from, relations, ctes)?, options)?);
-                }
-            }
-            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                let factors = select.from.iter().flat_map(factors_of);
-                let factor = factors.into_iter().find(|f| answers(f, name))?;
-                out.extend(without(of_factor(factor, relations, ctes)?, options)?);
-            }
-            other => out.extend(fields::output_name(other).map(spelled)),
+        match fields::output_name(item) {
+            Some(name) => out.push(spelled(name)),
+            None => out.extend(of_wildcard(item, select, |f| of_factor(f, relations, ctes))?),
         }
     }
     Some(out)
+}
+
+/// The columns that all wildcards of a select list stand for.
+pub(super) fn of_wildcards(select: &Select, relations: &dyn Relations, ctes: &Ctes) -> Columns {
+    let one = |item| of_wildcard(item, select, |f| of_factor(f, relations, ctes));
+    select.projection.iter().map(one).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+}
+
+/// The columns that each wildcard of a select list stands for, before its tables were looked up.
+pub(super) fn of_stars(select: &Select, relations: &dyn Relations, ctes: &Ctes) -> Option<Vec<Vec<String>>> {
+    if select.from.iter().any(merges) {
+        return None;
+    }
+    let is_star = |i: &&SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let stars = select.projection.iter().filter(is_star);
+    stars.map(|star| of_wildcard(star, select, |f| of_new_factor(f, relations, ctes))).collect()
+}
+
+/// The columns of all tables of a `SELECT`, before these were looked up.
+pub(super) fn of_all(select: &Select, relations: &dyn Relations, ctes: &Ctes) -> Columns {
+    let factors = select.from.iter().flat_map(factors_of);
+    factors.map(|f| of_new_factor(f, relations, ctes)).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+}
+
+/// True where not each table gives all of its columns.
+fn merges(from: &TableWithJoins) -> bool {
+    let inside = |factor: &TableFactor| match factor {
+        TableFactor::NestedJoin { table_with_joins, .. } => merges(table_with_joins),
+        _ => false,
+    };
+    let joins = from.joins.iter().any(|join| {
+        let constraint = match &join.join_operator {
+            JoinOperator::Join(c)
+            | JoinOperator::Inner(c)
+            | JoinOperator::Left(c)
+            | JoinOperator::LeftOuter(c)
+            | JoinOperator::Right(c)
+            | JoinOperator::RightOuter(c)
+            | JoinOperator::FullOuter(c)
+            | JoinOperator::CrossJoin(c) => c,
+            _ => return true,
+        };
+        matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) || inside(&join.relation)
+    });
+    joins || inside(&from.relation)
+}
+
+/// The columns of an item of `FROM` that was not rewritten yet.
+fn of_new_factor(factor: &TableFactor, relations: &dyn Relations, ctes: &Ctes) -> Columns {
+    if let Some(names) = alias_of(factor).and_then(listed) {
+        return Some(names);
+    }
+    match factor {
+        TableFactor::Table { name, args: None, .. } => {
+            let name = name_of(name).ok()?;
+            let scope = ctes.iter().rev().find(|scope| name.namespace.is_none() && scope.contains_key(&name.name));
+            match scope {
+                Some(scope) => scope.get(&name.name).cloned().flatten(),
+                None => relations.columns(name.namespace(), &name.name),
+            }
+        }
+        TableFactor::Derived { subquery, .. } => names::of_query(subquery, relations, ctes),
+        _ => None,
+    }
+}
+
+fn of_wildcard(item: &SelectItem, select: &Select, of: impl Fn(&TableFactor) -> Columns) -> Columns {
+    match item {
+        SelectItem::Wildcard(options) => {
+            let factors = select.from.iter().flat_map(factors_of);
+            let lists: Vec<_> = factors.map(of).collect::<Option<_>>()?;
+            without(lists.concat(), options)
+        }
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+            let factor = select.from.iter().flat_map(factors_of).find(|f| answers(f, name))?;
+            without(of(factor)?, options)
+        }
+        SelectItem::QualifiedWildcard(..) => None,
+        _ => Some(Vec::new()),
+    }
 }
 
 fn without(columns: Vec<String>, options: &WildcardAdditionalOptions) -> Columns {
@@ -104,11 +176,6 @@ pub(super) fn factors_of(from: &TableWithJoins) -> Vec<&TableFactor> {
         }
     }
     out
-}
-
-fn of_from(from: &TableWithJoins, relations: &dyn Relations, ctes: &Ctes) -> Columns {
-    let all: Option<Vec<_>> = factors_of(from).into_iter().map(|f| of_factor(f, relations, ctes)).collect();
-    all.map(|lists| lists.concat())
 }
 
 /// The columns of one item of `FROM`, without pseudo-columns.

@@ -2,7 +2,7 @@
 //!
 //! - every table that is not a CTE gets its full name, `main.namespace.name`; one that does not exist is an error with its place;
 //! - a stream's pseudo-columns are hidden where nothing names them, and `*` leaves them out where something does;
-//! - fields of structs and casts are named as PostgreSQL names them;
+//! - fields of structs, and computed columns where another query reads them, are named as PostgreSQL names them;
 //! - `USING` and `NATURAL` become conditions, and what they make of two columns is said wherever it is named;
 //! - the columns of a query get the names that a list behind its alias gives them, inside of a recursion too;
 //! - window table functions get one shape: `tumble((subquery), time, size)`, `session((subquery), time, gap, key, ...)`.
@@ -18,6 +18,7 @@ mod lists;
 mod lookup;
 mod mentions;
 mod merged;
+mod names;
 mod rows;
 mod similar;
 mod spelling;
@@ -30,6 +31,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use names::Outline;
 pub(crate) use titles::{Titles, unique};
 pub(crate) use windows::simple_input;
 
@@ -66,13 +68,23 @@ pub(crate) trait Relations {
     }
 }
 
-/// Rewrites a query in place. See the module.
+/// Rewrites a query in place, by the rules of an edition. See the module. Gives what columns are to be called that got other names, as two
+/// have the same.
 ///
 /// # Errors
 /// Tables that do not exist; window functions with wrong arguments; `*` where it cannot be told what it means.
-pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations) -> Result<()> {
-    let mut rewriter = Rewriter { relations, ctes: Vec::new(), taken: Vec::new(), unnamed: 0, quantified: Vec::new() };
-    flow(VisitMut::visit(query, &mut rewriter))
+pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations, edition: u32) -> Result<Titles> {
+    let mut rewriter = Rewriter {
+        relations,
+        edition,
+        ctes: Vec::new(),
+        taken: Vec::new(),
+        unnamed: 0,
+        quantified: Vec::new(),
+        titles: Titles::new(),
+    };
+    flow(VisitMut::visit(query, &mut rewriter))?;
+    Ok(rewriter.titles)
 }
 
 fn flow(flow: ControlFlow<Error>) -> Result<()> {
@@ -92,6 +104,8 @@ fn too_many(what: &str, most: usize, things: &str) -> Error {
 
 struct Rewriter<'a> {
     relations: &'a dyn Relations,
+    /// From 1 on, computed columns get names.
+    edition: u32,
     /// The CTEs in scope and their columns, one set per query around.
     ctes: Vec<HashMap<String, columns::Columns>>,
     /// The `WITH` of each query around: visited on its own, put back when the query is left.
@@ -100,6 +114,7 @@ struct Rewriter<'a> {
     unnamed: usize,
     /// The subqueries of ANY and ALL that are being visited, by where they stand.
     quantified: Vec<*const Expr>,
+    titles: Titles,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -161,9 +176,13 @@ impl Rewriter<'_> {
             return Ok(());
         }
         spelling::fetch_as_limit(query)?;
-        let order_by = query.order_by.clone();
-        fields::name_casts(&mut query.body, order_by.as_ref());
-        let mentioned = order_by.as_ref().map(mentions::in_node).unwrap_or_default();
+        if self.edition > 0 {
+            names::order_by_place(query);
+        } else {
+            let order_by = query.order_by.clone();
+            fields::name_casts(&mut query.body, order_by.as_ref());
+        }
+        let mentioned = query.order_by.as_ref().map(mentions::in_node).unwrap_or_default();
         self.set_expr(&mut query.body, &mentioned)
     }
 
@@ -175,7 +194,12 @@ impl Rewriter<'_> {
         let mut names = HashMap::new();
         for cte in &mut with.cte_tables {
             let name = spelled(&cte.alias.name);
-            titles::entitle(&mut cte.query, &cte.alias, with.recursive);
+            if self.edition > 0 && !(with.recursive && titles::reads(&cte.query.body, &name)) {
+                let mut scope = self.ctes.clone();
+                scope.push(names.clone());
+                names::list(&cte.query, &mut cte.alias, self.relations, &scope, &mut self.titles);
+            }
+            titles::entitle(&mut cte.query, &cte.alias, with.recursive, self.edition);
             let listed = columns::listed(&cte.alias);
             let of_query = |rewriter: &Self, query: &Query| {
                 listed.clone().or_else(|| columns::of_query(query, rewriter.relations, &rewriter.ctes))
@@ -184,10 +208,12 @@ impl Rewriter<'_> {
             let ctes = self.ctes.clone();
             let mut inner = Rewriter {
                 relations: self.relations,
+                edition: self.edition,
                 ctes,
                 taken: Vec::new(),
                 unnamed: self.unnamed,
                 quantified: Vec::new(),
+                titles: std::mem::take(&mut self.titles),
             };
             inner.ctes.push(names.clone());
             if with.recursive {
@@ -196,6 +222,7 @@ impl Rewriter<'_> {
             }
             flow(VisitMut::visit(&mut cte.query, &mut inner))?;
             let own = of_query(&inner, &cte.query);
+            (self.unnamed, self.titles) = (inner.unnamed, inner.titles);
             names.insert(name, own);
         }
         Ok(names)
@@ -226,6 +253,9 @@ impl Rewriter<'_> {
             return Err(too_many("FROM lists", MAX_TABLES, "tables"));
         }
         fields::name(select);
+        if self.edition > 0 {
+            names::group_by_place(select, self.relations, &self.ctes);
+        }
         let mut mentioned = mentions::in_select(select);
         mentioned.extend(order_by.iter().cloned());
         for from in &mut select.from {
@@ -255,6 +285,12 @@ impl Rewriter<'_> {
     }
 
     fn finish_select(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
+        if self.edition > 0
+            && names::has_wildcard(select)
+            && let Some(columns) = columns::of_wildcards(select, self.relations, &self.ctes)
+        {
+            names::beside_wildcards(select, &columns, &mut self.titles);
+        }
         exists::as_count(select);
         let Some(scope) = joins::resolve(select, self)? else { return Ok(()) };
         merged::name(select, order_by, &scope, self);
@@ -296,11 +332,27 @@ impl Rewriter<'_> {
                 Ok(())
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.table_with_joins(table_with_joins, mentioned),
-            TableFactor::Derived { subquery, alias: Some(alias), .. } => {
-                titles::entitle(subquery, alias, false);
+            TableFactor::Derived { subquery, alias, .. } => {
+                self.derived(subquery, alias);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Names the columns of a derived table.
+    fn derived(&mut self, subquery: &mut Query, alias: &mut Option<TableAlias>) {
+        if self.edition > 0 {
+            if alias.is_none() && names::needed(subquery, self.relations, &self.ctes).is_some() {
+                self.unnamed += 1;
+                *alias = Some(new_alias(&format!("unnamed {}", self.unnamed)));
+            }
+            if let Some(alias) = alias {
+                names::list(subquery, alias, self.relations, &self.ctes, &mut self.titles);
+            }
+        }
+        if let Some(alias) = alias {
+            titles::entitle(subquery, alias, false, self.edition);
         }
     }
 
@@ -407,8 +459,12 @@ fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
     }
 }
 
+fn new_alias(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: vec![], at: None }
+}
+
 fn set_alias(factor: &mut TableFactor, name: &str) {
-    let new = TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: vec![], at: None };
+    let new = new_alias(name);
     match factor {
         TableFactor::Table { alias, .. }
         | TableFactor::Derived { alias, .. }

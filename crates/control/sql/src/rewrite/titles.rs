@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
-    visit_relations,
+    Distinct, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    visit_expressions, visit_relations,
 };
 
 use super::{columns, fields, spelled};
@@ -16,11 +16,11 @@ const ALIAS: &str = "fleuve named";
 
 /// Prepares a query for the list of its alias: its own names may repeat. What refers to itself must have the names already: DataFusion
 /// (54.1) gives them only to what is outside of the recursion.
-pub(super) fn entitle(query: &mut Query, alias: &TableAlias, recursive: bool) {
+pub(super) fn entitle(query: &mut Query, alias: &TableAlias, recursive: bool, edition: u32) {
     if alias.columns.is_empty() {
         return;
     }
-    unique(&mut query.body);
+    unique(&mut query.body, edition);
     if recursive
         && let SetExpr::SetOperation { left, right, .. } = query.body.as_mut()
         && reads(right, &spelled(&alias.name))
@@ -43,7 +43,7 @@ pub(super) fn entitle(query: &mut Query, alias: &TableAlias, recursive: bool) {
 }
 
 /// True if a query reads a table of that name.
-fn reads(body: &SetExpr, name: &str) -> bool {
+pub(super) fn reads(body: &SetExpr, name: &str) -> bool {
     let found = visit_relations(body, |relation| match relation.0.as_slice() {
         [part] if part.as_ident().is_some_and(|i| spelled(i) == name) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -55,19 +55,32 @@ fn reads(body: &SetExpr, name: &str) -> bool {
 pub(crate) type Titles = HashMap<String, String>;
 
 /// Gives the columns of a query that have the name of one before another one, and says what they were called.
-pub(crate) fn unique(body: &mut SetExpr) -> Titles {
+pub(crate) fn unique(body: &mut SetExpr, edition: u32) -> Titles {
     match body {
-        SetExpr::Select(select) => unique_items(select),
+        SetExpr::Select(select) => unique_items(select, edition),
         SetExpr::SetOperation { left, right, .. } => {
-            unique(right);
-            unique(left)
+            unique(right, edition);
+            unique(left, edition)
         }
-        SetExpr::Query(query) => unique(&mut query.body),
+        SetExpr::Query(query) => unique(&mut query.body, edition),
         _ => Titles::new(),
     }
 }
 
-fn unique_items(select: &mut Select) -> Titles {
+/// True for what DataFusion (54.1) may call as something else: its names leave out casts and what is in subqueries.
+fn is_vague(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |e| match e {
+        Expr::Cast { .. }
+        | Expr::TypedString(_)
+        | Expr::Subquery(_)
+        | Expr::Exists { .. }
+        | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+fn unique_items(select: &mut Select, edition: u32) -> Titles {
     let (mut seen, mut titles) = (HashSet::new(), Titles::new());
     // DataFusion (54.1) wants to find what is ordered by among the columns as they were.
     if matches!(select.distinct, Some(Distinct::On(_))) {
@@ -79,7 +92,8 @@ fn unique_items(select: &mut Select) -> Titles {
             (None, SelectItem::UnnamedExpr(expr)) => (format!(" {expr}"), expr.to_string()),
             (None, _) => continue,
         };
-        if seen.insert(name) {
+        let vague = edition > 0 && matches!(&*item, SelectItem::UnnamedExpr(expr) if is_vague(expr));
+        if seen.insert(name) && !vague {
             continue;
         }
         let fresh = format!("fleuve column {}", i + 1);

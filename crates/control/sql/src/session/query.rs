@@ -19,8 +19,8 @@ use super::{Outcome, Session};
 use crate::bind::{at_time, to_plan};
 use crate::context::ExtraSchemas;
 use crate::errors::{Where, at_statement, of_datafusion};
-use crate::parse::quoted;
-use crate::rewrite::{Relations, Titles, rewrite, unique};
+use crate::parse::{EDITION, quoted};
+use crate::rewrite::{Outline, Relations, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec};
 
 /// Most notices of one statement.
@@ -105,13 +105,14 @@ pub(super) struct Planned {
     pub(super) plan: LogicalPlan,
     /// What the user should know about the answer.
     pub(super) notices: Vec<String>,
-    pub(super) titles: Titles,
+    /// What the columns of the answer are called.
+    pub(super) names: Vec<String>,
 }
 
 impl Planned {
     /// The columns of the answer.
     pub(super) fn schema(&self) -> SchemaRef {
-        titled(Arc::new(self.plan.schema().as_arrow().clone()), &self.titles)
+        named(&Arc::new(self.plan.schema().as_arrow().clone()), &self.names)
     }
 
     /// The types of `$1`, `$2`, ... as far as the plan says.
@@ -130,11 +131,12 @@ impl Planned {
     pub(super) async fn rows(self, place: Where<'_>) -> Result<Outcome> {
         let frame = self.context.execute_logical_plan(self.plan).await.map_err(|e| at_statement(&e, place))?;
         let stream = frame.execute_stream().await.map_err(|e| at_statement(&e, place))?;
-        let schema = titled(stream.schema(), &self.titles);
+        let planned = stream.schema();
+        let schema = named(&planned, &self.names);
         let shown = schema.clone();
         let rows = stream.map(move |batch| {
             let batch = batch.map_err(|e| of_datafusion(&e))?;
-            if self.titles.is_empty() {
+            if Arc::ptr_eq(&shown, &planned) {
                 return Ok(batch);
             }
             let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -146,18 +148,16 @@ impl Planned {
 }
 
 /// The columns with the names that they are to be shown with, which may repeat.
-fn titled(schema: SchemaRef, titles: &Titles) -> SchemaRef {
-    if titles.is_empty() {
-        return schema;
+fn named(schema: &SchemaRef, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter();
+    if fields.len() != names.len() || fields.clone().zip(names).all(|(field, name)| field.name() == name) {
+        return schema.clone();
     }
-    let field = |field: &FieldRef| match titles.get(field.name()) {
-        Some(title) => Arc::new(field.as_ref().clone().with_name(title).with_nullable(true)),
-        None => Arc::new(field.as_ref().clone().with_nullable(true)),
+    let field = |(field, name): (&FieldRef, &String)| {
+        // What was planned and what runs may tell differently about NULLs.
+        Arc::new(field.as_ref().clone().with_name(name).with_nullable(true))
     };
-    Arc::new(Schema::new_with_metadata(
-        schema.fields().iter().map(field).collect::<Vec<_>>(),
-        schema.metadata().clone(),
-    ))
+    Arc::new(Schema::new_with_metadata(fields.zip(names).map(field).collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 impl Session {
@@ -168,11 +168,12 @@ impl Session {
         let readable =
             Readable { snapshot: snapshot.clone(), objects: self.backend.objects(), extra: self.extra.clone() };
         let mut query = query.clone();
-        let titles = unique(&mut query.body);
-        rewrite(&mut query, &readable).map_err(|e| match e.location {
+        let outline = Outline::of(&query);
+        let mut titles = unique(&mut query.body, EDITION);
+        titles.extend(rewrite(&mut query, &readable, EDITION).map_err(|e| match e.location {
             Some(_) => e,
             None => e.at(place.at.clone()),
-        })?;
+        })?);
         let state = context.state();
         let mut plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
         if self.settings.get("query_time").is_some_and(|t| t.eq_ignore_ascii_case("epoch")) {
@@ -185,7 +186,8 @@ impl Session {
             .verify_plan(&plan)
             .map_err(|e| at_statement(&e, place))?;
         let notices = stopped(&plan, snapshot.as_ref()).map_err(|e| at_statement(&e, place))?;
-        Ok(Planned { context, plan, notices, titles })
+        let names = Outline::names_of(outline, plan.schema(), &titles);
+        Ok(Planned { context, plan, notices, names })
     }
 }
 

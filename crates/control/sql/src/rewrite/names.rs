@@ -1,0 +1,411 @@
+//! The names of computed columns. They are PostgreSQL's where it has one (`count(*)` is `count`, `id::text` is `id`, `'1'::int` is `int4`) and no
+//! other column has it; else the text of what is computed (`v + 1`, `sum(a)` beside `sum(b)`), which PostgreSQL calls `?column?`.
+//!
+//! A query is planned as it stands: its columns are named where they are read. Those of derived tables and `WITH` by the list of their alias,
+//! those of views and answers when they are planned.
+
+use std::collections::{HashMap, HashSet};
+
+use datafusion::common::DFSchema;
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, DataType, Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableAliasColumnDef, TrimWhereField, Value,
+};
+
+use super::columns::{self, Ctes};
+use super::{Relations, Titles, fields, spelled};
+
+/// What the columns of a query are called, as far as its text tells.
+pub(crate) struct Outline {
+    parts: Vec<Part>,
+    /// One of them may come to several columns.
+    open: bool,
+}
+
+#[derive(Clone)]
+enum Part {
+    /// A column that has a name.
+    Named(String),
+    /// What it may be called, what it would be called best first.
+    Computed([Option<String>; 3]),
+    /// A wildcard: any number of columns.
+    Star,
+}
+
+impl Outline {
+    /// That of a query; none where the names are others' affair (`VALUES`, `TABLE`).
+    pub(crate) fn of(query: &Query) -> Option<Self> {
+        let items = &first_select(&query.body)?.projection;
+        let parts = items.iter().map(part).collect::<Option<Vec<_>>>()?;
+        Some(Self { parts, open: items.iter().any(unnests) })
+    }
+
+    /// True if something has no name of its own.
+    fn has_computed(&self) -> bool {
+        self.parts.iter().any(|p| matches!(p, Part::Computed(_)))
+    }
+
+    fn stars(&self) -> usize {
+        self.parts.iter().filter(|p| matches!(p, Part::Star)).count()
+    }
+
+    /// The names, with what the planner has called the columns; that is what those keep that come from wildcards, and what stands between
+    /// two. None if it does not fit.
+    fn names(&self, planned: &[String]) -> Option<Vec<String>> {
+        let is_star = |part: &Part| matches!(part, Part::Star);
+        let (head, tail) = match self.parts.iter().position(is_star) {
+            None if self.parts.len() == planned.len() => (self.parts.as_slice(), &[][..]),
+            None => return None,
+            Some(first) => {
+                let last = self.parts.iter().rposition(is_star)?;
+                (&self.parts[..first], &self.parts[last + 1..])
+            }
+        };
+        let middle = planned.get(head.len()..planned.len().checked_sub(tail.len())?)?;
+        let middle = middle.iter().cloned().map(Part::Named);
+        Some(chosen(&head.iter().cloned().chain(middle).chain(tail.iter().cloned()).collect::<Vec<_>>()))
+    }
+
+    /// The names of a planned query's columns; `titles` are those of columns that were planned by others.
+    pub(crate) fn names_of(outline: Option<Self>, planned: &DFSchema, titles: &Titles) -> Vec<String> {
+        let planned =
+            planned.fields().iter().map(|f| titles.get(f.name()).unwrap_or(f.name()).clone()).collect::<Vec<_>>();
+        outline.and_then(|outline| outline.names(&planned)).unwrap_or(planned)
+    }
+
+    /// The names, with the columns that the wildcards stand for.
+    fn with_stars(self, stars: Vec<Vec<String>>) -> Vec<String> {
+        let mut stars = stars.into_iter();
+        let parts: Vec<Part> = self
+            .parts
+            .into_iter()
+            .flat_map(|part| match part {
+                Part::Star => stars.next().unwrap_or_default().into_iter().map(Part::Named).collect(),
+                other => vec![other],
+            })
+            .collect();
+        chosen(&parts)
+    }
+}
+
+/// True for what gives several columns if it is a struct's.
+fn unnests(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::UnnamedExpr(Expr::Function(f)) if f.name.to_string().eq_ignore_ascii_case("unnest"))
+}
+
+fn part(item: &SelectItem) -> Option<Part> {
+    Some(match item {
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => Part::Star,
+        SelectItem::UnnamedExpr(expr) if is_computed(expr) => {
+            Part::Computed([short(expr), Some(text(expr)), Some(expr.to_string())])
+        }
+        item => Part::Named(spelled(fields::output_name(item)?)),
+    })
+}
+
+/// A name for each part; of equal ones that are computed none has it, unless they have no other.
+fn chosen(parts: &[Part]) -> Vec<String> {
+    let mut names: Vec<Option<String>> =
+        parts.iter().map(|p| if let Part::Named(name) = p { Some(name.clone()) } else { None }).collect();
+    let mut taken: HashSet<String> = names.iter().flatten().cloned().collect();
+    for candidate in 0..3 {
+        let wanted: Vec<Option<&String>> = parts
+            .iter()
+            .zip(&names)
+            .map(|(part, name)| match part {
+                Part::Computed(candidates) if name.is_none() => candidates[candidate].as_ref(),
+                _ => None,
+            })
+            .collect();
+        let mut times: HashMap<&String, usize> = HashMap::new();
+        wanted.iter().flatten().for_each(|name| *times.entry(name).or_default() += 1);
+        for (name, wanted) in names.iter_mut().zip(wanted) {
+            *name = name.take().or_else(|| wanted.filter(|w| times[w] == 1 && taken.insert((*w).clone())).cloned());
+        }
+    }
+    let last = |part: &Part| match part {
+        Part::Named(name) => name.clone(),
+        Part::Computed(candidates) => candidates.last().cloned().flatten().unwrap_or_default(),
+        Part::Star => String::new(),
+    };
+    names.into_iter().zip(parts).map(|(name, part)| name.unwrap_or_else(|| last(part))).collect()
+}
+
+/// Gives a derived table or a `WITH` query a list of its columns' names behind its alias, where it has none and they are not their own.
+pub(super) fn list(query: &Query, alias: &mut TableAlias, relations: &dyn Relations, ctes: &Ctes, titles: &mut Titles) {
+    if !alias.columns.is_empty() {
+        return;
+    }
+    let Some(names) = needed(query, relations, ctes) else { return };
+    let mut seen = HashSet::new();
+    let column = |name: String| {
+        let name = if seen.insert(name.clone()) {
+            name
+        } else {
+            let fresh = format!("fleuve repeated {}", titles.len() + 1);
+            titles.insert(fresh.clone(), name);
+            fresh
+        };
+        TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None }
+    };
+    alias.columns = names.into_iter().map(column).collect();
+}
+
+/// The names of a query's columns, if they are not those that the planner would give.
+pub(super) fn needed(query: &Query, relations: &dyn Relations, ctes: &Ctes) -> Option<Vec<String>> {
+    let outline = Outline::of(query)?;
+    let computed = outline.has_computed();
+    let names = all(outline, query, relations, ctes)?;
+    let repeated = names.iter().collect::<HashSet<_>>().len() < names.len();
+    (computed || repeated).then_some(names)
+}
+
+/// The names of a query's columns, before it was rewritten.
+pub(super) fn of_query(query: &Query, relations: &dyn Relations, ctes: &Ctes) -> Option<Vec<String>> {
+    all(Outline::of(query)?, query, relations, ctes)
+}
+
+fn all(outline: Outline, query: &Query, relations: &dyn Relations, ctes: &Ctes) -> Option<Vec<String>> {
+    if outline.open {
+        return None;
+    }
+    let stars = match outline.stars() {
+        0 => Vec::new(),
+        // Its own names are not known here.
+        _ if query.with.is_some() => return None,
+        _ => columns::of_stars(first_select(&query.body)?, relations, ctes)?,
+    };
+    // A list cannot tell two columns of one name from each other (DataFusion 54.1).
+    let of_stars = stars.iter().flatten();
+    if of_stars.clone().collect::<HashSet<_>>().len() < of_stars.count() {
+        return None;
+    }
+    Some(outline.with_stars(stars))
+}
+
+fn first_select(body: &SetExpr) -> Option<&Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        SetExpr::Query(query) if query.with.is_none() => first_select(&query.body),
+        _ => None,
+    }
+}
+
+/// `ORDER BY count` of a column that is computed, and `SELECT DISTINCT upper(s) AS u ... ORDER BY upper(s)`, which DataFusion (54.1) finds by
+/// the name only: both by the column's place.
+pub(super) fn order_by_place(query: &mut Query) {
+    let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
+    let Some(select) = first_select(&query.body) else { return };
+    let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
+    if matches!(select.distinct, Some(Distinct::On(_))) {
+        return;
+    }
+    let parts = placed(select);
+    let names = chosen(&parts);
+    let distinct = is_select && matches!(select.distinct, Some(Distinct::Distinct));
+    for order in exprs {
+        let place = match &order.expr {
+            Expr::Identifier(name) => computed(&parts, &names, name),
+            expr if distinct && is_computed(expr) => {
+                let wanted = comparable(expr);
+                select.projection[..parts.len()].iter().position(|item| match item {
+                    SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr) => {
+                        is_computed(expr) && comparable(expr) == wanted
+                    }
+                    _ => false,
+                })
+            }
+            _ => None,
+        };
+        if let Some(place) = place {
+            order.expr = by_place(place);
+        }
+    }
+}
+
+/// `GROUP BY date_trunc` of a column that is computed, by its place, where no table has a column of that name.
+pub(super) fn group_by_place(select: &mut Select, relations: &dyn Relations, ctes: &Ctes) {
+    let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
+    if !exprs.iter().any(|e| matches!(e, Expr::Identifier(_))) {
+        return;
+    }
+    let parts = placed(select);
+    let names = chosen(&parts);
+    let place = |e: &Expr| if let Expr::Identifier(name) = e { computed(&parts, &names, name) } else { None };
+    let places: Vec<Option<usize>> = exprs.iter().map(place).collect();
+    if places.iter().all(Option::is_none) {
+        return;
+    }
+    let Some(columns) = columns::of_all(select, relations, ctes) else { return };
+    let GroupByExpr::Expressions(exprs, _) = &mut select.group_by else { return };
+    for (expr, place) in exprs.iter_mut().zip(places) {
+        if let (Expr::Identifier(name), Some(place)) = (&*expr, place)
+            && !columns.contains(&spelled(name))
+        {
+            *expr = by_place(place);
+        }
+    }
+}
+
+/// The columns of a select list whose places are known: those before a wildcard.
+fn placed(select: &Select) -> Vec<Part> {
+    let items = select.projection.iter().take_while(|item| !unnests(item));
+    items.map_while(|item| part(item).filter(|part| !matches!(part, Part::Star))).collect()
+}
+
+/// Which one is computed and has that name.
+fn computed(parts: &[Part], names: &[String], name: &Ident) -> Option<usize> {
+    let name = spelled(name);
+    parts.iter().zip(names).position(|(part, own)| matches!(part, Part::Computed(_)) && *own == name)
+}
+
+fn by_place(place: usize) -> Expr {
+    Expr::Value(Value::Number((place + 1).to_string(), false).into())
+}
+
+/// The text of an expression, the same for `COUNT(*)` and `(count(*))`.
+fn comparable(expr: &Expr) -> String {
+    match expr {
+        Expr::Nested(inner) => comparable(inner),
+        other => {
+            let text = other.to_string();
+            if text.contains(['"', '\'']) { text } else { text.to_lowercase() }
+        }
+    }
+}
+
+/// Gives items other names that repeat one of the columns that wildcards stand for: DataFusion (54.1) takes a name once only. What they are
+/// to be called is added to `titles`.
+pub(super) fn beside_wildcards(select: &mut Select, columns: &[String], titles: &mut Titles) {
+    for item in &mut select.projection {
+        let Some(name) = fields::output_name(item).map(spelled).filter(|name| columns.contains(name)) else { continue };
+        let fresh = format!("fleuve repeated {}", titles.len() + 1);
+        let alias = Ident::with_quote('"', &fresh);
+        match item {
+            SelectItem::UnnamedExpr(expr) => *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias },
+            SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
+            _ => continue,
+        }
+        titles.insert(fresh, name);
+    }
+}
+
+/// True where a list leaves open what its columns are.
+pub(super) fn has_wildcard(select: &Select) -> bool {
+    select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+}
+
+/// False for a column or a field of one, which has its name.
+fn is_computed(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => false,
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            !matches!(access_chain.last(), Some(AccessExpr::Dot(Expr::Identifier(_))))
+        }
+        _ => true,
+    }
+}
+
+/// The name that PostgreSQL gives (`FigureColname` in its `parse_target.c`), if it gives one.
+fn short(expr: &Expr) -> Option<String> {
+    let fixed = |name: &str| Some(name.to_string());
+    match expr {
+        Expr::Identifier(name) => Some(spelled(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(spelled),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(name)) => Some(spelled(name)),
+                _ => None,
+            });
+            field.or_else(|| short(root))
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => short(inner),
+        Expr::Cast { expr, .. } if has_name(expr) => short(expr),
+        Expr::Cast { data_type, .. } => type_name(data_type),
+        Expr::TypedString(typed) => type_name(&typed.data_type),
+        Expr::Function(call) => call.name.0.last().and_then(|p| p.as_ident()).map(spelled),
+        Expr::Case { else_result, .. } => match else_result.as_deref() {
+            Some(other) if has_name(other) => short(other),
+            _ => fixed("case"),
+        },
+        Expr::Exists { negated: false, .. } => fixed("exists"),
+        Expr::Subquery(query) => match first_item(query)? {
+            SelectItem::ExprWithAlias { alias, .. } => Some(spelled(alias)),
+            SelectItem::UnnamedExpr(expr) => short(expr),
+            _ => None,
+        },
+        Expr::Array(_) => fixed("array"),
+        Expr::Tuple(_) => fixed("row"),
+        Expr::Extract { .. } => fixed("extract"),
+        Expr::Ceil { .. } => fixed("ceil"),
+        Expr::Floor { .. } => fixed("floor"),
+        Expr::Position { .. } => fixed("position"),
+        Expr::Substring { .. } => fixed("substring"),
+        Expr::Overlay { .. } => fixed("overlay"),
+        Expr::AtTimeZone { .. } => fixed("timezone"),
+        Expr::Interval(_) => fixed("interval"),
+        Expr::Trim { trim_where, .. } => fixed(match trim_where {
+            Some(TrimWhereField::Leading) => "ltrim",
+            Some(TrimWhereField::Trailing) => "rtrim",
+            Some(TrimWhereField::Both) | None => "btrim",
+        }),
+        _ => None,
+    }
+}
+
+/// True for what has a name of its own: one that a cast or a `CASE` around it takes over.
+fn has_name(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } | Expr::Cast { expr: inner, .. } => has_name(inner),
+        Expr::Case { else_result, .. } => else_result.as_deref().is_some_and(has_name),
+        Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => false,
+        other => short(other).is_some(),
+    }
+}
+
+/// What PostgreSQL calls a type in its catalog.
+fn type_name(data_type: &DataType) -> Option<String> {
+    let spelled_out = match data_type {
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
+        DataType::BigInt(_) | DataType::Int8(_) => "int8",
+        DataType::SmallInt(_) | DataType::Int2(_) => "int2",
+        DataType::Real | DataType::Float4 => "float4",
+        DataType::Double(_) | DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) => "float8",
+        DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric",
+        DataType::Bool | DataType::Boolean => "bool",
+        DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::CharVarying(_) => "varchar",
+        DataType::Char(_) | DataType::Character(_) => "bpchar",
+        DataType::Text | DataType::String(_) => "text",
+        DataType::Date => "date",
+        DataType::Time(..) => "time",
+        DataType::Timestamp(_, zone) if zone.to_string().contains("WITH TIME ZONE") => "timestamptz",
+        DataType::Timestamp(..) => "timestamp",
+        DataType::Interval { .. } => "interval",
+        DataType::Bytea => "bytea",
+        DataType::Uuid => "uuid",
+        DataType::JSON => "json",
+        DataType::Custom(name, _) => return name.0.last().and_then(|p| p.as_ident()).map(spelled),
+        _ => return None,
+    };
+    Some(spelled_out.to_string())
+}
+
+/// What is computed as text: of a query for one value that of its column.
+fn text(expr: &Expr) -> String {
+    match expr {
+        Expr::Nested(inner) => text(inner),
+        Expr::Subquery(query) => match first_item(query) {
+            Some(SelectItem::UnnamedExpr(inner)) => text(inner),
+            _ => expr.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn first_item(query: &Query) -> Option<&SelectItem> {
+    match query.body.as_ref() {
+        SetExpr::Select(select) => select.projection.first(),
+        _ => None,
+    }
+}
