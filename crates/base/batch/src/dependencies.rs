@@ -1,12 +1,12 @@
 //! Which columns tell others (functional dependencies). DataFusion 54.1 takes what tells some columns of an aggregate's input, as the groups of one
-//! side of a join do, for what tells all columns of its output, and does not notice that `unnest` makes several rows of one. It then leaves columns
-//! out of a `GROUP BY` or `ORDER BY` above, and rows fall together.
+//! side of a join do, for what tells all columns of its output, does not notice that `unnest` makes several rows of one, and takes a column that a
+//! projection computes for the one behind it. It then leaves columns out of a `GROUP BY` or `ORDER BY` above, and rows fall together.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencies, Result};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, Sort};
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -27,6 +27,11 @@ pub(crate) fn corrected(plan: LogicalPlan) -> Result<LogicalPlan> {
             aggregate.schema = Arc::new(aggregate.schema.as_ref().clone().with_functional_dependencies(right)?);
             Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
         }
+        LogicalPlan::Projection(mut projection) => {
+            let right = of_projection(&projection);
+            projection.schema = Arc::new(projection.schema.as_ref().clone().with_functional_dependencies(right)?);
+            Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+        }
         LogicalPlan::Unnest(mut unnest) => {
             let schema = unnest.schema.as_ref().clone();
             unnest.schema = Arc::new(schema.with_functional_dependencies(FunctionalDependencies::empty())?);
@@ -40,6 +45,9 @@ pub(crate) fn corrected(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn claims_nothing_wrong(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::Aggregate(aggregate) => *aggregate.schema.functional_dependencies() == of_aggregate(aggregate),
+        LogicalPlan::Projection(projection) => {
+            *projection.schema.functional_dependencies() == of_projection(projection)
+        }
         LogicalPlan::Unnest(unnest) => unnest.schema.functional_dependencies().is_empty(),
         _ => true,
     }
@@ -75,6 +83,30 @@ fn of_aggregate(aggregate: &Aggregate) -> FunctionalDependencies {
         right.push(whole.with_mode(Dependency::Single));
     }
     FunctionalDependencies::new(right)
+}
+
+/// What tells others in the input does where it is passed on.
+fn of_projection(projection: &Projection) -> FunctionalDependencies {
+    let input = projection.input.schema();
+    if input.functional_dependencies().is_empty() {
+        return FunctionalDependencies::empty();
+    }
+    let names = input.field_names();
+    let passed = projection.expr.iter().map(|e| {
+        let name = e.clone().unalias().to_string();
+        names.iter().position(|n| *n == name)
+    });
+    let passed: Vec<Option<usize>> = passed.collect();
+    let place = |of_input: &usize| passed.iter().position(|p| p.as_ref() == Some(of_input));
+    let claims = input.functional_dependencies().iter().filter_map(|claim| {
+        let sources = claim.source_indices.iter().map(place).collect::<Option<Vec<_>>>()?;
+        let targets = match claim.mode {
+            Dependency::Single => (0..projection.expr.len()).collect(),
+            Dependency::Multi => claim.target_indices.iter().filter_map(place).collect(),
+        };
+        Some(FunctionalDependence::new(sources, targets, claim.nullable).with_mode(claim.mode))
+    });
+    FunctionalDependencies::new(claims.collect())
 }
 
 /// In the place of the rule that makes groups of DISTINCT. It leaves DISTINCT out where the rows were groups, also where a join came between.
@@ -137,6 +169,20 @@ mod tests {
                 &["|1|"],
             ),
             (format!("SELECT DISTINCT q.k FROM {listed}"), &["|1|", "|3|"]),
+            (
+                "SELECT m, count(*) AS n FROM (SELECT max(v) + 1 AS m, k AS g FROM t GROUP BY k) q GROUP BY m, g ORDER BY 1, 2"
+                    .to_string(),
+                &["|8|1|", "|8|1|", "|10|1|"],
+            ),
+            (
+                "SELECT m, g FROM (SELECT max(v) + 1 AS m, k AS g FROM t WHERE k > 0 GROUP BY k) q ORDER BY m, g DESC".to_string(),
+                &["|8|3|", "|8|1|"],
+            ),
+            (
+                "SELECT g FROM (SELECT DISTINCT k + 1 AS a, row_number() OVER (ORDER BY id) AS b, 1 AS g FROM t WHERE k > 0) q"
+                    .to_string(),
+                &["|1|", "|1|", "|1|"],
+            ),
             ("SELECT DISTINCT g.k FROM (SELECT k FROM t WHERE k > 0 GROUP BY k) g JOIN t u ON u.v = 7 ORDER BY 1".to_string(), &["|1|", "|3|"]),
         ] {
             for partitions in [1, 2] {

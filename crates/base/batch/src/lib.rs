@@ -42,6 +42,7 @@ mod outer;
 mod partitions;
 mod projections;
 mod recursion;
+mod relations;
 mod single;
 #[cfg(test)]
 mod testing;
@@ -63,6 +64,7 @@ use careful::Careful;
 pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use names::map_with_names;
+pub use relations::CarefulRelations;
 
 /// The settings that the rules here rely on.
 pub fn configure(options: &mut ConfigOptions) {
@@ -76,6 +78,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_relation_planners(vec![Arc::new(CarefulRelations)])
         .with_optimizer_rules(logical_rules())
         .with_analyzer_rules(analyzer_rules([]))
         .with_physical_optimizer_rules(physical_rules())

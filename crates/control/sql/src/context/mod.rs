@@ -85,7 +85,11 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_analyzer_rules(fleuve_batch::analyzer_rules(own))
-        .with_relation_planners(vec![Arc::new(ScanPlanner), Arc::new(WindowPlanner)])
+        .with_relation_planners(vec![
+            Arc::new(fleuve_batch::CarefulRelations),
+            Arc::new(ScanPlanner),
+            Arc::new(WindowPlanner),
+        ])
         .build();
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
     fleuve_batch::register(registry).expect("functions can be registered");
