@@ -165,13 +165,20 @@ def test_what_cannot_be_used_any_more_keeps_its_name_and_can_be_replaced_or_drop
     assert listed["totals"][0] == "failed" and "gone" in listed["totals"][1], listed
     assert listed["large"][0] == "failed" and listed["counts"][0] == "running", listed
     assert "gone(" in own_server.rows("SHOW CREATE totals")[0][1]
+    for seen in [own_server.run("status").stdout, own_server.run("verify", check=False).stdout]:
+        assert "cannot be used" in seen and "ratios" in seen, seen
+    assert ["out", "failed"] in own_server.rows("SELECT name, state FROM fleuve.sinks")
     for statement in ["SELECT * FROM totals", "SELECT * FROM large", "DESCRIBE totals", "CREATE MATERIALIZED VIEW x AS SELECT * FROM totals"]:
         said = own_server.run("sql", "-c", statement, check=False).stderr
         assert "cannot be used" in said and "DROP MATERIALIZED VIEW" in said, said
     said = own_server.run("sql", "-c", "CREATE MATERIALIZED VIEW totals AS SELECT k FROM o", check=False).stderr
     assert "cannot be used" in said and "CREATE OR REPLACE" in said, said
     # What reads it comes back with it.
-    own_server.sql("CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT k, sum(v) AS v FROM o GROUP BY k")
+    own_server.sql("CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT k AS other FROM o")
+    listed = {row[0]: row[1:3] for row in own_server.rows("SHOW VIEWS")}
+    assert listed["totals"][0] == "running" and "no column \"v\"" in listed["large"][1], listed
+    said = own_server.run("sql", "-c", "CREATE OR REPLACE MATERIALIZED VIEW totals AS SELECT k, sum(v) AS v FROM o GROUP BY k")
+    assert 'view "large" can be used again' in said.stderr, said.stderr
     assert own_server.rows("SELECT * FROM large") == [[1, 7]]
     own_server.sql("INSERT INTO o VALUES (2, 3)")
     assert own_server.rows("SELECT * FROM large ORDER BY k") == [[1, 7], [2, 7]]

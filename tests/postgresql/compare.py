@@ -4,7 +4,7 @@
 
 The engine's own oracle compares views with the batch engine, so it cannot see what is wrong in both. Here each query is asked of a real
 PostgreSQL over the same rows (with many NULLs); every fifth is made a view, which is read. A query that is refused is counted and, by its
-message, shown; a difference fails.
+message, shown; a difference fails, in the rows or in what the columns are called.
 """
 
 import argparse
@@ -345,7 +345,51 @@ class Queries:
         return query
 
 
-KINDS = ["subqueries", "correlated", "conditions", "aggregates", "windows", "sets"]
+    # ---- names ----
+
+    ITEMS = {
+        "k": "k", "t.v": "v", "id AS named": "named", "abs(k) AS v": "v", "v::text": "v", "(k + 1)::int": "int4", "'1'::int": "int4",
+        "CAST(k AS text)::int": "k", "upper(v::text)": "upper", "coalesce(k, 0)": "coalesce", "nullif(k, 1)": "nullif", "abs(v)": "abs",
+        "CASE WHEN k > 1 THEN v END": "case", "CASE WHEN k > 1 THEN 1 ELSE v END": "v", "greatest(k, v)": "greatest",
+        "(SELECT max(v) FROM b)": "max", "(SELECT b.k FROM b WHERE b.id = 1)": "k", "(SELECT count(*) FROM b WHERE b.k = t.k) + 1": None,
+        "EXISTS (SELECT 1 FROM b WHERE b.k = t.k)": None, "1": None, "k + v": None, "(k)": "k", "v IS NULL": None,
+        "row_number() OVER (ORDER BY id)": "row_number", "sum(v) OVER (PARTITION BY k)": "sum", "max(k) OVER ()": "max",
+        "extract(year FROM DATE '2020-01-01')": "extract", "DATE '2020-02-03'": "date", "NULL::bigint": "int8",
+    }  # fmt: skip
+    GROUPED = {
+        "k": "k", "count(*)": "count", "sum(v)": "sum", "max(v)": "max", "max(v)::text": "max", "count(*) + 1": None, "abs(k)": "abs",
+        "string_agg(v::text, ',' ORDER BY id)": "string_agg", "sum(v) FILTER (WHERE v > 1)": "sum", "coalesce(min(v), 0)": "coalesce",
+        "min(v) AS least": "least", "round(avg(v), 2)": "round",
+    }  # fmt: skip
+
+    def names(self):
+        """Columns without a name, read by the one that they get."""
+        grouped = self.often(0.3)
+        items = self.random.choices(list((self.GROUPED if grouped else self.ITEMS).items()), k=self.random.randint(1, 4))
+        names, shown = [name for _, name in items], ", ".join(item for item, _ in items)
+        distinct = "" if grouped else self.some("", "", "DISTINCT ")
+        if not grouped and self.often(0.2):
+            names, shown = [*names, "id", "k", "v"], f"{shown}, {self.some('*', 't.*')}"
+        query = f"SELECT {distinct}{shown} FROM {self.some('a', 'b', 'c')} t{' GROUP BY k' if grouped else ''}"
+        for level in range(self.random.randint(0, 3)):
+            once = [name for name in names if name and names.count(name) == 1]
+            if once and self.often(0.5):
+                column = self.random.choice(once)
+                query = f"SELECT {column}, count(*) FROM ({query}) q GROUP BY {column}"
+                names = [column, "count"] if column != "count" else [None, None]
+            elif once and self.often(0.6):
+                chosen = self.random.sample(once, self.random.randint(1, len(once)))
+                query = f"WITH q AS ({query}) SELECT {', '.join(chosen)} FROM q"
+                names = chosen
+            else:
+                query = f"SELECT {self.some('*', f'q{level}.*')} FROM ({query}) q{level}"
+        once = [name for name in names if name and names.count(name) == 1]
+        if once and self.often(0.4):
+            query += f" ORDER BY {self.random.choice(once)}{self.some('', ' DESC')}"
+        return query
+
+
+KINDS = ["subqueries", "correlated", "conditions", "aggregates", "windows", "sets", "names"]
 
 
 def fill(connections, seed):
@@ -368,15 +412,28 @@ def multiset(rows):
     return collections.Counter(tuple(cell(v) for v in row) for row in rows)
 
 
-def answer(fleuve, query, columns, as_view):
+def answer(fleuve, query, names, as_view):
+    """The names of the columns, and the rows."""
     if not as_view:
-        return fleuve.execute(query).fetchall()
-    names = ", ".join(f"c{i}" for i in range(columns))
-    fleuve.execute(f"CREATE MATERIALIZED VIEW compared ({names}) AS {query}")
+        cursor = fleuve.execute(query)
+        return [column.name for column in cursor.description], cursor.fetchall()
+    listed = ", ".join(f"c{i}" for i in range(len(names)))
+    listed = f"({listed})" if len(set(names)) < len(names) else ""
+    fleuve.execute(f"CREATE MATERIALIZED VIEW compared {listed} AS {query}")
     try:
-        return fleuve.execute("SELECT * FROM compared").fetchall()
+        cursor = fleuve.execute("SELECT * FROM compared")
+        return names if listed else [column.name for column in cursor.description], cursor.fetchall()
     finally:
         fleuve.execute("DROP MATERIALIZED VIEW compared")
+
+
+def misnamed(wanted, given):
+    """The first column that has another name than in PostgreSQL, which gives some none and several the same."""
+    for one, other in zip(wanted, given, strict=True):
+        as_it_is = one != "?column?" and wanted.count(one) == 1
+        if one != other if as_it_is else re.match("fleuve |unnamed |main\\.public", other):
+            return f"{one} is called {other}"
+    return None
 
 
 def compare(fleuve, postgresql, kind, seed, queries):
@@ -390,20 +447,24 @@ def compare(fleuve, postgresql, kind, seed, queries):
         except psycopg.Error:
             # A random query may be none, as one with two types side by side.
             continue
-        wanted = multiset(cursor.fetchall())
+        wanted, names = multiset(cursor.fetchall()), [column.name for column in cursor.description]
         try:
-            given = multiset(answer(fleuve, query, len(cursor.description), as_view))
+            called, rows = answer(fleuve, query, names, as_view)
+            given = multiset(rows)
         except psycopg.Error as error:
             message = re.sub(r"\d+", "#", str(error).splitlines()[0])
             refused[message] += 1
             examples[message] = min(examples.get(message, query), query, key=len)
             continue
-        if given == wanted:
+        otherwise = misnamed(names, called)
+        if given == wanted and not otherwise:
             same += 1
             continue
         different += 1
         if different <= SHOWN:
             print(f"DIFFERENT {'as a view ' if as_view else ''}(seed {seed}, number {number})\n    {query}")
+            if otherwise:
+                print(f"    {otherwise}")
             print(f"    missing {dict(wanted - given)}\n    too many {dict(given - wanted)}")
     print(f"{kind}: {same} the same, {different} different, {sum(refused.values())} refused")
     for message, count in refused.most_common():

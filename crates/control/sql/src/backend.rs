@@ -197,6 +197,11 @@ pub struct UnusableObject {
 }
 
 impl UnusableObject {
+    /// Why, for listings.
+    pub fn why(&self) -> String {
+        format!("cannot be used: {}", self.error.message)
+    }
+
     /// What to tell who wants to use it.
     pub fn refusal(&self) -> Error {
         let Object { kind, name, .. } = &self.object;
@@ -205,13 +210,11 @@ impl UnusableObject {
             ObjectKind::View => {
                 "CREATE OR REPLACE MATERIALIZED VIEW gives it another query, DROP MATERIALIZED VIEW takes it away"
             }
-            ObjectKind::Source => "DROP SOURCE takes it away",
-            ObjectKind::Sink => "DROP SINK takes it away",
-            ObjectKind::Index => "DROP INDEX takes it away",
+            ObjectKind::Source => "fleuve apply declares it anew, DROP SOURCE takes it away",
+            ObjectKind::Sink => "fleuve apply declares it anew, DROP SINK takes it away",
+            ObjectKind::Index => "fleuve apply declares it anew, DROP INDEX takes it away",
         };
-        let why = &self.error.message;
-        Error::input(format!("{kind} \"{name}\" cannot be used since this version of Fleuve was started: {why}"))
-            .hint(hint)
+        Error::input(format!("{kind} \"{name}\" cannot be used: {}", self.error.message)).hint(hint)
     }
 }
 

@@ -119,13 +119,14 @@ fn missing_column(field: &Column, valid: &[Column]) -> Error {
         valid
             .iter()
             .map(|c| c.name.as_str())
-            .filter(|n| !n.contains('('))
+            .filter(|n| !n.contains('(') && !n.starts_with("fleuve "))
             .filter(|n| !fleuve_types::is_pseudo_column(n) || field.name.starts_with('_'))
     };
     if let Some(table) = &field.relation
         && !valid.iter().any(|c| c.relation.as_ref().is_some_and(|r| table.resolved_eq(r)))
     {
         let mut tables: Vec<&str> = valid.iter().filter_map(|c| c.relation.as_ref().map(|r| r.table())).collect();
+        tables.retain(|t| !t.starts_with("unnamed "));
         tables.sort_unstable();
         tables.dedup();
         if !tables.is_empty() {

@@ -393,5 +393,6 @@ fn with(before: &ObjectSet, changes: &[Change], made: &Changes) -> ObjectSet {
             }
         }
     }
+    fleuve_sql::explain_unusable(&mut set);
     set
 }

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fleuve_catalog::{Object, ObjectKind};
 use fleuve_engine::{BuildProgress, OperatorStatus, Published, ViewState};
 use fleuve_http::{
     BackfillReport, ConnectorReport, DoorReport, InputReport, Observe, ServerReport, StatusReport, StreamReport,
     ViewReport,
 };
-use fleuve_sql::{BoundObject, ObjectSet, OnError, Spec, ViewSpec};
+use fleuve_sql::{BoundObject, ObjectSet, OnError, Spec, UnusableObject, ViewSpec};
 use fleuve_types::{Frontier, ObjectId};
 use parking_lot::Mutex;
 
@@ -51,9 +52,35 @@ impl Rates {
 
 /// A name as users write it.
 pub(super) fn shown(bound: &BoundObject) -> String {
-    match bound.object.namespace.as_str() {
-        "public" => bound.object.name.clone(),
-        namespace => format!("{namespace}.{}", bound.object.name),
+    shown_name(&bound.object)
+}
+
+fn shown_name(object: &Object) -> String {
+    match object.namespace.as_str() {
+        "public" => object.name.clone(),
+        namespace => format!("{namespace}.{}", object.name),
+    }
+}
+
+/// What cannot be used, as views are told of.
+fn unusable_report(unusable: &UnusableObject) -> ViewReport {
+    let object = &unusable.object;
+    ViewReport {
+        name: shown_name(object),
+        state: "failed".into(),
+        error: Some(unusable.why()),
+        sql: object.sql.clone(),
+        ..ViewReport::default()
+    }
+}
+
+/// As [`unusable_report`], of a source or sink.
+fn unusable_connector(unusable: &UnusableObject) -> ConnectorReport {
+    ConnectorReport {
+        name: shown_name(&unusable.object),
+        state: "failed".into(),
+        error: Some(unusable.why()),
+        ..ConnectorReport::default()
     }
 }
 
@@ -148,7 +175,8 @@ impl Platform {
             Spec::Index(index) => Some(self.view_report(bound, &index.view, &objects, &published)),
             _ => None,
         };
-        objects.by_name.values().filter_map(report).collect()
+        let unusable = objects.unusable.values().filter(|u| u.object.kind == ObjectKind::Index);
+        objects.by_name.values().filter_map(report).chain(unusable.map(|u| unusable_report(u))).collect()
     }
 
     /// The figures of the operators of every view and index, by its name.
@@ -254,6 +282,14 @@ impl Platform {
                         error,
                     });
                 }
+            }
+        }
+        for unusable in objects.unusable.values() {
+            match unusable.object.kind {
+                ObjectKind::View => report.views.push(unusable_report(unusable)),
+                ObjectKind::Source => report.sources.push(unusable_connector(unusable)),
+                ObjectKind::Sink => report.sinks.push(unusable_connector(unusable)),
+                ObjectKind::Stream | ObjectKind::Index => {}
             }
         }
         report

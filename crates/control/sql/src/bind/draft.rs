@@ -25,6 +25,8 @@ pub(crate) struct Draft {
     later: BTreeSet<(String, String)>,
     /// What reads something that was replaced and waits for its own declaration, and whether the columns it reads changed.
     stale: BTreeMap<ObjectId, bool>,
+    /// What could not be used and can be now.
+    pub(crate) revived: Vec<Arc<BoundObject>>,
 }
 
 /// What declaring an object came to.
@@ -53,7 +55,7 @@ pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)
 impl Draft {
     pub(crate) fn new(objects: &ObjectSet, clock: Arc<dyn Clock>) -> Self {
         let (later, stale) = (BTreeSet::new(), BTreeMap::new());
-        Self { objects: objects.clone(), changes: Vec::new(), clock, later, stale }
+        Self { objects: objects.clone(), changes: Vec::new(), clock, later, stale, revived: Vec::new() }
     }
 
     /// Says what will be declared in this step, so that a view and what reads it can change together.
@@ -184,13 +186,7 @@ impl Draft {
         if old.object.sql == sql && stale.is_none() {
             return Ok(Declared::Unchanged);
         }
-        if let Statement::CreateSink(create) = &parsed.statement
-            && let Some(target) = sink::target(&self.objects, create)?
-        {
-            self.create_stream(target)?;
-        }
-        let edition = if old.object.sql == sql { old.object.edition } else { parsed.edition };
-        let spec = bind_spec(&self.objects, &Parsed { edition, ..parsed.clone() })?;
+        let spec = self.bind_again(&old.object, parsed, &sql)?;
         if let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) {
             if same_stream(before, after) {
                 return Ok(Declared::Unchanged);
@@ -214,6 +210,7 @@ impl Draft {
         }
         let place = Where { text: &parsed.text, at: &parsed.at };
         self.replace((&old.object, columns(&old.spec)), sql, spec, name, place)?;
+        self.revive(old.object.id);
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
     }
 
@@ -228,24 +225,51 @@ impl Draft {
             // What its records are cannot be told any more, so nothing can be said about them as rows of another stream.
             return Err(super::missing(&self.objects, name, "stream", |_| false));
         }
-        let spec = bind_spec(&self.objects, parsed)?;
+        let spec = self.bind_again(&old, parsed, &sql)?;
         self.replace((&old, None), sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
         self.revive(old.id);
         Ok(Declared::Replaced)
+    }
+
+    /// Binds an object to another statement, or to the same by the rules that it was made by.
+    fn bind_again(&mut self, old: &Object, parsed: &Parsed, sql: &str) -> Result<Spec> {
+        if let Statement::CreateSink(create) = &parsed.statement
+            && let Some(target) = sink::target(&self.objects, create)?
+        {
+            self.create_stream(target)?;
+        }
+        let edition = if old.sql == sql { old.edition } else { parsed.edition };
+        bind_spec(&self.objects, &Parsed { edition, ..parsed.clone() })
     }
 
     /// Takes up again what could not be used because of an object that can be now.
     fn revive(&mut self, root: ObjectId) {
         let below = in_order(self.objects.dependents([root], |_| true).into_iter().cloned().collect(), |o| o);
         for old in below {
-            if self.objects.unusable(&old.namespace, &old.name).is_some()
-                && let Ok(spec) = super::rebind(&self.objects, &old)
-            {
+            let key = (old.namespace.clone(), old.name.clone());
+            if !self.objects.unusable.contains_key(&key) || self.later.contains(&key) {
+                continue;
+            }
+            if let Ok(spec) = super::rebind(&self.objects, &old) {
                 let object = Object { version: old.version + 1, depends_on: depends_on(&spec), ..old };
                 let bound = self.put(BoundObject { object, spec });
                 self.changes.push(Change::Replace(bound.as_ref().clone()));
+                self.revived.push(bound);
             }
         }
+    }
+
+    /// What to say about what came back.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let notice = |bound: &Arc<BoundObject>| {
+            let Object { kind, name, .. } = &bound.object;
+            let hole = match kind {
+                ObjectKind::Sink => "; what its view became while it could not be used is not in its stream",
+                _ => "",
+            };
+            format!("{kind} \"{name}\" can be used again{hole}")
+        };
+        self.revived.iter().map(notice).collect()
     }
 
     /// Gives an object another text that means the same: what runs goes on.

@@ -134,6 +134,16 @@ pub fn bind_all(objects: Vec<Object>) -> Result<ObjectSet> {
     Ok(set)
 }
 
+/// Why each object of a set cannot be used, as the set is now.
+pub fn explain_unusable(set: &mut ObjectSet) {
+    for (key, unusable) in set.unusable.clone() {
+        if let Err(error) = rebind(set, &unusable.object) {
+            let object = unusable.object.clone();
+            set.unusable.insert(key, Arc::new(UnusableObject { object, error }));
+        }
+    }
+}
+
 fn rebind(set: &ObjectSet, object: &Object) -> Result<Spec> {
     let parsed = statement_of(object)?;
     let spec = bind_spec(set, &parsed)?;

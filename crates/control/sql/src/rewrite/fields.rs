@@ -90,8 +90,10 @@ pub(super) fn output_alias(item: &SelectItem) -> Option<&Ident> {
     }
 }
 
-fn name_of_expr(expr: &Expr) -> Option<&Ident> {
+/// The name of a column or field, also of one that is cast.
+pub(super) fn name_of_expr(expr: &Expr) -> Option<&Ident> {
     match expr {
+        Expr::Nested(inner) => name_of_expr(inner),
         Expr::Identifier(name) => Some(name),
         Expr::CompoundIdentifier(parts) => parts.last(),
         Expr::Cast { expr, .. } => name_of_expr(expr),

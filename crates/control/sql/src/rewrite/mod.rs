@@ -177,12 +177,11 @@ impl Rewriter<'_> {
         }
         spelling::fetch_as_limit(query)?;
         if self.edition > 0 {
-            names::order_by_place(query);
-        } else {
-            let order_by = query.order_by.clone();
-            fields::name_casts(&mut query.body, order_by.as_ref());
+            names::order_by_column(query);
         }
-        let mentioned = query.order_by.as_ref().map(mentions::in_node).unwrap_or_default();
+        let order_by = query.order_by.clone();
+        fields::name_casts(&mut query.body, order_by.as_ref());
+        let mentioned = order_by.as_ref().map(mentions::in_node).unwrap_or_default();
         self.set_expr(&mut query.body, &mentioned)
     }
 
@@ -254,7 +253,7 @@ impl Rewriter<'_> {
         }
         fields::name(select);
         if self.edition > 0 {
-            names::group_by_place(select, self.relations, &self.ctes);
+            names::group_by_column(select, self.relations, &self.ctes);
         }
         let mut mentioned = mentions::in_select(select);
         mentioned.extend(order_by.iter().cloned());

@@ -8,12 +8,12 @@ use std::collections::{HashMap, HashSet};
 
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableAlias, TableAliasColumnDef, TrimWhereField, Value,
+    AccessExpr, DataType, Distinct, ExactNumberInfo, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField,
 };
 
 use super::columns::{self, Ctes};
-use super::{Relations, Titles, fields, spelled};
+use super::{Relations, Titles, fields, spelled, titles};
 
 /// What the columns of a query are called, as far as its text tells.
 pub(crate) struct Outline {
@@ -96,10 +96,16 @@ fn unnests(item: &SelectItem) -> bool {
 fn part(item: &SelectItem) -> Option<Part> {
     Some(match item {
         SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => Part::Star,
-        SelectItem::UnnamedExpr(expr) if is_computed(expr) => {
-            Part::Computed([short(expr), Some(text(expr)), Some(expr.to_string())])
-        }
+        SelectItem::ExprWithAlias { alias, expr } if titles::is_fresh(alias) => of_expr(expr)?,
+        SelectItem::UnnamedExpr(expr) => of_expr(expr)?,
         item => Part::Named(spelled(fields::output_name(item)?)),
+    })
+}
+
+fn of_expr(expr: &Expr) -> Option<Part> {
+    Some(match expr {
+        expr if is_computed(expr) => Part::Computed([short(expr), Some(text(expr)), Some(expr.to_string())]),
+        expr => Part::Named(spelled(fields::name_of_expr(expr)?)),
     })
 }
 
@@ -183,6 +189,15 @@ fn all(outline: Outline, query: &Query, relations: &dyn Relations, ctes: &Ctes) 
     Some(outline.with_stars(stars))
 }
 
+fn first_select_mut(body: &mut SetExpr) -> Option<&mut Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select_mut(left),
+        SetExpr::Query(query) if query.with.is_none() => first_select_mut(&mut query.body),
+        _ => None,
+    }
+}
+
 fn first_select(body: &SetExpr) -> Option<&Select> {
     match body {
         SetExpr::Select(select) => Some(select),
@@ -192,24 +207,23 @@ fn first_select(body: &SetExpr) -> Option<&Select> {
     }
 }
 
-/// `ORDER BY count` of a column that is computed, and `SELECT DISTINCT upper(s) AS u ... ORDER BY upper(s)`, which DataFusion (54.1) finds by
-/// the name only: both by the column's place.
-pub(super) fn order_by_place(query: &mut Query) {
-    let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
-    let Some(select) = first_select(&query.body) else { return };
+/// `ORDER BY count` of a column that is computed, and `SELECT DISTINCT upper(s) ... ORDER BY upper(s)`, which DataFusion (54.1) finds by the
+/// name only: both by a name that nobody else has.
+pub(super) fn order_by_column(query: &mut Query) {
     let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
+    let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
+    let Some(select) = first_select_mut(&mut query.body) else { return };
     if matches!(select.distinct, Some(Distinct::On(_))) {
         return;
     }
-    let parts = placed(select);
-    let names = chosen(&parts);
+    let computed = Computed::of(select);
     let distinct = is_select && matches!(select.distinct, Some(Distinct::Distinct));
     for order in exprs {
         let place = match &order.expr {
-            Expr::Identifier(name) => computed(&parts, &names, name),
+            Expr::Identifier(name) => computed.find(name),
             expr if distinct && is_computed(expr) => {
                 let wanted = comparable(expr);
-                select.projection[..parts.len()].iter().position(|item| match item {
+                select.projection.iter().position(|item| match item {
                     SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr) => {
                         is_computed(expr) && comparable(expr) == wanted
                     }
@@ -218,50 +232,59 @@ pub(super) fn order_by_place(query: &mut Query) {
             }
             _ => None,
         };
-        if let Some(place) = place {
-            order.expr = by_place(place);
+        if let Some(name) = place.and_then(|place| own_name(select, place)) {
+            order.expr = Expr::Identifier(name);
         }
     }
 }
 
-/// `GROUP BY date_trunc` of a column that is computed, by its place, where no table has a column of that name.
-pub(super) fn group_by_place(select: &mut Select, relations: &dyn Relations, ctes: &Ctes) {
+/// `GROUP BY date_trunc` of a column that is computed, where no table has a column of that name.
+pub(super) fn group_by_column(select: &mut Select, relations: &dyn Relations, ctes: &Ctes) {
     let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
-    if !exprs.iter().any(|e| matches!(e, Expr::Identifier(_))) {
-        return;
-    }
-    let parts = placed(select);
-    let names = chosen(&parts);
-    let place = |e: &Expr| if let Expr::Identifier(name) = e { computed(&parts, &names, name) } else { None };
+    let computed = Computed::of(select);
+    let place = |e: &Expr| if let Expr::Identifier(name) = e { computed.find(name) } else { None };
     let places: Vec<Option<usize>> = exprs.iter().map(place).collect();
     if places.iter().all(Option::is_none) {
         return;
     }
     let Some(columns) = columns::of_all(select, relations, ctes) else { return };
+    let mut names: Vec<Option<Ident>> = places.into_iter().map(|p| own_name(select, p?)).collect();
     let GroupByExpr::Expressions(exprs, _) = &mut select.group_by else { return };
-    for (expr, place) in exprs.iter_mut().zip(places) {
-        if let (Expr::Identifier(name), Some(place)) = (&*expr, place)
-            && !columns.contains(&spelled(name))
+    for (expr, name) in exprs.iter_mut().zip(&mut names) {
+        if matches!(expr, Expr::Identifier(name) if !columns.contains(&spelled(name)))
+            && let Some(name) = name.take()
         {
-            *expr = by_place(place);
+            *expr = Expr::Identifier(name);
         }
     }
 }
 
-/// The columns of a select list whose places are known: those before a wildcard.
-fn placed(select: &Select) -> Vec<Part> {
-    let items = select.projection.iter().take_while(|item| !unnests(item));
-    items.map_while(|item| part(item).filter(|part| !matches!(part, Part::Star))).collect()
+/// The columns of a select list that are computed, by the names that they get.
+struct Computed(Vec<(usize, String)>);
+
+impl Computed {
+    fn of(select: &Select) -> Self {
+        let items = select.projection.iter().enumerate();
+        let known = items.filter(|(_, item)| !unnests(item)).filter_map(|(place, item)| Some((place, part(item)?)));
+        let (places, parts): (Vec<usize>, Vec<Part>) = known.filter(|(_, p)| !matches!(p, Part::Star)).unzip();
+        let names = chosen(&parts).into_iter().zip(&parts).zip(places);
+        Self(names.filter(|((_, p), _)| matches!(p, Part::Computed(_))).map(|((name, _), at)| (at, name)).collect())
+    }
+
+    /// The place of the one that a name is of.
+    fn find(&self, name: &Ident) -> Option<usize> {
+        let name = spelled(name);
+        self.0.iter().find(|(_, own)| *own == name).map(|(place, _)| *place)
+    }
 }
 
-/// Which one is computed and has that name.
-fn computed(parts: &[Part], names: &[String], name: &Ident) -> Option<usize> {
-    let name = spelled(name);
-    parts.iter().zip(names).position(|(part, own)| matches!(part, Part::Computed(_)) && *own == name)
-}
-
-fn by_place(place: usize) -> Expr {
-    Expr::Value(Value::Number((place + 1).to_string(), false).into())
+/// The name of an item of a select list; one that nobody else has where it has none.
+fn own_name(select: &mut Select, place: usize) -> Option<Ident> {
+    let item = select.projection.get_mut(place)?;
+    if let SelectItem::UnnamedExpr(expr) = item {
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: titles::fresh(place) };
+    }
+    fields::output_name(item).cloned()
 }
 
 /// The text of an expression, the same for `COUNT(*)` and `(count(*))`.
@@ -300,6 +323,7 @@ pub(super) fn has_wildcard(select: &Select) -> bool {
 fn is_computed(expr: &Expr) -> bool {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => false,
+        Expr::Nested(inner) => is_computed(inner),
         Expr::CompoundFieldAccess { access_chain, .. } => {
             !matches!(access_chain.last(), Some(AccessExpr::Dot(Expr::Identifier(_))))
         }
@@ -371,6 +395,7 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::BigInt(_) | DataType::Int8(_) => "int8",
         DataType::SmallInt(_) | DataType::Int2(_) => "int2",
         DataType::Real | DataType::Float4 => "float4",
+        DataType::Float(ExactNumberInfo::Precision(1..=24)) => "float4",
         DataType::Double(_) | DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) => "float8",
         DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric",
         DataType::Bool | DataType::Boolean => "bool",
@@ -379,7 +404,7 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Text | DataType::String(_) => "text",
         DataType::Date => "date",
         DataType::Time(..) => "time",
-        DataType::Timestamp(_, zone) if zone.to_string().contains("WITH TIME ZONE") => "timestamptz",
+        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "timestamptz",
         DataType::Timestamp(..) => "timestamp",
         DataType::Interval { .. } => "interval",
         DataType::Bytea => "bytea",
@@ -404,8 +429,5 @@ fn text(expr: &Expr) -> String {
 }
 
 fn first_item(query: &Query) -> Option<&SelectItem> {
-    match query.body.as_ref() {
-        SetExpr::Select(select) => select.projection.first(),
-        _ => None,
-    }
+    first_select(&query.body)?.projection.first()
 }

@@ -67,6 +67,18 @@ pub(crate) fn unique(body: &mut SetExpr, edition: u32) -> Titles {
     }
 }
 
+const FRESH: &str = "fleuve column ";
+
+/// A name for the item of a select list at a place that nothing else there has.
+pub(super) fn fresh(place: usize) -> Ident {
+    Ident::with_quote('"', format!("{FRESH}{}", place + 1))
+}
+
+/// True for what [`fresh`] gives.
+pub(super) fn is_fresh(name: &Ident) -> bool {
+    name.value.starts_with(FRESH)
+}
+
 /// True for what DataFusion (54.1) may call as something else: its names leave out casts and what is in subqueries.
 fn is_vague(expr: &Expr) -> bool {
     let found = visit_expressions(expr, |e| match e {
@@ -96,9 +108,8 @@ fn unique_items(select: &mut Select, edition: u32) -> Titles {
         if seen.insert(name) && !vague {
             continue;
         }
-        let fresh = format!("fleuve column {}", i + 1);
-        titles.insert(fresh.clone(), title);
-        let fresh = Ident::with_quote('"', fresh);
+        let fresh = fresh(i);
+        titles.insert(fresh.value.clone(), title);
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: fresh };

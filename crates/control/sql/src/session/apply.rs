@@ -71,6 +71,11 @@ impl Session {
             };
             applied.push((key.clone(), line(action, kind.as_str(), &key)));
         }
+        for revived in &draft.revived {
+            let key = (revived.object.namespace.clone(), revived.object.name.clone());
+            let line = line("revive", revived.object.kind.as_str(), &key);
+            applied.push((key, line));
+        }
         for (path, parsed) in &comments {
             let Statement::Comment { target, text } = &parsed.statement else { continue };
             let changed = draft.comment(target, text.as_ref()).map_err(in_file(path, Some(&parsed.at)))?;

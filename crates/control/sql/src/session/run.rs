@@ -180,7 +180,7 @@ impl Session {
         } else {
             draft.create(parsed).map_err(located(parsed))?;
         }
-        let mut notices = Vec::new();
+        let mut notices = draft.notices();
         if let Statement::CreateSink(sink) = &parsed.statement
             && draft.objects.by_name.len() > before + 1
         {

@@ -206,7 +206,7 @@ fn unusable_row(unusable: &UnusableObject, show: &Show) -> Option<Vec<Option<Str
         Show::Indexes => ObjectKind::Index,
         Show::Tables | Show::Create(_) | Show::All | Show::Setting(_) => return None,
     };
-    let why = format!("cannot be used: {}", unusable.error.message);
+    let why = unusable.why();
     let cell = |column: &&str| match *column {
         "name" => Some(shown(&object.namespace, &object.name)),
         "state" => Some("failed".to_string()),
