@@ -389,7 +389,71 @@ class Queries:
         return query
 
 
-KINDS = ["subqueries", "correlated", "conditions", "aggregates", "windows", "sets", "names"]
+    # ---- derived tables over each other ----
+
+    def nested(self):
+        """Each reads the one before, and shows, groups, numbers, joins, or cuts off some of it."""
+        names = iter(f"c{n}" for n in range(1000))
+        columns = [next(names) for _ in COLUMNS]
+        query = f"SELECT {', '.join(f'{c} AS {n}' for c, n in zip(COLUMNS, columns, strict=True))} FROM {self.some('a', 'b', 'c')}"
+        for level in range(self.random.randint(1, 5)):
+            query, columns = self.above(query, columns, f"q{level}", names)
+        return query
+
+    def above(self, query, columns, alias, names):
+        def computed():
+            one, other = self.random.choice(columns), self.random.choice(columns)
+            return self.some(one, f"{one} + 1", f"coalesce({one}, 0)", f"abs({one} - {other})", f"{one} % 2", "1", f"greatest({one}, {other})")
+
+        def some_columns(least=1):
+            return self.random.sample(columns, self.random.randint(min(least, len(columns)), len(columns)))
+
+        def select(items, rest, distinct=""):
+            self.random.shuffle(items)
+            given = [next(names) for _ in items]
+            return f"SELECT {distinct}{', '.join(f'{i} AS {n}' for i, n in zip(items, given, strict=True))} {rest}", given
+
+        source, all_columns = f"FROM ({query}) {alias}", ", ".join(columns)
+        kind = self.some("group", "group", "group", "distinct", "show", "show", "number", "filter", "join", "join", "set", "limit", "with")
+        if kind == "group":
+            keys = [self.some(key, key, key, f"{key} % 2", f"coalesce({key}, 1)") for key in some_columns(0)[:3]]
+            made = [self.some("count(*)", f"sum({computed()})", f"max({computed()})", f"min({computed()}) + 1", f"count(DISTINCT {computed()})")
+                    for _ in range(self.random.randint(0 if keys else 1, 2))]  # fmt: skip
+            shown = [key for key in keys if self.often(0.7)] + made
+            by = f" GROUP BY {', '.join(keys)}" if keys else ""
+            having = f" HAVING {self.condition(['count(*)', *keys], 1)}" if self.often(0.2) else ""
+            return select(shown or ["count(*)"], source + by + having)
+        if kind == "distinct":
+            return select([*some_columns(), *([computed()] if self.often(0.5) else [])], source, "DISTINCT ")
+        if kind == "show":
+            return select([*some_columns(0), *(computed() for _ in range(self.random.randint(1, 2)))], source)
+        if kind == "number":
+            part = self.some("", f"PARTITION BY {self.random.choice(columns)} ")
+            number = self.some("row_number()", "row_number()", "rank()", f"sum({self.random.choice(columns)})", "count(*)")
+            return select([*some_columns(), f"{number} OVER ({part}ORDER BY {all_columns})"], source)
+        if kind == "filter":
+            where = self.some(self.condition(columns, 1), f"{self.random.choice(columns)} {self.some('', 'NOT ')}IN (SELECT k FROM b)",
+                              f"EXISTS (SELECT 1 FROM b WHERE b.v = {alias}.{self.random.choice(columns)})")  # fmt: skip
+            return select(some_columns(), f"{source} WHERE {where}")
+        if kind == "join":
+            join = self.some("JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
+            on = f"{alias}.{self.random.choice(columns)} = t.{self.some('id', 'k', 'v')}"
+            other = self.some("a", "b", "(SELECT k, max(id) AS id, count(*) AS v FROM b GROUP BY k)", "(SELECT DISTINCT k, v, 1 AS id FROM a)")
+            return select([*some_columns(), *self.random.sample(["t.id", "t.k", "t.v"], self.random.randint(0, 2))], f"{source} {join} {other} t ON {on}")
+        if kind == "set":
+            operation = self.some("UNION", "UNION ALL", "INTERSECT", "EXCEPT")
+            given = [next(names) for _ in columns]
+            shown = ", ".join(f"{c} AS {n}" for c, n in zip(columns, given, strict=True))
+            other = ", ".join(self.some("id", "k", "v", "1") for _ in columns)
+            return f"SELECT {shown} {source} {operation} SELECT {other} FROM {self.some('a', 'b')}", given
+        if kind == "limit":
+            order = ", ".join(f"{c}{self.some('', ' DESC', ' NULLS FIRST')}" for c in self.random.sample(columns, len(columns)))
+            return f"SELECT {all_columns} {source} ORDER BY {order} LIMIT {self.random.randint(1, 6)}", columns
+        text, given = select(some_columns(), f"FROM {alias}")
+        return f"WITH {alias} AS ({query}) {text}", given
+
+
+KINDS = ["subqueries", "correlated", "conditions", "aggregates", "windows", "sets", "names", "nested"]
 
 
 def fill(connections, seed):

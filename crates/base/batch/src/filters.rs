@@ -28,6 +28,19 @@ pub(crate) fn filters(
         let left = Arc::new(LogicalPlan::Filter(Filter::try_new(filter.predicate, join.left.clone())?));
         return Ok(Transformed::yes(LogicalPlan::Join(Join { left, ..join.clone() })));
     }
+    if let LogicalPlan::Filter(below) = filter.input.as_ref() {
+        // The rule makes them one, and does not ask here what is below.
+        let mut conditions = split_conjunction_owned(below.predicate.clone());
+        for condition in split_conjunction_owned(filter.predicate.clone()) {
+            if !conditions.contains(&condition) {
+                conditions.push(condition);
+            }
+        }
+        if let Some(all) = conjunction(conditions) {
+            let one = LogicalPlan::Filter(Filter::try_new(all, below.input.clone())?);
+            return filters(rule, one, config).map(|done| Transformed::yes(done.data));
+        }
+    }
     if !gives_a_row_over_nothing(&filter.input) {
         return rule.rewrite(LogicalPlan::Filter(filter), config);
     }
@@ -62,6 +75,14 @@ mod tests {
             ("SELECT max(v) FROM t HAVING max(v) IS NULL AND NULL", &[]),
             ("SELECT max(v) FROM t HAVING max(v) > 1 AND 2 = (SELECT count(*) FROM t)", &["|2|"]),
             ("SELECT * FROM (SELECT max(v) AS m FROM t) q WHERE m > 1 AND 3 = (SELECT count(*) FROM t)", &[]),
+            (
+                "SELECT m FROM (SELECT max(v) AS m FROM t HAVING count(*) <> NULL AND count(*) > 0) q WHERE m IS NULL",
+                &[],
+            ),
+            (
+                "SELECT m FROM (SELECT max(1) AS m FROM t HAVING count(*) NOT IN (5, NULL)) q WHERE NOT (m IS NOT NULL)",
+                &[],
+            ),
             ("SELECT k FROM t GROUP BY ROLLUP (k) HAVING 1 = (SELECT count(*) FROM t)", &[]),
             ("SELECT k FROM t GROUP BY ROLLUP (k) HAVING k = 1 AND 2 = (SELECT count(*) FROM t)", &["|1|"]),
         ] {

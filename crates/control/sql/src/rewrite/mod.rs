@@ -231,6 +231,8 @@ impl Rewriter<'_> {
         match body {
             SetExpr::Select(select) => self.select(select, order_by),
             SetExpr::SetOperation { left, right, .. } => {
+                // Nobody reads these names.
+                titles::unique(right, self.edition);
                 self.set_expr(left, &HashSet::new())?;
                 self.set_expr(right, &HashSet::new())
             }
