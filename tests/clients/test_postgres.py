@@ -87,6 +87,23 @@ def test_computed_columns_are_found_by_their_names(shop):
         assert [column.name for column in columns] == ["id", "id", "customer", "amount", "at"]
 
 
+def test_an_answer_is_whole_or_an_error(own_server):
+    """Also where a function panics, as this one does in a debug build for a group of NULLs."""
+    own_server.sql("CREATE STREAM o (k INT, ts TIMESTAMP)")
+    values = ", ".join(f"({n}, {'NULL' if n % 5 == 0 else repr('2024-01-01')})" for n in range(40))
+    own_server.sql(f"INSERT INTO o VALUES {values}")
+    query = "SELECT date_trunc('day', max(ts)) AS d FROM o GROUP BY k"
+    host, _, port = own_server.postgres.rpartition(":")
+    with psycopg.connect(f"host={host} port={port} user=ann dbname=main", autocommit=True) as connection:
+        try:
+            assert len(connection.execute(query).fetchall()) == 40
+        except psycopg.errors.InternalError as error:
+            assert "the statement crashed" in str(error)
+        assert connection.execute("SELECT count(*) FROM o").fetchone() == (40,)
+    said = own_server.run("sql", "-c", query, check=False)
+    assert said.stdout.count("2024-01-01") == 32 if said.returncode == 0 else "the statement crashed" in said.stderr, said
+
+
 def test_queries_over_streams_and_views(db, shop):
     orders, totals = shop
     rows = db.execute(f"SELECT customer, n, total FROM {totals} ORDER BY customer").fetchall()

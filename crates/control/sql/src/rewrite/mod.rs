@@ -254,6 +254,7 @@ impl Rewriter<'_> {
             return Err(too_many("FROM lists", MAX_TABLES, "tables"));
         }
         fields::name(select);
+        names::sets_by_columns(select);
         if self.edition > 0 {
             names::group_by_column(select, self.relations, &self.ctes);
         }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Distinct, ExactNumberInfo, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField, Value, ValueWithSpan,
 };
 
 use super::columns::{self, Ctes};
@@ -213,14 +213,22 @@ pub(super) fn order_by_column(query: &mut Query) {
     let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
     let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
     let Some(select) = first_select_mut(&mut query.body) else { return };
+    let computed = Computed::of(select);
     if matches!(select.distinct, Some(Distinct::On(_))) {
+        // DataFusion (54.1) knows the columns of tables only there.
+        for order in exprs {
+            if let Some(expr) =
+                name_alone(&order.expr).and_then(|name| computed.find(name)).and_then(|at| of_item(select, at))
+            {
+                order.expr = expr;
+            }
+        }
         return;
     }
-    let computed = Computed::of(select);
     let distinct = is_select && matches!(select.distinct, Some(Distinct::Distinct));
     for order in exprs {
         let place = match &order.expr {
-            Expr::Identifier(name) => computed.find(name),
+            expr if name_alone(expr).is_some() => name_alone(expr).and_then(|name| computed.find(name)),
             expr if distinct && is_computed(expr) => {
                 let wanted = comparable(expr);
                 select.projection.iter().position(|item| match item {
@@ -242,7 +250,7 @@ pub(super) fn order_by_column(query: &mut Query) {
 pub(super) fn group_by_column(select: &mut Select, relations: &dyn Relations, ctes: &Ctes) {
     let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
     let computed = Computed::of(select);
-    let place = |e: &Expr| if let Expr::Identifier(name) = e { computed.find(name) } else { None };
+    let place = |e: &Expr| name_alone(e).and_then(|name| computed.find(name));
     let places: Vec<Option<usize>> = exprs.iter().map(place).collect();
     if places.iter().all(Option::is_none) {
         return;
@@ -251,7 +259,7 @@ pub(super) fn group_by_column(select: &mut Select, relations: &dyn Relations, ct
     let mut names: Vec<Option<Ident>> = places.into_iter().map(|p| own_name(select, p?)).collect();
     let GroupByExpr::Expressions(exprs, _) = &mut select.group_by else { return };
     for (expr, name) in exprs.iter_mut().zip(&mut names) {
-        if matches!(expr, Expr::Identifier(name) if !columns.contains(&spelled(name)))
+        if name_alone(expr).is_some_and(|name| !columns.contains(&spelled(name)))
             && let Some(name) = name.take()
         {
             *expr = Expr::Identifier(name);
@@ -259,22 +267,80 @@ pub(super) fn group_by_column(select: &mut Select, relations: &dyn Relations, ct
     }
 }
 
-/// The columns of a select list that are computed, by the names that they get.
-struct Computed(Vec<(usize, String)>);
+/// The numbers of columns in `GROUP BY ROLLUP (1, k)` and the like by what they stand for: DataFusion (54.1) takes them for constants.
+pub(super) fn sets_by_columns(select: &mut Select) {
+    let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
+    let mut exprs = exprs.clone();
+    let of_number = |expr: &mut Expr| {
+        if let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &*expr
+            && let Some(place) = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1))
+            && !select.projection.iter().take(place + 1).any(is_star)
+            && let Some(of) = of_item(select, place)
+        {
+            *expr = of;
+        }
+    };
+    for expr in &mut exprs {
+        if let Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) = expr {
+            sets.iter_mut().flatten().for_each(of_number);
+        }
+    }
+    if let GroupByExpr::Expressions(before, _) = &mut select.group_by {
+        *before = exprs;
+    }
+}
+
+/// What an item of a select list computes.
+fn of_item(select: &Select, place: usize) -> Option<Expr> {
+    match select.projection.get(place)? {
+        SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr) => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+/// A name and nothing else, also in brackets.
+fn name_alone(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::Nested(inner) => name_alone(inner),
+        _ => None,
+    }
+}
+
+/// The columns of a select list that are computed, by the names that they get and that they would get alone.
+struct Computed {
+    named: HashSet<String>,
+    computed: Vec<(usize, [Option<String>; 2], String)>,
+}
 
 impl Computed {
     fn of(select: &Select) -> Self {
         let items = select.projection.iter().enumerate();
         let known = items.filter(|(_, item)| !unnests(item)).filter_map(|(place, item)| Some((place, part(item)?)));
         let (places, parts): (Vec<usize>, Vec<Part>) = known.filter(|(_, p)| !matches!(p, Part::Star)).unzip();
-        let names = chosen(&parts).into_iter().zip(&parts).zip(places);
-        Self(names.filter(|((_, p), _)| matches!(p, Part::Computed(_))).map(|((name, _), at)| (at, name)).collect())
+        let mut found = Self { named: HashSet::new(), computed: Vec::new() };
+        for ((name, part), place) in chosen(&parts).into_iter().zip(&parts).zip(places) {
+            match part {
+                Part::Named(name) => drop(found.named.insert(name.clone())),
+                Part::Computed([short, _, whole]) => {
+                    let what = whole.as_deref().unwrap_or_default().to_lowercase();
+                    found.computed.push((place, [Some(name), short.clone()], what));
+                }
+                Part::Star => {}
+            }
+        }
+        found
     }
 
-    /// The place of the one that a name is of.
+    /// The place of the one that a name is of; of several that are the same the first.
     fn find(&self, name: &Ident) -> Option<usize> {
         let name = spelled(name);
-        self.0.iter().find(|(_, own)| *own == name).map(|(place, _)| *place)
+        if self.named.contains(&name) {
+            return None;
+        }
+        let mut of_name = self.computed.iter().filter(|(_, names, _)| names.iter().flatten().any(|n| *n == name));
+        let (place, _, what) = of_name.next()?;
+        of_name.all(|(_, _, other)| other == what).then_some(*place)
     }
 }
 
@@ -316,7 +382,11 @@ pub(super) fn beside_wildcards(select: &mut Select, columns: &[String], titles: 
 
 /// True where a list leaves open what its columns are.
 pub(super) fn has_wildcard(select: &Select) -> bool {
-    select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+    select.projection.iter().any(is_star)
+}
+
+fn is_star(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
 /// False for a column or a field of one, which has its name.

@@ -2,6 +2,7 @@
 //! from the connection and go with it.
 
 mod apply;
+mod crash;
 mod explain;
 mod insert;
 mod query;

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
 use futures::{FutureExt, StreamExt};
 
+use super::crash::guarded_rows;
 use super::show::shown;
 use super::{Outcome, Session};
 use crate::bind::{at_time, to_plan};
@@ -143,7 +144,7 @@ impl Planned {
             RecordBatch::try_new_with_options(shown.clone(), batch.columns().to_vec(), &rows)
                 .map_err(|e| of_datafusion(&e.into()))
         });
-        Ok(Outcome::Rows { schema, rows: Box::pin(rows), notices: self.notices })
+        Ok(Outcome::Rows { schema, rows: Box::pin(guarded_rows(rows)), notices: self.notices })
     }
 }
 

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use fleuve_types::{Error, ErrorKind, Result};
 
+use super::crash::guarded;
 use super::explain::EXPLAIN_COLUMNS;
 use super::show::{DESCRIBE_COLUMNS, show_columns, text_schema};
 use super::{Outcome, Session, place_of};
@@ -60,7 +61,12 @@ impl Session {
         })
     }
 
+    /// Runs a statement up to its first rows.
     pub(super) async fn run_parsed(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
+        guarded(self.run_statement(parsed, parameters)).await
+    }
+
+    async fn run_statement(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
         let given = match &parameters {
             Some(ParamValues::List(list)) => list.len(),
             Some(ParamValues::Map(map)) => map.len(),
