@@ -71,11 +71,19 @@ impl Run {
     }
 }
 
-/// Runs a seed.
+/// Runs a seed, on a thread with the stack that a server's have.
 ///
 /// # Panics
 /// When the machine cannot run it: no threads, no room.
 pub fn run(seed: u64, options: Options) -> Run {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(fleuve_engine::STACK_BYTES);
+        let running = thread.spawn_scoped(scope, || run_here(seed, options)).expect("a machine that can start threads");
+        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn run_here(seed: u64, options: Options) -> Run {
     let runtime = runtime();
     let mut world = match World::new(seed, &options) {
         Ok(world) => world,
@@ -122,6 +130,11 @@ fn runtime() -> &'static tokio::runtime::Runtime {
         // Somebody else in this process may have made it; then results are the same, only the order of reads may not be.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().expect("a machine that can start threads")
+        builder
+            .worker_threads(1)
+            .thread_stack_size(fleuve_engine::STACK_BYTES)
+            .enable_all()
+            .build()
+            .expect("a machine that can start threads")
     })
 }

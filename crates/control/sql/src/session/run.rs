@@ -63,7 +63,8 @@ impl Session {
 
     /// Runs a statement up to its first rows.
     pub(super) async fn run_parsed(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
-        guarded(self.run_statement(parsed, parameters)).await
+        // Boxed: it is large, and would lie on the stack several times.
+        guarded(Box::pin(self.run_statement(parsed, parameters))).await
     }
 
     async fn run_statement(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
