@@ -192,6 +192,28 @@ async fn settings_are_kept() {
 }
 
 #[tokio::test]
+async fn objects_of_a_file_of_the_first_version_have_the_first_rules() {
+    let place = place();
+    let old = SqliteConnectOptions::new().filename(&place.path).create_if_missing(true);
+    let old = SqlitePoolOptions::new().connect_with(old).await.unwrap();
+    sqlx::raw_sql(MIGRATIONS[0]).execute(&old).await.unwrap();
+    sqlx::raw_sql(
+        "PRAGMA user_version = 1;
+         INSERT INTO object VALUES (x'00000000000000000000000000000001', 1, 'stream', 'CREATE STREAM s', NULL, '[]', 7);
+         INSERT INTO name VALUES ('main', 'public', 's', x'00000000000000000000000000000001', 1)",
+    )
+    .execute(&old)
+    .await
+    .unwrap();
+    old.close().await;
+    let catalog = Catalog::open(&place.path).await.unwrap();
+    catalog.apply(vec![Command::Create(object(2, ObjectKind::Stream, "t", &[]))]).await.unwrap();
+    let editions: Vec<(String, u32)> =
+        catalog.objects().await.unwrap().into_iter().map(|o| (o.name, o.edition)).collect();
+    assert_eq!(editions, [("s".to_string(), 0), ("t".to_string(), 1)]);
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_version_or_another_kind_is_refused() {
     let place = place();
     let catalog = Catalog::open(&place.path).await.unwrap();

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, FunctionArg, FunctionArgExpr, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, FunctionArg, FunctionArgExpr, JoinConstraint, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
-use super::{Expr, Relations, alias_of, fields, is_marked, names, spelled, windows};
+use super::{Expr, Relations, alias_of, fields, is_marked, joins, mentions, names, spelled, windows};
 use crate::parse::name_of;
 use crate::window::WINDOW_COLUMNS;
 
@@ -91,18 +90,11 @@ fn merges(from: &TableWithJoins) -> bool {
         _ => false,
     };
     let joins = from.joins.iter().any(|join| {
-        let constraint = match &join.join_operator {
-            JoinOperator::Join(c)
-            | JoinOperator::Inner(c)
-            | JoinOperator::Left(c)
-            | JoinOperator::LeftOuter(c)
-            | JoinOperator::Right(c)
-            | JoinOperator::RightOuter(c)
-            | JoinOperator::FullOuter(c)
-            | JoinOperator::CrossJoin(c) => c,
-            _ => return true,
+        let merged = match mentions::constraint(&join.join_operator) {
+            None | Some(JoinConstraint::Using(_) | JoinConstraint::Natural) => true,
+            Some(JoinConstraint::On(_) | JoinConstraint::None) => false,
         };
-        matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) || inside(&join.relation)
+        merged || !joins::gives_both(&join.join_operator) || inside(&join.relation)
     });
     joins || inside(&from.relation)
 }

@@ -115,6 +115,12 @@ struct Kind {
     right_nullable: bool,
 }
 
+/// True where a join gives the columns of both sides.
+pub(super) fn gives_both(operator: &JoinOperator) -> bool {
+    let kind = kind_of(operator);
+    kind.left && kind.right
+}
+
 fn kind_of(operator: &JoinOperator) -> Kind {
     use JoinOperator as Op;
     let (left, right) = match operator {

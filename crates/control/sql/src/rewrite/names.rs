@@ -145,14 +145,9 @@ pub(super) fn list(query: &Query, alias: &mut TableAlias, relations: &dyn Relati
     let Some(names) = needed(query, relations, ctes) else { return };
     let mut seen = HashSet::new();
     let column = |name: String| {
-        let name = if seen.insert(name.clone()) {
-            name
-        } else {
-            let fresh = format!("fleuve repeated {}", titles.len() + 1);
-            titles.insert(fresh.clone(), name);
-            fresh
-        };
-        TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None }
+        let is_new = seen.insert(name.clone());
+        let name = if is_new { Ident::with_quote('"', name) } else { titles::repeated(name, titles) };
+        TableAliasColumnDef { name, data_type: None }
     };
     alias.columns = names.into_iter().map(column).collect();
 }
@@ -369,14 +364,12 @@ fn comparable(expr: &Expr) -> String {
 pub(super) fn beside_wildcards(select: &mut Select, columns: &[String], titles: &mut Titles) {
     for item in &mut select.projection {
         let Some(name) = fields::output_name(item).map(spelled).filter(|name| columns.contains(name)) else { continue };
-        let fresh = format!("fleuve repeated {}", titles.len() + 1);
-        let alias = Ident::with_quote('"', &fresh);
+        let alias = titles::repeated(name, titles);
         match item {
             SelectItem::UnnamedExpr(expr) => *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias },
             SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
-            _ => continue,
+            _ => {}
         }
-        titles.insert(fresh, name);
     }
 }
 

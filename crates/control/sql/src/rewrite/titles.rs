@@ -74,6 +74,13 @@ pub(super) fn fresh(place: usize) -> Ident {
     Ident::with_quote('"', format!("{FRESH}{}", place + 1))
 }
 
+/// A name for a column that is to be called as another one is.
+pub(super) fn repeated(title: String, titles: &mut Titles) -> Ident {
+    let name = format!("fleuve repeated {}", titles.len() + 1);
+    titles.insert(name.clone(), title);
+    Ident::with_quote('"', name)
+}
+
 /// True for what [`fresh`] gives.
 pub(super) fn is_fresh(name: &Ident) -> bool {
     name.value.starts_with(FRESH)
