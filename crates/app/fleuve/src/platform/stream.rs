@@ -24,6 +24,8 @@ use super::relations::event_column;
 
 /// Records below this number are decoded on the calling thread.
 const PARALLEL_RECORDS: usize = 8_192;
+/// Into so many pieces for each core: one that is done with its own helps the others.
+const PIECES_PER_CORE: usize = 4;
 /// Values are decoded in pieces of at most this size.
 const PIECE_BYTES: usize = 32 << 20;
 /// A read takes at most this much of the log, whatever it was asked for.
@@ -210,7 +212,7 @@ impl StreamRelation {
             }
             Ok(records)
         };
-        bodies.par_iter().map(of).collect()
+        bodies.iter().map(of).collect()
     }
 
     fn unreadable(&self, partition: i32, offset: i64, e: &dyn std::fmt::Display) -> Error {
@@ -231,13 +233,19 @@ impl StreamRelation {
         if next < to && max_bytes >= READ_AHEAD_FROM {
             self.read_ahead(partition, next, max_bytes);
         }
-        let records = self.records(partition, &bodies, (from, to))?;
-        let pieces = pieces(&records)
-            .into_par_iter()
-            .map(|piece| self.decode_piece(partition, &piece, columns))
-            .collect::<Result<Vec<_>>>()?;
+        let all: usize = bodies.iter().map(Records::remaining).sum();
+        let pieces = PIECES_PER_CORE * rayon::current_num_threads();
+        let most = if all < PARALLEL_RECORDS { all } else { all.div_ceil(pieces).max(PARALLEL_RECORDS / 2) };
+        // What is made of records is decoded, and let go, where they are read.
+        let decoded = |bodies: &[Records]| {
+            let records = self.records(partition, bodies, (from, to))?;
+            let pieces = pieces_of(&records, most).into_par_iter();
+            pieces.map(|piece| self.decode_piece(partition, &piece, columns)).collect::<Result<Vec<_>>>()
+        };
+        let groups: Vec<&[Records]> = groups(&bodies, most);
+        let decoded = groups.into_par_iter().map(decoded).collect::<Result<Vec<_>>>()?;
         let mut range = DecodedRange { rows: vec![], bad: vec![], next };
-        for (rows, bad) in pieces {
+        for (rows, bad) in decoded.into_iter().flatten() {
             range.rows.push(rows);
             range.bad.extend(bad);
         }
@@ -355,10 +363,26 @@ impl StreamRelation {
     }
 }
 
-/// Records cut into pieces to decode: one for each core when there are many, none larger than a decoder takes.
-fn pieces<'r>(records: &'r [Vec<LogRecord<'r>>]) -> Vec<Piece<'r>> {
+/// Neighbours that have together about so many records; one that has more is alone.
+fn groups(bodies: &[Records], most: usize) -> Vec<&[Records]> {
+    let mut out = vec![];
+    let (mut from, mut held) = (0, 0);
+    for (at, body) in bodies.iter().enumerate() {
+        if at > from && held + body.remaining() > most {
+            out.push(&bodies[from..at]);
+            (from, held) = (at, 0);
+        }
+        held += body.remaining();
+    }
+    out.push(&bodies[from..]);
+    out
+}
+
+/// Records cut into pieces to decode of at most so many, none larger than a decoder takes.
+fn pieces_of<'r>(records: &'r [Vec<LogRecord<'r>>], most: usize) -> Vec<Piece<'r>> {
     let all: usize = records.iter().map(Vec::len).sum();
-    let most = if all < PARALLEL_RECORDS { all } else { all.div_ceil(rayon::current_num_threads()) };
+    // All of about the same size.
+    let most = all.div_ceil(all.div_ceil(most.max(1)).max(1));
     let mut out = vec![];
     let (mut piece, mut held, mut bytes): (Piece<'r>, usize, usize) = (vec![], 0, 0);
     for part in records {

@@ -82,6 +82,11 @@ impl Arrangement {
         Touched { slot, old, is_new }
     }
 
+    /// Brings the place of a row that is about to be added into the cache.
+    pub(crate) fn expect_row(&self, row_hash: u64) {
+        self.rows.expect(row_hash);
+    }
+
     /// Removes the rows whose weight is zero. Slots seen before may be given to other rows afterwards.
     pub(crate) fn sweep(&mut self) {
         for slot in std::mem::take(&mut self.zeros) {

@@ -90,7 +90,7 @@ pub(crate) struct ByteSet {
 }
 
 /// So much of what was taken out is kept before a set is written anew. A state has a set for each shard.
-const KEPT_DEAD_BYTES: usize = 16 << 10;
+const KEPT_DEAD_BYTES: usize = 8 << 10;
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -108,6 +108,11 @@ impl ByteSet {
     /// The slot of `key`.
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<u32> {
         self.table.find(hash, |slot| self.hashes[*slot as usize] == hash && self.key(*slot) == key).copied()
+    }
+
+    /// Looks at the place of a hash, for nothing but that it is in the cache afterwards.
+    pub(crate) fn expect(&self, hash: u64) {
+        std::hint::black_box(self.table.find(hash, |_| false));
     }
 
     /// Whether there is a key of this hash.

@@ -18,6 +18,7 @@ mod hops;
 mod incremental;
 mod indexed;
 mod kinds;
+mod large;
 mod nearest;
 mod query;
 mod random;

@@ -48,6 +48,15 @@ fn row(random: &mut Random) -> Row {
     )
 }
 
+/// `k` and `v`.
+pub type Short = (Option<i32>, Option<i64>);
+
+/// A change of rows with these values, and weights.
+pub fn delta(rows: &[(Short, i64)]) -> Delta {
+    let whole: Vec<Row> = rows.iter().map(|((k, v), _)| (*k, *v, None, None, None, None)).collect();
+    Delta::weighted(batch(&whole), rows.iter().map(|(_, weight)| *weight).collect()).unwrap()
+}
+
 fn batch(rows: &[Row]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|r| r.0).collect::<Int32Array>()),

@@ -46,8 +46,8 @@ struct Pair {
 
 pub(super) fn step(
     shard: &mut Shard,
-    left: &Incoming<'_>,
-    right: &Incoming<'_>,
+    left: &Incoming,
+    right: &Incoming,
     left_rows: &[u32],
     right_rows: &[u32],
     output: &mut Output<'_>,
@@ -114,7 +114,7 @@ pub(super) fn step(
 }
 
 /// Rows whose key has a NULL: never a partner, so never kept.
-fn lonely(incoming: &Incoming<'_>, rows: &[u32], left: bool, output: &mut Output<'_>) -> Result<()> {
+fn lonely(incoming: &Incoming, rows: &[u32], left: bool, output: &mut Output<'_>) -> Result<()> {
     let kind = if left { output.spec.left_alone } else { output.spec.right_alone };
     let mut shown = Shown::default();
     for i in rows {
@@ -126,7 +126,7 @@ fn lonely(incoming: &Incoming<'_>, rows: &[u32], left: bool, output: &mut Output
     output.alone(&Rows::Batch(&incoming.delta.batch, indices), left, shown.weights, shown.marks)
 }
 
-fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32], touched: &mut TouchedRows) {
+fn add(side: &mut Side, incoming: &Incoming, rows: &[u32], touched: &mut TouchedRows) {
     for i in rows {
         let i = *i as usize;
         if incoming.is_null_key(i) {

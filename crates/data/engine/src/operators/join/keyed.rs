@@ -11,8 +11,8 @@ use crate::state::hash_bytes;
 
 pub(super) fn step(
     shard: &mut Shard,
-    left: &Incoming<'_>,
-    right: &Incoming<'_>,
+    left: &Incoming,
+    right: &Incoming,
     left_rows: &[u32],
     right_rows: &[u32],
     output: &mut Output<'_>,
@@ -26,11 +26,18 @@ pub(super) fn step(
     let right_turned = changes_of(&shard.right, right, right_rows, spec.left_alone);
     turn(&shard.left, &right_turned, spec.left_alone, true, output)?;
     add(&mut shard.right, right, right_rows);
-    if spec.pairs {
-        pairs_with(&shard.right, left, left_rows, output, true)?;
+    let Shard { left: left_side, right: right_side, .. } = &mut *shard;
+    let mut to_left = || add(left_side, left, left_rows);
+    if spec.pairs && output.is_hot {
+        // Both at once, so that the hot shard is done sooner.
+        rayon::join(to_left, || pairs_with(right_side, left, left_rows, output, true)).1?;
+    } else {
+        to_left();
+        if spec.pairs {
+            pairs_with(right_side, left, left_rows, output, true)?;
+        }
     }
     arrive(&shard.right, left, left_rows, spec.left_alone, true, output)?;
-    add(&mut shard.left, left, left_rows);
     // The right side's rows: those that were there turn by dL, those of dR arrive under the new left side.
     turn_old(shard, &left_turned, right, right_rows, output)?;
     arrive(&shard.left, right, right_rows, spec.right_alone, false, output)?;
@@ -39,15 +46,25 @@ pub(super) fn step(
     Ok(())
 }
 
-pub(super) fn add(side: &mut Side, incoming: &Incoming<'_>, rows: &[u32]) {
-    for i in rows {
-        let i = *i as usize;
-        if !incoming.is_null_key(i) {
-            let row = incoming.rows.row(i);
-            let (hash, weight) = (incoming.key_hashes[i], incoming.delta.weight(i));
-            let touched = side.rows.add(hash, incoming.keys.row(i), hash_bytes(row), row, weight);
-            if touched.is_new {
-                side.date(touched.slot, incoming, i);
+/// So many rows are looked at before they are added.
+const LOOKED_AT: usize = 32;
+
+pub(super) fn add(side: &mut Side, incoming: &Incoming, rows: &[u32]) {
+    let mut hashes = [0; LOOKED_AT];
+    for rows in rows.chunks(LOOKED_AT) {
+        // A row's place is hardly ever in a cache, and a core can wait for many of them at once.
+        for (hash, i) in hashes.iter_mut().zip(rows) {
+            *hash = hash_bytes(incoming.rows.row(*i as usize));
+            side.rows.expect_row(*hash);
+        }
+        for (row_hash, i) in hashes.iter().zip(rows) {
+            let i = *i as usize;
+            if !incoming.is_null_key(i) {
+                let (hash, weight) = (incoming.key_hashes[i], incoming.delta.weight(i));
+                let touched = side.rows.add(hash, incoming.keys.row(i), *row_hash, incoming.rows.row(i), weight);
+                if touched.is_new {
+                    side.date(touched.slot, incoming, i);
+                }
             }
         }
     }
@@ -59,15 +76,16 @@ const PROBE_ROWS: usize = 2_048;
 /// Pairs of `incoming`'s rows with the rows that `side` holds. `incoming_is_left` tells which columns come first.
 ///
 /// The rows of a key are all in one shard, and a hot key makes that one the slowest: cores that have less to do help it here, where
-/// nothing is changed.
+/// nothing is changed. Other shards are worked on by one core each: while it waited for what another one does for it, it would begin
+/// with the next shard, and end neither.
 fn pairs_with(
     side: &Side,
-    incoming: &Incoming<'_>,
+    incoming: &Incoming,
     rows: &[u32],
     output: &mut Output<'_>,
     incoming_is_left: bool,
 ) -> Result<()> {
-    if rows.len() < 2 * PROBE_ROWS || rayon::current_num_threads() == 1 {
+    if !output.is_hot || rows.len() < 2 * PROBE_ROWS || rayon::current_num_threads() == 1 {
         return pairs_of(side, incoming, rows, output, incoming_is_left);
     }
     let empty = output.beside();
@@ -82,7 +100,7 @@ fn pairs_with(
 
 fn pairs_of(
     side: &Side,
-    incoming: &Incoming<'_>,
+    incoming: &Incoming,
     rows: &[u32],
     output: &mut Output<'_>,
     incoming_is_left: bool,
@@ -121,7 +139,7 @@ fn pairs_of(
 }
 
 /// Keys whose "has rows" turns by this change, with what it was before. Empty if nobody asks.
-fn changes_of<'a>(side: &Side, incoming: &'a Incoming<'_>, rows: &[u32], asked: Alone) -> HashMap<&'a [u8], bool> {
+fn changes_of<'a>(side: &Side, incoming: &'a Incoming, rows: &[u32], asked: Alone) -> HashMap<&'a [u8], bool> {
     if asked == Alone::No {
         return HashMap::new();
     }
@@ -162,7 +180,7 @@ fn turn(side: &Side, turned: &HashMap<&[u8], bool>, kind: Alone, left: bool, out
 fn turn_old(
     shard: &Shard,
     turned: &HashMap<&[u8], bool>,
-    right: &Incoming<'_>,
+    right: &Incoming,
     right_rows: &[u32],
     output: &mut Output<'_>,
 ) -> Result<()> {
@@ -202,7 +220,7 @@ fn put(bytes: &[&[u8]], shown: Shown, left: bool, output: &mut Output<'_>) -> Re
 /// Arriving rows, shown by whether the other side has partners for them now.
 fn arrive(
     other: &Side,
-    incoming: &Incoming<'_>,
+    incoming: &Incoming,
     rows: &[u32],
     kind: Alone,
     left: bool,

@@ -14,7 +14,7 @@ use crate::state::{Arrangement, Part, RowCodec, hash_bytes};
 /// What one side takes in, in one shard.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
-    pub(super) incoming: &'a Incoming<'a>,
+    pub(super) incoming: &'a Incoming,
     pub(super) rows: &'a [u32],
 }
 
@@ -106,7 +106,7 @@ fn step_of_one(
 
 /// Puts out rows of one side, each with its partners if it has some, and as such rows are shown alone.
 fn put(change: Change<'_>, partners: &[&[u32]], found: &Found, is_left: bool, output: &mut Output<'_>) -> Result<()> {
-    let delta = change.incoming.delta;
+    let delta = &change.incoming.delta;
     let weight = |i: &u32| delta.weight(*i as usize);
     if output.spec.pairs {
         let rows = change.rows.iter().zip(partners);

@@ -22,7 +22,7 @@ use self::lookup::Change;
 use self::output::Output;
 use super::gate::find_keys;
 use super::map::concat;
-use super::shard::{both, for_each_by, shard_of, split};
+use super::shard::{Dealt, both, deal, for_each_by, shard_of, split};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::lookup::LookedIn;
@@ -71,7 +71,7 @@ impl Alone {
 }
 
 /// The shards of a join for each core: their tables are smaller, and while one core is at the shard of a hot key others take the rest.
-pub(crate) const SHARDS_PER_CORE: usize = 4;
+pub(crate) const SHARDS_PER_CORE: usize = 8;
 
 /// What a join does; built by lowering.
 pub(crate) struct JoinSpec {
@@ -162,8 +162,10 @@ pub(crate) struct Join {
 }
 
 /// One side's change, encoded once for all shards.
-struct Incoming<'a> {
-    delta: &'a Delta,
+struct Incoming {
+    delta: Delta,
+    /// The rows of each shard.
+    parts: Vec<Vec<u32>>,
     keys: Encoded,
     rows: Encoded,
     key_hashes: Vec<u64>,
@@ -175,7 +177,7 @@ struct Incoming<'a> {
     no_match: Option<BooleanArray>,
 }
 
-impl Incoming<'_> {
+impl Incoming {
     /// The hashes of the keys of some rows.
     fn hashes<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
         rows.iter().map(|i| *i as usize).filter(|i| !self.is_null_key(*i)).map(|i| self.key_hashes[i])
@@ -230,14 +232,24 @@ impl Join {
         self.spec.filter.is_some() && (self.spec.left_alone != Alone::No || self.spec.right_alone != Alone::No)
     }
 
-    fn incoming<'a>(
+    fn incoming(
         &self,
-        delta: &'a Delta,
+        delta: &Delta,
         keys: &[Arc<dyn PhysicalExpr>],
         row_times: &[RowTime],
         codec: &RowCodec,
-    ) -> Result<Incoming<'a>> {
+    ) -> Result<Incoming> {
         let columns = keys.iter().map(|k| evaluate(k, &delta.batch)).collect::<Result<Vec<_>>>()?;
+        let encoded = self.key_codec.encode(&columns)?;
+        let (hashes, shards) = (encoded.hashes(delta.len()), self.shards.len());
+        let (dealt, encoded) = match deal(delta, &columns, &hashes, shards)? {
+            Some(dealt) => (dealt, None),
+            None => {
+                let parts = split(&hashes, shards);
+                (Dealt { delta: delta.clone(), keys: columns, hashes, parts }, Some(encoded))
+            }
+        };
+        let Dealt { delta, keys: columns, hashes: key_hashes, parts } = dealt;
         let mut no_match: Option<BooleanArray> = None;
         if !self.spec.nulls_match && columns.iter().any(|c| c.logical_null_count() > 0) {
             let nulls = columns.iter().map(|c| c.logical_nulls()).collect::<Vec<_>>();
@@ -245,12 +257,12 @@ impl Join {
             no_match = Some(any.collect());
         }
         let key_codec = &self.key_codec;
-        let of_keys = || key_codec.encode(&columns).map(|keys| (keys.hashes(delta.len()), keys));
+        let of_keys = || encoded.map_or_else(|| key_codec.encode(&columns), Ok);
         let (keys, rows) = both(delta.len(), of_keys, || codec.encode(delta.batch.columns()));
-        let ((key_hashes, keys), rows) = (keys?, rows?);
+        let (keys, rows) = (keys?, rows?);
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<_>>()?;
         let row_times = times_of_rows(row_times, &delta.batch)?;
-        Ok(Incoming { delta, keys, rows, key_hashes, times, row_times, no_match })
+        Ok(Incoming { delta, parts, keys, rows, key_hashes, times, row_times, no_match })
     }
 }
 
@@ -268,7 +280,7 @@ fn times_of_rows(times: &[RowTime], rows: &RecordBatch) -> Result<Vec<Int64Array
 
 impl Side {
     /// A row that is new here.
-    fn date(&mut self, slot: u32, incoming: &Incoming<'_>, row: usize) {
+    fn date(&mut self, slot: u32, incoming: &Incoming, row: usize) {
         if !self.windows.is_off() {
             self.windows.put(slot, times_at(&incoming.row_times, row));
         }
@@ -295,15 +307,16 @@ impl Operator for Join {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_times, &self.left_codec)?;
         let right = self.incoming(&inputs[1], &self.spec.right_keys, &self.right_times, &self.right_codec)?;
-        let n = self.shards.len();
-        let (left_parts, right_parts) = (split(&left.key_hashes, n), split(&right.key_hashes, n));
+        let (left_parts, right_parts) = (&left.parts, &right.parts);
         let counted = self.counts_rows();
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let answers = self.spec.given(&self.answers)?;
-        let rows: Vec<usize> = left_parts.iter().zip(&right_parts).map(|(l, r)| l.len() + r.len()).collect();
+        let rows: Vec<usize> = left_parts.iter().zip(right_parts).map(|(l, r)| l.len() + r.len()).collect();
+        let fair = rows.iter().sum::<usize>() / rayon::current_num_threads();
         let outs = for_each_by(&mut self.shards, &rows, |s, shard| {
             let mut output = Output::new(spec, left_codec, right_codec);
+            output.is_hot = rows[s] > fair;
             let hashes = left.hashes(&left_parts[s]).chain(right.hashes(&right_parts[s]));
             let fetched = fetch_rows(shard, reader, hashes)?;
             if counted {

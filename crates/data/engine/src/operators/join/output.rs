@@ -28,6 +28,8 @@ pub(super) struct Output<'s> {
     pub(super) spec: &'s JoinSpec,
     left_codec: &'s RowCodec,
     right_codec: &'s RowCodec,
+    /// More rows come to it than a core's part of all.
+    pub(super) is_hot: bool,
     parts: Vec<Delta>,
     /// Pairs that the condition fails for.
     left: Left,
@@ -35,7 +37,7 @@ pub(super) struct Output<'s> {
 
 impl<'s> Output<'s> {
     pub(super) fn new(spec: &'s JoinSpec, left_codec: &'s RowCodec, right_codec: &'s RowCodec) -> Self {
-        Self { spec, left_codec, right_codec, parts: vec![], left: Left::new() }
+        Self { spec, left_codec, right_codec, is_hot: false, parts: vec![], left: Left::new() }
     }
 
     /// An empty one for a part of the work.

@@ -8,8 +8,8 @@ use super::{Incoming, Shard};
 
 pub(super) fn step(
     shard: &mut Shard,
-    left: &Incoming<'_>,
-    right: &Incoming<'_>,
+    left: &Incoming,
+    right: &Incoming,
     left_rows: &[u32],
     right_rows: &[u32],
     output: &mut Output<'_>,
