@@ -1,12 +1,14 @@
 //! Arithmetic that DataFusion 54.1 does with other numbers than SQL has:
 //!
 //! - `n / 2` of an unsigned `n` is a division of whole numbers; it takes unsigned ones with others to decimals;
-//! - `extract(EPOCH FROM (a - b))` has the part of a second; it lost it beyond two seconds.
+//! - `extract(EPOCH FROM (a - b))` has the part of a second; it lost it beyond two seconds;
+//! - `round(d, 1)` of a decimal has the type that it has in the end. DataFusion takes the number of digits for any until a cast of it is computed,
+//!   when comparisons have settled on another type (`Invalid comparison operation`).
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
@@ -46,7 +48,7 @@ fn may_change(expr: &Expr) -> bool {
     match expr {
         Expr::BinaryExpr(both) => is_arithmetic(both.op),
         Expr::Negative(_) => true,
-        Expr::ScalarFunction(call) => call.name() == "date_part",
+        Expr::ScalarFunction(call) => matches!(call.name(), "date_part" | "round"),
         _ => false,
     }
 }
@@ -80,11 +82,34 @@ fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Negative(value) if is_unsigned(&value, schema) => {
             Transformed::yes(Expr::Negative(Box::new(bigint(*value))))
         }
+        Expr::ScalarFunction(call) if call.name() == "round" => match digits_of(&call) {
+            Some(digits) => {
+                let args = call.args.into_iter().take(1).chain([lit(digits)]).collect();
+                Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: call.func, args }))
+            }
+            None => Transformed::no(Expr::ScalarFunction(call)),
+        },
         Expr::ScalarFunction(call) => match epoch_of(&call, schema) {
             Some(seconds) => Transformed::yes(seconds),
             None => Transformed::no(Expr::ScalarFunction(call)),
         },
         other => Transformed::no(other),
+    }
+}
+
+/// The number of digits that a call of `round` names, if that is a constant of another type than the function takes.
+fn digits_of(call: &ScalarFunction) -> Option<i32> {
+    let whole = |value: &ScalarValue| match value {
+        ScalarValue::Int64(Some(n)) => i32::try_from(*n).ok(),
+        _ => None,
+    };
+    match call.args.as_slice() {
+        [_, Expr::Literal(value, _)] => whole(value),
+        [_, Expr::Negative(value)] => match value.as_ref() {
+            Expr::Literal(value, _) => whole(value)?.checked_neg(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

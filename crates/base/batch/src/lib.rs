@@ -32,6 +32,7 @@ mod filtered;
 mod filters;
 mod groups;
 mod guards;
+mod keys;
 mod lists;
 mod membership;
 mod names;
@@ -63,6 +64,7 @@ use datafusion::prelude::SessionConfig;
 use careful::Careful;
 pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
+pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;
 pub use relations::CarefulRelations;
 
@@ -82,6 +84,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
         .with_optimizer_rules(logical_rules())
         .with_analyzer_rules(analyzer_rules([]))
         .with_physical_optimizer_rules(physical_rules())
+        .with_query_planner(Arc::new(CarefulPlanner))
         .build();
     register(&mut state).expect("functions can be registered");
     state

@@ -84,6 +84,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
+        .with_query_planner(Arc::new(fleuve_batch::CarefulPlanner))
         .with_analyzer_rules(fleuve_batch::analyzer_rules(own))
         .with_relation_planners(vec![
             Arc::new(fleuve_batch::CarefulRelations),

@@ -181,8 +181,8 @@ async fn computed_columns_are_named_as_in_postgresql() {
         ),
         ("SELECT (SELECT max(v) FROM o), (SELECT k FROM o LIMIT 1), (SELECT 1 AS one)", &["max", "k", "one"]),
         (
-            "SELECT extract(year FROM ts), trim(s), substring(s FROM 1 FOR 2), position('a' IN s) FROM o",
-            &["extract", "btrim", "substring", "position"],
+            "SELECT extract(year FROM ts), trim(s), substring(s FROM 1 FOR 2), substr(s, 2), position('a' IN s) FROM o",
+            &["extract", "btrim", "substring", "substr", "position"],
         ),
         ("SELECT k, count(*) FROM o GROUP BY k HAVING count(*) > 1 ORDER BY count(*) DESC", &["k", "count"]),
         ("SELECT k, count(*) FROM o GROUP BY k ORDER BY count", &["k", "count"]),

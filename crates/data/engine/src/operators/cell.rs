@@ -162,7 +162,9 @@ impl PlanRunner {
     /// Plans `plan`, whose leaves are [`CellNode`]s.
     pub(crate) fn new(plan: &LogicalPlan, state: &SessionState) -> Result<Self> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(CellPlanner)]);
-        let physical = futures::executor::block_on(planner.create_physical_plan(plan, state)).map_err(|e| {
+        let physical = fleuve_batch::with_sortable_keys(plan.clone())
+            .and_then(|plan| futures::executor::block_on(planner.create_physical_plan(&plan, state)));
+        let physical = physical.map_err(|e| {
             Error::unsupported(format!("this part of the query cannot be planned: {}", e.strip_backtrace()))
         })?;
         let schema = Arc::new(plan.schema().as_arrow().clone());

@@ -1,0 +1,189 @@
+//! Keys that can be sorted by. DataFusion 54.1 asks an expression for the range and the order of what it gives, and takes for unordered one that
+//! cannot tell: the sign of a decimal, a function of some numbers only, a time with a computed interval. It then sorts by it and finds
+//! itself that this is not sorted: `SELECT k, sum(v) FROM t GROUP BY k ORDER BY - sum(v), k` ("does not satisfy order requirements").
+//!
+//! Such a key is computed below, so that the sort, or the window, has a column.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::execution::SessionState;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::{Alias, Sort as SortKey};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr, create_physical_expr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+
+/// Plans a query that is optimized already.
+#[derive(Debug)]
+pub struct CarefulPlanner;
+
+#[async_trait]
+impl QueryPlanner for CarefulPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::default().create_physical_plan(&with_sortable_keys(plan.clone())?, state).await
+    }
+}
+
+/// The plan with keys that can be sorted by.
+///
+/// # Errors
+/// DataFusion's.
+pub fn with_sortable_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(plan.transform_up_with_subqueries(node)?.data)
+}
+
+fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Sort(sort) => {
+            let mut keys = Keys::of(sort.input.schema());
+            let expr = keys.sorted(sort.expr.clone());
+            if keys.computed.is_empty() {
+                return Ok(Transformed::no(LogicalPlan::Sort(sort)));
+            }
+            let input = Arc::new(keys.below(&sort.input)?);
+            let sorted = LogicalPlan::Sort(Sort { expr, input, fetch: sort.fetch });
+            shown(sorted, sort.input.schema()).map(Transformed::yes)
+        }
+        LogicalPlan::Window(window) => {
+            let mut keys = Keys::of(window.input.schema());
+            let exprs = window.window_expr.iter().map(|e| keys.windowed(e)).collect();
+            if keys.computed.is_empty() {
+                return Ok(Transformed::no(LogicalPlan::Window(window)));
+            }
+            let input = Arc::new(keys.below(&window.input)?);
+            let windowed = LogicalPlan::Window(Window::try_new(exprs, input)?);
+            shown(windowed, &window.schema).map(Transformed::yes)
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Only these columns.
+fn shown(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(plan).project(schema.columns().into_iter().map(Expr::Column))?.build()
+}
+
+/// Keys over a plan of this schema.
+struct Keys<'s> {
+    schema: &'s DFSchema,
+    /// Those that are computed below.
+    computed: Vec<Expr>,
+}
+
+impl<'s> Keys<'s> {
+    fn of(schema: &'s DFSchema) -> Self {
+        Self { schema, computed: vec![] }
+    }
+
+    /// A key as it is, or the column that it is computed into.
+    fn key(&mut self, key: Expr) -> Expr {
+        if !is_refused(&key, self.schema) {
+            return key;
+        }
+        let at = self.computed.iter().position(|e| *e == key).unwrap_or(self.computed.len());
+        if at == self.computed.len() {
+            self.computed.push(key);
+        }
+        Expr::Column(Column::new_unqualified(name(at)))
+    }
+
+    fn sorted(&mut self, keys: Vec<SortKey>) -> Vec<SortKey> {
+        keys.into_iter().map(|key| SortKey { expr: self.key(key.expr), ..key }).collect()
+    }
+
+    /// A window function under the name that it has.
+    fn windowed(&mut self, expr: &Expr) -> Expr {
+        let (name, mut inner) = match expr {
+            Expr::Alias(Alias { expr, name, relation: None, .. }) => (name.clone(), expr.as_ref().clone()),
+            other => (other.schema_name().to_string(), other.clone()),
+        };
+        let Expr::WindowFunction(function) = &mut inner else { return expr.clone() };
+        let before = self.computed.len();
+        let params = &mut function.params;
+        params.partition_by = std::mem::take(&mut params.partition_by).into_iter().map(|e| self.key(e)).collect();
+        params.order_by = self.sorted(std::mem::take(&mut params.order_by));
+        let is_same = before == self.computed.len() && !inner.column_refs().iter().any(|c| is_ours(c));
+        if is_same { expr.clone() } else { inner.alias(name) }
+    }
+
+    /// A plan with the computed keys beside its columns.
+    fn below(self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let columns = self.schema.columns().into_iter().map(Expr::Column);
+        let computed = self.computed.into_iter().enumerate().map(|(at, key)| key.alias(name(at)));
+        LogicalPlanBuilder::from(plan.clone()).project(columns.chain(computed))?.build()
+    }
+}
+
+const NAME: &str = "fleuve key ";
+
+fn name(at: usize) -> String {
+    format!("{NAME}{}", at + 1)
+}
+
+fn is_ours(column: &Column) -> bool {
+    column.relation.is_none() && column.name.starts_with(NAME)
+}
+
+/// Whether what is sorted by a key is not taken for sorted by it.
+fn is_refused(key: &Expr, schema: &DFSchema) -> bool {
+    if matches!(key, Expr::Column(_) | Expr::Literal(..)) {
+        return false;
+    }
+    let Ok(key) = create_physical_expr(key, schema, &ExecutionProps::new()) else { return false };
+    let sorted = || [PhysicalSortExpr::new_default(key.clone())];
+    let properties = EquivalenceProperties::new_with_orderings(schema.inner().clone(), [sorted()]);
+    !properties.ordering_satisfy(sorted()).unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    const TABLE: &str = "CREATE TABLE t (k BIGINT, n DECIMAL(10, 2), f DOUBLE PRECISION) AS VALUES
+        (1, 2.5, 0.25), (2, -1.0, 0.5), (2, 0.5, 0.5), (3, 7.0, 0.5)";
+
+    #[tokio::test]
+    async fn rows_are_sorted_by_them() {
+        for partitions in [1, 3] {
+            for (key, expected) in [
+                ("- max(n)", ["|3|", "|1|", "|2|"]),
+                ("- (max(n) * 2) DESC", ["|2|", "|1|", "|3|"]),
+                ("sqrt(max(f))", ["|1|", "|3|", "|2|"]),
+                ("ln(max(f)) DESC", ["|3|", "|2|", "|1|"]),
+                ("acos(max(f))", ["|3|", "|2|", "|1|"]),
+            ] {
+                let sql = format!("SELECT k FROM t GROUP BY k ORDER BY {key}, k DESC");
+                assert_eq!(testing::rows(TABLE, partitions, &sql).await.unwrap(), expected, "{key}");
+                let sql = format!("SELECT max(k) AS m, k FROM t GROUP BY k ORDER BY {key}, k DESC LIMIT 1");
+                let expected = format!("{}{}", expected[0], &expected[0][1..]);
+                assert_eq!(testing::rows(TABLE, partitions, &sql).await.unwrap(), [expected], "{key}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn windows_are_parted_and_ordered_by_them() {
+        for partitions in [1, 3] {
+            for (window, expected) in [
+                ("PARTITION BY - n ORDER BY k", ["|1|1|", "|2|1|", "|2|1|", "|3|1|"]),
+                ("PARTITION BY sqrt(f) ORDER BY k, n", ["|1|1|", "|2|1|", "|2|2|", "|3|3|"]),
+                ("ORDER BY - n", ["|1|2|", "|2|3|", "|2|4|", "|3|1|"]),
+                ("PARTITION BY k % 2 ORDER BY - n, sqrt(f)", ["|1|2|", "|2|1|", "|2|2|", "|3|1|"]),
+            ] {
+                let call = format!("row_number() OVER ({window})");
+                let sql = format!("SELECT k, {call} AS m FROM t ORDER BY k, m");
+                assert_eq!(testing::rows(TABLE, partitions, &sql).await.unwrap(), expected, "{window}");
+                // Two of them, one as it is, and the name that DataFusion gives.
+                let sql = format!(
+                    "SELECT k, m FROM (SELECT k, {call} AS m, sum(n) OVER (PARTITION BY k), {call} FROM t) ORDER BY k, m"
+                );
+                assert_eq!(testing::rows(TABLE, partitions, &sql).await.unwrap(), expected, "{window}");
+            }
+        }
+    }
+}
