@@ -98,17 +98,17 @@ impl<'s> Keys<'s> {
 
     /// A window function under the name that it has.
     fn windowed(&mut self, expr: &Expr) -> Expr {
-        let (name, mut inner) = match expr {
-            Expr::Alias(Alias { expr, name, relation: None, .. }) => (name.clone(), expr.as_ref().clone()),
-            other => (other.schema_name().to_string(), other.clone()),
+        let (name, inner) = match expr {
+            Expr::Alias(Alias { expr, name, relation: None, .. }) => (name.clone(), expr.as_ref()),
+            other => (other.schema_name().to_string(), other),
         };
-        let Expr::WindowFunction(function) = &mut inner else { return expr.clone() };
-        let before = self.computed.len();
+        let Expr::WindowFunction(function) = inner else { return expr.clone() };
+        let mut function = function.clone();
         let params = &mut function.params;
         params.partition_by = std::mem::take(&mut params.partition_by).into_iter().map(|e| self.key(e)).collect();
         params.order_by = self.sorted(std::mem::take(&mut params.order_by));
-        let is_same = before == self.computed.len() && !inner.column_refs().iter().any(|c| is_ours(c));
-        if is_same { expr.clone() } else { inner.alias(name) }
+        let keyed = Expr::WindowFunction(function);
+        if keyed == *inner { expr.clone() } else { keyed.alias(name) }
     }
 
     /// A plan with the computed keys beside its columns.
@@ -119,14 +119,8 @@ impl<'s> Keys<'s> {
     }
 }
 
-const NAME: &str = "fleuve key ";
-
 fn name(at: usize) -> String {
-    format!("{NAME}{}", at + 1)
-}
-
-fn is_ours(column: &Column) -> bool {
-    column.relation.is_none() && column.name.starts_with(NAME)
+    format!("fleuve key {}", at + 1)
 }
 
 /// Whether what is sorted by a key is not taken for sorted by it.

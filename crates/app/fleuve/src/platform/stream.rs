@@ -24,7 +24,7 @@ use super::relations::event_column;
 
 /// Records below this number are decoded on the calling thread.
 const PARALLEL_RECORDS: usize = 8_192;
-/// Into so many pieces for each core: one that is done with its own helps the others.
+/// More are cut into so many pieces for each core: one that is done with its own helps the others.
 const PIECES_PER_CORE: usize = 4;
 /// Values are decoded in pieces of at most this size.
 const PIECE_BYTES: usize = 32 << 20;

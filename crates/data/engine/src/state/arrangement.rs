@@ -83,8 +83,8 @@ impl Arrangement {
     }
 
     /// Brings the place of a row that is about to be added into the cache.
-    pub(crate) fn expect_row(&self, row_hash: u64) {
-        self.rows.expect(row_hash);
+    pub(crate) fn prefetch_row(&self, row_hash: u64) {
+        self.rows.prefetch(row_hash);
     }
 
     /// Removes the rows whose weight is zero. Slots seen before may be given to other rows afterwards.

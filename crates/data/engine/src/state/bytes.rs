@@ -111,7 +111,7 @@ impl ByteSet {
     }
 
     /// Looks at the place of a hash, for nothing but that it is in the cache afterwards.
-    pub(crate) fn expect(&self, hash: u64) {
+    pub(crate) fn prefetch(&self, hash: u64) {
         std::hint::black_box(self.table.find(hash, |_| false));
     }
 

@@ -55,7 +55,7 @@ pub(super) fn add(side: &mut Side, incoming: &Incoming, rows: &[u32]) {
         // A row's place is hardly ever in a cache, and a core can wait for many of them at once.
         for (hash, i) in hashes.iter_mut().zip(rows) {
             *hash = hash_bytes(incoming.rows.row(*i as usize));
-            side.rows.expect_row(*hash);
+            side.rows.prefetch_row(*hash);
         }
         for (row_hash, i) in hashes.iter().zip(rows) {
             let i = *i as usize;
