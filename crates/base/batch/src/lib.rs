@@ -1,5 +1,5 @@
 //! The batch engine, DataFusion, without the faults of 54.1 that give wrong answers and can be kept away from outside. Queries, and the
-//! parts of views that are computed anew, plan with these rules and functions.
+//! parts of views that are computed anew, plan with these rules and functions. And two aggregates that it lacks.
 
 /// What a function that stands for another, `of`, is known by: all that the other is.
 macro_rules! as_its_own {
@@ -38,6 +38,7 @@ mod membership;
 mod names;
 mod null_keys;
 mod one_way;
+mod ordered_sets;
 mod orders;
 mod outer;
 mod partitions;
@@ -66,6 +67,7 @@ pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;
+pub use ordered_sets::discrete_place;
 pub use relations::CarefulRelations;
 
 /// The settings that the rules here rely on.
@@ -90,7 +92,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     state
 }
 
-/// Puts functions in the place of DataFusion's of the same names.
+/// Puts functions in the place of DataFusion's of the same names, and two beside them.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in counts::scalar() {
         registry.register_udf(function.into())?;
@@ -98,7 +100,7 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in counts::window() {
         registry.register_udwf(function.into())?;
     }
-    for function in one_way::one_way().into_iter().chain(counts::aggregate()) {
+    for function in one_way::one_way().into_iter().chain(counts::aggregate()).chain(ordered_sets::all()) {
         registry.register_udaf(function.into())?;
     }
     Ok(())

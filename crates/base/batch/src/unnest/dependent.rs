@@ -20,7 +20,7 @@ use crate::counts::row_number;
 use crate::outer::subquery_of;
 
 /// Aggregates that are NULL over no rows; `count` is 0. Of others a join does not tell what they are.
-const NULL_OVER_NOTHING: [&str; 22] = [
+const NULL_OVER_NOTHING: [&str; 24] = [
     "array_agg",
     "avg",
     "bit_and",
@@ -34,8 +34,10 @@ const NULL_OVER_NOTHING: [&str; 22] = [
     "max",
     "median",
     "min",
+    "mode",
     "nth_value",
     "percentile_cont",
+    "percentile_disc",
     "stddev",
     "stddev_pop",
     "stddev_samp",

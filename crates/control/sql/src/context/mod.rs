@@ -4,6 +4,7 @@
 mod catalog;
 mod functions;
 mod interval;
+mod percentiles;
 mod zone;
 
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use datafusion::config::Dialect;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::prelude::SessionConfig;
 use fleuve_types::{Error, Result};
 use parking_lot::Mutex;
@@ -99,9 +101,11 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     {
         registry.register_udf(function).expect("a name of our own can be registered");
     }
-    registry
-        .register_expr_planner(Arc::new(interval::IntervalPlanner))
-        .expect("a planner of our own can be registered");
+    let planners: [Arc<dyn ExprPlanner>; 2] =
+        [Arc::new(interval::IntervalPlanner), Arc::new(percentiles::PercentilesPlanner)];
+    for planner in planners {
+        registry.register_expr_planner(planner).expect("a planner of our own can be registered");
+    }
     for function in session_functions().into_iter().chain([as_of_value()]) {
         registry.register_udwf(function).expect("a name of our own can be registered");
     }

@@ -34,6 +34,7 @@ fn nothing_of_these_is_run_again() {
         "nth_value(v, 2 ORDER BY ts)",
         "median(v), median(DISTINCT d)",
         "percentile_cont(0.9) WITHIN GROUP (ORDER BY v DESC)",
+        "percentile_disc(0.9) WITHIN GROUP (ORDER BY s DESC)",
         "bit_and(v), bit_or(k), bit_xor(DISTINCT v)",
         "sum(DISTINCT v), avg(DISTINCT d) FILTER (WHERE b), count(DISTINCT s), min(DISTINCT v)",
     ];

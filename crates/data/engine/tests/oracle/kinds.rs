@@ -60,7 +60,7 @@ fn kind(sql: &str, append_only: bool) -> Kind {
 }
 
 /// Queries with their kinds: over rows that only come, and over rows that go as well.
-const QUERIES: [(&str, Kind, Kind); 73] = {
+const QUERIES: [(&str, Kind, Kind); 75] = {
     use Kind::{All, Changes, Groups};
     [
         ("SELECT k + 1, upper(s) FROM t WHERE v > 2", Changes, Changes),
@@ -124,6 +124,8 @@ const QUERIES: [(&str, Kind, Kind); 73] = {
         ("SELECT first_value(v ORDER BY ts), nth_value(v, 2 ORDER BY ts) FROM t", Changes, Changes),
         ("SELECT median(v) FROM t", Changes, Changes),
         ("SELECT percentile_cont(0.9) WITHIN GROUP (ORDER BY v) FROM t", Changes, Changes),
+        ("SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY s DESC) FROM t", Changes, Changes),
+        ("SELECT k, mode() WITHIN GROUP (ORDER BY v) FROM t GROUP BY k", Groups, Groups),
         ("SELECT k, s, count(*) FROM t GROUP BY ROLLUP (k, s)", Changes, Changes),
         ("SELECT k, s, count(*) FROM t GROUP BY GROUPING SETS ((k), (s), ())", Changes, Changes),
         ("SELECT k, approx_distinct(v), corr(v, k), regr_r2(v, k) FROM t GROUP BY k", Changes, Groups),

@@ -218,7 +218,13 @@ fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String,
         _ => {
             let part = *random.pick(&["0.5", "0.25", "0.9", "1.0", "0"]);
             let order = if random.chance(50) { format!("{value} DESC") } else { value };
-            let call = format!("percentile_cont({part}) WITHIN GROUP (ORDER BY {order}){filter}");
+            // By the part, so that the seeds that are kept draw what they drew.
+            let function = match part {
+                "0.25" => "percentile_disc(0.25)".to_owned(),
+                "1.0" => "mode()".to_owned(),
+                part => format!("percentile_cont({part})"),
+            };
+            let call = format!("{function} WITHIN GROUP (ORDER BY {order}){filter}");
             (format!("CAST(round({call} * 100000) AS BIGINT)"), Type::Int)
         }
     }

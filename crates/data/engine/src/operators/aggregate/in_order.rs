@@ -1,5 +1,5 @@
 //! Aggregates that read a group's values in an order: array_agg, string_agg, first_value, last_value, nth_value, median,
-//! percentile_cont. Each group keeps its values ordered, so that a row that comes or goes is put in or taken out and the others
+//! percentile_cont, percentile_disc. Each group keeps its values ordered, so that a row that comes or goes is put in or taken out and the others
 //! stay where they are. Values that ORDER BY does not tell apart are in their own order.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use fleuve_batch::discrete_place;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, AggregateCall, Input};
@@ -28,6 +29,8 @@ enum Read {
     Middle(Arc<AggregateFunctionExpr>),
     /// What lies at this part of the way from the first to the last.
     Part(f64),
+    /// The first that at least this part of all are not behind.
+    Disc { part: f64, descending: bool },
 }
 
 impl Read {
@@ -50,11 +53,14 @@ impl Read {
                 _ => return None,
             },
             "median" => Self::Middle(call.expr.clone()),
-            "percentile_cont" => match parameter? {
+            name @ ("percentile_cont" | "percentile_disc") => match parameter? {
                 ScalarValue::Float64(Some(p)) if (0.0..=1.0).contains(p) => {
                     // WITHIN GROUP (ORDER BY x DESC) counts from the other end.
                     let descending = call.order.first().is_some_and(|(_, options)| options.descending);
-                    Self::Part(if descending { 1.0 - p } else { *p })
+                    match name {
+                        "percentile_disc" => Self::Disc { part: *p, descending },
+                        _ => Self::Part(if descending { 1.0 - p } else { *p }),
+                    }
                 }
                 _ => return None,
             },
@@ -65,8 +71,16 @@ impl Read {
 
 /// The names of these functions.
 pub(crate) fn reads_in_order(function: &str) -> bool {
-    const NAMES: [&str; 7] =
-        ["array_agg", "string_agg", "first_value", "last_value", "nth_value", "median", "percentile_cont"];
+    const NAMES: [&str; 8] = [
+        "array_agg",
+        "string_agg",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "median",
+        "percentile_cont",
+        "percentile_disc",
+    ];
     NAMES.contains(&function)
 }
 
@@ -126,7 +140,8 @@ impl InOrder {
         let (value, order) = call.argument_types.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
         let mut types = vec![];
         let mut options = vec![];
-        if !matches!(read, Read::Middle(_) | Read::Part(_)) {
+        let by_value = matches!(read, Read::Middle(_) | Read::Part(_) | Read::Disc { .. });
+        if !by_value {
             types.extend(order.iter().cloned());
             options.extend(call.order.iter().map(|(_, options)| *options));
         }
@@ -135,7 +150,7 @@ impl InOrder {
         let nulls: Vec<ArrayRef> = types.iter().map(|t| arrow::array::new_null_array(t, 1)).collect();
         let codec = RowCodec::sorted(types, &options)?;
         let null = codec.encode(&nulls)?.row(0).to_vec();
-        let skips_null = call.ignores_null || matches!(read, Read::Text(_) | Read::Middle(_) | Read::Part(_));
+        let skips_null = call.ignores_null || by_value || matches!(read, Read::Text(_));
         Ok(Self { read, skips_null, output: call.output.clone(), codec, null, rows: Ordered::default() })
     }
 
@@ -188,12 +203,15 @@ impl InOrder {
         Ok(Arc::new(out.finish()))
     }
 
-    fn places(&self, groups: &[Group<'_>], place: i64) -> Result<ArrayRef> {
-        let mut rows: Vec<&[u8]> = vec![];
-        for group in groups {
-            let place = if place < 0 { group.len().checked_sub(place.unsigned_abs()) } else { Some(place as u64) };
-            rows.push(place.and_then(|p| group.at(p)).unwrap_or(&self.null));
-        }
+    /// The value at the place that is chosen by how many rows a group has.
+    fn places<'a>(&'a self, groups: &[Group<'a>], place: impl Fn(u64) -> Option<u64>) -> Result<ArrayRef> {
+        let row = |group: &Group<'a>| -> &'a [u8] {
+            match place(group.len()) {
+                Some(place) => group.at(place).unwrap_or(&self.null),
+                None => &self.null,
+            }
+        };
+        let rows: Vec<&[u8]> = groups.iter().map(row).collect();
         self.values(&rows)
     }
 
@@ -280,7 +298,13 @@ impl Accumulator for InOrder {
         match &self.read {
             Read::List => self.lists(&groups),
             Read::Text(separator) => self.texts(&groups, separator),
-            Read::At(place) => self.places(&groups, *place),
+            Read::At(place) if *place < 0 => self.places(&groups, |rows| rows.checked_sub(place.unsigned_abs())),
+            Read::At(place) => self.places(&groups, |_| Some(place.unsigned_abs())),
+            Read::Disc { part, descending } => self.places(&groups, |rows| {
+                let last = rows.checked_sub(1)?;
+                let place = discrete_place(*part, rows);
+                Some(if *descending { last - place } else { place })
+            }),
             Read::Middle(function) => self.middles(&groups, function),
             Read::Part(part) => self.between(&groups, *part),
         }
