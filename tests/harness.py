@@ -127,6 +127,11 @@ class Server:
         """The rows of the last statement that gave some."""
         return [r for r in self.sql(text, patience_s) if "rows" in r][-1]["rows"]
 
+    def metrics(self):
+        """What Prometheus scrapes."""
+        with urllib.request.urlopen(f"{self.http}/metrics", timeout=60) as answer:
+            return answer.read().decode()
+
     def run(self, *arguments, stdin=None, check=True, patience_s=120):
         """Runs a command of the binary against this server."""
         env = clean_environment() | {"FLEUVE_SERVER": self.http, "FLEUVE_KAFKA": self.kafka}

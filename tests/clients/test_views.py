@@ -1,8 +1,10 @@
 """What a user checks and follows views with: `fleuve verify`, subscriptions, keys."""
 
+import concurrent.futures
 import pathlib
 import sqlite3
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -10,6 +12,15 @@ import pytest
 import harness
 
 PATIENCE_S = 60
+
+
+def eventually(server, query):
+    """The rows of a query once it gives some."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (rows := server.rows(query)):
+        assert time.monotonic() < deadline, f"{query} gave nothing for {PATIENCE_S} s"
+        time.sleep(0.05)
+    return rows
 
 
 def test_verify_says_that_a_view_is_right(server, clicks):
@@ -190,3 +201,56 @@ def test_what_cannot_be_used_any_more_keeps_its_name_and_can_be_replaced_or_drop
     own_server.start()
     assert own_server.rows("SELECT q FROM ratios ORDER BY q") == [[3], [5], [6], [6]]
     assert own_server.rows("SELECT * FROM large ORDER BY k") == [[1, 7], [2, 7]]
+
+
+def test_a_build_says_how_far_it_is(own_server):
+    """In `SHOW VIEWS`, the metrics and `fleuve status`, while the view is built beside one that goes on."""
+    rows = 60_000
+    own_server.sql(
+        f"""CREATE STREAM s (k INT, v INT, note TEXT) WITH (format = 'json');
+        CREATE MATERIALIZED VIEW live AS SELECT count(*) AS n FROM s;
+        INSERT INTO s SELECT value, value % 100, repeat('x', 600) FROM generate_series(1, {rows})""",
+        patience_s=PATIENCE_S,
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        query = "SELECT v, count(DISTINCT k) AS n, string_agg(note, '') AS all_notes FROM s GROUP BY v"
+        building = pool.submit(own_server.sql, f"CREATE MATERIALIZED VIEW big AS {query}", PATIENCE_S)
+        seen, metrics, status = [], "", ""
+        while not building.done():
+            progress = "SELECT backfill_done, backfill_total, backfill_percent, eta_s FROM fleuve.views"
+            seen += [row for row in own_server.rows(f"{progress} WHERE name = 'big' AND state = 'building'")]
+            if seen and not metrics:
+                metrics, status = own_server.metrics(), own_server.run("status").stdout
+        building.result()
+    assert seen, "the build was never seen"
+    taken_in = [done for done, total, _, _ in seen if total == rows]
+    assert taken_in == sorted(taken_in) and 0 <= taken_in[0] and taken_in[-1] <= rows, seen
+    parts = [row for row in seen if row[1] == rows and 0 < row[0] < rows]
+    assert parts, f"nothing between none and all was seen: {seen}"
+    assert all(abs(percent - 100 * done / total) < 0.1 and eta_s >= 0 for done, total, percent, eta_s in parts), parts
+    for family in ["backfill_rows", "backfill_wanted_rows", "backfill_ratio"]:
+        assert f'fleuve_view_{family}{{view="big"}}' in metrics, metrics
+    assert "building" in status and "backfill.percent" in status and f" {rows} " in status, status
+    assert own_server.rows("SELECT state, backfill_total FROM fleuve.views WHERE name = 'big'") == [["running", None]]
+    assert own_server.rows("SELECT n FROM live") == [[rows]]
+
+
+def test_limits_of_one_view(own_server):
+    own_server.sql(
+        """CREATE STREAM s (k INT) WITH (format = 'json');
+        CREATE MATERIALIZED VIEW small WITH (state_bytes = '200 kB') AS SELECT k, count(*) AS n FROM s GROUP BY k;
+        CREATE MATERIALIZED VIEW free AS SELECT k, count(*) AS n FROM s GROUP BY k"""
+    )
+    own_server.sql("INSERT INTO s SELECT value FROM generate_series(1, 20000)")
+    said = eventually(own_server, "SELECT reason FROM fleuve.views WHERE name = 'small' AND state IN ('failed', 'stopped')")
+    assert "limit of 200000 bytes (option state_bytes of the view)" in said[0][0], said
+    assert own_server.rows("SELECT count(*) FROM free") == [[20_000]]
+    own_server.kill()
+    own_server.start()
+    # It is built again as it is declared, and that is too much.
+    with pytest.raises(harness.SqlError, match="option state_bytes of the view"):
+        own_server.sql("ALTER MATERIALIZED VIEW small RESUME")
+    own_server.sql("ALTER MATERIALIZED VIEW small RESET (state_bytes); ALTER MATERIALIZED VIEW small RESUME")
+    assert own_server.rows("SELECT count(*) FROM small") == [[20_000]]
+    created = own_server.rows("SHOW CREATE small")
+    assert "WITH" not in str(created), created

@@ -121,6 +121,17 @@ pub struct ViewSpec {
     pub emit_on_close: bool,
     /// What a row does that an expression fails for.
     pub on_error: OnError,
+    /// What its state may take.
+    pub limits: ViewLimits,
+}
+
+/// Limits of one view's state, where it has limits of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewLimits {
+    /// In memory, in bytes: what is beyond goes to disk.
+    pub memory_bytes: Option<u64>,
+    /// In memory and on disk together, in bytes.
+    pub state_bytes: Option<u64>,
 }
 
 /// An index: the rows of a stream or view by some of their columns, in which joins of views look them up.

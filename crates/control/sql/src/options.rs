@@ -16,6 +16,8 @@ pub enum OptionOf {
     Source,
     /// `CREATE SINK`
     Sink,
+    /// `CREATE MATERIALIZED VIEW`
+    View,
 }
 
 impl OptionOf {
@@ -25,6 +27,7 @@ impl OptionOf {
             Self::Stream => "stream",
             Self::Source => "source",
             Self::Sink => "sink",
+            Self::View => "view",
         }
     }
 }
@@ -98,6 +101,10 @@ const fn sink(key: &'static str, kind: OptionType, default: &'static str, meanin
     OptionSpec { of: OptionOf::Sink, only: None, key, kind, default, unit: "", meaning }
 }
 
+const fn view(key: &'static str, default: &'static str, meaning: &'static str) -> OptionSpec {
+    OptionSpec { of: OptionOf::View, only: None, key, kind: OptionType::Size, default, unit: "bytes", meaning }
+}
+
 /// All options.
 pub const OPTIONS: &[OptionSpec] = &[
     stream("format", OptionType::OneOf(STREAM_FORMATS), "json", "", "How the bytes of a record become a row."),
@@ -166,6 +173,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         "upsert: the new row by key, a tombstone when it is gone; changes: every change with its sign and epoch.",
     ),
     sink("key", OptionType::Text, "the view's key", "The key columns for mode upsert, with commas: 'a,b'."),
+    view(
+        "memory_bytes",
+        "setting view_memory_bytes",
+        "What the view's state may take in memory: what is beyond goes to disk, and if it cannot the view stops.",
+    ),
+    view(
+        "state_bytes",
+        "setting view_state_bytes",
+        "What the view's state may take in memory and on disk together: a view that needs more stops.",
+    ),
 ];
 
 /// Options that were checked: every key is known, every value has its type.

@@ -11,7 +11,7 @@ use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
 use super::open::Opener;
-use super::relations::{Declared, Explained, indexes_of};
+use super::relations::{Declared, Explained, indexes_of, limits_of};
 use super::sink::mark_of;
 use super::source::RunningSource;
 
@@ -33,6 +33,7 @@ impl Platform {
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
         let Err(error) = self.run_changes(&after, &made, altered).await else {
+            self.limit_views(&before, &changes).await?;
             return super::replaced::forget(&self.log, made.replaced.iter().map(|r| r.after.id)).await;
         };
         tracing::warn!(error = %error, "a change could not be made to run and is taken back");
@@ -40,6 +41,20 @@ impl Platform {
             tracing::error!(error = %e, "taking a change back failed");
         }
         Err(error)
+    }
+
+    /// Views that go on as they are, with other limits.
+    async fn limit_views(&self, before: &ObjectSet, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            let Change::Restate(BoundObject { object, spec: Spec::View(after) }) = change else { continue };
+            match before.by_id(object.id).map(|old| &old.spec) {
+                Some(Spec::View(old)) if old.limits != after.limits => {
+                    self.engine.limit_view(object.id, limits_of(after)).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn opener(&self) -> Opener<'_> {

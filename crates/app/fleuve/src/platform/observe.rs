@@ -374,6 +374,13 @@ impl Observe for Watcher {
             report.views.iter().filter_map(each).collect::<Vec<_>>()
         };
         family("view_backfill_ratio", "gauge", "How much of a build is done.", backfill(&|b| Some(b.percent / 100.0)));
+        family(
+            "view_backfill_rows",
+            "gauge",
+            "Records and rows that a build has taken in.",
+            backfill(&|b| Some(b.done as f64)),
+        );
+        family("view_backfill_wanted_rows", "gauge", "All that a build takes in.", backfill(&|b| Some(b.total as f64)));
         family("view_backfill_eta_seconds", "gauge", "Seconds until a build is done.", backfill(&|b| b.eta_s));
         let operators = self.platform.operators();
         let each = |f: &dyn Fn(&OperatorStatus) -> f64| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use fleuve_catalog::Object;
 use fleuve_engine::{
-    DeadLetterWriter, Engine, Published, RelationIndex, Relations, ViewDefinition, ViewSnapshot, ViewState,
+    DeadLetterWriter, Engine, Published, RelationIndex, Relations, ViewDefinition, ViewLimits, ViewSnapshot, ViewState,
 };
 use fleuve_sql::{BoundObject, DEAD_SUFFIX, ObjectSet, OnError, Spec, StreamSpec, ViewSpec};
 use fleuve_types::ObjectId;
@@ -124,6 +124,12 @@ pub fn event_column(stream: &StreamSpec) -> Option<usize> {
     stream.watermark.as_ref().and_then(|w| stream.schema.index_of(&w.column).ok())
 }
 
+/// The limits of a view's own.
+pub fn limits_of(view: &ViewSpec) -> ViewLimits {
+    let fleuve_sql::ViewLimits { memory_bytes, state_bytes } = view.limits;
+    ViewLimits { memory_bytes, state_bytes }
+}
+
 /// The stream that holds an object's dead letters, if it has one.
 pub fn dead_letters_of(set: &ObjectSet, bound: &BoundObject) -> Option<ObjectId> {
     let dead = set.get(&bound.object.namespace, &format!("{}{DEAD_SUFFIX}", bound.object.name))?;
@@ -141,7 +147,9 @@ impl Opener<'_> {
             OnError::Skip => dead_letters_of(set, bound).map(writer),
             OnError::Stop => None,
         };
+        let limits = limits_of(view);
         ViewDefinition {
+            limits,
             id: bound.object.id,
             name: (bound.object.namespace.clone(), bound.object.name.clone()),
             version: bound.object.version,

@@ -13,9 +13,10 @@ use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
+use crate::options::{self, OptionOf};
 use crate::parse::{self, CreateView, Name, OnError, Statement};
 use crate::rewrite::{Outline, Relations, Titles, rewrite, unique};
-use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewSpec};
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewLimits, ViewSpec};
 
 /// Most columns of a view.
 const MAX_COLUMNS: usize = 1000;
@@ -83,8 +84,11 @@ pub fn plan_view(objects: &ObjectSet, query: &str) -> Result<ViewSpec> {
 
 /// Binds `CREATE MATERIALIZED VIEW`, by the rules of an edition.
 pub(crate) fn bind_view(objects: &ObjectSet, view: &CreateView, place: Where<'_>, edition: u32) -> Result<ViewSpec> {
+    let options = options::check(OptionOf::View, None, &view.options)?;
+    let bytes = |key| options.size_bytes(key).and_then(|bytes| u64::try_from(bytes).ok());
+    let limits = ViewLimits { memory_bytes: bytes("memory_bytes"), state_bytes: bytes("state_bytes") };
     let spec = plan_query(objects, (&view.query, &view.query_text), &view.columns, place, edition)?;
-    Ok(ViewSpec { emit_on_close: view.emit_on_close, on_error: view.on_error, ..spec })
+    Ok(ViewSpec { emit_on_close: view.emit_on_close, on_error: view.on_error, limits, ..spec })
 }
 
 fn plan_query(
@@ -114,8 +118,8 @@ fn plan_query(
     at_once(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
     let inputs = inputs(&plan, objects)?;
-    let (emit_on_close, on_error) = (false, OnError::Stop);
-    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close, on_error })
+    let (emit_on_close, on_error, limits) = (false, OnError::Stop, ViewLimits::default());
+    Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close, on_error, limits })
 }
 
 /// Runs a future of the planner that has nothing to wait for, as the tables of a binding are in memory.

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Result};
 
-use super::{ColumnSpec, CreateStream, ObjectWord, Statement, StatementParser, StreamChange};
+use super::{ColumnSpec, CreateStream, ObjectWord, Statement, StatementParser, StreamChange, ViewChange};
 
 /// Most changes in one statement.
 const MAX_CHANGES: usize = 1000;
@@ -16,6 +16,9 @@ impl StatementParser<'_> {
             let name = self.name("the view's name")?;
             if self.word("resume") {
                 return Ok(Statement::Resume(ObjectWord::View, name));
+            }
+            if let Some(change) = self.view_change()? {
+                return Ok(Statement::AlterView { name, change });
             }
         } else if self.word("index") {
             let name = self.name("the index's name")?;
@@ -37,10 +40,30 @@ impl StatementParser<'_> {
             }
         }
         Err(Error::unsupported(
-            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME",
+            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME",
         )
         .at(at)
-        .hint("CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare"))
+        .hint("`fleuve apply` changes what files declare"))
+    }
+
+    /// What of a view changes; None if nothing of that follows.
+    fn view_change(&mut self) -> Result<Option<ViewChange>> {
+        if self.peek_word(0, "as") {
+            return Ok(Some(ViewChange::Query(Box::new(self.view_query()?))));
+        }
+        if self.word("set") {
+            return Ok(Some(ViewChange::Set(self.option_list()?)));
+        }
+        if !self.word("reset") {
+            return Ok(None);
+        }
+        self.expect(&Token::LParen, "'('")?;
+        let mut keys = vec![self.option_key()?];
+        while self.token(&Token::Comma) {
+            keys.push(self.option_key()?);
+        }
+        self.expect(&Token::RParen, "',' or ')'")?;
+        Ok(Some(ViewChange::Reset(keys)))
     }
 
     fn stream_change(&mut self) -> Result<StreamChange> {

@@ -141,6 +141,10 @@ impl Tokens {
                     self.edits.push((last + 1, Edit::Before(vec![Token::make_keyword("AND")])));
                 }
                 self.edits.push((self.solid[at], Edit::Leave));
+                if join == at + 1 {
+                    // It is Snowflake's, where left rows without a partner stay.
+                    self.edits.push((self.solid[join], Edit::Before(vec![Token::make_keyword("LEFT")])));
+                }
                 return Ok(());
             }
             () if self.word(run, found, "using") => return Err(wrong("an ASOF JOIN has no USING")),

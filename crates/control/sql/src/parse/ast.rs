@@ -219,6 +219,8 @@ pub struct CreateView {
     pub name: Name,
     /// Column names after the view's name; empty when the query names them.
     pub columns: Vec<(String, Location)>,
+    /// `WITH (...)`
+    pub options: Options,
     /// The query.
     pub query: Box<Query>,
     /// The query as written.
@@ -227,6 +229,30 @@ pub struct CreateView {
     pub emit_on_close: bool,
     /// `ON ERROR ...`
     pub on_error: OnError,
+}
+
+/// What `ALTER MATERIALIZED VIEW` changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ViewChange {
+    /// `AS query ...`
+    Query(Box<ViewQuery>),
+    /// `SET (option = value, ...)`
+    Set(Options),
+    /// `RESET (option, ...)`
+    Reset(Vec<(String, Location)>),
+}
+
+/// `AS query [EMIT ON WINDOW CLOSE] [ON ERROR ...]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewQuery {
+    /// The query.
+    pub query: Box<Query>,
+    /// The query as written.
+    pub text: String,
+    /// `EMIT ON WINDOW CLOSE`
+    pub emit_on_close: bool,
+    /// `ON ERROR ...`
+    pub on_error: Option<OnError>,
 }
 
 /// What a row does that an expression of a view fails for.
@@ -246,6 +272,7 @@ impl fmt::Display for CreateView {
             let columns: Vec<_> = self.columns.iter().map(|(c, _)| quoted(c)).collect();
             write!(f, " ({})", columns.join(", "))?;
         }
+        write_options(f, &self.options)?;
         write!(f, " AS {}", with_as_of(canonical(&self.query)))?;
         if self.emit_on_close {
             f.write_str(" EMIT ON WINDOW CLOSE")?;
@@ -353,6 +380,8 @@ pub enum ExplainTarget {
     Row(Box<ExplainRow>),
     /// What `CREATE OR REPLACE` of a view would change.
     Replace(Box<CreateView>),
+    /// What `ALTER MATERIALIZED VIEW` would change.
+    AlterView(Name, ViewChange),
     /// What `ALTER STREAM` would change.
     Alter(Name, Vec<StreamChange>),
 }
@@ -442,6 +471,13 @@ pub enum Statement {
     },
     /// `ALTER MATERIALIZED VIEW name RESUME`, `ALTER INDEX name RESUME`
     Resume(ObjectWord, Name),
+    /// `ALTER MATERIALIZED VIEW name AS ...`, `SET (...)` or `RESET (...)`
+    AlterView {
+        /// The view.
+        name: Name,
+        /// What changes.
+        change: ViewChange,
+    },
     /// `ALTER STREAM name change, ...`
     AlterStream {
         /// The stream.
@@ -495,6 +531,8 @@ impl Statement {
             Self::Query(q) | Self::Insert { source: q, .. } | Self::Explain(_, ExplainTarget::Query(q, _)) => Some(q),
             Self::CreateView(v) => Some(&v.query),
             Self::Explain(_, ExplainTarget::Replace(v)) => Some(&v.query),
+            Self::AlterView { change: ViewChange::Query(v), .. }
+            | Self::Explain(_, ExplainTarget::AlterView(_, ViewChange::Query(v))) => Some(&v.query),
             _ => None,
         }
     }

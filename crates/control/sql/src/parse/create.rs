@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use fleuve_types::{Error, Location, Result};
 
 use super::{
-    ColumnSpec, CreateIndex, CreateSink, CreateSource, CreateStream, CreateView, Name, OnError, OptionEntry,
-    OptionValue, Options, Statement, StatementParser, WatermarkClause, duration_us, limits, place,
+    ColumnSpec, CreateIndex, CreateSink, CreateSource, CreateStream, CreateView, Name, OptionEntry, OptionValue,
+    Options, Statement, StatementParser, ViewQuery, WatermarkClause, duration_us, limits, place,
 };
 
 /// Most columns of a stream.
@@ -251,13 +251,23 @@ impl StatementParser<'_> {
             }
             self.expect(&Token::RParen, "',' or ')'")?;
         }
-        if self.peek_word(0, "with") {
-            let at = self.here();
-            let options = self.options()?;
-            if let Some(first) = options.first() {
-                return Err(Error::input(format!("a view has no option \"{}\"", first.key)).at(at));
-            }
-        }
+        let options = self.options()?;
+        let ViewQuery { query, text, emit_on_close, on_error } = self.view_query()?;
+        Ok(Statement::CreateView(CreateView {
+            or_replace,
+            if_not_exists,
+            name,
+            columns,
+            options,
+            query,
+            query_text: text,
+            emit_on_close,
+            on_error: on_error.unwrap_or_default(),
+        }))
+    }
+
+    /// A view's query, and what stands behind it.
+    pub(super) fn view_query(&mut self) -> Result<ViewQuery> {
         self.expect_word("AS")?;
         let from = self.parser.peek_token().span.start;
         let query = self.query()?;
@@ -267,19 +277,20 @@ impl StatementParser<'_> {
             return Err(Error::unsupported("a view always holds its data").at(at));
         }
         self.words(&["with", "data"]);
-        let query_text = self.places.slice(from, to).to_string();
+        let text = self.places.slice(from, to).to_string();
         let emit_on_close = self.emit_at.take().is_some();
-        let on_error = self.on_error.take().map_or(OnError::Stop, |(policy, _)| policy);
-        let view = CreateView { or_replace, if_not_exists, name, columns, query, query_text, emit_on_close, on_error };
-        Ok(Statement::CreateView(view))
+        let on_error = self.on_error.take().map(|(policy, _)| policy);
+        Ok(ViewQuery { query, text, emit_on_close, on_error })
     }
 
     /// `WITH (key = value, ...)`, or nothing.
-    fn options(&mut self) -> Result<Options> {
+    pub(super) fn options(&mut self) -> Result<Options> {
+        if self.word("with") { self.option_list() } else { Ok(vec![]) }
+    }
+
+    /// `(key = value, ...)`
+    pub(super) fn option_list(&mut self) -> Result<Options> {
         let mut out: Options = Vec::new();
-        if !self.word("with") {
-            return Ok(out);
-        }
         self.expect(&Token::LParen, "'('")?;
         if self.token(&Token::RParen) {
             return Ok(out);
@@ -300,7 +311,7 @@ impl StatementParser<'_> {
         Ok(out)
     }
 
-    fn option_key(&mut self) -> Result<(String, Location)> {
+    pub(super) fn option_key(&mut self) -> Result<(String, Location)> {
         let next = self.parser.peek_token();
         if let Token::SingleQuotedString(s) = next.token {
             self.parser.next_token();

@@ -10,7 +10,7 @@ use super::{
     name_of,
 };
 
-const CAN_BE_EXPLAINED: &str = "EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view";
+const CAN_BE_EXPLAINED: &str = "EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER MATERIALIZED VIEW, ALTER STREAM, or ROW of a view";
 
 /// Statements of which there is nothing to explain.
 const OTHERS: [&str; 14] = [
@@ -239,13 +239,19 @@ impl StatementParser<'_> {
         if self.peek_word(0, "row") && names_a_row(&self.parser.peek_nth_token_ref(1).token) {
             return Ok(Statement::Explain(mode, ExplainTarget::Row(Box::new(self.explain_row()?))));
         }
-        if self.peek_word(0, "alter") && self.peek_word(1, "stream") {
+        if self.peek_word(0, "alter") && (self.peek_word(1, "stream") || self.peek_word(1, "materialized")) {
             self.word("alter");
             return match self.alter()? {
                 Statement::AlterStream { name, changes } => {
                     Ok(Statement::Explain(mode, ExplainTarget::Alter(name, changes)))
                 }
-                _ => Err(Error::input("of ALTER only ALTER STREAM can be explained").at(at)),
+                Statement::AlterView { name, change } => {
+                    Ok(Statement::Explain(mode, ExplainTarget::AlterView(name, change)))
+                }
+                _ => {
+                    Err(Error::input("of ALTER only changes of a stream's columns and of a view can be explained")
+                        .at(at))
+                }
             };
         }
         // What has one of these names and nothing after it is a view.

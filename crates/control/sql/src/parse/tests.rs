@@ -169,7 +169,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "ALTER STREAM s RESUME",
-            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
         ),
         ("ALTER STREAM s ADD COLUMN c", "1:28 expected a data type name, found the end of the statement"),
         ("ALTER STREAM s ADD c INT CHECK (c > 0)", "1:33 a CHECK cannot come to a stream that is there"),
@@ -181,19 +181,19 @@ fn errors_say_where_and_what() {
         ("ALTER STREAM s ADD c INT, RESUME", "1:27 expected ADD COLUMN, ALTER COLUMN or DROP COLUMN, found RESUME"),
         (
             "EXPLAIN ALTER STREAM s RESUME",
-            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, and ALTER MATERIALIZED VIEW or INDEX name RESUME (CREATE OR REPLACE MATERIALIZED VIEW changes a view; `fleuve apply` changes what files declare)",
+            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
         ),
         (
             "EXPLAIN CREATE INDEX k ON orders (shop)",
-            "1:9 of CREATE only that of a materialized view can be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+            "1:9 of CREATE only that of a materialized view can be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
         ),
         (
             "EXPLAIN DROP INDEX x",
-            "1:9 DROP cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+            "1:9 DROP cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
         ),
         (
             "EXPLAIN ANALYZE INSERT INTO s SELECT 1",
-            "1:17 INSERT cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
+            "1:17 INSERT cannot be explained (EXPLAIN takes a query, the name of a view or index, CREATE [OR REPLACE] MATERIALIZED VIEW, ALTER MATERIALIZED VIEW, ALTER STREAM, or ROW of a view)",
         ),
         (
             "CREATE INDEX i ON s USING btree (a)",
@@ -451,7 +451,11 @@ fn as_of_joins_are_joins_with_a_mark() {
         ),
         (
             "SELECT * FROM a ASOF JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b MATCH_CONDITION (a.t > b.t)",
-            format!("SELECT * FROM a JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b {on} (a.t > b.t)"),
+            format!("SELECT * FROM a LEFT JOIN (SELECT * FROM c JOIN d ON c.i = d.i) b {on} (a.t > b.t)"),
+        ),
+        (
+            "SELECT * FROM a ASOF INNER JOIN b MATCH_CONDITION (a.t > b.t) ON a.k = b.k",
+            format!("SELECT * FROM a INNER JOIN b {on} (a.t > b.t) AND a.k = b.k"),
         ),
         (
             "SELECT * FROM a LEFT JOIN b FOR SYSTEM_TIME AS OF a.t AS r ON a.k = r.k",

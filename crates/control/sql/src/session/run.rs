@@ -47,6 +47,7 @@ impl Session {
                     ExplainTarget::View(_)
                     | ExplainTarget::Row(_)
                     | ExplainTarget::Replace(_)
+                    | ExplainTarget::AlterView(..)
                     | ExplainTarget::Alter(..) => none,
                 };
                 (Some(text_schema(&EXPLAIN_COLUMNS)), types)
@@ -102,6 +103,14 @@ impl Session {
                 self.backend.resume(view.object.id).await.map_err(located(parsed))?;
                 Ok(done(if *word == ObjectWord::Index { "ALTER INDEX" } else { "ALTER MATERIALIZED VIEW" }))
             }
+            Statement::AlterView { name, change } => {
+                let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+                let altered = draft.altered_view(name, change, parsed)?;
+                draft.declare(&altered).map_err(located(parsed))?;
+                let notices = draft.notices();
+                self.carry_out(draft).await.map_err(located(parsed))?;
+                Ok(Outcome::Done { tag: "ALTER MATERIALIZED VIEW".into(), notices })
+            }
             Statement::AlterStream { name, changes } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 let altered = draft.alter_stream(name, changes).map_err(located(parsed))?;
@@ -129,6 +138,14 @@ impl Session {
             Statement::Explain(_, ExplainTarget::Row(row)) => self.explain_row(row, place).await,
             Statement::Explain(_, ExplainTarget::Replace(view)) => {
                 self.explain_replace(view, parsed).await.map_err(located(parsed))
+            }
+            Statement::Explain(_, ExplainTarget::AlterView(name, change)) => {
+                let altered =
+                    Draft::new(&self.backend.objects(), self.clock.clone()).altered_view(name, change, parsed)?;
+                let Statement::CreateView(view) = &altered.statement else {
+                    return Err(Error::bug("only a view is altered like this"));
+                };
+                self.explain_replace(view, &altered).await.map_err(located(parsed))
             }
             Statement::Explain(_, ExplainTarget::Alter(name, changes)) => {
                 self.explain_alter(name, changes).map_err(located(parsed))

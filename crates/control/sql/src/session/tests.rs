@@ -554,6 +554,58 @@ async fn a_view_in_other_words_goes_on() {
 }
 
 #[tokio::test]
+async fn a_view_is_altered() {
+    let (fake, session) = session();
+    let setup = "CREATE STREAM s (who TEXT, n INT);
+        CREATE MATERIALIZED VIEW v WITH (state_bytes = '1 GiB') AS SELECT who, sum(n) AS n FROM s GROUP BY who ON ERROR SKIP TO DEAD LETTER;
+        CREATE MATERIALIZED VIEW w AS SELECT who FROM v";
+    run(&session, setup).await.unwrap();
+    let limits = || match &fake.objects().get("public", "v").unwrap().spec {
+        Spec::View(view) => (view.limits.memory_bytes, view.limits.state_bytes),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(limits(), (None, Some(1 << 30)));
+    // Its limits alone: what runs goes on.
+    for (change, expected) in [
+        ("SET (memory_bytes = '64 MB')", (Some(64_000_000), Some(1 << 30))),
+        ("SET (memory_bytes = 5000000, state_bytes = '2 GB')", (Some(5_000_000), Some(2_000_000_000))),
+        ("RESET (state_bytes)", (Some(5_000_000), None)),
+    ] {
+        let plan = run(&session, &format!("EXPLAIN ALTER MATERIALIZED VIEW v {change}")).await.unwrap();
+        assert!(plan[1].contains("goes on as it is"), "{change}: {plan:?}");
+        let done = run(&session, &format!("ALTER MATERIALIZED VIEW v {change}")).await.unwrap();
+        assert_eq!(done, ["ALTER MATERIALIZED VIEW"]);
+        assert_eq!(fake.last_applied(), ["restate view v v1"], "{change}");
+        assert_eq!(limits(), expected, "{change}");
+    }
+    // Another query: what is not said stays.
+    let change = "AS SELECT who, sum(n) AS n, max(n) AS high FROM s GROUP BY who";
+    let plan = run(&session, &format!("EXPLAIN ALTER MATERIALIZED VIEW v {change}")).await.unwrap();
+    assert!(plan[1].contains("is built anew") && plan.iter().any(|l| l == "Rebuilt: w"), "{plan:?}");
+    run(&session, &format!("ALTER MATERIALIZED VIEW public.v {change}")).await.unwrap();
+    assert_eq!(fake.last_applied(), ["replace view v v2", "replace view w v2"]);
+    assert_eq!(limits(), (Some(5_000_000), None));
+    let text = run(&session, "SHOW CREATE v").await.unwrap().join(" ");
+    assert!(text.contains("VIEW public.v WITH (memory_bytes = 5000000) AS SELECT"), "{text}");
+    assert!(text.contains("max(n) AS high") && text.contains("ON ERROR SKIP TO DEAD LETTER"), "{text}");
+    for (change, wanted) in [
+        ("SET (memory = '1 GB')", "a view has no option \"memory\" (its options are memory_bytes, state_bytes)"),
+        ("SET (state_bytes = 'much')", "a size such as '1 GB'"),
+        ("SET memory_bytes = 5", "expected '('"),
+        ("RESET (state_bytes)", "view \"v\" has no option \"state_bytes\" that could go"),
+        ("AS SELECT nope FROM s", "nope"),
+        ("RENAME TO x", "of ALTER there are"),
+    ] {
+        let error = fails(&session, &format!("ALTER MATERIALIZED VIEW v {change}")).await.to_string();
+        assert!(error.contains(wanted), "{change}: {error}");
+    }
+    let missing = fails(&session, "ALTER MATERIALIZED VIEW vv AS SELECT 1 AS x FROM s").await.to_string();
+    assert!(missing.contains("vv") && missing.contains("did you mean"), "{missing}");
+    let stream = fails(&session, "ALTER MATERIALIZED VIEW s SET (memory_bytes = 5)").await.to_string();
+    assert!(stream.contains("is a stream, not a view"), "{stream}");
+}
+
+#[tokio::test]
 async fn an_insert_tells_what_its_checks_refuse() {
     let (_, session) = session();
     run(&session, "CREATE STREAM s (x BIGINT, y BIGINT, CHECK (x > 0), CHECK (y < 10))").await.unwrap();

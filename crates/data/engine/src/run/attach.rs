@@ -227,13 +227,16 @@ impl Core {
     }
 
     /// A build has reached where the engine stood when its round began: go on, or join the epochs.
-    pub(super) fn attach(&mut self, built: Built) {
+    pub(super) fn attach(&mut self, mut built: Built) {
         let id = built.view.id();
         // Dropped or begun anew meanwhile: what was noted since is for another round.
         if self.building.get(&id).is_none_or(|b| !Arc::ptr_eq(&b.progress, &built.progress)) {
             return;
         }
         let Some(mut building) = self.building.remove(&id) else { return };
+        if let Some(limits) = building.limits {
+            built.view.definition.limits = limits;
+        }
         let definition = built.view.definition.clone();
         // What it reads may have stopped while it was built.
         if let Some(error) = self.stopped_input(&definition) {

@@ -14,7 +14,7 @@ use super::keep::Keeping;
 use super::memory::{BuildShare, Limits};
 use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
-use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition};
+use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition, ViewLimits};
 use crate::event_time::Mark;
 use crate::held::{PartSize, Telling};
 use crate::lookup::{Answers, LookedIn};
@@ -45,6 +45,8 @@ pub(super) struct Building {
     /// The figures of the view's operators.
     pub(super) profile: Arc<Profile>,
     pub(super) replies: Vec<Reply<()>>,
+    /// Limits that the view was given since its build began.
+    pub(super) limits: Option<ViewLimits>,
     /// It begins with kept state instead of its inputs.
     pub(super) keeping: Option<Keeping>,
 }
@@ -65,6 +67,7 @@ impl Building {
             progress,
             profile,
             replies,
+            limits: None,
             keeping: None,
         }
     }

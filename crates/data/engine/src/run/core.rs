@@ -356,6 +356,10 @@ impl Core {
             }
             Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
             Command::ResumeView(id, reply) => self.resume(id, reply),
+            Command::LimitView(id, limits, reply) => {
+                self.limit(id, limits);
+                drop(reply.send(Ok(())));
+            }
             Command::DropView(id, reply) => {
                 self.remove_view(id);
                 self.publish_now();

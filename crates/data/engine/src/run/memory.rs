@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use fleuve_types::{Error, Result};
+use fleuve_types::{Error, ObjectId, Result};
 
-use super::EngineOptions;
 use super::beside::Beside;
 use super::core::Core;
 use super::view::{ANSWER, View, over_limit};
+use super::{EngineOptions, ViewLimits};
 use crate::paging::Evictable;
 
 /// State read whole at a start is at most this part of the budget for each operator, and at most so many bytes.
@@ -34,6 +34,10 @@ const FLUSH_PART: usize = 8;
 const LEAST_FLUSH_PART: usize = 32;
 /// State of less than this part of the budget does not leave memory: it would be many small files.
 const SMALLEST_PART: usize = 256;
+
+/// How a view's own limits are called.
+const OWN_MEMORY: &str = "option memory_bytes of the view";
+const OWN_STATE: &str = "option state_bytes of the view";
 
 /// What a row may add to the state, about.
 const ROW_BYTES: u64 = 128;
@@ -136,16 +140,31 @@ impl Limits {
         BuildShare { limits: self.clone(), held: 0, rows: 0, measured: Instant::now() }
     }
 
+    /// What a view may hold in memory.
+    fn memory_of(&self, view: &View) -> usize {
+        let own = view.definition.limits.memory_bytes;
+        own.map_or(self.view_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Fails if a view's state is too much, or lies in too many runs.
     fn check(&self, view: &View) -> Result<()> {
-        let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
-        if view.state_bytes > self.view_bytes {
-            // Where a view has no limit of its own, it is that of all.
-            let setting = if self.view_bytes < self.budget { "view_memory_bytes" } else { "memory_budget_bytes" };
-            return Err(over_limit(view.state_bytes as u64, self.view_bytes as u64, setting));
+        let own = view.definition.limits;
+        let (memory, all) = (view.state_bytes as u64, view.disk_bytes.saturating_add(view.state_bytes as u64));
+        match own.memory_bytes {
+            Some(limit) if memory > limit => return Err(over_limit(memory, limit, OWN_MEMORY)),
+            None if view.state_bytes > self.view_bytes => {
+                // Where a view has no limit of its own, it is that of all.
+                let setting = if self.view_bytes < self.budget { "view_memory_bytes" } else { "memory_budget_bytes" };
+                return Err(over_limit(memory, self.view_bytes as u64, &format!("setting {setting}")));
+            }
+            _ => {}
         }
-        if all > self.view_state_bytes {
-            return Err(over_limit(all, self.view_state_bytes, "view_state_bytes"));
+        match own.state_bytes {
+            Some(limit) if all > limit => return Err(over_limit(all, limit, OWN_STATE)),
+            None if all > self.view_state_bytes => {
+                return Err(over_limit(all, self.view_state_bytes, "setting view_state_bytes"));
+            }
+            _ => {}
         }
         view.circuit.check_runs()?;
         view.output.check_runs()
@@ -178,7 +197,7 @@ impl BuildShare {
         view.measure();
         let others = limits.held().saturating_sub(self.held);
         let high = limits.high();
-        let most = high.saturating_sub(others).max(high / BUILD_PART).min(limits.view_bytes);
+        let most = high.saturating_sub(others).max(high / BUILD_PART).min(limits.memory_of(view));
         self.set(view.state_bytes);
         if view.state_bytes > most {
             view.shrink(most / 8 * 7)?;
@@ -189,7 +208,7 @@ impl BuildShare {
         self.measured = Instant::now();
         limits.check(view)?;
         if view.state_bytes > limits.budget {
-            return Err(over_limit(view.state_bytes as u64, limits.budget as u64, "memory_budget_bytes"));
+            return Err(over_limit(view.state_bytes as u64, limits.budget as u64, "setting memory_budget_bytes"));
         }
         Ok(())
     }
@@ -214,6 +233,17 @@ pub(super) fn coldest_first(mut states: Vec<Evictable>) -> Vec<Evictable> {
 }
 
 impl Core {
+    /// Other limits of a view, wherever it is.
+    pub(super) fn limit(&mut self, id: ObjectId, limits: ViewLimits) {
+        if let Some(building) = self.building.get_mut(&id) {
+            building.limits = Some(limits);
+        }
+        let waiting = self.waiting.iter_mut().map(|(definition, _)| definition);
+        let all = self.views.iter_mut().map(|v| &mut v.definition).chain(waiting);
+        all.filter(|d| d.id == id).for_each(|d| d.limits = limits);
+        self.unmeasured = true;
+    }
+
     /// Measures the views and holds them to their limits.
     pub(super) fn measure(&mut self) {
         self.write_begun();
@@ -230,7 +260,7 @@ impl Core {
             if view.failed.is_some() {
                 continue;
             }
-            let most = limits.view_bytes;
+            let most = limits.memory_of(view);
             let held = if view.state_bytes > most { view.shrink(most / 8 * 7) } else { Ok(()) };
             if let Err(e) = held.and_then(|()| limits.check(view)) {
                 over.push((n, e));
@@ -276,7 +306,7 @@ impl Core {
             && let Some((n, largest)) =
                 self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
         {
-            over.push((n, over_limit(largest.state_bytes as u64, limits.budget as u64, "memory_budget_bytes")));
+            over.push((n, over_limit(largest.state_bytes as u64, limits.budget as u64, "setting memory_budget_bytes")));
         }
     }
 

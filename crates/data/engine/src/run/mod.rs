@@ -150,6 +150,17 @@ pub struct ViewDefinition {
     pub emit_on_close: bool,
     /// Where rows go that an expression fails for. Without it such a row stops the view.
     pub dead_letters: Option<Arc<dyn DeadLetterWriter>>,
+    /// What its state may take, where that is not what [`EngineOptions`] say of all views.
+    pub limits: ViewLimits,
+}
+
+/// Limits of one view. What all views share holds beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewLimits {
+    /// In place of [`EngineOptions::view_bytes`].
+    pub memory_bytes: Option<u64>,
+    /// In place of [`EngineOptions::view_state_bytes`].
+    pub state_bytes: Option<u64>,
 }
 
 impl ViewDefinition {
@@ -340,6 +351,7 @@ pub(crate) enum Command {
     CreateView(Box<ViewDefinition>, Reply<()>),
     DropView(ObjectId, Reply<()>),
     ResumeView(ObjectId, Reply<()>),
+    LimitView(ObjectId, ViewLimits, Reply<()>),
     AddSink(ObjectId, ObjectId, Box<dyn SinkWriter>, Reply<()>),
     DropSink(ObjectId, Reply<()>),
     Subscribe(ObjectId, Reply<ViewSubscription>),
@@ -490,6 +502,14 @@ impl Engine {
     /// When it fails again, or has not failed.
     pub async fn resume_view(&self, id: ObjectId) -> Result<()> {
         self.ask(|r| Command::ResumeView(id, r)).await
+    }
+
+    /// Gives a view other limits. One that is being built has them once it is there.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn limit_view(&self, id: ObjectId, limits: ViewLimits) -> Result<()> {
+        self.ask(|r| Command::LimitView(id, limits, r)).await
     }
 
     /// Forgets a view.

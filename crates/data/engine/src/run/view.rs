@@ -551,9 +551,6 @@ pub(super) fn project(delta: &Delta, columns: impl IntoIterator<Item = usize>, s
 }
 
 /// Why a view stops that holds too much.
-pub(super) fn over_limit(bytes: u64, limit: u64, setting: &str) -> Error {
-    Error::new(
-        ErrorKind::Limit,
-        format!("its state of {bytes} bytes passes the limit of {limit} bytes (setting {setting})"),
-    )
+pub(super) fn over_limit(bytes: u64, limit: u64, of: &str) -> Error {
+    Error::new(ErrorKind::Limit, format!("its state of {bytes} bytes passes the limit of {limit} bytes ({of})"))
 }

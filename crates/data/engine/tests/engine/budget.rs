@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleuve_engine::{ViewState, ViewStatus};
+use fleuve_engine::{ViewLimits, ViewState, ViewStatus};
 
 use super::world::{Random, Row, World};
 
@@ -120,6 +120,44 @@ async fn a_view_past_the_limit_on_memory_and_disk_stops_alone() {
     assert!(reason.contains("view_state_bytes"), "{reason}");
     assert_eq!(world.view("v0"), world.batch("v0").await);
     assert!(world.is_running("v0"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_one_view_are_its_own() {
+    let mut world = World::empty();
+    world.options.epoch_bytes = 4_096;
+    let limited = ViewLimits { memory_bytes: Some(100_000), state_bytes: None };
+    world.limits.insert("v1", limited);
+    world.start(2).await;
+    world.create("v0", TOTALS).await;
+    world.create("v1", TOTALS).await;
+    for part in 0..6 {
+        world.append_rows(0, &rows(part * 500, part * 500 + 500));
+        world.wait().await;
+    }
+    world.checkpoint().await;
+    let (free, held) = (world.status("v0"), world.status("v1"));
+    assert!(free.disk_bytes == 0 && free.state_bytes > 100_000, "{} and {}", free.disk_bytes, free.state_bytes);
+    assert!(held.disk_bytes > 0 && held.state_bytes <= 100_000, "{} and {}", held.disk_bytes, held.state_bytes);
+    assert_eq!(world.view("v1"), world.batch("v1").await);
+    // What is on disk counts, too: it stops, and the other one does not.
+    let id = super::world::id("v1");
+    world.engine().limit_view(id, ViewLimits { state_bytes: Some(150_000), ..limited }).await.unwrap();
+    world.append_rows(0, &rows(3_000, 3_500));
+    let stopped = |p: &fleuve_engine::Published| matches!(p.status[&id].state, ViewState::Failed(_));
+    drop(world.engine().watch().wait_for(|p| stopped(p)).await.unwrap());
+    let ViewState::Failed(reason) = world.status("v1").state else { panic!("it runs") };
+    assert!(reason.contains("limit of 150000 bytes (option state_bytes of the view)"), "{reason}");
+    assert!(world.engine().resume_view(id).await.unwrap_err().message.contains("option state_bytes of the view"));
+    assert!(world.is_running("v0"));
+    assert_eq!(world.view("v0"), world.batch("v0").await);
+    // With more it can be built again.
+    world.engine().limit_view(id, ViewLimits::default()).await.unwrap();
+    world.engine().resume_view(id).await.unwrap();
+    world.wait().await;
+    assert_eq!(world.status("v1").disk_bytes, 0);
+    assert_eq!(world.view("v1"), world.batch("v1").await);
     world.stop().await;
 }
 

@@ -13,7 +13,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
     DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SinkWriter, StreamReader,
-    ViewDefinition, ViewState, ViewStatus, session_state,
+    ViewDefinition, ViewLimits, ViewState, ViewStatus, session_state,
 };
 use fleuve_types::{Clock, ManualClock, ObjectId, Replacement, Result};
 use parking_lot::Mutex;
@@ -76,6 +76,8 @@ pub struct World {
     engine: Option<Engine>,
     /// Limits of the engine from its next start on.
     pub options: EngineOptions,
+    /// Of views that have limits of their own, from their next definition on.
+    pub limits: BTreeMap<&'static str, ViewLimits>,
     /// Views that leave failing rows out, with what they told, and the query over the others.
     skipping: BTreeMap<&'static str, (Arc<Mutex<Told>>, &'static str)>,
     /// Whether sinks and dead letters, or the journal, take nothing now.
@@ -122,6 +124,7 @@ impl World {
             now_s: 100,
             engine: None,
             options: EngineOptions { epoch_bytes: 64, checkpoint_interval_ms: 5, ..EngineOptions::default() },
+            limits: BTreeMap::new(),
             skipping: BTreeMap::new(),
             outside_busy: Busy::default(),
             journal_busy: Busy::default(),
@@ -212,9 +215,10 @@ impl World {
         let uses = self.uses.get(name).into_iter().flatten();
         let indexes = uses.copied().filter(|i| inputs.values().any(|object| *object == id(self.index(i).on))).map(id);
         let (indexes, index_by) = (indexes.collect(), None);
+        let limits = self.limits.get(name).copied().unwrap_or_default();
         let id = id(name);
         let name = ("public".into(), name.into());
-        ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters, indexes, index_by }
+        ViewDefinition { id, name, version, plan, inputs, emit_on_close, dead_letters, indexes, index_by, limits }
     }
 
     /// Definitions of all views and indexes, each after those that it reads.
