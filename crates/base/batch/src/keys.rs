@@ -2,7 +2,7 @@
 //! cannot tell: the sign of a decimal, a function of some numbers only, a time with a computed interval. It then sorts by it and finds
 //! itself that this is not sorted: `SELECT k, sum(v) FROM t GROUP BY k ORDER BY - sum(v), k` ("does not satisfy order requirements").
 //!
-//! Such a key is computed below, so that the sort, or the window, has a column.
+//! Such a key is computed below, so that the sort, or the window, has a column. So are lists and structs, as bytes (see [`crate::nested`]).
 
 use std::sync::Arc;
 
@@ -13,10 +13,12 @@ use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Alias, Sort as SortKey};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Sort, Window};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+
+use crate::nested::in_order;
 
 /// Plans a query that is optimized already.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Sort(sort) => {
             let mut keys = Keys::of(sort.input.schema());
             let expr = keys.sorted(sort.expr.clone());
-            if keys.computed.is_empty() {
+            if keys.below.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Sort(sort)));
             }
             let input = Arc::new(keys.below(&sort.input)?);
@@ -52,7 +54,7 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Window(window) => {
             let mut keys = Keys::of(window.input.schema());
             let exprs = window.window_expr.iter().map(|e| keys.windowed(e)).collect();
-            if keys.computed.is_empty() {
+            if keys.below.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Window(window)));
             }
             let input = Arc::new(keys.below(&window.input)?);
@@ -72,28 +74,38 @@ fn shown(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
 struct Keys<'s> {
     schema: &'s DFSchema,
     /// Those that are computed below.
-    computed: Vec<Expr>,
+    below: Vec<Expr>,
 }
 
 impl<'s> Keys<'s> {
     fn of(schema: &'s DFSchema) -> Self {
-        Self { schema, computed: vec![] }
+        Self { schema, below: vec![] }
     }
 
     /// A key as it is, or the column that it is computed into.
     fn key(&mut self, key: Expr) -> Expr {
-        if !is_refused(&key, self.schema) {
-            return key;
-        }
-        let at = self.computed.iter().position(|e| *e == key).unwrap_or(self.computed.len());
-        if at == self.computed.len() {
-            self.computed.push(key);
+        if is_refused(&key, self.schema) { self.computed(key) } else { key }
+    }
+
+    fn computed(&mut self, key: Expr) -> Expr {
+        let at = self.below.iter().position(|e| *e == key).unwrap_or(self.below.len());
+        if at == self.below.len() {
+            self.below.push(key);
         }
         Expr::Column(Column::new_unqualified(name(at)))
     }
 
     fn sorted(&mut self, keys: Vec<SortKey>) -> Vec<SortKey> {
-        keys.into_iter().map(|key| SortKey { expr: self.key(key.expr), ..key }).collect()
+        let mut sorted = |key: SortKey| {
+            let is_nested = key.expr.get_type(self.schema).is_ok_and(|t| t.is_nested());
+            let expr = match is_nested {
+                // As Arrow's sort does it, and a view.
+                true => self.computed(in_order(key.expr, key.nulls_first == key.asc)),
+                false => self.key(key.expr),
+            };
+            SortKey { expr, ..key }
+        };
+        keys.into_iter().map(&mut sorted).collect()
     }
 
     /// A window function under the name that it has.
@@ -114,7 +126,7 @@ impl<'s> Keys<'s> {
     /// A plan with the computed keys beside its columns.
     fn below(self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         let columns = self.schema.columns().into_iter().map(Expr::Column);
-        let computed = self.computed.into_iter().enumerate().map(|(at, key)| key.alias(name(at)));
+        let computed = self.below.into_iter().enumerate().map(|(at, key)| key.alias(name(at)));
         LogicalPlanBuilder::from(plan.clone()).project(columns.chain(computed))?.build()
     }
 }

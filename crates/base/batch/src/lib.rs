@@ -27,6 +27,7 @@ mod careful;
 mod counts;
 mod dependencies;
 mod equivalence;
+mod extremes;
 mod fallible;
 mod filtered;
 mod filters;
@@ -36,6 +37,7 @@ mod keys;
 mod lists;
 mod membership;
 mod names;
+mod nested;
 mod null_keys;
 mod one_way;
 mod ordered_sets;
@@ -67,8 +69,44 @@ pub use counts::row_number;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;
-pub use ordered_sets::discrete_place;
+pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
+
+/// Aggregates over frames that slide which are computed anew for each frame: they cannot take a value out again, or of floating-point
+/// numbers (`sum`, `avg`) not without a trace.
+pub const FRAMED_ANEW: [&str; 31] = [
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "covar",
+    "covar_pop",
+    "covar_samp",
+    "mean",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "string_agg",
+    "sum",
+    "var",
+    "var_pop",
+    "var_population",
+    "var_samp",
+    "var_sample",
+    "variance",
+];
 
 /// The settings that the rules here rely on.
 pub fn configure(options: &mut ConfigOptions) {
@@ -92,7 +130,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     state
 }
 
-/// Puts functions in the place of DataFusion's of the same names, and two beside them.
+/// Puts functions in the place of DataFusion's of the same names, and two of new names.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in counts::scalar() {
         registry.register_udf(function.into())?;
@@ -100,7 +138,9 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in counts::window() {
         registry.register_udwf(function.into())?;
     }
-    for function in one_way::one_way().into_iter().chain(counts::aggregate()).chain(ordered_sets::all()) {
+    for function in
+        one_way::one_way().into_iter().chain(counts::aggregate()).chain(extremes::extremes()).chain(ordered_sets::all())
+    {
         registry.register_udaf(function.into())?;
     }
     Ok(())
@@ -121,8 +161,8 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
         Arc::new(outer::OuterColumns),
     ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);
-    let last: Analysis = Arc::new(filtered::FilteredArguments);
-    first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
+    let last: [Analysis; 2] = [Arc::new(nested::OrderedLists), Arc::new(filtered::FilteredArguments)];
+    first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain(last).collect()
 }
 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters

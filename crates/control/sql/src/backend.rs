@@ -427,6 +427,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Builds a view that failed anew; returns when it runs.
     async fn resume(&self, view: ObjectId) -> Result<()>;
 
+    /// Takes a stream for complete up to a time, in the unit of its event-time column; returns when views have been told.
+    async fn advance_watermark(&self, stream: ObjectId, watermark: i64) -> Result<()>;
+
     /// How each view is doing; one that is missing has not been started yet.
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState>;
 

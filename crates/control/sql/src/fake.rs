@@ -267,6 +267,12 @@ impl Backend for Fake {
         Ok(())
     }
 
+    async fn advance_watermark(&self, stream: ObjectId, watermark: i64) -> Result<()> {
+        let name = self.objects().by_id(stream).unwrap().object.name.clone();
+        self.applied.lock().push(vec![format!("advance {name} to {watermark}")]);
+        Ok(())
+    }
+
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {
         let running = ViewState { state: "running".into(), detail: None };
         self.rows.lock().keys().map(|id| (*id, running.clone())).collect()

@@ -127,6 +127,10 @@ impl Backend for Shared {
         }
     }
 
+    async fn advance_watermark(&self, stream: ObjectId, watermark: i64) -> Result<()> {
+        self.0.engine.advance_watermark(stream, watermark).await
+    }
+
     async fn resume(&self, view: ObjectId) -> Result<()> {
         // Carried through, as changes are.
         let platform = self.0.clone();

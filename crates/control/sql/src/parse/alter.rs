@@ -27,6 +27,15 @@ impl StatementParser<'_> {
             }
         } else if self.word("stream") {
             let name = self.name("the stream's name")?;
+            if self.words(&["advance", "watermark", "to"]) {
+                self.word("timestamp");
+                let next = self.parser.peek_token();
+                let Token::SingleQuotedString(to) = next.token else {
+                    return Err(self.expected("a time, as '2026-05-01 10:00'"));
+                };
+                self.parser.next_token();
+                return Ok(Statement::AdvanceWatermark { name, to: (to, super::place(next.span.start)) });
+            }
             if self.peek_word(0, "add") || self.peek_word(0, "alter") || self.peek_word(0, "drop") {
                 let mut changes = vec![self.stream_change()?];
                 while self.token(&Token::Comma) {
@@ -40,7 +49,7 @@ impl StatementParser<'_> {
             }
         }
         Err(Error::unsupported(
-            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME",
+            "of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE, DROP COLUMN and ADVANCE WATERMARK TO, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME",
         )
         .at(at)
         .hint("`fleuve apply` changes what files declare"))

@@ -485,6 +485,13 @@ pub enum Statement {
         /// What changes, in order.
         changes: Vec<StreamChange>,
     },
+    /// `ALTER STREAM name ADVANCE WATERMARK TO 'time'`
+    AdvanceWatermark {
+        /// The stream.
+        name: Name,
+        /// The time as written, and where it stands.
+        to: (String, Location),
+    },
     /// `COMMENT ON kind name IS 'text' | NULL`
     Comment {
         /// What gets the comment.

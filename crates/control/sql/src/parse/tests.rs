@@ -169,7 +169,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "ALTER STREAM s RESUME",
-            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
+            "1:7 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE, DROP COLUMN and ADVANCE WATERMARK TO, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
         ),
         ("ALTER STREAM s ADD COLUMN c", "1:28 expected a data type name, found the end of the statement"),
         ("ALTER STREAM s ADD c INT CHECK (c > 0)", "1:33 a CHECK cannot come to a stream that is there"),
@@ -181,7 +181,7 @@ fn errors_say_where_and_what() {
         ("ALTER STREAM s ADD c INT, RESUME", "1:27 expected ADD COLUMN, ALTER COLUMN or DROP COLUMN, found RESUME"),
         (
             "EXPLAIN ALTER STREAM s RESUME",
-            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE and DROP COLUMN, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
+            "1:15 of ALTER there are ALTER STREAM name ADD COLUMN, ALTER COLUMN ... TYPE, DROP COLUMN and ADVANCE WATERMARK TO, ALTER MATERIALIZED VIEW name AS, SET, RESET and RESUME, and ALTER INDEX name RESUME (`fleuve apply` changes what files declare)",
         ),
         (
             "EXPLAIN CREATE INDEX k ON orders (shop)",

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::array::{Array, AsArray, StringArray};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::ParamValues;
-use fleuve_types::{Error, ErrorKind, Result};
+use fleuve_types::{Error, ErrorKind, Result, sql_type_name};
 
 use super::crash::guarded;
 use super::explain::EXPLAIN_COLUMNS;
@@ -12,7 +15,7 @@ use super::show::{DESCRIBE_COLUMNS, show_columns, text_schema};
 use super::{Outcome, Session, place_of};
 use crate::bind::{Draft, alike, columns, declaration, missing};
 use crate::parse::{ExplainTarget, Name, ObjectWord, Parsed, Statement};
-use crate::{Change, ObjectSet, Spec};
+use crate::{Change, ObjectSet, Spec, StreamSpec};
 
 /// Adds the statement's place to an error that has none.
 fn located(parsed: &Parsed) -> impl Fn(Error) -> Error {
@@ -122,6 +125,13 @@ impl Session {
                 let notices = reworded.collect();
                 self.carry_out(draft).await.map_err(located(parsed))?;
                 Ok(Outcome::Done { tag: "ALTER STREAM".into(), notices })
+            }
+            Statement::AdvanceWatermark { name, to: (text, at) } => {
+                let draft = Draft::new(&self.backend.objects(), self.clock.clone());
+                let stream = draft.find(ObjectWord::Stream, name)?;
+                let watermark = event_time(&stream.spec, text).map_err(|e| e.at(at.clone()))?;
+                self.backend.advance_watermark(stream.object.id, watermark).await.map_err(located(parsed))?;
+                Ok(done("ALTER STREAM"))
             }
             Statement::Comment { target, text } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
@@ -251,6 +261,23 @@ impl Session {
         };
         Ok(Outcome::Done { tag: tag.into(), notices })
     }
+}
+
+/// A time in the unit of a stream's event-time column.
+fn event_time(spec: &Spec, text: &str) -> Result<i64> {
+    let Spec::Stream(StreamSpec { watermark: Some(watermark), schema, .. }) = spec else {
+        return Err(Error::input("the stream has no WATERMARK that could go on"));
+    };
+    let field = schema.field_with_name(&watermark.column).map_err(|e| Error::bug(e.to_string()))?;
+    let minute = "2026-05-01 10:00";
+    let whole = if text.len() == minute.len() { format!("{text}:00") } else { text.to_owned() };
+    let wrong =
+        |_: ArrowError| Error::input(format!("'{text}' is no {}, as '{minute}' is", sql_type_name(field.data_type())));
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let time = cast_with_options(&StringArray::from(vec![whole]), field.data_type(), &options).map_err(wrong)?;
+    let days = if time.data_type() == &DataType::Date32 { cast(&time, &DataType::Int32) } else { Ok(time) };
+    let value = days.and_then(|time| cast(&time, &DataType::Int64)).map_err(wrong)?;
+    Ok(value.as_primitive::<Int64Type>().value(0))
 }
 
 /// The id and columns of a view or stream.

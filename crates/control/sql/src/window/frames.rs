@@ -2,8 +2,9 @@
 //!
 //! It slides one accumulator over the frames. Where a frame holds no row, as one of `RANGE` that leaves out the row itself may (`BETWEEN 3
 //! PRECEDING AND 1 PRECEDING`), it neither takes rows in nor out, and then goes on as if it had: what had to go stays in all frames
-//! that follow. And `min` and `max` keep their last value where all that is left in the frame is NULL. Such calls become window functions
-//! that do both right.
+//! that follow. And `min` and `max` keep their last value where all that is left in the frame is NULL. It takes floating-point numbers out of a
+//! sum by subtraction, which leaves a trace (of 1e16, or NaN, all there is), and refuses aggregates that cannot take anything out. Such calls
+//! become window functions that do it right.
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,26 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column as Position, Literal};
+use fleuve_batch::FRAMED_ANEW;
 
 /// Aggregates that pass over NULL: a FILTER is a CASE around the argument, and without any other value there is nothing to aggregate.
-const WITHOUT_NULLS: [&str; 5] = ["avg", "count", "max", "min", "sum"];
+const WITHOUT_NULLS: [&str; 15] = [
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "count",
+    "max",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+    "var_pop",
+    "var_samp",
+];
 
 /// The rule that puts the functions in the place of such calls; after the types are settled.
 #[derive(Debug)]
@@ -56,8 +74,10 @@ fn is_meant(expr: &Expr) -> bool {
         Expr::Alias(alias) => is_meant(&alias.expr),
         Expr::WindowFunction(call) => match &call.fun {
             WindowFunctionDefinition::AggregateUDF(aggregate) => {
-                let frame = &call.params.window_frame;
-                may_be_empty(frame) || (is_extreme(aggregate.name()) && !frame.start_bound.is_unbounded())
+                let (name, params) = (aggregate.name(), &call.params);
+                let can_be_framed = !params.distinct && (params.filter.is_none() || WITHOUT_NULLS.contains(&name));
+                let is_wrong = is_extreme(name) || (FRAMED_ANEW.contains(&name) && can_be_framed);
+                may_be_empty(&params.window_frame) || (is_wrong && !params.window_frame.start_bound.is_unbounded())
             }
             WindowFunctionDefinition::WindowUDF(_) => false,
         },
@@ -175,9 +195,36 @@ impl WindowUDFImpl for Framed {
             .alias(self.name())
             .with_ignore_nulls(args.ignore_nulls())
             .build()?;
+        let is_exact = matches!(self.name(), "avg" | "sum") && !call.field().data_type().is_floating();
+        if FRAMED_ANEW.contains(&self.name()) && !is_exact {
+            return Ok(Box::new(Anew { call, arguments }));
+        }
         let accumulator = call.create_sliding_accumulator()?;
         let passes_null = WITHOUT_NULLS.contains(&self.name());
         Ok(Box::new(Sliding { call, arguments, accumulator, held: 0..0, passes_null, some: 0 }))
+    }
+}
+
+/// An accumulator for each frame of a partition.
+#[derive(Debug)]
+struct Anew {
+    call: AggregateFunctionExpr,
+    arguments: usize,
+}
+
+impl PartitionEvaluator for Anew {
+    fn uses_window_frame(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self, values: &[ArrayRef], frame: &Range<usize>) -> Result<ScalarValue> {
+        let mut accumulator = self.call.create_accumulator()?;
+        if frame.start < frame.end {
+            // After the arguments come the columns of the order.
+            let part = |v: &ArrayRef| v.slice(frame.start, frame.end - frame.start);
+            accumulator.update_batch(&values[..self.arguments].iter().map(part).collect::<Vec<_>>())?;
+        }
+        accumulator.evaluate()
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_planner::create_window_expr;
+use fleuve_batch::FRAMED_ANEW;
 use fleuve_types::{Error, Result};
 
 use super::top_n::sort_keys;
@@ -216,6 +217,7 @@ fn reach(function: &WindowFunction, input: &DFSchema, value: &DataType, can_be_a
             "first_value" | "last_value" | "nth_value" => around(),
             // Aggregates come as window functions where DataFusion would slide them wrongly.
             "min" | "max" if !value.is_nested() => around(),
+            name if FRAMED_ANEW.contains(&name) => around(),
             _ => running.and_then(|_| around()),
         },
         WindowFunctionDefinition::AggregateUDF(_) => match running {

@@ -58,6 +58,8 @@ pub(super) struct Core {
     pub(super) next_tick_us: i64,
     /// Event times at the frontier.
     pub(super) times: AllTimes,
+    /// Watermarks that streams are to reach in the next epoch, because somebody says so.
+    pub(super) advances: BTreeMap<ObjectId, i64>,
     /// The frontier of the epoch before.
     before: Frontier,
     pub(super) checkpointed: Epoch,
@@ -133,6 +135,7 @@ impl Core {
             views: vec![],
             sinks: vec![],
             building: HashMap::new(),
+            advances: BTreeMap::new(),
             waiting: vec![],
             epoch: 0,
             frontier: Frontier::default(),
@@ -356,6 +359,10 @@ impl Core {
             }
             Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
             Command::ResumeView(id, reply) => self.resume(id, reply),
+            Command::AdvanceWatermark(id, watermark, reply) => {
+                let advanced = self.advance_watermark(id, watermark);
+                drop(reply.send(advanced));
+            }
             Command::LimitView(id, limits, reply) => {
                 self.limit(id, limits);
                 drop(reply.send(Ok(())));
@@ -454,7 +461,8 @@ impl Core {
         let to = again.map(|e| &e.frontier);
         let ranges = self.ranges(to)?;
         let now_us = again.map_or_else(|| self.clock.now_us().max(self.time_us), |e| e.time_us);
-        if ranges.is_empty() && to.is_none() && self.time_due_us(now_us).is_none_or(|us| us > 0) {
+        let is_due = || !self.advances.is_empty() || self.time_due_us(now_us).is_some_and(|us| us <= 0);
+        if ranges.is_empty() && to.is_none() && !is_due() {
             return Ok(false);
         }
         let read = self.read(&ranges, to.is_some())?;
@@ -481,6 +489,9 @@ impl Core {
             // Nothing has seen it: it is taken anew when the journal can be written.
             (self.epoch, self.frontier, self.times, self.time_us, self.next_tick_us) = was;
             return Err(e);
+        }
+        if again.is_none() {
+            self.advances.clear();
         }
         self.pace.took(count);
         self.stop_readers(&read.broken);

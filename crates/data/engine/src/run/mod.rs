@@ -352,6 +352,7 @@ pub(crate) enum Command {
     DropView(ObjectId, Reply<()>),
     ResumeView(ObjectId, Reply<()>),
     LimitView(ObjectId, ViewLimits, Reply<()>),
+    AdvanceWatermark(ObjectId, i64, Reply<()>),
     AddSink(ObjectId, ObjectId, Box<dyn SinkWriter>, Reply<()>),
     DropSink(ObjectId, Reply<()>),
     Subscribe(ObjectId, Reply<ViewSubscription>),
@@ -510,6 +511,15 @@ impl Engine {
     /// When the engine has ended.
     pub async fn limit_view(&self, id: ObjectId, limits: ViewLimits) -> Result<()> {
         self.ask(|r| Command::LimitView(id, limits, r)).await
+    }
+
+    /// Takes a stream for complete up to a time, in the unit of its event-time column, and closes what that closes: rows below it that come
+    /// from now on are late. The watermark does not go back. Returns when views have been told.
+    ///
+    /// # Errors
+    /// When the stream is not there, or has no event time.
+    pub async fn advance_watermark(&self, stream: ObjectId, watermark: i64) -> Result<()> {
+        self.ask(|r| Command::AdvanceWatermark(stream, watermark, r)).await
     }
 
     /// Forgets a view.

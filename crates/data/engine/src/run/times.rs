@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::Int64Type;
-use fleuve_types::{ColumnPart, Delta, Error, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
 use super::EpochEntry;
@@ -214,6 +214,13 @@ impl StreamTimes {
         self.watermark = watermark.max(self.watermark);
     }
 
+    /// The stream is complete up to there: rows below it that come from now on are late. False if that was known.
+    pub(super) fn advance(&mut self, watermark: i64) -> bool {
+        let is_new = self.watermark < Some(watermark);
+        self.watermark = self.watermark.max(Some(watermark));
+        is_new
+    }
+
     /// How long until time alone moves the watermark; `None` if it will not. Zero or less if it is due.
     pub(super) fn due_us(&self, event: &EventTime, now_us: i64) -> Option<i64> {
         let next = self.partitions.values().map(|p| p.seen_us.saturating_add(event.idle_timeout_us));
@@ -274,6 +281,20 @@ pub(super) fn with_time(columns: &mut Vec<ColumnPart>, event: &EventTime) {
 }
 
 impl Core {
+    /// Takes a stream for complete up to a time, in an epoch of its own.
+    pub(super) fn advance_watermark(&mut self, stream: ObjectId, watermark: i64) -> Result<()> {
+        let Some(reader) = self.streams.get(&stream) else { return Err(Error::not_found("the stream is not there")) };
+        if reader.event_time().is_none() {
+            return Err(Error::input("the stream has no WATERMARK"));
+        }
+        self.advances.insert(stream, watermark);
+        self.live_epoch();
+        match self.advances.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Retry, "the epoch could not be taken; it is tried again")),
+        }
+    }
+
     /// Brings the watermarks of all streams up to date; tells if the clock had a part in one.
     pub(super) fn settle_times(&mut self, again: Option<&EpochEntry>, now_us: i64) -> bool {
         let mut by_clock = false;
@@ -282,7 +303,10 @@ impl Core {
             let times = self.times.entry(*id).or_default();
             match again {
                 Some(entry) => times.settle_at(reader.partitions(), entry.watermarks.get(id).copied(), now_us),
-                None => by_clock |= times.settle(&event, reader.partitions(), now_us),
+                None => {
+                    by_clock |= times.settle(&event, reader.partitions(), now_us);
+                    by_clock |= self.advances.get(id).is_some_and(|watermark| times.advance(*watermark));
+                }
             }
         }
         by_clock

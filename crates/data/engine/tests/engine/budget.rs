@@ -137,6 +137,12 @@ async fn limits_of_one_view_are_its_own() {
         world.wait().await;
     }
     world.checkpoint().await;
+    let ids = ["v0", "v1"].map(super::world::id);
+    let is_measured = |p: &fleuve_engine::Published| {
+        let [free, held] = ids.map(|id| &p.status[&id]);
+        free.state_bytes > 100_000 && held.disk_bytes > 0 && held.state_bytes <= 100_000
+    };
+    drop(world.engine().watch().wait_for(|p| is_measured(p)).await.unwrap());
     let (free, held) = (world.status("v0"), world.status("v1"));
     assert!(free.disk_bytes == 0 && free.state_bytes > 100_000, "{} and {}", free.disk_bytes, free.state_bytes);
     assert!(held.disk_bytes > 0 && held.state_bytes <= 100_000, "{} and {}", held.disk_bytes, held.state_bytes);

@@ -7,11 +7,16 @@ use crate::world::{Random, World, for_seeds, id};
 const HEALTHY: &str = "SELECT k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY k";
 
 /// A query that fails for some rows, and the same over the rows that do not fail.
-const FAILING: [(&str, &str); 6] = [
+const FAILING: [(&str, &str); 8] = [
     ("SELECT k, 12 / v AS q FROM s0", "SELECT k, 12 / v AS q FROM (SELECT * FROM s0 WHERE v <> 0)"),
     (
         "SELECT k, sum(12 / v) AS q, count(*) AS n FROM s0 GROUP BY k",
         "SELECT k, sum(12 / v) AS q, count(*) AS n FROM (SELECT * FROM s0 WHERE v <> 0) GROUP BY k",
+    ),
+    ("SELECT k, panicking(v) AS q FROM s0", "SELECT k, v AS q FROM s0 WHERE v <> 0"),
+    (
+        "SELECT k, max(panicking(v)) AS q FROM s0 GROUP BY k",
+        "SELECT k, max(v) AS q FROM (SELECT * FROM s0 WHERE v <> 0) GROUP BY k",
     ),
     (
         "SELECT k, CAST(CASE WHEN v = 0 THEN 'none' ELSE '1' END AS BIGINT) AS q FROM s0",
@@ -70,7 +75,7 @@ async fn case(seed: u64) {
         let (view, batch) = (world.view(name), world.batch(name).await);
         assert_eq!(view, batch, "seed {seed}: {name}");
     }
-    if made >= 2 && which < 5 {
+    if made >= 2 && which < 7 {
         let zeros = world.values("s0").iter().filter(|r| r.1 == 0).count();
         let told: u64 = world.told("v1").iter().map(|d| d.copies).sum();
         assert_eq!(told, zeros as u64, "seed {seed}: every row that fails is told once, {query}");
@@ -153,5 +158,31 @@ async fn a_view_that_stopped_stays_readable_and_runs_again_when_it_is_told() {
     world.wait().await;
     assert_eq!((world.view("v1"), world.view("v2")), (expected("4|6"), expected("6|1")));
     assert_eq!(world.status("v1").state, ViewState::Running);
+    world.stop().await;
+}
+
+/// A panic of a function is an error of the row that it was called for: the view stops, says so, and nobody else notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_panics_stops_its_view_alone() {
+    let mut world = World::empty();
+    world.start(2).await;
+    world.create("v0", HEALTHY).await;
+    world.create("v1", "SELECT k, panicking(v) AS q FROM s0").await;
+    world.push("s0", (1, 5));
+    world.engine().wake();
+    world.wait().await;
+    assert_eq!(world.view("v1"), world.batch("v1").await);
+    world.push("s0", (2, 0));
+    world.engine().wake();
+    let stopped = |p: &fleuve_engine::Published| matches!(p.status[&id("v1")].state, ViewState::Failed(_));
+    drop(world.engine().watch().wait_for(|p| stopped(p)).await.unwrap());
+    let ViewState::Failed(reason) = world.status("v1").state else { panic!("it runs") };
+    assert!(reason.contains("a function panicked: a value of 0"), "{reason}");
+    assert!(reason.contains("\"k\":2"), "the row is not named: {reason}");
+    world.push("s0", (3, 4));
+    world.engine().wake();
+    world.wait().await;
+    assert!(world.is_running("v0"));
+    assert_eq!(world.view("v0"), world.batch("v0").await);
     world.stop().await;
 }

@@ -60,6 +60,56 @@ async fn case(crashes: bool, checkpoints: bool) {
     world.stop().await;
 }
 
+/// Somebody says that a stream is complete up to a time.
+async fn said_case(crashes: bool, checkpoints: bool) {
+    let mut world = World::empty();
+    world.start(2).await;
+    world.create("c0", COUNTS).await;
+    let disturb = async |world: &mut World| {
+        if checkpoints {
+            world.checkpoint().await;
+        }
+        if crashes {
+            world.crash(1).await;
+        }
+    };
+    let s0 = super::world::id("s0");
+    world.append_rows(0, &rows(&[3, 14, 15 + DELAY_S]));
+    world.wait().await;
+    assert_eq!((world.time(), world.view("c0")), ((None, 0), counts(&[])));
+    world.engine().advance_watermark(s0, 20).await.unwrap();
+    assert_eq!((world.time(), world.view("c0")), ((Some(20), 0), counts(&[(0, 1), (10, 1)])));
+    disturb(&mut world).await;
+    // It does not go back, and what comes below it is late, in the partition that had rows, too.
+    world.engine().advance_watermark(s0, 7).await.unwrap();
+    assert_eq!(world.time(), (Some(20), 0));
+    world.append_rows(1, &rows(&[19, 25]));
+    world.append_rows(0, &rows(&[13, 26]));
+    world.wait().await;
+    assert_eq!(world.time(), (Some(20), 2));
+    disturb(&mut world).await;
+    world.engine().advance_watermark(s0, 30).await.unwrap();
+    let closed = counts(&[(0, 1), (10, 1), (20, 3)]);
+    assert_eq!(world.view("c0"), closed);
+    disturb(&mut world).await;
+    assert_eq!((world.time().1, world.view("c0")), (2, closed.clone()));
+    // A view that is made now leaves out the same rows.
+    world.create("c1", COUNTS).await;
+    world.wait().await;
+    assert_eq!(world.view("c1"), closed);
+    let error = world.engine().advance_watermark(super::world::id("none"), 1).await.unwrap_err();
+    assert!(error.message.contains("not there"), "{error}");
+    world.stop().await;
+}
+
+#[test]
+fn a_stream_that_is_said_to_be_complete_is() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (crashes, checkpoints) in [(false, false), (false, true), (true, false), (true, true)] {
+        runtime.block_on(said_case(crashes, checkpoints));
+    }
+}
+
 #[test]
 fn a_silent_partition_is_passed_over_and_its_late_rows_stay_late() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::prelude::SessionContext;
 use fleuve_engine::{
     DeadLetterWriter, DeadRow, Engine, EngineOptions, EngineParts, Published, RunFiles, SinkWriter, StreamReader,
@@ -96,6 +99,19 @@ fn is_closing(name: &str) -> bool {
     name.starts_with('c')
 }
 
+/// With a function that panics for 0, as one of a user's might.
+fn context() -> SessionContext {
+    let context = SessionContext::new_with_state(session_state());
+    let panicking = |args: &[ColumnarValue]| {
+        let values = args[0].to_array(1)?;
+        assert!(values.as_primitive::<Int64Type>().iter().all(|v| v != Some(0)), "a value of 0");
+        Ok(ColumnarValue::Array(values))
+    };
+    let (number, volatility) = (DataType::Int64, Volatility::Immutable);
+    context.register_udf(create_udf("panicking", vec![number.clone()], number, volatility, Arc::new(panicking)));
+    context
+}
+
 pub fn id(name: &str) -> ObjectId {
     ObjectId(name.bytes().fold(7, |h, b| h * 256 + u128::from(b)))
 }
@@ -174,7 +190,7 @@ impl World {
 
     /// A session over streams of these rows, with the views as queries, in which it is `now_us`.
     async fn session_over(&self, streams: Vec<Vec<Vec<Row>>>, now_us: Option<i64>) -> SessionContext {
-        let context = SessionContext::new_with_state(session_state());
+        let context = context();
         for (n, rows) in streams.into_iter().enumerate() {
             let data = rows.iter().map(|r| by_columns(&batch(r), self.columns[n])).collect();
             let table = MemTable::try_new(self.reader(n).schema(), vec![data]).unwrap();
@@ -189,7 +205,7 @@ impl World {
     }
 
     async fn definition(&self, name: &'static str, query: &'static str, version: u32) -> ViewDefinition {
-        let context = SessionContext::new_with_state(session_state());
+        let context = context();
         let mut inputs = HashMap::new();
         for n in 0..self.streams.len() {
             let table = MemTable::try_new(self.reader(n).schema(), vec![vec![]]).unwrap();

@@ -189,6 +189,10 @@ impl Backend for Memory {
         Err(Error::unsupported("views are computed when they are read"))
     }
 
+    async fn advance_watermark(&self, _: ObjectId, _: i64) -> Result<()> {
+        Err(Error::unsupported("nothing waits for a watermark"))
+    }
+
     fn view_states(&self) -> std::collections::BTreeMap<ObjectId, fleuve_sql::ViewState> {
         std::collections::BTreeMap::new()
     }

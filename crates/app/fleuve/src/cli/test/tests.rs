@@ -160,3 +160,25 @@ async fn the_clock_is_set() {
     assert_eq!(back.at.line, 19);
     assert!(refused("-- test: a\n-- now: soon\n").starts_with("tests/a.sql:2:1: 'soon' is no time"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_said_to_be_complete() {
+    let project = [ProjectFile {
+        path: "p.sql".into(),
+        text: "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 minute') WITH (late = 'dead_letter');
+               CREATE MATERIALIZED VIEW v AS SELECT window_start, count(*) AS n FROM TUMBLE(s, ts, INTERVAL '1 hour') GROUP BY window_start
+               EMIT ON WINDOW CLOSE;"
+            .into(),
+    }];
+    let all = tests(
+        "INSERT INTO s VALUES (1, '2026-05-01 09:30:00'), (2, '2026-05-01 09:40:00');\n\
+         -- test: a window closes\nSELECT n FROM v;\n-- | n |\nALTER STREAM s ADVANCE WATERMARK TO '2026-05-01 10:00';\nSELECT n FROM v;\n-- | n |\n-- | 2 |\n\
+         INSERT INTO s VALUES (3, '2026-05-01 09:59:59');\nSELECT count(*) AS late FROM s__dead;\n-- | late |\n-- | 1 |\n\
+         -- test: a stream without event time\nALTER STREAM s__dead ADVANCE WATERMARK TO '2026-05-01 10:00';\n-- error: no WATERMARK\n\
+         ALTER STREAM s ADVANCE WATERMARK TO 'noon';\n-- error: 'noon' is no TIMESTAMP\n",
+    );
+    for test in &all.tests {
+        let went = run(&project, test).await.unwrap();
+        assert!(went.failure.is_none(), "{went:#?}");
+    }
+}

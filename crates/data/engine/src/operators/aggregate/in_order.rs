@@ -10,7 +10,7 @@ use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use fleuve_batch::discrete_place;
+use fleuve_batch::{continuous_place, discrete_place};
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, AggregateCall, Input};
@@ -27,10 +27,8 @@ enum Read {
     At(i64),
     /// What this function makes of the one or two in the middle.
     Middle(Arc<AggregateFunctionExpr>),
-    /// What lies at this part of the way from the first to the last.
-    Part(f64),
-    /// The first that at least this part of all are not behind.
-    Disc { part: f64, descending: bool },
+    /// What lies at this part of the way from the first to the last, or the first that at least this part of all are not behind.
+    Part { part: f64, descending: bool, is_discrete: bool },
 }
 
 impl Read {
@@ -57,10 +55,7 @@ impl Read {
                 ScalarValue::Float64(Some(p)) if (0.0..=1.0).contains(p) => {
                     // WITHIN GROUP (ORDER BY x DESC) counts from the other end.
                     let descending = call.order.first().is_some_and(|(_, options)| options.descending);
-                    match name {
-                        "percentile_disc" => Self::Disc { part: *p, descending },
-                        _ => Self::Part(if descending { 1.0 - p } else { *p }),
-                    }
+                    Self::Part { part: *p, descending, is_discrete: name == "percentile_disc" }
                 }
                 _ => return None,
             },
@@ -140,7 +135,7 @@ impl InOrder {
         let (value, order) = call.argument_types.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
         let mut types = vec![];
         let mut options = vec![];
-        let by_value = matches!(read, Read::Middle(_) | Read::Part(_) | Read::Disc { .. });
+        let by_value = matches!(read, Read::Middle(_) | Read::Part { .. });
         if !by_value {
             types.extend(order.iter().cloned());
             options.extend(call.order.iter().map(|(_, options)| *options));
@@ -241,28 +236,24 @@ impl InOrder {
         ScalarValue::iter_to_array(out).map_err(failed)
     }
 
-    fn between(&self, groups: &[Group<'_>], part: f64) -> Result<ArrayRef> {
+    /// What lies between the values at two places, and how far, as `places` says for so many rows.
+    fn between(&self, groups: &[Group<'_>], places: impl Fn(u64) -> (u64, u64, f64)) -> Result<ArrayRef> {
         let mut rows: Vec<&[u8]> = vec![];
-        let mut weights = vec![];
+        let mut far = vec![];
         for group in groups {
-            let place = part * group.len().saturating_sub(1) as f64;
-            rows.push(group.at(place.floor() as u64).unwrap_or(&self.null));
-            rows.push(group.at(place.ceil() as u64).unwrap_or(&self.null));
-            weights.push((place.fract() * PRECISION).floor() / PRECISION);
+            let found = if group.len() > 0 { places(group.len()) } else { (0, 0, 0.0) };
+            rows.extend([found.0, found.1].map(|place| group.at(place).unwrap_or(&self.null)));
+            far.push(found.2);
         }
         let values = cast(&self.values(&rows)?, &DataType::Float64).map_err(|e| Error::bug(e.to_string()))?;
         let values = values.as_primitive::<Float64Type>();
-        let between = weights.iter().enumerate().map(|(i, weight)| {
-            let (low, high) = (2 * i, 2 * i + 1);
-            let (low, high) = values.is_valid(low).then(|| (values.value(low), values.value(high)))?;
-            Some(if *weight == 0.0 { low } else { low + (high - low) * weight })
+        let between = far.iter().enumerate().map(|(i, far)| {
+            let (first, second) = (2 * i, 2 * i + 1);
+            values.is_valid(first).then(|| fleuve_batch::between(values.value(first), values.value(second), *far))
         });
         Ok(Arc::new(between.collect::<Float64Array>()))
     }
 }
-
-/// DataFusion rounds how far a percentile lies between two values down to this part.
-const PRECISION: f64 = 1_000_000.0;
 
 impl Accumulator for InOrder {
     fn resize(&mut self, _: usize) {}
@@ -300,13 +291,18 @@ impl Accumulator for InOrder {
             Read::Text(separator) => self.texts(&groups, separator),
             Read::At(place) if *place < 0 => self.places(&groups, |rows| rows.checked_sub(place.unsigned_abs())),
             Read::At(place) => self.places(&groups, |_| Some(place.unsigned_abs())),
-            Read::Disc { part, descending } => self.places(&groups, |rows| {
-                let last = rows.checked_sub(1)?;
-                let place = discrete_place(*part, rows);
-                Some(if *descending { last - place } else { place })
-            }),
             Read::Middle(function) => self.middles(&groups, function),
-            Read::Part(part) => self.between(&groups, *part),
+            Read::Part { part, descending, is_discrete } => {
+                let from_end = |place: u64, rows: u64| if *descending { rows - 1 - place } else { place };
+                if *is_discrete {
+                    return self
+                        .places(&groups, |rows| (rows > 0).then(|| from_end(discrete_place(*part, rows), rows)));
+                }
+                self.between(&groups, |rows| {
+                    let (first, second, far) = continuous_place(*part, rows);
+                    (from_end(first, rows), from_end(second, rows), far)
+                })
+            }
         }
     }
 
