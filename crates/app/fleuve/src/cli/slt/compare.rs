@@ -7,6 +7,8 @@ use super::show::Kind;
 /// Floating point numbers that differ by less are the same: they depend on the order of the rows, and files round them.
 const RELATIVE_TOLERANCE: f64 = 1e-8;
 const ABSOLUTE_TOLERANCE: f64 = 1e-12;
+/// What stands in a file for text that may be any.
+const IGNORE: &str = "<slt:ignore>";
 /// As many rows of a difference are shown.
 const SHOWN: usize = 6;
 
@@ -29,12 +31,31 @@ pub fn difference(wanted: &Rows, found: &Answer, sort: Sort) -> Option<String> {
     let expected = in_order(wanted.lines.clone(), sort);
     let same = |form: Form| {
         let lines = written(found, form, sort);
-        lines.len() == expected.len() && lines.iter().zip(&expected).all(|(f, e)| f.trim_end() == e.trim_end())
+        match expected.iter().any(|line| line.contains(IGNORE)) {
+            true => is_like(&lines, &expected),
+            false => {
+                lines.len() == expected.len() && lines.iter().zip(&expected).all(|(f, e)| f.trim_end() == e.trim_end())
+            }
+        }
     };
     if [Form::Tabs, Form::Spaces, Form::Values].into_iter().any(same) || close(&wanted.lines, found, sort) {
         return None;
     }
     Some(told(&expected, &written(found, Form::Tabs, sort)))
+}
+
+/// Whether lines are the wanted ones but for what `<slt:ignore>` stands for, which may be several lines.
+fn is_like(lines: &[String], wanted: &[String]) -> bool {
+    let whole = |lines: &[String]| lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n");
+    let (found, wanted) = (whole(lines), whole(wanted));
+    let pieces: Vec<&str> = wanted.split(IGNORE).collect();
+    let [first, between @ .., last] = pieces.as_slice() else { return false };
+    let Some(mut rest) = found.strip_prefix(first) else { return false };
+    for piece in between {
+        let Some((_, behind)) = rest.split_once(piece) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
 }
 
 fn wrong_columns(wanted: &Rows, found: &Answer) -> Option<String> {

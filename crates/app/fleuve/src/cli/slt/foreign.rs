@@ -1,8 +1,10 @@
-//! Statements of other databases' files: what Fleuve has in other words, and what it has not.
+//! Statements of other databases' files: what the server has in other words, and what it has not.
 
-use datafusion::sql::sqlparser::ast::{ColumnOption, CreateTable, Statement};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use super::external::External;
 
 /// What becomes of a statement.
 #[derive(Debug, PartialEq)]
@@ -13,14 +15,27 @@ pub enum Here {
     Instead(String),
     /// A stream, with the rows of a query if there is one.
     Table { name: String, columns: Option<String>, query: Option<String>, drop: bool },
+    /// A stream with the rows of files.
+    External(Box<External>),
     /// There is no such thing; the object that is missing from then on.
     Missing { reason: String, name: Option<String> },
 }
 
+/// What a type is called there.
+pub type TypeName = fn(&str) -> String;
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// With its quotes, if it has some.
+    pub name: String,
+    /// Its type.
+    pub of: String,
+    pub not_null: bool,
+}
+
 /// Beginnings of statements that are not offered, and why that is no fault of the file.
-const NOT_OFFERED: [&str; 16] = [
-    "create external table",
-    "create unbounded external table",
+const NOT_OFFERED: [&str; 14] = [
     "create function",
     "create schema",
     "create database",
@@ -43,7 +58,10 @@ pub fn here(sql: &str) -> Here {
     let beginning = words.join(" ") + " ";
     let starts = |text: &str| beginning.starts_with(&format!("{text} "));
     if starts("create table") || starts("create or replace table") || starts("create temporary table") {
-        return table(sql);
+        return table(sql, type_here);
+    }
+    if is_external(&words) {
+        return external(sql);
     }
     if starts("create view") || starts("create or replace view") {
         let at = sql.to_ascii_lowercase().find("view").unwrap_or_default();
@@ -63,11 +81,41 @@ pub fn here(sql: &str) -> Here {
     }
 }
 
+/// `CREATE EXTERNAL TABLE`, with the words that may stand in between.
+fn is_external(words: &[String]) -> bool {
+    let between = |word: &&String| matches!(word.as_str(), "or" | "replace" | "unbounded" | "temporary");
+    words.first().is_some_and(|word| word == "create")
+        && words.iter().skip(1).find(|w| !between(w)).is_some_and(|w| w == "external")
+}
+
+fn external(sql: &str) -> Here {
+    match External::new(sql) {
+        Ok(table) => Here::External(Box::new(table)),
+        Err((reason, name)) => Here::Missing { reason, name },
+    }
+}
+
+/// What to do with a statement of a file on a PostgreSQL server: all but what only DataFusion has runs as it is.
+pub fn on_postgresql(sql: &str) -> Here {
+    let words: Vec<String> = sql.split_whitespace().take(5).map(str::to_ascii_lowercase).collect();
+    if is_external(&words) {
+        return external(sql);
+    }
+    if words.first().is_some_and(|word| word == "create") && words.iter().any(|word| word == "table") {
+        // PostgreSQL has no types in the column list of CREATE TABLE … AS.
+        let made = table(sql, type_on_postgresql);
+        if matches!(made, Here::Table { columns: Some(_), query: Some(_), .. }) {
+            return made;
+        }
+    }
+    Here::Same
+}
+
 fn is_filler(word: &str) -> bool {
     matches!(word, "if" | "not" | "exists" | "or" | "replace")
 }
 
-fn table(sql: &str) -> Here {
+fn table(sql: &str, type_name: TypeName) -> Here {
     let missing = |reason: String, name: Option<String>| Here::Missing { reason, name };
     let statement = match Parser::parse_sql(&GenericDialect {}, sql).map(|mut all| all.pop()) {
         Ok(Some(Statement::CreateTable(table))) => table,
@@ -78,24 +126,66 @@ fn table(sql: &str) -> Here {
     if if_not_exists {
         return missing("CREATE TABLE IF NOT EXISTS is not offered".into(), Some(name));
     }
-    let mut texts = vec![];
-    for column in &columns {
-        let mut text = format!("{} {}", column.name, column.data_type);
-        for option in &column.options {
-            match &option.option {
-                ColumnOption::NotNull => text.push_str(" NOT NULL"),
-                // Neither DataFusion nor a stream enforces a key.
-                ColumnOption::Null | ColumnOption::Unique(_) | ColumnOption::PrimaryKey(_) => {}
-                other => return missing(format!("a stream's column has no {other}"), Some(name)),
-            }
-        }
-        texts.push(text);
-    }
-    let columns = (!texts.is_empty()).then(|| texts.join(", "));
+    let columns = match self::columns(&columns) {
+        Ok(columns) => (!columns.is_empty()).then(|| listed(&columns, type_name)),
+        Err(reason) => return missing(reason, Some(name)),
+    };
     if columns.is_none() && query.is_none() {
         return missing("a stream without columns".into(), Some(name));
     }
     Here::Table { name, columns, query: query.map(|q| q.to_string()), drop: or_replace }
+}
+
+/// The columns of a statement.
+///
+/// # Errors
+/// What no column of a stream has.
+pub fn columns(definitions: &[ColumnDef]) -> Result<Vec<Column>, String> {
+    let column = |definition: &ColumnDef| {
+        let mut not_null = false;
+        for option in &definition.options {
+            match &option.option {
+                ColumnOption::NotNull => not_null = true,
+                // Neither DataFusion nor a stream enforces a key.
+                ColumnOption::Null | ColumnOption::Unique(_) | ColumnOption::PrimaryKey(_) => {}
+                other => return Err(format!("a stream's column has no {other}")),
+            }
+        }
+        Ok(Column { name: definition.name.to_string(), of: definition.data_type.to_string(), not_null })
+    };
+    definitions.iter().map(column).collect()
+}
+
+/// Columns as CREATE STREAM and CREATE TABLE have them.
+pub fn listed(columns: &[Column], type_name: TypeName) -> String {
+    let null = |c: &Column| if c.not_null { " NOT NULL" } else { "" };
+    let column = |c: &Column| format!("{} {}{}", c.name, type_name(&c.of), null(c));
+    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// A type that a stream's column and PostgreSQL have, for one that only DataFusion has: wide enough for its values.
+pub fn type_here(of: &str) -> String {
+    let upper = of.to_ascii_uppercase();
+    let (element, brackets) = upper.strip_suffix("[]").map_or((upper.as_str(), ""), |element| (element, "[]"));
+    let here = match element {
+        "TINYINT UNSIGNED" => "SMALLINT",
+        "SMALLINT UNSIGNED" => "INT",
+        "INT UNSIGNED" | "INTEGER UNSIGNED" => "BIGINT",
+        "BIGINT UNSIGNED" => "DECIMAL(20,0)",
+        _ => return of.to_string(),
+    };
+    format!("{here}{brackets}")
+}
+
+/// As [`type_here`], for those that PostgreSQL alone has not.
+pub fn type_on_postgresql(of: &str) -> String {
+    match of.to_ascii_uppercase().as_str() {
+        "TINYINT" => "SMALLINT".into(),
+        "DOUBLE" => "DOUBLE PRECISION".into(),
+        "FLOAT" => "REAL".into(),
+        "STRING" => "TEXT".into(),
+        _ => type_here(of),
+    }
 }
 
 /// Whether a text names an object as a whole word.

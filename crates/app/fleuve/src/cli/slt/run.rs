@@ -1,14 +1,21 @@
 //! The records of a file, in one of three ways.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 
 use fleuve_sql::parse::Statement;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use super::compare;
 use super::database::{Answer, Database};
-use super::foreign::{Here, here, mentions};
+use super::external::External;
+use super::foreign::{Here, mentions};
+use super::message::{Fit, Message};
 use super::parse::{Record, Rows, Sort, Wanted};
+use super::shell;
+use super::show::Kind;
+use super::vars::Variables;
 
 /// How queries are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +38,23 @@ impl Way {
     }
 }
 
+/// What the command line says about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where the files of external tables are, when their paths are relative.
+    pub data: PathBuf,
+    /// Commands of the shell are run.
+    pub system: bool,
+    /// An expected error in words of DataFusion that say nothing here is a failure.
+    pub strict_errors: bool,
+}
+
 /// How it went.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub passed: usize,
+    /// How many of those are errors of which only that there is one could be compared.
+    pub uncompared: usize,
     pub failures: Vec<String>,
     /// How often for each reason.
     pub skipped: BTreeMap<String, usize>,
@@ -45,6 +65,7 @@ pub struct Tally {
 impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
+        self.uncompared += other.uncompared;
         self.failures.extend(other.failures);
         for (reason, n) in other.skipped {
             *self.skipped.entry(reason).or_default() += n;
@@ -63,6 +84,8 @@ enum End {
 pub struct Runner<'a> {
     database: &'a mut Database,
     way: Way,
+    options: &'a Options,
+    variables: &'a mut Variables,
     tally: Tally,
     /// Objects that could not be made: what needs them is skipped.
     missing: HashSet<String>,
@@ -75,10 +98,18 @@ pub struct Runner<'a> {
 ///
 /// # Errors
 /// When the database is gone.
-pub async fn run(records: &[Record], way: Way, database: &mut Database) -> Result<Tally> {
+pub async fn run(
+    records: &[Record],
+    way: Way,
+    options: &Options,
+    variables: &mut Variables,
+    database: &mut Database,
+) -> Result<Tally> {
     let mut runner = Runner {
         database,
         way,
+        options,
+        variables,
         tally: Tally::default(),
         missing: HashSet::new(),
         labels: HashMap::new(),
@@ -130,15 +161,25 @@ impl Runner<'_> {
     fn failed(&self, record: &Record, what: &str, error: &Error) -> End {
         match self.missing.iter().find(|name| mentions(&record.sql, name)) {
             Some(name) => End::Skipped(format!("needs {name}, which could not be made")),
-            None => End::Failed(format!("{what}: {}", error.message)),
+            None => End::Failed(format!("{what}: {error}")),
         }
     }
 
+    /// The record with its variables replaced; a failure when one has no value.
+    fn filled<'r>(&mut self, record: &'r Record) -> std::result::Result<Cow<'r, Record>, End> {
+        // The shell replaces them itself.
+        if !record.substituted || matches!(record.wanted, Wanted::System(_)) {
+            return Ok(Cow::Borrowed(record));
+        }
+        let sql = self.variables.put_into(&record.sql).map_err(End::Failed)?;
+        Ok(Cow::Owned(Record { sql, ..record.clone() }))
+    }
+
     async fn one(&mut self, index: usize, record: &Record) -> Result<()> {
+        if begins(record, "drop") {
+            self.drop_views().await?;
+        }
         let Wanted::Rows(rows) = &record.wanted else {
-            if begins(record, "drop") {
-                self.drop_views().await?;
-            }
             let end = self.statement(record, true, true).await;
             self.end(record, end);
             return Ok(());
@@ -195,33 +236,54 @@ impl Runner<'_> {
                         self.end(record, End::Failed(why));
                     }
                 }
-                Wanted::Done(_) | Wanted::Pause(_) if !begins(record, "drop") => {
+                // Errors are for the other ways.
+                Wanted::Rows(_) | Wanted::Failure(_) => {}
+                _ if begins(record, "drop") => {}
+                _ => {
                     let end = self.statement(record, true, true).await;
                     self.end(record, end);
                 }
-                _ => {}
             }
         }
     }
 
-    /// A statement. Of a table, `create` makes the stream and `fill` brings its rows.
+    /// All but a query, tried as often as the record says. Of a table, `create` makes the stream and `fill` brings its rows.
     async fn statement(&mut self, record: &Record, create: bool, fill: bool) -> End {
-        let count = match &record.wanted {
-            Wanted::Done(count) => *count,
-            Wanted::Failure(message) => {
-                return match self.database.run(&record.sql).await {
-                    Ok(_) => End::Failed("it works, and should not".into()),
-                    Err(e) if message.fits(&e.to_string()) => End::Passed,
-                    Err(e) => End::Failed(format!("another error is wanted: {message:?}; this is: {e}")),
-                };
+        let record = match self.filled(record) {
+            Ok(record) => record,
+            Err(end) => return end,
+        };
+        let mut end = self.tried(&record, create, fill).await;
+        if let Some(retry) = record.retry {
+            for _ in 0..retry.times {
+                if !matches!(end, End::Failed(_)) {
+                    break;
+                }
+                tokio::time::sleep(retry.pause).await;
+                end = self.tried(&record, create, fill).await;
             }
+        }
+        end
+    }
+
+    async fn tried(&mut self, record: &Record, create: bool, fill: bool) -> End {
+        match &record.wanted {
+            Wanted::Done(count) => self.done(record, *count, create, fill).await,
+            Wanted::Failure(message) => self.fails(record, message).await,
             Wanted::Pause(time) => {
                 tokio::time::sleep(*time).await;
-                return End::Passed;
+                End::Passed
             }
-            Wanted::Rows(_) => return End::Passed,
-        };
-        let result = match here(&record.sql) {
+            Wanted::System(output) => self.system(record, output.as_deref()).await,
+            Wanted::Variables(names) => self.bind(record, names).await,
+            Wanted::Unknown(why) => End::Skipped(why.clone()),
+            Wanted::Wrong(why) => End::Failed(why.clone()),
+            Wanted::Rows(_) => End::Passed,
+        }
+    }
+
+    async fn done(&mut self, record: &Record, count: Option<u64>, create: bool, fill: bool) -> End {
+        let sql = match self.database.here(&record.sql) {
             Here::Missing { reason, name } => {
                 self.missing.extend(name);
                 return End::Skipped(reason);
@@ -231,20 +293,94 @@ impl Runner<'_> {
                     Ok(()) => return End::Passed,
                     Err(e) => {
                         self.missing.insert(name);
-                        return End::Skipped(format!("CREATE TABLE as a stream: {}", e.message));
+                        let word = self.database.table_word().to_lowercase();
+                        return End::Skipped(format!("CREATE TABLE as a {word}: {}", e.message));
                     }
                 }
             }
+            Here::External(table) => match self.external(&table, create, fill).await {
+                Ok(()) => return End::Passed,
+                Err(e) => {
+                    self.missing.insert(table.name);
+                    let hint = if e.kind == ErrorKind::NotFound { " (--data DIR says where it is)" } else { "" };
+                    return End::Skipped(format!("CREATE EXTERNAL TABLE: {}{hint}", e.message));
+                }
+            },
             _ if !create => return End::Passed,
-            Here::Instead(sql) => self.database.run(&sql).await,
-            Here::Same => self.database.run(&record.sql).await,
+            Here::Instead(sql) => Cow::Owned(sql),
+            Here::Same => Cow::Borrowed(&record.sql),
         };
-        match (result, count) {
+        match (self.database.run_on(record.connection.as_ref(), &sql).await, count) {
             (Err(e), _) => self.failed(record, "it failed", &e),
             (Ok(answer), Some(wanted)) if answer.count != Some(wanted) => {
                 End::Failed(format!("it is about {:?} rows, {wanted} are wanted", answer.count.unwrap_or(0)))
             }
             _ => End::Passed,
+        }
+    }
+
+    /// A statement that is to fail. If it is none of the server's, it is what the server has for it that is to fail.
+    async fn fails(&mut self, record: &Record, message: &Message) -> End {
+        let said = match self.database.run_on(record.connection.as_ref(), &record.sql).await {
+            Ok(_) => return End::Failed("it works, and should not".into()),
+            Err(e) => e,
+        };
+        let other = match (message.fits(&said), self.database.here(&record.sql)) {
+            (Fit::Yes, _) => return End::Passed,
+            (_, Here::Same) => Err(said),
+            (_, Here::Missing { reason, .. }) => return End::Skipped(reason),
+            (_, Here::External(table)) => match table.columns(&self.options.data, self.database.type_name()) {
+                Ok(_) => self.external(&table, true, true).await,
+                Err(e) => return End::Skipped(format!("CREATE EXTERNAL TABLE: {}", e.message)),
+            },
+            (_, Here::Table { name, columns, query, drop }) => {
+                self.table(&name, columns, query.as_deref(), drop, (true, true)).await
+            }
+            (_, Here::Instead(sql)) => self.database.run_on(record.connection.as_ref(), &sql).await.map(drop),
+        };
+        let Err(said) = other else { return End::Failed("it works, and should not".into()) };
+        match message.fits(&said) {
+            Fit::Yes => End::Passed,
+            Fit::Unknown if !self.options.strict_errors => {
+                self.tally.uncompared += 1;
+                End::Passed
+            }
+            Fit::No | Fit::Unknown => {
+                self.failed(record, &format!("another error is wanted: {message:?}; this is"), &said)
+            }
+        }
+    }
+
+    async fn system(&mut self, record: &Record, output: Option<&str>) -> End {
+        if !self.options.system {
+            return End::Skipped("a command of the shell (--allow-system runs them)".into());
+        }
+        let variables = if record.substituted { self.variables.all() } else { vec![] };
+        match (shell::run(record.sql.clone(), variables).await, output) {
+            (Err(e), _) => End::Failed(format!("the command failed: {}", e.message)),
+            (Ok(found), Some(wanted)) if found.trim() != wanted.trim() => {
+                End::Failed(format!("the command wrote:\n{}\n    and this is wanted:\n{wanted}", found.trim()))
+            }
+            _ => End::Passed,
+        }
+    }
+
+    async fn bind(&mut self, record: &Record, names: &[String]) -> End {
+        let answer = match self.database.run_on(record.connection.as_ref(), &record.sql).await {
+            Ok(answer) => answer,
+            Err(e) => return self.failed(record, "the query failed", &e),
+        };
+        match answer.rows.as_slice() {
+            [row] if row.len() == names.len() => {
+                names.iter().zip(row).for_each(|(name, value)| self.variables.bind(name, value.clone()));
+                End::Passed
+            }
+            rows => End::Failed(format!(
+                "let wants one row with a value for each of {}; the query gives {} rows of {} columns",
+                names.join(", "),
+                rows.len(),
+                answer.kinds.len()
+            )),
         }
     }
 
@@ -262,11 +398,7 @@ impl Runner<'_> {
                 (None, Some(query)) => self.database.columns(query).await?,
                 (None, None) => return Err(Error::input("a stream without columns")),
             };
-            if drop {
-                self.drop_views().await?;
-                self.database.run(&format!("DROP STREAM IF EXISTS {name} CASCADE")).await?;
-            }
-            self.database.run(&format!("CREATE STREAM {name} ({columns}) WITH (format = 'json')")).await?;
+            self.create(name, &columns, false, drop).await?;
         }
         if let (true, Some(query)) = (fill, query) {
             self.database.run(&format!("INSERT INTO {name} {query}")).await?;
@@ -274,11 +406,61 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// A table whose rows are in files.
+    async fn external(&mut self, table: &External, create: bool, fill: bool) -> Result<()> {
+        let (folder, type_name) = (&self.options.data, self.database.type_name());
+        if create {
+            let columns = table.columns(folder, type_name)?;
+            self.create(&table.name, &columns, table.if_not_exists, table.or_replace).await?;
+        }
+        if fill {
+            for statement in table.inserts(folder, type_name)? {
+                self.database.run(&statement?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, name: &str, columns: &str, if_not_exists: bool, drop: bool) -> Result<()> {
+        let (word, options) = (self.database.table_word(), self.database.table_options());
+        if drop {
+            self.drop_views().await?;
+            self.database.run(&format!("DROP {word} IF EXISTS {name} CASCADE")).await?;
+        }
+        let unless = if if_not_exists { "IF NOT EXISTS " } else { "" };
+        self.database.run(&format!("CREATE {word} {unless}{name} ({columns}){options}")).await?;
+        Ok(())
+    }
+
     async fn query(&mut self, record: &Record, rows: &Rows) -> End {
-        let answer = match self.database.run(&record.sql).await {
+        let record = match self.filled(record) {
+            Ok(record) => record,
+            Err(end) => return end,
+        };
+        let mut end = self.asked(&record, rows).await;
+        if let Some(retry) = record.retry {
+            for _ in 0..retry.times {
+                if !matches!(end, End::Failed(_)) {
+                    break;
+                }
+                tokio::time::sleep(retry.pause).await;
+                end = self.asked(&record, rows).await;
+            }
+        }
+        end
+    }
+
+    async fn asked(&mut self, record: &Record, rows: &Rows) -> End {
+        let mut answer = match self.database.run_on(record.connection.as_ref(), &record.sql).await {
             Ok(answer) => answer,
             Err(e) => return self.failed(record, "the query failed", &e),
         };
+        // DataFusion gives how many rows there were as a row.
+        if let (Some(count), "I", "insert") = (answer.count, rows.types.as_str(), first_word(&record.sql).as_str())
+            && answer.kinds.is_empty()
+        {
+            answer = Answer { kinds: vec![Kind::Integer], rows: vec![vec![count.to_string()]], count: Some(count) };
+        }
         self.tally.found.insert(record.line, compare::lines(&answer, rows.sort));
         if let Some(label) = &rows.label {
             let values = compare::values(&answer, rows.sort);
@@ -316,10 +498,23 @@ impl Runner<'_> {
         if record.noview || !is_select(&record.sql) {
             return false;
         }
+        let record = match self.filled(record) {
+            Ok(record) => record,
+            // The views are there before anything is bound.
+            Err(_) if self.way == Way::Before => {
+                self.end(record, End::Skipped("the view needs a variable that has no value yet".into()));
+                return false;
+            }
+            Err(end) => {
+                self.end(record, end);
+                return false;
+            }
+        };
+        let record = record.as_ref();
         let columns: Vec<String> = (0..rows.types.chars().count()).map(|n| format!("c{n}")).collect();
         let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
         let query = record.sql.trim_end().trim_end_matches(';');
-        let sql = format!("CREATE MATERIALIZED VIEW __q_{index}{columns} AS\n{query}");
+        let sql = format!("CREATE {} __q_{index}{columns} AS\n{query}", self.database.view_words());
         match self.database.run(&sql).await {
             Ok(_) => {
                 self.views.push(index);
@@ -352,7 +547,7 @@ impl Runner<'_> {
 
     async fn drop_views(&mut self) -> Result<()> {
         for index in std::mem::take(&mut self.views) {
-            self.database.run(&format!("DROP MATERIALIZED VIEW __q_{index}")).await?;
+            self.database.run(&format!("DROP {} __q_{index}", self.database.view_words())).await?;
         }
         Ok(())
     }
