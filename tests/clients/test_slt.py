@@ -65,6 +65,15 @@ statement error DataFusion error: Arrow error: Cast error|invalid input syntax
 SELECT CAST('x' AS INT)
 
 statement ok
+-- Its rows come from those that were inserted.
+CREATE TABLE sums AS SELECT count(*) AS n FROM prices
+
+query I
+SELECT n FROM sums
+----
+3
+
+statement ok
 CREATE VIEW big AS SELECT name FROM cities WHERE people > 250
 
 query T
@@ -73,16 +82,24 @@ SELECT name FROM big
 Bo's
 
 onlyif postgres
-query I
-SELECT count(*) FROM pg_stat_activity WHERE application_name <> 'fleuve slt' AND false
-----
-0
+statement ok
+CREATE TABLE copied (name TEXT, people BIGINT, since DATE)
+
+onlyif postgres
+statement ok
+COPY copied
+  FROM 'cities.csv' DELIMITER ';' CSV HEADER
 
 skipif postgres
-query I
-SELECT 1
+statement ok
+CREATE TABLE copied AS SELECT * FROM cities
+
+query T rowsort
+SELECT name FROM copied
 ----
-1
+A;o
+Bo's
+Co
 
 control substitution on
 

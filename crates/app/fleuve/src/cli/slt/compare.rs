@@ -2,7 +2,7 @@
 
 use super::database::Answer;
 use super::parse::{Rows, Sort};
-use super::show::Kind;
+use super::show::{Kind, decimal};
 
 /// Floating point numbers that differ by less are the same: they depend on the order of the rows, and files round them.
 const RELATIVE_TOLERANCE: f64 = 1e-8;
@@ -138,7 +138,7 @@ fn in_order(mut lines: Vec<String>, sort: Sort) -> Vec<String> {
 
 /// Whether rows are equal but for the rounding of floating point numbers.
 fn close(wanted: &[String], found: &Answer, sort: Sort) -> bool {
-    if !found.kinds.contains(&Kind::Float) || sort == Sort::Values {
+    if !found.kinds.iter().any(|kind| matches!(kind, Kind::Float | Kind::Decimal)) || sort == Sort::Values {
         return false;
     }
     let width = found.kinds.len();
@@ -158,6 +158,8 @@ fn close(wanted: &[String], found: &Answer, sort: Sort) -> bool {
     let equal = |expected: &Vec<String>, row: &Vec<String>| {
         let value = |(n, text): (usize, &String)| match found.kinds[n] {
             Kind::Float => near(text, &row[n]),
+            // A file may have zeros at the end of it.
+            Kind::Decimal => decimal(text) == row[n],
             _ => *text == row[n] || (text == EMPTY && row[n].is_empty()),
         };
         expected.len() == width && expected.iter().enumerate().all(value)

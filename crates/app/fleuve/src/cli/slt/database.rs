@@ -1,6 +1,8 @@
 //! What statements run on: a server in this process, or one at the other end of the PostgreSQL wire.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -106,7 +108,14 @@ impl Database {
         let before = objects(&mut wire, is_postgresql).await?.into_iter().collect();
         let schema = is_postgresql.then(|| format!("fleuve_slt_{}", uuid::Uuid::new_v4().simple()));
         if let Some(schema) = &schema {
-            wire.run(&format!("CREATE SCHEMA {schema}")).await?;
+            let refused = |e: Error| {
+                let message =
+                    format!("there is no schema for the file in the database {}: {}", login.database, e.message);
+                let hint =
+                    format!("GRANT CREATE ON DATABASE {} TO {}, or take another user", login.database, login.user);
+                Error { message, hint: Some(hint), ..e }
+            };
+            wire.run(&format!("CREATE SCHEMA {schema}")).await.map_err(refused)?;
         }
         Ok(Self { place: Place::Wire { login: login.clone(), wires: HashMap::new(), schema, before }, is_postgresql })
     }
@@ -127,6 +136,15 @@ impl Database {
             }
             Place::Wire { .. } => self.wire(connection).await?.run(sql).await,
         }
+    }
+
+    /// Runs a `COPY … FROM STDIN` with what a file holds.
+    ///
+    /// # Errors
+    /// The server's, and when the file cannot be read.
+    pub async fn copy(&mut self, connection: Option<&Arc<str>>, sql: &str, file: &Path) -> Result<Answer> {
+        let opened = File::open(file).map_err(|e| Error::io(format!("cannot read {}", file.display()), e))?;
+        self.wire(connection).await?.copy(sql, opened).await
     }
 
     /// As [`Database::run_on`], on the file's first connection.
@@ -152,11 +170,18 @@ impl Database {
         wires.get_mut(&name).ok_or_else(|| Error::bug("a connection that was made is gone"))
     }
 
-    /// The columns of a query as a `CREATE STREAM` has them.
+    /// What stands behind the name in a `CREATE STREAM` or `CREATE TABLE`, so that it has the columns of a query.
     ///
     /// # Errors
     /// The server's.
     pub async fn columns(&mut self, query: &str) -> Result<String> {
+        if self.is_postgresql {
+            return Ok(format!("AS {query} WITH NO DATA"));
+        }
+        Ok(format!("({})", self.columns_of(query).await?))
+    }
+
+    async fn columns_of(&mut self, query: &str) -> Result<String> {
         let Place::Local { local, .. } = &mut self.place else {
             let columns = self.wire(None).await?.columns(query).await?;
             return Ok(columns.iter().map(|c| c.definition()).collect::<Result<Vec<_>>>()?.join(", "));
@@ -171,9 +196,9 @@ impl Database {
         Ok(schema.fields().iter().map(column).collect::<Vec<_>>().join(", "))
     }
 
-    /// What becomes of a statement there.
-    pub fn here(&self, sql: &str) -> Here {
-        if self.is_postgresql { on_postgresql(sql) } else { here(sql) }
+    /// What becomes of a statement there; `in_two` when its table is to be made first and filled later.
+    pub fn here(&self, sql: &str, in_two: bool) -> Here {
+        if self.is_postgresql { on_postgresql(sql, in_two) } else { here(sql) }
     }
 
     /// The word for what rows go into, in CREATE and DROP.

@@ -17,6 +17,8 @@ pub enum Here {
     Table { name: String, columns: Option<String>, query: Option<String>, drop: bool },
     /// A stream with the rows of files.
     External(Box<External>),
+    /// A `COPY … FROM STDIN` of this file.
+    Copy { sql: String, file: String },
     /// There is no such thing; the object that is missing from then on.
     Missing { reason: String, name: Option<String> },
 }
@@ -52,9 +54,35 @@ const NOT_OFFERED: [&str; 14] = [
     "execute",
 ];
 
+/// A statement from its first word on.
+fn without_comments(sql: &str) -> &str {
+    let mut rest = sql.trim_start();
+    loop {
+        let end = match rest {
+            comment if comment.starts_with("--") => comment.find('\n'),
+            comment if comment.starts_with("/*") => comment.find("*/").map(|at| at + 1),
+            _ => None,
+        };
+        match end {
+            Some(end) => rest = rest[end + 1..].trim_start(),
+            None => return rest,
+        }
+    }
+}
+
+fn first_words(sql: &str) -> Vec<String> {
+    without_comments(sql).split_whitespace().take(5).map(str::to_ascii_lowercase).collect()
+}
+
+/// The first word of a statement, in small letters.
+pub fn first_word(sql: &str) -> String {
+    first_words(sql).into_iter().next().unwrap_or_default()
+}
+
 /// What to do with a statement of a file.
 pub fn here(sql: &str) -> Here {
-    let words: Vec<String> = sql.split_whitespace().take(5).map(str::to_ascii_lowercase).collect();
+    let sql = without_comments(sql);
+    let words = first_words(sql);
     let beginning = words.join(" ") + " ";
     let starts = |text: &str| beginning.starts_with(&format!("{text} "));
     if starts("create table") || starts("create or replace table") || starts("create temporary table") {
@@ -95,17 +123,35 @@ fn external(sql: &str) -> Here {
     }
 }
 
-/// What to do with a statement of a file on a PostgreSQL server: all but what only DataFusion has runs as it is.
-pub fn on_postgresql(sql: &str) -> Here {
-    let words: Vec<String> = sql.split_whitespace().take(5).map(str::to_ascii_lowercase).collect();
+/// `COPY t FROM 'file' …`: the file is one of this machine, as DataFusion's runner has it.
+fn copy(sql: &str) -> Option<Here> {
+    let lower = sql.to_ascii_lowercase();
+    let from = lower
+        .match_indices("from")
+        .map(|(at, word)| at + word.len())
+        .find(|end| sql[*end..].starts_with(char::is_whitespace) && sql[*end..].trim_start().starts_with('\''))?;
+    let (file, rest) = sql[from..].trim_start()[1..].split_once('\'')?;
+    Some(Here::Copy { sql: format!("{} STDIN{rest}", &sql[..from]), file: file.to_string() })
+}
+
+/// What to do with a statement of a file on a PostgreSQL server: all but what only DataFusion has runs as it is. `in_two` is for a
+/// `CREATE TABLE … AS` whose table is to be made first and filled later.
+pub fn on_postgresql(sql: &str, in_two: bool) -> Here {
+    let words = first_words(sql);
     if is_external(&words) {
         return external(sql);
     }
+    if words.first().is_some_and(|word| word == "copy")
+        && let Some(copy) = copy(sql)
+    {
+        return copy;
+    }
     if words.first().is_some_and(|word| word == "create") && words.iter().any(|word| word == "table") {
         // PostgreSQL has no types in the column list of CREATE TABLE … AS.
-        let made = table(sql, type_on_postgresql);
-        if matches!(made, Here::Table { columns: Some(_), query: Some(_), .. }) {
-            return made;
+        match table(sql, type_on_postgresql) {
+            made @ Here::Table { columns: Some(_), query: Some(_), .. } => return made,
+            made @ Here::Table { columns: None, query: Some(_), .. } if in_two => return made,
+            _ => {}
         }
     }
     Here::Same
@@ -163,7 +209,7 @@ pub fn listed(columns: &[Column], type_name: TypeName) -> String {
     columns.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
-/// A type that a stream's column and PostgreSQL have, for one that only DataFusion has: wide enough for its values.
+/// A type that a stream's column and PostgreSQL have, for one that DataFusion alone has or means otherwise: wide enough for its values.
 pub fn type_here(of: &str) -> String {
     let upper = of.to_ascii_uppercase();
     let (element, brackets) = upper.strip_suffix("[]").map_or((upper.as_str(), ""), |element| (element, "[]"));
@@ -172,6 +218,8 @@ pub fn type_here(of: &str) -> String {
         "SMALLINT UNSIGNED" => "INT",
         "INT UNSIGNED" | "INTEGER UNSIGNED" => "BIGINT",
         "BIGINT UNSIGNED" => "DECIMAL(20,0)",
+        // In DataFusion it has 32 bits.
+        "FLOAT" => "REAL",
         _ => return of.to_string(),
     };
     format!("{here}{brackets}")
@@ -182,7 +230,6 @@ pub fn type_on_postgresql(of: &str) -> String {
     match of.to_ascii_uppercase().as_str() {
         "TINYINT" => "SMALLINT".into(),
         "DOUBLE" => "DOUBLE PRECISION".into(),
-        "FLOAT" => "REAL".into(),
         "STRING" => "TEXT".into(),
         _ => type_here(of),
     }

@@ -47,7 +47,7 @@ const IN_OTHER_WORDS: [(&str, Name, &[&str]); 12] = [
     ("No field named ", Name::Behind, &["there is no column"]),
     ("Ambiguous reference to unqualified field ", Name::Behind, &["is in more than one table"]),
     ("Invalid function '", Name::Behind, &["there is no function"]),
-    ("table '", Name::Behind, &["there is no"]),
+    ("table '", Name::Path, &["there is no", "does not exist"]),
     ("View '", Name::Behind, &["there is no"]),
     ("Table '", Name::Behind, &["exists already", "there is no"]),
     ("Divide by zero", Name::Nowhere, &["division by zero"]),
@@ -60,7 +60,10 @@ const IN_OTHER_WORDS: [(&str, Name, &[&str]); 12] = [
 
 #[derive(Clone, Copy)]
 enum Name {
+    /// The last part of it counts.
     Behind,
+    /// Any part of it counts.
+    Path,
     Nowhere,
 }
 
@@ -129,10 +132,10 @@ fn in_their_words(text: &str, is_regex: bool, error: &Error, broken: bool) -> Fi
     match in_words(&plain) {
         // It is refused before it comes to what the record is about.
         Some(_) if error.kind == ErrorKind::Unsupported => Fit::Unknown,
-        Some((name, words)) => {
+        Some((names, words)) => {
             let low = ours.to_lowercase();
             let told = words.iter().any(|words| low.contains(&words.to_lowercase()));
-            let fits = told && (name.is_empty() || mentions(&ours, &name));
+            let fits = told && (names.is_empty() || names.iter().any(|name| mentions(&ours, name)));
             if fits { Fit::Yes } else { Fit::No }
         }
         None => Fit::Unknown,
@@ -144,19 +147,18 @@ fn without_prefix(said: &str) -> Option<&str> {
     THEIR_PREFIXES.iter().find_map(|prefix| said.strip_prefix(prefix)).or_else(rule)
 }
 
-/// The name that a message of DataFusion's is about, or none of it, and Fleuve's words for the message.
-fn in_words(message: &str) -> Option<(String, &'static [&'static str])> {
-    let (words, name, ours) = IN_OTHER_WORDS.iter().find(|(words, ..)| message.contains(words))?;
-    let name = match name {
-        Name::Nowhere => String::new(),
-        Name::Behind => {
-            let behind = message.split_once(words).map_or("", |(_, behind)| behind);
-            let end = behind.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(behind.len());
-            let whole = behind[..end].trim_end_matches(['.', ',']);
-            whole.rsplit('.').next().unwrap_or_default().trim_matches('"').to_string()
-        }
+/// The names of which a message of DataFusion's is about one, or none, and Fleuve's words for the message.
+fn in_words(message: &str) -> Option<(Vec<String>, &'static [&'static str])> {
+    let (words, place, ours) = IN_OTHER_WORDS.iter().find(|(words, ..)| message.contains(words))?;
+    let behind = message.split_once(words).map_or("", |(_, behind)| behind);
+    let end = behind.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(behind.len());
+    let parts = behind[..end].trim_end_matches(['.', ',']).split('.').map(|part| part.trim_matches('"').to_string());
+    let names = match place {
+        Name::Nowhere => vec![],
+        Name::Path => parts.collect(),
+        Name::Behind => parts.last().into_iter().collect(),
     };
-    Some((name, ours))
+    Some((names, ours))
 }
 
 /// A regular expression as the text that it was made of.

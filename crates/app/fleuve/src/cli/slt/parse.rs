@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleuve_types::{Error, Result};
 
+use super::foreign::first_word;
 use super::message::Message;
 
 /// Files within files.
@@ -32,7 +33,7 @@ pub struct Record {
 }
 
 /// `retry N backoff TIME`: how often it is tried again, and how long it waits before.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Retry {
     pub times: usize,
     pub pause: Duration,
@@ -326,8 +327,7 @@ impl Reader<'_> {
             rows.at.1 = lines.at;
         }
         // DataFusion gives no rows for these, so that its files may have them as queries.
-        let first = sql.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-        let wanted = match first.as_str() {
+        let wanted = match first_word(&sql).as_str() {
             "create" | "drop" | "set" if rows.lines.is_empty() => Wanted::Done(None),
             _ => Wanted::Rows(rows),
         };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fleuve_sql::parse::Statement;
 use fleuve_types::{Error, ErrorKind, Result};
@@ -10,9 +11,9 @@ use fleuve_types::{Error, ErrorKind, Result};
 use super::compare;
 use super::database::{Answer, Database};
 use super::external::External;
-use super::foreign::{Here, mentions};
+use super::foreign::{Here, first_word, mentions};
 use super::message::{Fit, Message};
-use super::parse::{Record, Rows, Sort, Wanted};
+use super::parse::{Record, Retry, Rows, Sort, Wanted};
 use super::shell;
 use super::show::Kind;
 use super::vars::Variables;
@@ -81,6 +82,29 @@ enum End {
     Skipped(String),
 }
 
+/// How often a record is still tried.
+struct Tries {
+    left: usize,
+    pause: Duration,
+}
+
+impl Tries {
+    fn new(record: &Record) -> Self {
+        let Retry { times, pause } = record.retry.unwrap_or_default();
+        Self { left: times, pause }
+    }
+
+    /// Waits if there is another try.
+    async fn are_over(&mut self, end: &End) -> bool {
+        if self.left == 0 || !matches!(end, End::Failed(_)) {
+            return true;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.pause).await;
+        false
+    }
+}
+
 pub struct Runner<'a> {
     database: &'a mut Database,
     way: Way,
@@ -124,10 +148,6 @@ pub async fn run(
         }
     }
     Ok(runner.tally)
-}
-
-fn first_word(sql: &str) -> String {
-    sql.split_whitespace().next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Whether a record makes or drops objects and is to work.
@@ -253,17 +273,13 @@ impl Runner<'_> {
             Ok(record) => record,
             Err(end) => return end,
         };
-        let mut end = self.tried(&record, create, fill).await;
-        if let Some(retry) = record.retry {
-            for _ in 0..retry.times {
-                if !matches!(end, End::Failed(_)) {
-                    break;
-                }
-                tokio::time::sleep(retry.pause).await;
-                end = self.tried(&record, create, fill).await;
+        let mut tries = Tries::new(&record);
+        loop {
+            let end = self.tried(&record, create, fill).await;
+            if tries.are_over(&end).await {
+                return end;
             }
         }
-        end
     }
 
     async fn tried(&mut self, record: &Record, create: bool, fill: bool) -> End {
@@ -283,7 +299,7 @@ impl Runner<'_> {
     }
 
     async fn done(&mut self, record: &Record, count: Option<u64>, create: bool, fill: bool) -> End {
-        let sql = match self.database.here(&record.sql) {
+        let sql = match self.database.here(&record.sql, self.way == Way::Before) {
             Here::Missing { reason, name } => {
                 self.missing.extend(name);
                 return End::Skipped(reason);
@@ -306,6 +322,13 @@ impl Runner<'_> {
                     return End::Skipped(format!("CREATE EXTERNAL TABLE: {}{hint}", e.message));
                 }
             },
+            Here::Copy { sql, file } => {
+                let file = self.options.data.join(file);
+                return match self.database.copy(record.connection.as_ref(), &sql, &file).await {
+                    Ok(_) => End::Passed,
+                    Err(e) => self.failed(record, "it failed", &e),
+                };
+            }
             _ if !create => return End::Passed,
             Here::Instead(sql) => Cow::Owned(sql),
             Here::Same => Cow::Borrowed(&record.sql),
@@ -325,9 +348,9 @@ impl Runner<'_> {
             Ok(_) => return End::Failed("it works, and should not".into()),
             Err(e) => e,
         };
-        let other = match (message.fits(&said), self.database.here(&record.sql)) {
+        let other = match (message.fits(&said), self.database.here(&record.sql, false)) {
             (Fit::Yes, _) => return End::Passed,
-            (_, Here::Same) => Err(said),
+            (_, Here::Same | Here::Copy { .. }) => Err(said),
             (_, Here::Missing { reason, .. }) => return End::Skipped(reason),
             (_, Here::External(table)) => match table.columns(&self.options.data, self.database.type_name()) {
                 Ok(_) => self.external(&table, true, true).await,
@@ -394,7 +417,7 @@ impl Runner<'_> {
     ) -> Result<()> {
         if create {
             let columns = match (columns, query) {
-                (Some(columns), _) => columns,
+                (Some(columns), _) => format!("({columns})"),
                 (None, Some(query)) => self.database.columns(query).await?,
                 (None, None) => return Err(Error::input("a stream without columns")),
             };
@@ -411,7 +434,7 @@ impl Runner<'_> {
         let (folder, type_name) = (&self.options.data, self.database.type_name());
         if create {
             let columns = table.columns(folder, type_name)?;
-            self.create(&table.name, &columns, table.if_not_exists, table.or_replace).await?;
+            self.create(&table.name, &format!("({columns})"), table.if_not_exists, table.or_replace).await?;
         }
         if fill {
             for statement in table.inserts(folder, type_name)? {
@@ -428,7 +451,7 @@ impl Runner<'_> {
             self.database.run(&format!("DROP {word} IF EXISTS {name} CASCADE")).await?;
         }
         let unless = if if_not_exists { "IF NOT EXISTS " } else { "" };
-        self.database.run(&format!("CREATE {word} {unless}{name} ({columns}){options}")).await?;
+        self.database.run(&format!("CREATE {word} {unless}{name} {columns}{options}")).await?;
         Ok(())
     }
 
@@ -437,17 +460,13 @@ impl Runner<'_> {
             Ok(record) => record,
             Err(end) => return end,
         };
-        let mut end = self.asked(&record, rows).await;
-        if let Some(retry) = record.retry {
-            for _ in 0..retry.times {
-                if !matches!(end, End::Failed(_)) {
-                    break;
-                }
-                tokio::time::sleep(retry.pause).await;
-                end = self.asked(&record, rows).await;
+        let mut tries = Tries::new(&record);
+        loop {
+            let end = self.asked(&record, rows).await;
+            if tries.are_over(&end).await {
+                return end;
             }
         }
-        end
     }
 
     async fn asked(&mut self, record: &Record, rows: &Rows) -> End {
@@ -532,8 +551,18 @@ impl Runner<'_> {
         }
     }
 
-    /// A view has no order, so its rows are compared sorted.
     async fn read_view(&mut self, index: usize, record: &Record, rows: &Rows) -> End {
+        let mut tries = Tries::new(record);
+        loop {
+            let end = self.view(index, record, rows).await;
+            if tries.are_over(&end).await {
+                return end;
+            }
+        }
+    }
+
+    /// A view has no order, so its rows are compared sorted.
+    async fn view(&mut self, index: usize, record: &Record, rows: &Rows) -> End {
         let answer = match self.database.run(&format!("SELECT * FROM __q_{index}")).await {
             Ok(answer) => answer,
             Err(e) => return self.failed(record, "the view cannot be read", &e),

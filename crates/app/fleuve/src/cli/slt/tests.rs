@@ -205,7 +205,7 @@ fn on_postgresql_statements_stay_as_they_are() {
     let same =
         ["CREATE TABLE t AS VALUES (1)", "CREATE TABLE t (a INT)", "CREATE VIEW v AS SELECT 1", "UPDATE t SET a = 1"];
     for sql in same {
-        assert_eq!(on_postgresql(sql), Here::Same, "{sql}");
+        assert_eq!(on_postgresql(sql, false), Here::Same, "{sql}");
     }
     let typed = Here::Table {
         name: "t".into(),
@@ -213,7 +213,11 @@ fn on_postgresql_statements_stay_as_they_are() {
         query: Some("VALUES (1)".into()),
         drop: false,
     };
-    assert_eq!(on_postgresql("CREATE TABLE t (a DOUBLE) AS VALUES (1)"), typed);
+    assert_eq!(on_postgresql("CREATE TABLE t (a DOUBLE) AS VALUES (1)", false), typed);
+    let copied = Here::Copy { sql: "COPY t (a)\nFROM STDIN CSV".into(), file: "a.csv".into() };
+    assert_eq!(on_postgresql("COPY t (a)\nFROM  'a.csv' CSV", false), copied);
+    let untyped = Here::Table { name: "t".into(), columns: None, query: Some("VALUES (1)".into()), drop: false };
+    assert_eq!(on_postgresql("CREATE TABLE t AS VALUES (1)", true), untyped);
 }
 
 fn answer(kinds: &[Kind], rows: &[&[&str]]) -> Answer {
@@ -255,6 +259,7 @@ fn rows_are_equal_in_any_of_their_forms() {
 fn floats_are_near_and_nothing_else_is() {
     let found = answer(&[Kind::Float, Kind::Decimal], &[&["0.333333333333", "1.25"]]);
     assert_eq!(difference(&wanted("RR", &["0.333333333\t1.25"]), &found, Sort::Rows), None);
+    assert_eq!(difference(&wanted("RR", &["0.333333333333 1.2500"]), &found, Sort::Rows), None);
     assert!(difference(&wanted("RR", &["0.3334\t1.25"]), &found, Sort::Rows).is_some());
     assert!(difference(&wanted("RR", &["0.333333333\t1.2500000001"]), &found, Sort::Rows).is_some());
 }
@@ -284,6 +289,7 @@ fn statements_of_others_are_put_in_our_words() {
     assert_eq!(here("create view v as select 1"), Here::Instead("create MATERIALIZED view v as select 1".into()));
     assert_eq!(here("DROP TABLE t"), Here::Instead("DROP STREAM t".into()));
     assert_eq!(here("SELECT 1"), Here::Same);
+    assert_eq!(here("-- a table\n/* a table */ DROP TABLE t"), Here::Instead("DROP STREAM t".into()));
     let missing = Here::Missing {
         reason: "CREATE EXTERNAL TABLE … STORED AS ARROW is not offered".into(),
         name: Some("aggregate_test_100".into()),

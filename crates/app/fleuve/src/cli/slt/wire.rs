@@ -2,6 +2,9 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
+use std::fs::File;
+use std::io::Read;
+
 use fleuve_types::{Error, ErrorKind, Result};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
@@ -15,6 +18,8 @@ use super::show::{self, Kind};
 const VERSION: i32 = 3 << 16;
 /// A longer message is none of this protocol's.
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
+/// As much of a file is in one message.
+const COPIED_BYTES: usize = 1 << 16;
 
 /// How values are written, whatever the server is set to.
 const SETTINGS: [(&str, &str); 5] = [
@@ -82,7 +87,7 @@ impl Wire {
             Error { message, hint: e.hint.clone().or_else(|| Some(hint.into())), ..e }
         };
         wire.log_in(login).await.map_err(refused)?;
-        wire.until_ready().await?;
+        wire.until_ready(None).await?;
         Ok(wire)
     }
 
@@ -152,7 +157,18 @@ impl Wire {
         let mut body = sql.as_bytes().to_vec();
         body.push(0);
         self.send(Some(b'Q'), &body).await?;
-        Ok(self.until_ready().await?.0)
+        Ok(self.until_ready(None).await?.0)
+    }
+
+    /// Runs a `COPY … FROM STDIN`, which reads what the file holds.
+    ///
+    /// # Errors
+    /// The server's, and when the file cannot be read.
+    pub async fn copy(&mut self, sql: &str, file: File) -> Result<Answer> {
+        let mut body = vec![];
+        text(&mut body, sql);
+        self.send(Some(b'Q'), &body).await?;
+        Ok(self.until_ready(Some(file)).await?.0)
     }
 
     /// The columns of a query, which is not run.
@@ -166,7 +182,7 @@ impl Wire {
         self.send(Some(b'P'), &parse).await?;
         self.send(Some(b'D'), b"S\0").await?;
         self.send(Some(b'S'), &[]).await?;
-        Ok(self.until_ready().await?.1)
+        Ok(self.until_ready(None).await?.1)
     }
 
     async fn send(&mut self, tag: Option<u8>, body: &[u8]) -> Result<()> {
@@ -186,7 +202,19 @@ impl Wire {
         Ok((tag, body))
     }
 
-    async fn until_ready(&mut self) -> Result<(Answer, Vec<Column>)> {
+    /// The rows that a COPY waits for.
+    async fn send_file(&mut self, mut file: File) -> Result<()> {
+        let mut piece = vec![0; COPIED_BYTES];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return self.send(Some(b'c'), &[]).await,
+                Ok(n) => self.send(Some(b'd'), &piece[..n]).await?,
+                Err(e) => return self.send(Some(b'f'), format!("the file cannot be read: {e}\0").as_bytes()).await,
+            }
+        }
+    }
+
+    async fn until_ready(&mut self, mut file: Option<File>) -> Result<(Answer, Vec<Column>)> {
         let (mut answer, mut columns, mut error) = (Answer::default(), vec![], None);
         loop {
             let (tag, body) = match self.message().await {
@@ -203,7 +231,10 @@ impl Wire {
                 b'D' => answer.rows.push(fields.row(&columns)?),
                 b'C' => answer.count = count(&fields.text()?),
                 b'E' => error = Some(fields.error()?),
-                b'G' => self.send(Some(b'f'), b"fleuve slt has no rows for COPY FROM STDIN\0").await?,
+                b'G' => match file.take() {
+                    Some(file) => self.send_file(file).await?,
+                    None => self.send(Some(b'f'), b"fleuve slt has no rows for COPY FROM STDIN\0").await?,
+                },
                 b'Z' => return error.map_or(Ok((answer, columns)), Err),
                 // Parameters, notices, the key for cancelling, an empty query.
                 _ => {}
