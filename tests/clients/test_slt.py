@@ -28,8 +28,10 @@ SET datafusion.execution.target_partitions = 4
 statement ok
 CREATE TABLE prices (id INT NOT NULL, price DOUBLE PRECISION) AS VALUES (1, 2.5), (2, 3.5)
 
-statement ok
+query I
 INSERT INTO prices VALUES (3, 4.5)
+----
+1
 
 query IT rowsort
 SELECT * FROM pets
@@ -120,6 +122,17 @@ query I
 SELECT count(*) FROM pets
 ----
 3
+
+statement error DataFusion error: Error during planning: table 'datafusion\\.public\\.gone' not found
+SELECT * FROM gone
+
+statement ok
+CREATE OR REPLACE TABLE prices AS SELECT 'none' AS price
+
+query T
+SELECT price FROM prices
+----
+none
 
 statement ok
 DROP TABLE prices

@@ -151,6 +151,8 @@ pub fn on_postgresql(sql: &str, in_two: bool) -> Here {
         match table(sql, type_on_postgresql) {
             made @ Here::Table { columns: Some(_), query: Some(_), .. } => return made,
             made @ Here::Table { columns: None, query: Some(_), .. } if in_two => return made,
+            // Nor has it CREATE OR REPLACE TABLE.
+            made @ Here::Table { drop: true, .. } => return made,
             _ => {}
         }
     }

@@ -42,20 +42,20 @@ const THEIR_PREFIXES: [&str; 14] = [
     "type_coercion caused by ",
 ];
 
-/// Words of DataFusion, where the name that it is about stands, and the words that Fleuve has for it.
+/// Words of DataFusion, where the name that it is about stands, and the words that Fleuve or PostgreSQL has for it.
 const IN_OTHER_WORDS: [(&str, Name, &[&str]); 12] = [
-    ("No field named ", Name::Behind, &["there is no column"]),
-    ("Ambiguous reference to unqualified field ", Name::Behind, &["is in more than one table"]),
-    ("Invalid function '", Name::Behind, &["there is no function"]),
+    ("No field named ", Name::Behind, &["there is no column", "does not exist"]),
+    ("Ambiguous reference to unqualified field ", Name::Behind, &["is in more than one table", "is ambiguous"]),
+    ("Invalid function '", Name::Behind, &["there is no function", "does not exist"]),
     ("table '", Name::Path, &["there is no", "does not exist"]),
-    ("View '", Name::Behind, &["there is no"]),
-    ("Table '", Name::Behind, &["exists already", "there is no"]),
+    ("View '", Name::Behind, &["there is no", "does not exist"]),
+    ("Table '", Name::Behind, &["exists already", "already exists", "there is no", "does not exist"]),
     ("Divide by zero", Name::Nowhere, &["division by zero"]),
     ("Projections require unique expression names", Name::Nowhere, &["two columns"]),
     ("must appear in the GROUP BY clause", Name::Nowhere, &["must be in GROUP BY"]),
-    ("failed to match any signature", Name::Nowhere, &["does not take these arguments"]),
+    ("failed to match any signature", Name::Nowhere, &["does not take these arguments", "does not exist"]),
     ("Overflow happened on", Name::Nowhere, &["out of range"]),
-    ("Expected: an SQL statement", Name::Nowhere, &["does not begin a statement"]),
+    ("Expected: an SQL statement", Name::Nowhere, &["does not begin a statement", "syntax error"]),
 ];
 
 #[derive(Clone, Copy)]
@@ -152,11 +152,12 @@ fn in_words(message: &str) -> Option<(Vec<String>, &'static [&'static str])> {
     let (words, place, ours) = IN_OTHER_WORDS.iter().find(|(words, ..)| message.contains(words))?;
     let behind = message.split_once(words).map_or("", |(_, behind)| behind);
     let end = behind.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(behind.len());
-    let parts = behind[..end].trim_end_matches(['.', ',']).split('.').map(|part| part.trim_matches('"').to_string());
+    let mut parts =
+        behind[..end].trim_end_matches(['.', ',']).split('.').map(|part| part.trim_matches('"').to_string());
     let names = match place {
         Name::Nowhere => vec![],
         Name::Path => parts.collect(),
-        Name::Behind => parts.last().into_iter().collect(),
+        Name::Behind => parts.next_back().into_iter().collect(),
     };
     Some((names, ours))
 }

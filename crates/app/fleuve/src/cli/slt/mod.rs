@@ -10,6 +10,7 @@ mod parse;
 mod run;
 mod shell;
 mod show;
+mod statement;
 mod vars;
 mod wire;
 
@@ -57,6 +58,7 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
     });
     let mut running = vec![];
     for path in files {
+        let name = path.display().to_string();
         let (turn, ways, server, options, write) =
             (turn.clone(), ways.clone(), server.clone(), options.clone(), args.write);
         let file = move || async move {
@@ -76,15 +78,15 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
             let queries = records.iter().filter(|r| matches!(r.wanted, Wanted::Rows(_))).count();
             Ok::<_, Error>((queries, records.len() - queries, tally))
         };
-        running.push(on_its_own(file));
+        running.push((name, on_its_own(file)));
     }
     let (mut all, mut queries, mut statements) = (Tally::default(), 0, 0);
     let (count, mut out, paint) = (running.len(), Out::new(), Paint::stdout());
-    for file in running {
+    for (name, file) in running {
         let (q, s, tally) = match file.await.map_err(|e| Error::bug(format!("a file's run broke off: {e}")))? {
             Ok(done) => done,
             // One file that cannot be read or run does not keep the others.
-            Err(e) => (0, 0, Tally { failures: vec![e.to_string()], ..Tally::default() }),
+            Err(e) => (0, 0, Tally { failures: vec![format!("{name}: {e}")], ..Tally::default() }),
         };
         for failure in &tally.failures {
             out.line(&format!("{} {failure}", paint.red("FAIL")))?;

@@ -326,9 +326,10 @@ impl Reader<'_> {
             rows.lines = lines.results();
             rows.at.1 = lines.at;
         }
-        // DataFusion gives no rows for these, so that its files may have them as queries.
-        let wanted = match first_word(&sql).as_str() {
-            "create" | "drop" | "set" if rows.lines.is_empty() => Wanted::Done(None),
+        // Files of DataFusion may have statements as queries: it gives no rows for them, or how many there were as the only one.
+        let wanted = match (first_word(&sql).as_str(), rows.lines.as_slice()) {
+            ("create" | "drop" | "set", []) => Wanted::Done(None),
+            ("insert", [n]) if rows.types == "I" && n.parse::<u64>().is_ok() => Wanted::Done(n.parse().ok()),
             _ => Wanted::Rows(rows),
         };
         Ok((sql, wanted, retry))
