@@ -202,6 +202,12 @@ def test_a_running_fleuve_answers_as_one_of_its_own(suite, own_server):
     assert own_server.rows("SHOW VIEWS") == []
 
 
+def test_values_are_the_same_over_the_wire(own_server):
+    files = [str(harness.ROOT / "tests" / "slt" / f"{name}.slt") for name in ("11_structs", "22_casts", "24_dates", "25_arrays")]
+    done = slt("--deny-skips", "--postgres", own_server.postgres, *files, cwd=own_server.data)
+    assert re.fullmatch(r"\d+ passed, 0 failed", last_line(done))
+
+
 def test_a_real_postgresql_answers_the_same(suite, postgresql):
     before = what_there_is(postgresql)
     done = slt("--as-views", "--deny-skips", "--postgres", by_socket(postgresql), "everywhere.slt", cwd=suite)

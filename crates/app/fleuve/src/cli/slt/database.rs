@@ -162,6 +162,7 @@ impl Database {
         let name = connection.cloned();
         if !wires.contains_key(&name) {
             let mut wire = Wire::connect(login).await?;
+            wire.has_structs = !self.is_postgresql;
             if let Some(schema) = schema {
                 wire.run(&format!("SET search_path = {schema}, public")).await?;
             }

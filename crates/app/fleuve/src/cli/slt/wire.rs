@@ -2,6 +2,9 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::Read;
 
@@ -37,6 +40,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 /// A connection.
 pub struct Wire {
     socket: BufReader<Box<dyn Socket>>,
+    /// JSON is how the server sends structs.
+    pub has_structs: bool,
 }
 
 /// A column of an answer.
@@ -71,7 +76,7 @@ impl Wire {
             }
             false => Box::new(TcpStream::connect((login.host.as_str(), login.port)).await.map_err(unreachable)?),
         };
-        let mut wire = Self { socket: BufReader::new(socket) };
+        let mut wire = Self { socket: BufReader::new(socket), has_structs: false };
         let mut body = VERSION.to_be_bytes().to_vec();
         let options = login.options.as_deref().map(|options| ("options", options));
         let who = [("user", login.user.as_str()), ("database", login.database.as_str())];
@@ -228,7 +233,7 @@ impl Wire {
                     columns = fields.columns()?;
                     answer = Answer { kinds: columns.iter().map(|c| c.kind).collect(), ..Answer::default() };
                 }
-                b'D' => answer.rows.push(fields.row(&columns)?),
+                b'D' => answer.rows.push(fields.row(&columns, self.has_structs)?),
                 b'C' => answer.count = count(&fields.text()?),
                 b'E' => error = Some(fields.error()?),
                 b'G' => match file.take() {
@@ -348,14 +353,18 @@ impl Fields<'_> {
             .collect()
     }
 
-    fn row(&mut self, columns: &[Column]) -> Result<Vec<String>> {
+    fn row(&mut self, columns: &[Column], has_structs: bool) -> Result<Vec<String>> {
         (0..self.int16()?)
             .map(|n| match self.int32()? {
                 -1 => Ok("NULL".to_string()),
                 length => {
                     let bytes = self.take(usize::try_from(length).map_err(|_| strange("a value's length"))?)?;
                     let text = String::from_utf8_lossy(bytes);
-                    Ok(columns.get(n as usize).map_or_else(|| text.to_string(), |c| value(c.oid, &text)))
+                    Ok(match columns.get(n as usize) {
+                        Some(Column { oid: 114, .. }) if has_structs => structure(&text),
+                        Some(column) => value(column.oid, &text),
+                        None => text.to_string(),
+                    })
                 }
             })
             .collect()
@@ -401,17 +410,30 @@ fn value(oid: i32, text: &str) -> String {
         17 => text.strip_prefix("\\x").unwrap_or(text).to_string(),
         701 => text.parse().map_or_else(|_| text.to_string(), show::float),
         700 | 1700 => show::decimal(text),
+        1083 => time(text),
         1114 | 1184 => {
             let zone = if oid == 1184 { "Z" } else { "" };
-            text.strip_suffix("+00").unwrap_or(text).replacen(' ', "T", 1) + zone
+            time(&text.strip_suffix("+00").unwrap_or(text).replacen(' ', "T", 1)) + zone
         }
-        199 | 1000..=1028 | 1115 | 1182..=1187 | 1231 => array(text),
+        199 | 1000..=1028 | 1115 | 1182..=1187 | 1231 => array(oid, text),
         _ => text.to_string(),
     }
 }
 
+/// A time with three, six or nine digits after the point, as Arrow shows it.
+fn time(text: &str) -> String {
+    match text.rsplit_once('.') {
+        Some((whole, fraction)) => {
+            let digits = fraction.len().next_multiple_of(3);
+            format!("{whole}.{fraction:0<digits$}")
+        }
+        None => text.to_string(),
+    }
+}
+
 /// `{1,NULL,"a b"}` as `[1, , a b]`.
-fn array(text: &str) -> String {
+fn array(oid: i32, text: &str) -> String {
+    let element = ARRAYS.iter().find(|(array, _)| *array == oid).map_or(25, |(_, element)| *element);
     let (mut out, mut quoted, mut word) = (String::new(), false, String::new());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -420,13 +442,43 @@ fn array(text: &str) -> String {
             '"' => quoted = !quoted,
             '{' if !quoted => out.push('['),
             ',' | '}' if !quoted => {
-                if word != "NULL" {
-                    out.push_str(&word);
+                // Empty is what stands behind an array in an array, too.
+                match element {
+                    _ if word == "NULL" || word.is_empty() => {}
+                    16 | 1083 | 1114 | 1184 => out.push_str(&value(element, &word)),
+                    _ => out.push_str(&word),
                 }
                 word.clear();
                 out.push_str(if c == ',' { ", " } else { "]" });
             }
             c => word.push(c),
+        }
+    }
+    out
+}
+
+/// JSON as Arrow shows structs and lists of lists, which Fleuve sends so: `{"a":[1,null],"b":"x"}` as `{a: [1, ], b: x}`.
+fn structure(json: &str) -> String {
+    let (mut out, mut chars) = (String::new(), json.chars().peekable());
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                let mut text = String::from(c);
+                while let Some(c) = chars.next() {
+                    text.push(c);
+                    match c {
+                        '\\' => text.extend(chars.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                out.push_str(&serde_json::from_str::<String>(&text).unwrap_or(text));
+            }
+            ',' | ':' => out.extend([c, ' ']),
+            // Of true, false and null only the last begins so.
+            'n' => while chars.next_if(|c| c.is_ascii_alphabetic()).is_some() {},
+            c if c.is_whitespace() => {}
+            c => out.push(c),
         }
     }
     out
