@@ -10,22 +10,17 @@ message, shown; a difference fails, in the rows or in what the columns are calle
 import argparse
 import collections
 import decimal
-import glob
-import os
 import pathlib
-import pwd
 import random
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness  # noqa: E402
 
 import psycopg  # noqa: E402
 
+from postgresql_server import PostgreSQL  # noqa: E402
 from queries import TABLES, Queries  # noqa: E402
 from typed import TYPED, TypedQueries  # noqa: E402
 
@@ -33,42 +28,6 @@ from typed import TYPED, TypedQueries  # noqa: E402
 EVENTS = 24
 AS_A_VIEW = 5
 SHOWN = 10
-
-
-class PostgreSQL:
-    """A server of its own in a temporary folder, reached by a socket there. It does not run as root, so that the package's user does."""
-
-    def __init__(self):
-        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-        on_path = shutil.which("initdb")
-        if not found and not on_path:
-            raise SystemExit("there is no PostgreSQL server here: apt-get install postgresql")
-        self.bin = pathlib.Path(on_path or found[-1]).parent
-        self.folder = tempfile.mkdtemp(prefix="fleuve-postgresql-")
-        self.user = "postgres" if os.geteuid() == 0 else None
-        if self.user:
-            shutil.chown(self.folder, self.user)
-
-    def run(self, *command):
-        name = self.user and pwd.getpwnam(self.user)
-        subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, user=name and name.pw_uid, group=name and name.pw_gid
-        )
-
-    def start(self):
-        data = f"{self.folder}/data"
-        self.run(self.bin / "initdb", "-D", data, "-U", "compare", "--no-sync", "--auth=trust", "--no-instructions", "--locale=C.UTF-8")
-        options = f"-k {self.folder} -c listen_addresses= -c timezone=UTC -c fsync=off"
-        self.run(self.bin / "pg_ctl", "-D", data, "-o", options, "-l", f"{self.folder}/log", "-w", "start")
-        connection = psycopg.connect(f"host={self.folder} user=compare dbname=postgres", autocommit=True)
-        connection.execute("SET statement_timeout = 20000")
-        return connection
-
-    def stop(self):
-        try:
-            self.run(self.bin / "pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 # Whose method of that name makes one query.
@@ -177,7 +136,7 @@ def main():
     server, other = harness.Server(), PostgreSQL()
     same = different = 0
     try:
-        postgresql = other.start()
+        postgresql = other.start().connect()
         server.start()
         # A view that is dropped and made again has other columns: nothing is prepared.
         fleuve = psycopg.connect(server.environment()["FLEUVE_POSTGRES_URL"], autocommit=True, prepare_threshold=None)

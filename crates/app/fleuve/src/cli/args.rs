@@ -344,12 +344,20 @@ pub struct TestArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Runs files in the syntax of sqllogictest as DataFusion publishes them. Each file gets an empty server of its own in this process.
-What files of other databases have and Fleuve has not is skipped, with the reason; CREATE TABLE makes a stream.
+Runs files in the syntax of sqllogictest as DataFusion publishes them. Each file gets an empty server of its own in this process. \
+CREATE TABLE makes a stream, and so does CREATE EXTERNAL TABLE of CSV files, with their rows. What files of other databases have and \
+Fleuve has not is skipped, with the reason; the rest of the file is run.
+
+With --postgres the files run on a running server, and what they make is dropped at the end of each. On Fleuve they run as without it; \
+on a PostgreSQL server (known to onlyif and skipif as postgres) CREATE TABLE is left as it is, and each file has a schema of its own. \
+What the address does not say comes from PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, else the user is fleuve and the database \
+main.
 
 Examples:
   fleuve slt --as-views tests/slt
-  fleuve slt --postgres 127.0.0.1:5433 case.slt    on a running server; what the file makes is dropped at its end
+  fleuve slt --data datafusion/datafusion/sqllogictest aggregate.slt
+  fleuve slt --postgres 127.0.0.1:5433 case.slt
+  fleuve slt --postgres postgres://ann:secret@127.0.0.1:5432/test case.slt
   fleuve slt --write case.slt                      put what queries give into the file, to be reviewed")]
 pub struct SltArgs {
     /// The files, or folders with .slt files
@@ -358,9 +366,18 @@ pub struct SltArgs {
     /// Also run each query as a view made before the data and as one made after it
     #[arg(long)]
     pub as_views: bool,
-    /// Run on the server at this PostgreSQL address instead
-    #[arg(long, value_name = "HOST:PORT")]
-    pub postgres: Option<HostPort>,
+    /// Run on the Fleuve or PostgreSQL server at HOST:PORT or postgres://USER:PASSWORD@HOST:PORT/DATABASE instead
+    #[arg(long, value_name = "ADDRESS")]
+    pub postgres: Option<super::slt::Address>,
+    /// Folder that the paths in CREATE EXTERNAL TABLE begin at [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Run the commands of `system` records, with bash; else they are skipped
+    #[arg(long)]
+    pub allow_system: bool,
+    /// Fail where an expected error is in words of DataFusion that cannot be compared; else any error will do there
+    #[arg(long)]
+    pub strict_errors: bool,
     /// Write the rows that queries give into the files
     #[arg(long, conflicts_with = "as_views")]
     pub write: bool,

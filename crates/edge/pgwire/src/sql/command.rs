@@ -85,7 +85,7 @@ pub(crate) fn command(sql: &str) -> PgResult<Option<Command>> {
         "reset" => match rest.first() {
             Some(t) if t.is_word("all") => Command::Reset(None),
             _ if word(0, "time") && word(1, "zone") => Command::Reset(Some("timezone".to_string())),
-            t => Command::Reset(Some(setting_name(t, &rest)?)),
+            _ => Command::Reset(Some(setting_name(&rest)?.0)),
         },
         "show" => match show(&rest) {
             Some(show) => show,
@@ -145,14 +145,14 @@ fn rollback(rest: &[Token<'_>]) -> PgResult<Command> {
     Ok(Command::RollbackTo(name(rest.get(after))?))
 }
 
-/// A setting's name, which may have a prefix (`my.setting`).
-fn setting_name(first: Option<&Token<'_>>, rest: &[Token<'_>]) -> PgResult<String> {
-    let mut full = name(first)?.to_ascii_lowercase();
-    let at = rest.iter().position(|t| Some(t) == first).unwrap_or(0);
-    if rest.get(at + 1).is_some_and(|t| t.is_symbol('.')) {
-        full = format!("{full}.{}", name(rest.get(at + 2))?);
+/// A setting's name, which may have prefixes (`my.own.setting`), and how many tokens it takes.
+fn setting_name(rest: &[Token<'_>]) -> PgResult<(String, usize)> {
+    let (mut full, mut taken) = (name(rest.first())?.to_ascii_lowercase(), 1);
+    while rest.get(taken).is_some_and(|t| t.is_symbol('.')) {
+        full = format!("{full}.{}", name(rest.get(taken + 1))?.to_ascii_lowercase());
+        taken += 2;
     }
-    Ok(full)
+    Ok((full, taken))
 }
 
 fn set(sql: &str, rest: &[Token<'_>]) -> PgResult<Command> {
@@ -179,8 +179,7 @@ fn set(sql: &str, rest: &[Token<'_>]) -> PgResult<Command> {
         let name = if word(0, "role") { "role" } else { "session_authorization" };
         return Ok(Command::Set { name: name.to_string(), value: value(sql, &rest[1..])?, local });
     }
-    let name = setting_name(rest.first(), rest)?;
-    let after = if rest.get(1).is_some_and(|t| t.is_symbol('.')) { 3 } else { 1 };
+    let (name, after) = setting_name(rest)?;
     match rest.get(after) {
         Some(t) if t.is_symbol('=') || t.is_word("to") => {
             Ok(Command::Set { name, value: value(sql, &rest[after + 1..])?, local })

@@ -53,6 +53,7 @@ fn settings_are_read_in_all_their_spellings() {
     assert_eq!(known("SET extra_float_digits = -1"), set_to("extra_float_digits", "-1"));
     assert_eq!(known("set time zone 'UTC'"), set_to("timezone", "UTC"));
     assert_eq!(known("set my.app = 'x'"), set_to("my.app", "x"));
+    assert_eq!(known("SET datafusion.execution.Batch_Size = 4"), set_to("datafusion.execution.batch_size", "4"));
     assert_eq!(known("SET NAMES 'utf8'"), set_to("client_encoding", "utf8"));
     assert_eq!(
         known("SET LOCAL a TO DEFAULT"),

@@ -2,11 +2,13 @@
 
 use super::database::Answer;
 use super::parse::{Rows, Sort};
-use super::show::Kind;
+use super::show::{Kind, decimal};
 
 /// Floating point numbers that differ by less are the same: they depend on the order of the rows, and files round them.
 const RELATIVE_TOLERANCE: f64 = 1e-8;
 const ABSOLUTE_TOLERANCE: f64 = 1e-12;
+/// What stands in a file for text that may be any.
+const IGNORE: &str = "<slt:ignore>";
 /// As many rows of a difference are shown.
 const SHOWN: usize = 6;
 
@@ -29,12 +31,31 @@ pub fn difference(wanted: &Rows, found: &Answer, sort: Sort) -> Option<String> {
     let expected = in_order(wanted.lines.clone(), sort);
     let same = |form: Form| {
         let lines = written(found, form, sort);
-        lines.len() == expected.len() && lines.iter().zip(&expected).all(|(f, e)| f.trim_end() == e.trim_end())
+        match expected.iter().any(|line| line.contains(IGNORE)) {
+            true => is_like(&lines, &expected),
+            false => {
+                lines.len() == expected.len() && lines.iter().zip(&expected).all(|(f, e)| f.trim_end() == e.trim_end())
+            }
+        }
     };
     if [Form::Tabs, Form::Spaces, Form::Values].into_iter().any(same) || close(&wanted.lines, found, sort) {
         return None;
     }
     Some(told(&expected, &written(found, Form::Tabs, sort)))
+}
+
+/// Whether lines are the wanted ones but for what `<slt:ignore>` stands for, which may be several lines.
+fn is_like(lines: &[String], wanted: &[String]) -> bool {
+    let whole = |lines: &[String]| lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n");
+    let (found, wanted) = (whole(lines), whole(wanted));
+    let pieces: Vec<&str> = wanted.split(IGNORE).collect();
+    let [first, between @ .., last] = pieces.as_slice() else { return false };
+    let Some(mut rest) = found.strip_prefix(first) else { return false };
+    for piece in between {
+        let Some((_, behind)) = rest.split_once(piece) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
 }
 
 fn wrong_columns(wanted: &Rows, found: &Answer) -> Option<String> {
@@ -117,7 +138,7 @@ fn in_order(mut lines: Vec<String>, sort: Sort) -> Vec<String> {
 
 /// Whether rows are equal but for the rounding of floating point numbers.
 fn close(wanted: &[String], found: &Answer, sort: Sort) -> bool {
-    if !found.kinds.contains(&Kind::Float) || sort == Sort::Values {
+    if !found.kinds.iter().any(|kind| matches!(kind, Kind::Float | Kind::Decimal)) || sort == Sort::Values {
         return false;
     }
     let width = found.kinds.len();
@@ -137,6 +158,8 @@ fn close(wanted: &[String], found: &Answer, sort: Sort) -> bool {
     let equal = |expected: &Vec<String>, row: &Vec<String>| {
         let value = |(n, text): (usize, &String)| match found.kinds[n] {
             Kind::Float => near(text, &row[n]),
+            // A file may have zeros at the end of it.
+            Kind::Decimal => decimal(text) == row[n],
             _ => *text == row[n] || (text == EMPTY && row[n].is_empty()),
         };
         expected.len() == width && expected.iter().enumerate().all(value)

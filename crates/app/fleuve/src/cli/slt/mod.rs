@@ -1,11 +1,17 @@
 //! `fleuve slt`: sqllogictest files, each query as it stands and, if wanted, as a view made before and after the data.
 
+mod address;
 mod compare;
 mod database;
+mod external;
 mod foreign;
+mod message;
 mod parse;
 mod run;
+mod shell;
 mod show;
+mod statement;
+mod vars;
 mod wire;
 
 #[cfg(test)]
@@ -22,9 +28,11 @@ use tokio::sync::Semaphore;
 use super::args::SltArgs;
 use super::on_its_own;
 use super::term::{Out, Paint};
-use database::Database;
+pub use address::Address;
+use database::{Database, Server};
 use parse::{Record, Wanted};
-use run::{Tally, Way};
+use run::{Options, Tally, Way};
+use vars::Variables;
 
 /// `fleuve slt`
 pub async fn run(args: SltArgs) -> Result<ExitCode> {
@@ -34,21 +42,35 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
         true => vec![Way::Plain, Way::Before, Way::After],
         false => vec![Way::Plain],
     };
+    let login = match &args.postgres {
+        Some(address) => Some(address.login(|name| std::env::var(name).ok()).map_err(Error::input)?),
+        None => None,
+    };
+    let server = Arc::new(Server::find(login).await?);
     // A running server is one for all files; those of our own are one each.
-    let at_once = if args.postgres.is_some() { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    let (turn, ways, address) = (Arc::new(Semaphore::new(at_once)), Arc::new(ways), args.postgres.clone());
+    let own = matches!(*server, Server::Own);
+    let at_once = if own { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let (turn, ways) = (Arc::new(Semaphore::new(at_once)), Arc::new(ways));
+    let options = Arc::new(Options {
+        data: args.data.clone().unwrap_or_default(),
+        system: args.allow_system,
+        strict_errors: args.strict_errors,
+    });
     let mut running = vec![];
     for path in files {
-        let (turn, ways, address, write) = (turn.clone(), ways.clone(), address.clone(), args.write);
+        let name = path.display().to_string();
+        let (turn, ways, server, options, write) =
+            (turn.clone(), ways.clone(), server.clone(), options.clone(), args.write);
         let file = move || async move {
             let _turn = turn.acquire().await.map_err(|e| Error::bug(e.to_string()))?;
-            let records = parse::read(&path)?;
+            let records = parse::read(&path, server.labels())?;
             let mut tally = Tally::default();
             for way in ways.iter() {
-                let mut database = Database::open(address.as_ref()).await?;
-                let before = if address.is_some() { database.objects().await? } else { vec![] };
-                tally.add(run::run(&records, *way, &mut database).await?);
-                database.close(&before).await?;
+                let mut database = Database::open(&server).await?;
+                let mut variables = Variables::new(server.database().to_string());
+                let done = run::run(&records, *way, &options, &mut variables, &mut database).await;
+                database.close().await?;
+                tally.add(done?);
             }
             if write {
                 fill_in(&path, &records, &tally)?;
@@ -56,15 +78,15 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
             let queries = records.iter().filter(|r| matches!(r.wanted, Wanted::Rows(_))).count();
             Ok::<_, Error>((queries, records.len() - queries, tally))
         };
-        running.push(on_its_own(file));
+        running.push((name, on_its_own(file)));
     }
     let (mut all, mut queries, mut statements) = (Tally::default(), 0, 0);
     let (count, mut out, paint) = (running.len(), Out::new(), Paint::stdout());
-    for file in running {
+    for (name, file) in running {
         let (q, s, tally) = match file.await.map_err(|e| Error::bug(format!("a file's run broke off: {e}")))? {
             Ok(done) => done,
             // One file that cannot be read or run does not keep the others.
-            Err(e) => (0, 0, Tally { failures: vec![e.to_string()], ..Tally::default() }),
+            Err(e) => (0, 0, Tally { failures: vec![format!("{name}: {e}")], ..Tally::default() }),
         };
         for failure in &tally.failures {
             out.line(&format!("{} {failure}", paint.red("FAIL")))?;
@@ -76,6 +98,11 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
     let as_views = if args.as_views { ", as they stand and as views made before and after the data" } else { "" };
     let seconds = begun.elapsed().as_secs_f64();
     out.line(&format!("{queries} queries and {statements} statements of {count} files{as_views}, in {seconds:.1} s"))?;
+    if all.uncompared > 0 {
+        let errors =
+            "expected errors are DataFusion's and told in other words here: that there is an error was compared";
+        out.line(&format!("{} {errors}", all.uncompared))?;
+    }
     let skipped = told(&mut out, &all)?;
     let (passed, failed) = (all.passed, all.failures.len());
     let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };

@@ -1,14 +1,18 @@
 //! The records of a file, in one of three ways.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use fleuve_sql::parse::Statement;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use super::compare;
 use super::database::{Answer, Database};
-use super::foreign::{Here, here, mentions};
-use super::parse::{Record, Rows, Sort, Wanted};
+use super::foreign::{first_word, mentions};
+use super::parse::{Record, Retry, Rows, Sort, Wanted};
+use super::vars::Variables;
 
 /// How queries are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +35,23 @@ impl Way {
     }
 }
 
+/// What the command line says about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where the files of external tables are, when their paths are relative.
+    pub data: PathBuf,
+    /// Commands of the shell are run.
+    pub system: bool,
+    /// An expected error in words of DataFusion that say nothing here is a failure.
+    pub strict_errors: bool,
+}
+
 /// How it went.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub passed: usize,
+    /// How many of those are errors of which only that there is one could be compared.
+    pub uncompared: usize,
     pub failures: Vec<String>,
     /// How often for each reason.
     pub skipped: BTreeMap<String, usize>,
@@ -45,6 +62,7 @@ pub struct Tally {
 impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
+        self.uncompared += other.uncompared;
         self.failures.extend(other.failures);
         for (reason, n) in other.skipped {
             *self.skipped.entry(reason).or_default() += n;
@@ -54,18 +72,43 @@ impl Tally {
 }
 
 /// What became of one record.
-enum End {
+pub(super) enum End {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
+/// How often a record is still tried.
+pub(super) struct Tries {
+    left: usize,
+    pause: Duration,
+}
+
+impl Tries {
+    pub(super) fn new(record: &Record) -> Self {
+        let Retry { times, pause } = record.retry.unwrap_or_default();
+        Self { left: times, pause }
+    }
+
+    /// Waits if there is another try.
+    pub(super) async fn are_over(&mut self, end: &End) -> bool {
+        if self.left == 0 || !matches!(end, End::Failed(_)) {
+            return true;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.pause).await;
+        false
+    }
+}
+
 pub struct Runner<'a> {
-    database: &'a mut Database,
-    way: Way,
-    tally: Tally,
+    pub(super) database: &'a mut Database,
+    pub(super) way: Way,
+    pub(super) options: &'a Options,
+    pub(super) variables: &'a mut Variables,
+    pub(super) tally: Tally,
     /// Objects that could not be made: what needs them is skipped.
-    missing: HashSet<String>,
+    pub(super) missing: HashSet<String>,
     labels: HashMap<String, Vec<String>>,
     /// Views of queries that are there, by the index of their record.
     views: Vec<usize>,
@@ -75,10 +118,18 @@ pub struct Runner<'a> {
 ///
 /// # Errors
 /// When the database is gone.
-pub async fn run(records: &[Record], way: Way, database: &mut Database) -> Result<Tally> {
+pub async fn run(
+    records: &[Record],
+    way: Way,
+    options: &Options,
+    variables: &mut Variables,
+    database: &mut Database,
+) -> Result<Tally> {
     let mut runner = Runner {
         database,
         way,
+        options,
+        variables,
         tally: Tally::default(),
         missing: HashSet::new(),
         labels: HashMap::new(),
@@ -93,10 +144,6 @@ pub async fn run(records: &[Record], way: Way, database: &mut Database) -> Resul
         }
     }
     Ok(runner.tally)
-}
-
-fn first_word(sql: &str) -> String {
-    sql.split_whitespace().next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Whether a record makes or drops objects and is to work.
@@ -127,18 +174,28 @@ impl Runner<'_> {
     }
 
     /// A failure, unless something is missing that could not be made.
-    fn failed(&self, record: &Record, what: &str, error: &Error) -> End {
+    pub(super) fn failed(&self, record: &Record, what: &str, error: &Error) -> End {
         match self.missing.iter().find(|name| mentions(&record.sql, name)) {
             Some(name) => End::Skipped(format!("needs {name}, which could not be made")),
-            None => End::Failed(format!("{what}: {}", error.message)),
+            None => End::Failed(format!("{what}: {error}")),
         }
     }
 
+    /// The record with its variables replaced; a failure when one has no value.
+    pub(super) fn filled<'r>(&mut self, record: &'r Record) -> std::result::Result<Cow<'r, Record>, End> {
+        // The shell replaces them itself.
+        if !record.substituted || matches!(record.wanted, Wanted::System(_)) {
+            return Ok(Cow::Borrowed(record));
+        }
+        let sql = self.variables.put_into(&record.sql).map_err(End::Failed)?;
+        Ok(Cow::Owned(Record { sql, ..record.clone() }))
+    }
+
     async fn one(&mut self, index: usize, record: &Record) -> Result<()> {
+        if begins(record, "drop") {
+            self.drop_views().await?;
+        }
         let Wanted::Rows(rows) = &record.wanted else {
-            if begins(record, "drop") {
-                self.drop_views().await?;
-            }
             let end = self.statement(record, true, true).await;
             self.end(record, end);
             return Ok(());
@@ -195,87 +252,33 @@ impl Runner<'_> {
                         self.end(record, End::Failed(why));
                     }
                 }
-                Wanted::Done(_) | Wanted::Pause(_) if !begins(record, "drop") => {
+                // Errors are for the other ways.
+                Wanted::Rows(_) | Wanted::Failure(_) => {}
+                _ if begins(record, "drop") => {}
+                _ => {
                     let end = self.statement(record, true, true).await;
                     self.end(record, end);
                 }
-                _ => {}
             }
         }
-    }
-
-    /// A statement. Of a table, `create` makes the stream and `fill` brings its rows.
-    async fn statement(&mut self, record: &Record, create: bool, fill: bool) -> End {
-        let count = match &record.wanted {
-            Wanted::Done(count) => *count,
-            Wanted::Failure(message) => {
-                return match self.database.run(&record.sql).await {
-                    Ok(_) => End::Failed("it works, and should not".into()),
-                    Err(e) if message.fits(&e.to_string()) => End::Passed,
-                    Err(e) => End::Failed(format!("another error is wanted: {message:?}; this is: {e}")),
-                };
-            }
-            Wanted::Pause(time) => {
-                tokio::time::sleep(*time).await;
-                return End::Passed;
-            }
-            Wanted::Rows(_) => return End::Passed,
-        };
-        let result = match here(&record.sql) {
-            Here::Missing { reason, name } => {
-                self.missing.extend(name);
-                return End::Skipped(reason);
-            }
-            Here::Table { name, columns, query, drop } => {
-                match self.table(&name, columns, query.as_deref(), drop, (create, fill)).await {
-                    Ok(()) => return End::Passed,
-                    Err(e) => {
-                        self.missing.insert(name);
-                        return End::Skipped(format!("CREATE TABLE as a stream: {}", e.message));
-                    }
-                }
-            }
-            _ if !create => return End::Passed,
-            Here::Instead(sql) => self.database.run(&sql).await,
-            Here::Same => self.database.run(&record.sql).await,
-        };
-        match (result, count) {
-            (Err(e), _) => self.failed(record, "it failed", &e),
-            (Ok(answer), Some(wanted)) if answer.count != Some(wanted) => {
-                End::Failed(format!("it is about {:?} rows, {wanted} are wanted", answer.count.unwrap_or(0)))
-            }
-            _ => End::Passed,
-        }
-    }
-
-    async fn table(
-        &mut self,
-        name: &str,
-        columns: Option<String>,
-        query: Option<&str>,
-        drop: bool,
-        (create, fill): (bool, bool),
-    ) -> Result<()> {
-        if create {
-            let columns = match (columns, query) {
-                (Some(columns), _) => columns,
-                (None, Some(query)) => self.database.columns(query).await?,
-                (None, None) => return Err(Error::input("a stream without columns")),
-            };
-            if drop {
-                self.drop_views().await?;
-                self.database.run(&format!("DROP STREAM IF EXISTS {name} CASCADE")).await?;
-            }
-            self.database.run(&format!("CREATE STREAM {name} ({columns}) WITH (format = 'json')")).await?;
-        }
-        if let (true, Some(query)) = (fill, query) {
-            self.database.run(&format!("INSERT INTO {name} {query}")).await?;
-        }
-        Ok(())
     }
 
     async fn query(&mut self, record: &Record, rows: &Rows) -> End {
-        let answer = match self.database.run(&record.sql).await {
+        let record = match self.filled(record) {
+            Ok(record) => record,
+            Err(end) => return end,
+        };
+        let mut tries = Tries::new(&record);
+        loop {
+            let end = self.asked(&record, rows).await;
+            if tries.are_over(&end).await {
+                return end;
+            }
+        }
+    }
+
+    async fn asked(&mut self, record: &Record, rows: &Rows) -> End {
+        let answer = match self.database.run_on(record.connection.as_ref(), &record.sql).await {
             Ok(answer) => answer,
             Err(e) => return self.failed(record, "the query failed", &e),
         };
@@ -316,10 +319,23 @@ impl Runner<'_> {
         if record.noview || !is_select(&record.sql) {
             return false;
         }
+        let record = match self.filled(record) {
+            Ok(record) => record,
+            // The views are there before anything is bound.
+            Err(_) if self.way == Way::Before => {
+                self.end(record, End::Skipped("the view needs a variable that has no value yet".into()));
+                return false;
+            }
+            Err(end) => {
+                self.end(record, end);
+                return false;
+            }
+        };
+        let record = record.as_ref();
         let columns: Vec<String> = (0..rows.types.chars().count()).map(|n| format!("c{n}")).collect();
         let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
         let query = record.sql.trim_end().trim_end_matches(';');
-        let sql = format!("CREATE MATERIALIZED VIEW __q_{index}{columns} AS\n{query}");
+        let sql = format!("CREATE {} __q_{index}{columns} AS\n{query}", self.database.view_words());
         match self.database.run(&sql).await {
             Ok(_) => {
                 self.views.push(index);
@@ -337,8 +353,18 @@ impl Runner<'_> {
         }
     }
 
-    /// A view has no order, so its rows are compared sorted.
     async fn read_view(&mut self, index: usize, record: &Record, rows: &Rows) -> End {
+        let mut tries = Tries::new(record);
+        loop {
+            let end = self.view(index, record, rows).await;
+            if tries.are_over(&end).await {
+                return end;
+            }
+        }
+    }
+
+    /// A view has no order, so its rows are compared sorted.
+    async fn view(&mut self, index: usize, record: &Record, rows: &Rows) -> End {
         let answer = match self.database.run(&format!("SELECT * FROM __q_{index}")).await {
             Ok(answer) => answer,
             Err(e) => return self.failed(record, "the view cannot be read", &e),
@@ -350,9 +376,9 @@ impl Runner<'_> {
         }
     }
 
-    async fn drop_views(&mut self) -> Result<()> {
+    pub(super) async fn drop_views(&mut self) -> Result<()> {
         for index in std::mem::take(&mut self.views) {
-            self.database.run(&format!("DROP MATERIALIZED VIEW __q_{index}")).await?;
+            self.database.run(&format!("DROP {} __q_{index}", self.database.view_words())).await?;
         }
         Ok(())
     }
