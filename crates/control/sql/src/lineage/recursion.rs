@@ -188,6 +188,9 @@ struct Pool {
     cut: bool,
 }
 
+/// Rows by what tells them apart, each with the rows of the answer that it may be behind.
+type Told = BTreeMap<OwnedRow, (RecordBatch, BTreeSet<u32>)>;
+
 fn tags_of(batch: &RecordBatch) -> Result<&UInt32Array> {
     batch.column(0).as_any().downcast_ref::<UInt32Array>().ok_or_else(|| bug("tags"))
 }
@@ -293,7 +296,7 @@ impl Tracer {
 
     /// What was read, by what it was read from.
     async fn pools(&self, step: &Step, read: Vec<(TableScan, Wanted)>) -> Result<Vec<Pool>> {
-        let mut pools: Vec<(Pool, BTreeMap<OwnedRow, (RecordBatch, BTreeSet<u32>)>)> = vec![];
+        let mut pools: Vec<(Pool, Told)> = vec![];
         for (scan, wanted) in read {
             let Some(object) = self.ground.object(&scan) else { continue };
             let mut whole = self.whole(&object)?;
@@ -328,7 +331,7 @@ impl Tracer {
                 }
             }
         }
-        let done = |(mut pool, found): (Pool, BTreeMap<OwnedRow, (RecordBatch, BTreeSet<u32>)>)| {
+        let done = |(mut pool, found): (Pool, Told)| {
             let mut rows = vec![];
             for (n, (row, tags)) in found.into_values().enumerate() {
                 let places: Vec<usize> = (1..row.num_columns()).collect();
