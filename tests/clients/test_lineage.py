@@ -41,6 +41,46 @@ def test_a_row_names_its_records_and_leaves_out_late_ones(own_server):
     assert first[1] == "no such row is in hours"
 
 
+def test_a_row_names_its_partner_its_way_and_no_failing_record(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM trades (id INT, item TEXT, ts TIMESTAMP); CREATE STREAM quotes (item TEXT, ts TIMESTAMP, price INT);"
+        "CREATE STREAM roads (a TEXT, b TEXT); CREATE STREAM pairs (id INT, a INT, b INT);"
+        "CREATE MATERIALIZED VIEW paid AS SELECT t.id, q.price FROM trades t"
+        "  ASOF LEFT JOIN quotes q ON t.item = q.item AND t.ts >= q.ts;"
+        "CREATE MATERIALIZED VIEW reachable AS WITH RECURSIVE r (a, b) AS ("
+        "  SELECT a, b FROM roads UNION SELECT r.a, roads.b FROM r JOIN roads ON roads.a = r.b) SELECT * FROM r;"
+        "CREATE MATERIALIZED VIEW ratios AS SELECT a / b AS ratio, count(*) AS n FROM pairs GROUP BY a / b"
+        "  ON ERROR SKIP TO DEAD LETTER;"
+        "CREATE MATERIALIZED VIEW strict AS SELECT id, a / b AS ratio FROM pairs"
+    )
+    server.sql(
+        "INSERT INTO quotes VALUES ('x', '2026-05-01 08:00:00', 5), ('x', '2026-05-01 08:10:00', 6), ('x', '2026-05-01 08:20:00', 7);"
+        "INSERT INTO trades VALUES (1, 'x', '2026-05-01 08:15:00'), (2, 'x', '2026-05-01 07:00:00');"
+        "INSERT INTO roads VALUES ('Lyon', 'Paris'), ('Nice', 'Lyon'), ('Paris', 'Lille'), ('Lille', 'Nice'), ('Brest', 'Paris');"
+        "INSERT INTO pairs VALUES (1, 6, 3), (3, 4, 2), (4, 9, 3)"
+    )
+    assert server.rows("SELECT price FROM paid WHERE id = 1") == [[6]]
+    rows = server.rows("EXPLAIN ROW paid WHERE id = 1")
+    assert places(rows) == [("quotes", 0, 1), ("trades", 0, 0)]
+    assert rows[1][1] == "left side of ASOF JOIN on t.item = q.item AND t.ts >= q.ts"
+    assert places(server.rows("EXPLAIN ROW paid WHERE id = 2")) == [("trades", 0, 1)]
+    rows = server.rows("EXPLAIN ROW reachable WHERE a = 'Nice' AND b = 'Lille'")
+    assert places(rows) == [("roads", 0, 0), ("roads", 0, 1), ("roads", 0, 2)]
+    assert {row[1] for row in rows} == {"the row", "WITH RECURSIVE r"}
+    # A record that fails is behind no answer; of a view that stops at it, the answer of before is explained.
+    server.sql("INSERT INTO pairs VALUES (2, 1, 0)")
+    assert sorted(server.rows("SELECT ratio, n FROM ratios")) == [[2, 2], [3, 1]]
+    rows = server.rows("EXPLAIN ROW ratios WHERE ratio = 2")
+    assert places(rows) == [("pairs", 0, 0), ("pairs", 0, 1)]
+    assert rows[1][1] == "group of pairs.a / pairs.b"
+    rows = server.rows("EXPLAIN ROW strict WHERE id = 4")
+    assert places(rows) == [("pairs", 0, 2)]
+    assert rows[-1][1].startswith("strict is failed"), rows
+    rows = server.rows("EXPLAIN ROW strict WHERE id = 2")
+    assert rows[1][1] == "left out, as it makes this fail: pairs.a / pairs.b" and places(rows) == [("pairs", 0, 3)], rows
+
+
 def test_a_replay_gives_the_answer_of_then(own_server):
     server = own_server
     server.sql(

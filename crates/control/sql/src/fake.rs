@@ -20,8 +20,8 @@ use futures::TryStreamExt;
 use parking_lot::Mutex;
 
 use crate::{
-    Backend, Change, ChangeSet, ObjectSet, Outcome, ProjectFile, Session, Snapshot, Spec, Subscription, ViewSpec,
-    ViewState,
+    Backend, Change, ChangeSet, ObjectSet, OnError, Outcome, ProjectFile, Session, Snapshot, Spec, Subscription,
+    ViewSpec, ViewState,
 };
 
 #[derive(Default)]
@@ -86,7 +86,14 @@ impl Fake {
             let Some(view) = next else { return Ok(()) };
             done.insert(view.object.id);
             let Spec::View(spec) = &view.spec else { continue };
-            let batches = self.compute(&objects, &spec.plan).await?;
+            let batches = match spec.on_error {
+                OnError::Skip => {
+                    let plan = crate::context::binding_state().optimize(&spec.plan);
+                    let plan = plan.and_then(crate::lineage::without_failing).map_err(|e| Error::bug(e.to_string()))?;
+                    self.compute(&objects, &plan).await?
+                }
+                OnError::Stop => self.compute(&objects, &spec.plan).await?,
+            };
             self.rows.lock().insert(view.object.id, batches);
         }
     }

@@ -6,9 +6,10 @@ use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator};
 use fleuve_types::Result;
 
+use super::Wanted;
+use super::names::{condition, words};
 use super::trace::{Step, Tracer};
 use super::wanted::{TAG, gather, plain, same_columns};
-use super::{Wanted, words};
 use crate::errors::of_datafusion;
 
 /// Which input of a join.
@@ -44,8 +45,14 @@ fn named(join: &Join) -> String {
         JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => "IN or EXISTS",
         JoinType::LeftAnti | JoinType::RightAnti => "NOT IN or NOT EXISTS",
     };
-    let mut conditions: Vec<String> = join.on.iter().map(|(l, r)| format!("{} = {}", words(l), words(r))).collect();
-    conditions.extend(join.filter.iter().map(words));
+    let (left, right) = (join.left.as_ref(), join.right.as_ref());
+    let equal = |(l, r): &(Expr, Expr)| {
+        let (l, r) = (words(l, &[left])?, words(r, &[right])?);
+        // A subquery is joined by the columns of the other side that it names.
+        (l != r).then(|| format!("{l} = {r}"))
+    };
+    let mut conditions: Vec<String> = join.on.iter().filter_map(equal).collect();
+    conditions.extend(join.filter.iter().flat_map(|f| condition(f, &[left, right])));
     if conditions.is_empty() { kind.into() } else { format!("{kind} on {}", conditions.join(" AND ")) }
 }
 

@@ -6,12 +6,20 @@
 //! Everything is read from one snapshot, so the answer is that of the epoch that the view shows. Keeps no state.
 //!
 //! - `wanted`: rows of a node as a small table, and joining them with what could be behind them.
-//! - `trace`: one node after the other; `join`, `window`: the nodes with more to say.
+//! - `trace`: one node after the other; `join`, `window`, `as_of`, `recursion`: the nodes with more to say.
+//! - `minimal`: what of many rows is needed, found by running a part of the query over fewer of them.
+//! - `failing`: rows that a view leaves out because an expression fails for them.
+//! - `names`: how the way is put into words.
 //! - `nearly`: where a row that is not there was left out.
 //! - `show`: the rows of the streams, and the answer as a table.
 
+mod as_of;
+mod failing;
 mod join;
+mod minimal;
+mod names;
 mod nearly;
+mod recursion;
 mod show;
 mod trace;
 mod wanted;
@@ -23,7 +31,6 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -32,8 +39,10 @@ use fleuve_types::{Error, Result};
 
 use crate::bind::at_time;
 use crate::errors::of_datafusion;
-use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec, ViewSpec};
+use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, OnError, Snapshot, Spec, ViewSpec};
 
+#[cfg(test)]
+pub(crate) use failing::without_failing;
 pub(crate) use nearly::nearly;
 pub(crate) use show::{Line, answer_schema, output_lines, to_batch};
 pub(crate) use trace::{Step, Tracer};
@@ -52,10 +61,13 @@ pub(crate) struct Ground {
     pub(crate) context: SessionContext,
     pub(crate) snapshot: Arc<dyn Snapshot>,
     pub(crate) objects: Arc<ObjectSet>,
+    /// Some view has stopped: rows that an expression fails for may be in what it reads.
+    pub(crate) has_stopped: bool,
 }
 
 impl Ground {
-    /// A view's plan as it is kept current: optimised, its scans over the snapshot.
+    /// A view's plan as it is kept current: optimised, its scans over the snapshot. Without the rows that an
+    /// expression fails for, if there may be some.
     pub(crate) fn plan_of(&self, view: &ViewSpec) -> Result<LogicalPlan> {
         let plan = at_time(view.plan.clone(), self.snapshot.time_us()).map_err(|e| of_datafusion(&e))?;
         let optimised = self.context.state().optimize(&plan).map_err(|e| of_datafusion(&e))?;
@@ -71,7 +83,12 @@ impl Ground {
             }
             other => Ok(Transformed::no(other)),
         };
-        optimised.transform_up_with_subqueries(on_snapshot).map(|t| t.data).map_err(|e| of_datafusion(&e))
+        let plan = optimised.transform_up_with_subqueries(on_snapshot).map(|t| t.data);
+        let plan = match view.on_error {
+            OnError::Stop if !self.has_stopped => plan,
+            _ => plan.and_then(failing::without_failing),
+        };
+        plan.map_err(|e| of_datafusion(&e))
     }
 
     /// The stream or view behind a scan; `None` for anything else (a recursive query's own rows).
@@ -133,19 +150,4 @@ pub(crate) fn renamed(condition: Expr, names: &SchemaRef, plan: &LogicalPlan) ->
         })
     };
     condition.transform_up(by_place).map(|t| t.data).map_err(|e| of_datafusion(&e))
-}
-
-/// An expression as people read it: tables without the names of their catalog and, if it is the usual one, their namespace.
-pub(crate) fn words(expr: &Expr) -> String {
-    let short = expr.clone().transform_up(|e| match e {
-        Expr::Column(mut column) => {
-            column.relation = column.relation.map(|table| match table.schema() {
-                Some(DEFAULT_NAMESPACE) | None => TableReference::bare(table.table()),
-                Some(namespace) => TableReference::partial(namespace, table.table()),
-            });
-            Ok(Transformed::yes(Expr::Column(column)))
-        }
-        other => Ok(Transformed::no(other)),
-    });
-    short.map_or_else(|_| expr.to_string(), |t| t.data.human_display().to_string())
 }

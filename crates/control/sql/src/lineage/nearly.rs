@@ -6,12 +6,16 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Aggregate, Expr, Join, JoinType, LogicalPlan};
-use fleuve_types::Result;
+use fleuve_types::{AS_OF_FUNCTION, Result};
 
-use super::trace::{Step, Tracer, listed, rows_where};
-use super::words;
+use super::as_of::as_of_call;
+use super::failing::of_success;
+use super::names::{self, listed};
+use super::trace::{Step, Tracer, rows_where};
 use crate::Spec;
 use crate::errors::of_datafusion;
+
+const NO_PARTNER: &str = "left out, as it has no partner in a join";
 
 /// Nodes that are looked at.
 const MAX_NODES: usize = 1000;
@@ -72,7 +76,13 @@ pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Resu
                 continue;
             }
             LogicalPlan::Filter(filter) => {
-                let why = format!("left out, as this is not true of it: {}", words(&filter.predicate));
+                let written = names::condition(&filter.predicate, &[&filter.input]).join(" AND ");
+                let why = match of_success(&filter.predicate) {
+                    _ if asks_for_partner(&filter.predicate) => NO_PARTNER.into(),
+                    Some(fails) => format!("left out, as it makes this fail: {}", listed(fails, &filter.input)),
+                    None if written.is_empty() => "left out by a condition".into(),
+                    None => format!("left out, as this is not true of it: {written}"),
+                };
                 Found { why, input: filter.input.clone(), conditions: conditions.clone() }
             }
             LogicalPlan::Sort(sort) => Found {
@@ -92,6 +102,17 @@ pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Resu
                     continue;
                 }
             },
+            LogicalPlan::Window(window) if as_of_call(window).is_some() => {
+                let (columns, width) = (plan.schema().columns(), window.input.schema().fields().len());
+                let of_left = |i| columns[..width].get(i).cloned().map(Expr::Column);
+                let own = on_columns(&conditions, &plan, of_left)?;
+                if own.is_empty() {
+                    return Ok(None);
+                }
+                let rows = rows_where(&tracer.ground, &plan, all_of(&own)).await?;
+                let found = ("there, with another partner in a join".into(), vec![at.of(&plan, rows)]);
+                return Ok(Some(found).filter(|(_, steps)| steps.iter().all(|s| s.wanted.rows() > 0)));
+            }
             LogicalPlan::Window(window) => {
                 let own = on_columns(&conditions, &plan, columns_of(&window.input, 0))?;
                 let why = "there, with other values of its window functions".into();
@@ -129,6 +150,11 @@ pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Resu
     Ok(None)
 }
 
+/// Whether a condition is that of an as-of join.
+fn asks_for_partner(condition: &Expr) -> bool {
+    condition.column_refs().iter().any(|column| column.name.starts_with(AS_OF_FUNCTION))
+}
+
 /// A node whose input had the rows.
 struct Found {
     why: String,
@@ -158,7 +184,7 @@ async fn group(
     if of_keys.len() < conditions.len() && (keys == 0 || !of_keys.is_empty()) {
         let rows = rows_where(&tracer.ground, &at.plan, all_of(&of_keys)).await?;
         if rows.rows() > 0 {
-            let why = match listed(&aggregate.group_expr) {
+            let why = match listed(&aggregate.group_expr, &aggregate.input) {
                 names if names.is_empty() => "the answer has other values".to_string(),
                 names => format!("the group of {names} has other values"),
             };
@@ -202,10 +228,6 @@ async fn sides(tracer: &Tracer, at: &Step, join: &Join, conditions: &[Expr]) -> 
         }
         steps.push(at.of(side, rows));
     }
-    let why = if anti {
-        "left out, as it has a partner that NOT IN or NOT EXISTS rules out"
-    } else {
-        "left out, as it has no partner in a join"
-    };
+    let why = if anti { "left out, as it has a partner that NOT IN or NOT EXISTS rules out" } else { NO_PARTNER };
     Ok(if steps.is_empty() { Sides::Unknown } else { Sides::Done((why.into(), steps)) })
 }

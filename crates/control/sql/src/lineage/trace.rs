@@ -11,8 +11,10 @@ use datafusion::logical_expr::{
 };
 use fleuve_types::{Error, Result};
 
+use super::names::listed;
+use super::recursion::Within;
 use super::wanted::{Same, gather, matching, same_columns};
-use super::{Ground, Scanned, Wanted, bug, is_float, schema_of, words};
+use super::{Ground, Scanned, Wanted, bug, is_float, schema_of};
 use crate::errors::of_datafusion;
 use crate::{Spec, Watermark};
 
@@ -46,6 +48,10 @@ pub(crate) struct Tracer {
     todo: Vec<Step>,
     pub(crate) found: Vec<Found>,
     plans: BTreeMap<(String, String), Arc<LogicalPlan>>,
+    /// Set in a trace of one round of a recursion, which ends at what the recursion reads.
+    pub(super) within: Option<Within>,
+    /// Rows that may still be computed again to find what is needed.
+    pub(super) work_left: usize,
 }
 
 impl Step {
@@ -65,14 +71,15 @@ impl Step {
     }
 }
 
-/// Expressions as people read them.
-pub(super) fn listed<'e>(exprs: impl IntoIterator<Item = &'e Expr>) -> String {
-    exprs.into_iter().map(words).collect::<Vec<_>>().join(", ")
-}
-
 impl Tracer {
     pub(crate) fn new(ground: Ground) -> Self {
-        Self { ground, todo: vec![], found: vec![], plans: BTreeMap::new() }
+        let (todo, found, plans) = (vec![], vec![], BTreeMap::new());
+        Self { ground, todo, found, plans, within: None, work_left: super::minimal::MAX_WORK }
+    }
+
+    /// Another one, of a part that ends earlier.
+    pub(super) fn within(&self, within: Within) -> Self {
+        Self { within: Some(within), work_left: self.work_left, ..Self::new(self.ground.clone()) }
     }
 
     /// Traces rows down to streams; what is found is added to `found`.
@@ -122,6 +129,7 @@ impl Tracer {
             LogicalPlan::Window(window) => self.window(step, window).await?,
             LogicalPlan::Unnest(unnest) => self.unnest(step, unnest).await?,
             LogicalPlan::TableScan(scan) => self.scan(step, scan).await?,
+            LogicalPlan::RecursiveQuery(query) => Box::pin(self.recursion(step, query)).await?,
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => vec![],
             other => everything(step, other)?,
         })
@@ -168,8 +176,12 @@ impl Tracer {
             let rows = self.behind(input, &same, &step.wanted).await?;
             let via = match aggregate.group_expr.as_slice() {
                 [] => "one of all rows".to_string(),
-                keys if aggregate.aggr_expr.is_empty() => format!("equal {}, shown once", listed(keys)),
-                keys => format!("group of {}", listed(keys)),
+                keys => match (listed(keys, input), aggregate.aggr_expr.is_empty()) {
+                    (names, true) if names.is_empty() => "equal rows, shown once".into(),
+                    (names, true) => format!("equal {names}, shown once"),
+                    (names, false) if names.is_empty() => "a group".into(),
+                    (names, false) => format!("group of {names}"),
+                },
             };
             return Ok(vec![step.of(input, rows).via(via)]);
         };
@@ -187,8 +199,11 @@ impl Tracer {
             let same: Vec<Same> =
                 members.iter().map(|i| Same { expr: keys[*i].clone(), wanted: *i, exact: true }).collect();
             let rows = self.behind(input, &same, &of_set).await?;
-            let names = listed(members.iter().map(|i| keys[*i]));
-            let via = if names.is_empty() { "one of all rows".into() } else { format!("group of {names}") };
+            let via = match listed(members.iter().map(|i| keys[*i]), input) {
+                _ if members.is_empty() => "one of all rows".into(),
+                names if names.is_empty() => "a group".into(),
+                names => format!("group of {names}"),
+            };
             next.push(step.of(input, rows).via(via));
         }
         Ok(next)
@@ -224,20 +239,13 @@ impl Tracer {
     }
 
     async fn scan(&mut self, step: &Step, scan: &TableScan) -> Result<Vec<Step>> {
+        if let Some(within) = &mut self.within {
+            within.reached(step, scan);
+            return Ok(vec![]);
+        }
         let Some(object) = self.ground.object(scan) else { return Ok(vec![]) };
         let whole = self.whole(&object)?;
-        let columns = whole.schema().columns();
-        let projected: Vec<usize> = match &scan.projection {
-            Some(columns) => columns.clone(),
-            None => (0..columns.len()).collect(),
-        };
-        // Fewer are wanted where any row of the scan is meant.
-        let same: Vec<Same> = projected
-            .iter()
-            .take(step.wanted.width())
-            .enumerate()
-            .map(|(wanted, c)| Same { expr: Expr::Column(columns[*c].clone()), wanted, exact: true })
-            .collect();
+        let same = same_in_scan(scan, &whole, &step.wanted);
         match &object.bound.spec {
             Spec::View(view) => {
                 let rows = self.behind(&whole, &same, &step.wanted).await?;
@@ -276,7 +284,7 @@ impl Tracer {
     }
 
     /// The rows that are not behind what their partition had promised before them.
-    fn on_time(&self, whole: &LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan> {
+    pub(super) fn on_time(&self, whole: &LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan> {
         super::window::on_time(&self.ground.context, whole, &watermark.column, watermark.delay_us)
             .map_err(|e| of_datafusion(&e))
     }
@@ -309,6 +317,14 @@ impl Tracer {
     }
 }
 
+/// What rows of a scan say of all columns of what it reads. Fewer are wanted where any row of the scan is meant.
+pub(super) fn same_in_scan(scan: &TableScan, whole: &LogicalPlan, wanted: &Wanted) -> Vec<Same> {
+    let columns = whole.schema().columns();
+    let projected = scan.projection.clone().unwrap_or_else(|| (0..columns.len()).collect());
+    let read = projected.iter().take(wanted.width()).enumerate();
+    read.map(|(wanted, c)| Same { expr: Expr::Column(columns[*c].clone()), wanted, exact: true }).collect()
+}
+
 /// `column` as `__kept0`, ...: what an unnested row was made of.
 fn numbered(input: &LogicalPlan, width: usize) -> Vec<Expr> {
     let columns = input.schema().columns().into_iter().take(width).enumerate();
@@ -316,13 +332,17 @@ fn numbered(input: &LogicalPlan, width: usize) -> Vec<Expr> {
 }
 
 /// Where nothing better is known: every row of every input is behind it.
-fn everything(step: &Step, plan: &LogicalPlan) -> Result<Vec<Step>> {
+pub(super) fn everything(step: &Step, plan: &LogicalPlan) -> Result<Vec<Step>> {
     let any = Wanted::any(&step.wanted.tags())?;
-    let mut next = vec![];
+    let (mut next, mut read) = (vec![], BTreeSet::new());
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(_) = node {
-            let name = plan.display().to_string();
-            let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+        if let LogicalPlan::TableScan(scan) = node
+            && read.insert(scan.table_name.to_string())
+        {
+            let name = match plan {
+                LogicalPlan::RecursiveQuery(query) => super::recursion::named(query),
+                plan => plan.display().to_string().split([':', ' ']).next().unwrap_or_default().to_string(),
+            };
             next.push(step.of(&Arc::new(node.clone()), any.clone()).via(format!("any row below {name}")));
         }
         Ok(TreeNodeRecursion::Continue)

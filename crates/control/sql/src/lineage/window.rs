@@ -13,14 +13,16 @@ use datafusion::prelude::SessionContext;
 use fleuve_types::{Result, SESSION_FUNCTIONS};
 
 use super::Wanted;
-use super::trace::{Step, Tracer, listed};
+use super::as_of::as_of_call;
+use super::names::listed;
+use super::trace::{Step, Tracer};
 use super::wanted::{Same, TAG, gather, matching, plain, same_columns};
 use crate::errors::of_datafusion;
 
 /// Values that only the rows up to the current one decide.
 const RANKS: [&str; 3] = ["row_number", "rank", "dense_rank"];
 
-fn call(expr: &Expr) -> Option<&WindowFunction> {
+pub(super) fn call(expr: &Expr) -> Option<&WindowFunction> {
     match expr {
         Expr::Alias(alias) => call(&alias.expr),
         Expr::WindowFunction(call) => Some(call),
@@ -45,6 +47,9 @@ impl Tracer {
         if !calls.is_empty() && calls.iter().all(|c| SESSION_FUNCTIONS.contains(&c.fun.name())) {
             return self.session(step, window, &calls).await;
         }
+        if let Some(call) = as_of_call(window) {
+            return self.as_of(step, window, call).await;
+        }
         let input = &window.input;
         let width = input.schema().fields().len();
         let own = step.wanted.only(0..step.wanted.width().min(width))?;
@@ -58,11 +63,18 @@ impl Tracer {
         }
         let mut next = vec![];
         for (by, order, back) in kinds {
-            let keys = if by.is_empty() { String::new() } else { format!(" of its partition by {}", listed(by)) };
+            let keys = match listed(by, input) {
+                _ if by.is_empty() => String::new(),
+                names if names.is_empty() => " of its partition".into(),
+                names => format!(" of its partition by {names}"),
+            };
             let (rows, via) = if back {
                 let rows = self.up_to(input, by, order, &own).await?;
-                let order = listed(order.iter().map(|s| &s.expr));
-                (rows, format!("window: the rows{keys} up to it by {order}"))
+                let order = match listed(order.iter().map(|s| &s.expr), input) {
+                    names if names.is_empty() => String::new(),
+                    names => format!(" by {names}"),
+                };
+                (rows, format!("window: the rows{keys} up to it{order}"))
             } else {
                 (self.partition(input, by, &own).await?, format!("window: all rows{keys}"))
             };
@@ -157,7 +169,8 @@ impl Tracer {
             same.push(Same { expr: Expr::Column(column.clone()), wanted, exact: true });
         }
         let rows = matching(&self.ground.context, &plan, width, &same, &step.wanted).await?;
-        let keys = if by.is_empty() { String::new() } else { format!(" of {}", listed(by)) };
+        let names = listed(by, input);
+        let keys = if names.is_empty() { String::new() } else { format!(" of {names}") };
         Ok(vec![step.of(input, rows).via(format!("the same session{keys}"))])
     }
 }

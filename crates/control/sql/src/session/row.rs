@@ -45,7 +45,8 @@ impl Session {
         }
         let planned = self.plan(&rows_query(asked, view)?, place).await?;
         let snapshot = self.backend.snapshot();
-        let ground = Ground { context: self.context_at(snapshot.clone()), snapshot, objects };
+        let has_stopped = self.backend.view_states().values().any(|s| matches!(s.state.as_str(), "failed" | "stopped"));
+        let ground = Ground { context: self.context_at(snapshot.clone()), snapshot, objects, has_stopped };
         // Both were planned over a snapshot of their own; rows are read from one.
         let condition = condition_of(&planned.plan);
         let table = ground.snapshot.table(name.namespace(), &name.name);
@@ -124,7 +125,7 @@ fn hint_of_failing(view: &ViewSpec) -> impl Fn(Error) -> Error {
     move |e| {
         if skips && e.kind == fleuve_types::ErrorKind::Input {
             return e.hint(
-                "the view leaves out rows that an expression fails for; its rows cannot be traced while there are such",
+                "the view leaves out rows that an expression fails for; where that needs the value of a subquery, its rows cannot be traced",
             );
         }
         e

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{
-    ColumnarValue, LimitEffect, PartitionEvaluator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, LimitEffect, PartitionEvaluator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     TypeSignature, Volatility, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
@@ -32,6 +32,14 @@ pub(crate) fn mark() -> Arc<ScalarUDF> {
 /// knows a column to be a constant there, or the same as another one: of this it does not.
 pub(crate) fn part() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(Part { signature: Signature::any(3, Volatility::Immutable) }))
+}
+
+/// The value of a call of [`part`].
+pub(crate) fn part_value(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.inner().is::<Part>() => call.args.get(1),
+        _ => None,
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use as_of::{mark as as_of_mark, part as as_of_part, value as as_of_value};
+pub(crate) use as_of::{mark as as_of_mark, part as as_of_part, part_value as as_of_part_value, value as as_of_value};
 pub(crate) use frames::SlidingFrames;
 pub use functions::{MAX_WINDOWS, all as window_functions};
 pub(crate) use planner::WindowPlanner;
