@@ -25,6 +25,7 @@ macro_rules! as_its_own {
 mod arithmetic;
 mod careful;
 mod counts;
+mod decimals;
 mod dependencies;
 mod equivalence;
 mod fallible;
@@ -122,7 +123,10 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
     ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);
     let last: Analysis = Arc::new(filtered::FilteredArguments);
-    first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain([last]).collect()
+    let types: Analysis = Arc::new(decimals::SettledTypes);
+    let settled = |rule: Analysis| if rule.name() == types.name() { types.clone() } else { rule };
+    let theirs = Analyzer::new().rules.into_iter().map(settled);
+    first.into_iter().chain(theirs).chain([whole]).chain(own).chain([last]).collect()
 }
 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters

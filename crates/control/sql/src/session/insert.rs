@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
 use futures::StreamExt;
 
-use super::{Outcome, Session};
+use super::{Outcome, Session, values};
 use crate::bind::{check_expressions, missing, refused_rows};
 use crate::errors::Where;
 use crate::literals::assigned;
@@ -43,7 +43,8 @@ impl Session {
         place: Where<'_>,
     ) -> Result<Outcome> {
         let target = self.target(into, columns, source, place)?;
-        let planned = self.plan(source, place).await?.with_parameters(parameters, place)?;
+        let typed = values::typed(source, &target.types());
+        let planned = self.plan(typed.as_ref().unwrap_or(source), place).await?.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
         let Outcome::Rows { mut rows, mut notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
@@ -152,6 +153,17 @@ impl Session {
 }
 
 impl Target {
+    /// The type of the stream's column for each column of the source.
+    fn types(&self) -> Vec<Option<&DataType>> {
+        let mut types = vec![None; self.given];
+        for (field, from) in self.schema.fields().iter().zip(&self.from) {
+            if let Some(slot) = from.and_then(|i| types.get_mut(i)) {
+                *slot = Some(field.data_type());
+            }
+        }
+        types
+    }
+
     /// Whether the source's columns can go where they should.
     fn check(&self, source: &SchemaRef, place: Where<'_>) -> Result<()> {
         let fail = |message: String| Err(Error::input(message).at(place.at.clone()));
