@@ -1,8 +1,8 @@
 //! Decimals beside floating-point numbers, where types are brought together.
 //!
-//! DataFusion 54.1 makes a DECIMAL(30, 15) of both: `d = f` is true of 0.30 and 0.30000000000000004, a UNION makes 1e-20 into zero, and 1e16 is an
-//! error. Here, as in PostgreSQL, both are floating-point numbers; and a number that is written in a query is a decimal beside decimals, as it has
-//! the digits that it is written with.
+//! DataFusion 54.1 makes a DECIMAL(30, 15) of both: `d = f` is true of 0.30 and 0.30000000000000004, a UNION makes
+//! 1e-20 into zero, and 1e16 is an error. Here, as in PostgreSQL, both are floating-point numbers; and a number that is
+//! written in a query is a decimal beside decimals, as it has the digits that it is written with.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
 use datafusion::common::{DFSchema, JoinType, NullEquality, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::expr_schema::cast_subquery;
-use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
+use datafusion::logical_expr::type_coercion::binary::{comparison_coercion, type_union_resolution};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Distinct, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
@@ -26,8 +26,8 @@ use crate::names::map_with_names;
 /// Most digits of a decimal.
 const MAX_DIGITS: i16 = 38;
 
-/// Settles types as DataFusion's rule of the name does, those of decimals and floating-point numbers first. In its place, since what is above
-/// wants to know the types below.
+/// Settles types as DataFusion's rule of the name does, those of decimals and floating-point numbers first. In its
+/// place, since what is above wants to know the types below.
 #[derive(Debug)]
 pub(crate) struct SettledTypes;
 
@@ -71,14 +71,11 @@ impl TreeNodeRewriter for Types<'_> {
     type Node = Expr;
 
     fn f_up(&mut self, expr: Expr) -> Result<Transformed<Expr>> {
-        let expr = self.of.f_up(met(expr, self.schema)?)?;
-        Ok(expr.update_data(|expr| match expr {
-            Expr::ScalarFunction(mut call) => {
-                call.args = call.args.into_iter().map(folded).collect();
-                Expr::ScalarFunction(call)
-            }
-            other => other,
-        }))
+        let mut expr = self.of.f_up(met(expr, self.schema)?)?.data;
+        if let Expr::ScalarFunction(call) = &mut expr {
+            call.args = std::mem::take(&mut call.args).into_iter().map(folded).collect();
+        }
+        Ok(Transformed::yes(expr))
     }
 }
 
@@ -111,9 +108,11 @@ fn met(expr: Expr, schema: &DFSchema) -> Result<Expr> {
             Expr::Between(between)
         }
         Expr::InList(mut list) => {
-            let mut all = together([vec![*list.expr], list.list].concat(), Compared, schema)?;
-            list.list = all.split_off(1);
-            list.expr = Box::new(all.remove(0));
+            let mut all = list.list;
+            all.push(*list.expr);
+            all = together(all, Compared, schema)?;
+            list.expr = Box::new(all.pop().expect("as many as before"));
+            list.list = all;
             Expr::InList(list)
         }
         Expr::InSubquery(within) => {
@@ -211,7 +210,8 @@ enum Common {
     Float(DataType),
 }
 
-/// `None` where no decimal meets a floating-point number. `values` are the expressions that have the types, where they are known.
+/// `None` where no decimal meets a floating-point number. `values` are the expressions that have the types, where they
+/// are known.
 fn meeting(types: &[DataType], values: &[Option<&Expr>], how: Meeting) -> Option<Common> {
     if !types.iter().any(DataType::is_decimal) || !types.iter().any(DataType::is_floating) {
         return None;
@@ -229,6 +229,14 @@ fn meeting(types: &[DataType], values: &[Option<&Expr>], how: Meeting) -> Option
     });
     let (whole, part) = places.fold((0, 0), |(whole, part), (w, p)| (whole.max(w), part.max(p)));
     Some(if whole + part <= MAX_DIGITS { Common::Decimal } else { Common::Float(DataType::Float64) })
+}
+
+/// The type in which values of two types are compared.
+pub fn compared_as(left: &DataType, right: &DataType) -> Option<DataType> {
+    match meeting(&[left.clone(), right.clone()], &[None, None], Meeting::Compared) {
+        Some(Common::Float(to)) => Some(to),
+        _ => comparison_coercion(left, right),
+    }
 }
 
 /// How many digits a decimal of that type has before and behind its point.
@@ -302,7 +310,8 @@ impl Digits {
     }
 }
 
-/// The digits of a number that is written in a query, or of a sum, difference or product of such, which is a decimal in PostgreSQL.
+/// The digits of a number that is written in a query, or of a sum, difference or product of such, which is a decimal in
+/// PostgreSQL.
 fn digits(expr: &Expr) -> Option<Digits> {
     match expr {
         Expr::Literal(ScalarValue::Float64(Some(value)), _) if value.is_finite() => Digits::of(&value.to_string()),
@@ -583,33 +592,52 @@ mod tests {
         }
     }
 
+    /// The rows of a query side by side.
+    async fn rows(sql: &str) -> String {
+        match testing::rows(W, 2, sql).await {
+            Ok(rows) => rows.iter().map(|r| r.trim_matches('|')).collect::<Vec<_>>().join(" "),
+            Err(e) => e.to_string(),
+        }
+    }
+
     #[tokio::test]
     async fn what_is_chosen_of_both_is_a_floating_point_number() {
-        let d = "FROM w ORDER BY id";
-        for (sql, expected) in [
-            (format!("SELECT coalesce(d, f) AS x {d}"), &["|0.3|", "|0.0|", "|1.1|", "|5.0|"][..]),
-            (format!("SELECT least(f, d) AS x {d}"), &["|0.3|", "|0.0|", "|1.1|", "|5.0|"]),
-            (format!("SELECT greatest(d, f) AS x {d}"), &["|0.30000000000000004|", "|1e-20|", "|1.1|", "|7.0|"]),
-            (format!("SELECT CASE WHEN id > 2 THEN d ELSE f END AS x {d}"), &["|0.30000000000000004|", "|1e-20|", "|1.1|", "|5.0|"]),
-            (format!("SELECT coalesce(r, d) AS x {d}"), &["|0.1|", "|0.0|", "|1.1|", "|5.0|"]),
-            (format!("SELECT coalesce(d, 0.0) AS x {d}"), &["|0.30|", "|0.00|", "|1.10|", "|5.00|"]),
-            (format!("SELECT CASE WHEN id > 2 THEN d ELSE 0.125 END AS x {d}"), &["|0.125|", "|0.125|", "|1.100|", "|5.000|"]),
-            ("SELECT d AS x FROM w UNION SELECT f FROM w ORDER BY x".into(), &["|0.0|", "|1e-20|", "|0.3|", "|0.30000000000000004|", "|1.1|", "|5.0|", "|7.0|"]),
-            ("SELECT d AS x FROM w UNION ALL SELECT 0.5 ORDER BY x".into(), &["|0.00|", "|0.30|", "|0.50|", "|1.10|", "|5.00|"]),
-            ("SELECT id, d FROM w UNION SELECT 9, 1e30 ORDER BY id DESC LIMIT 1".into(), &["|9|1000000000000000000000000000000.00|"]),
-            ("SELECT d AS x FROM w INTERSECT SELECT f FROM w".into(), &["|1.1|"]),
-            ("SELECT f FROM w INTERSECT SELECT d FROM w".into(), &["|1.1|"]),
-            ("SELECT id, d AS x FROM w EXCEPT SELECT id, f FROM w ORDER BY x".into(), &["|2|0.0|", "|1|0.3|", "|4|5.0|"]),
-            ("SELECT a.d, b.id FROM w a JOIN w b ON a.d = b.f".into(), &["|1.10|3|"]),
-            ("SELECT a.id, b.id FROM w a LEFT JOIN w b ON a.d = b.f AND b.id > 0 ORDER BY 1".into(), &["|1||", "|2||", "|3|3|", "|4||"]),
-            ("SELECT id FROM w JOIN (SELECT f AS d FROM w) q USING (d)".into(), &["|3|"]),
-            ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (1e-20::double)) v(x)".into(), &["|0.1|", "|1e-20|"]),
-            ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (0.25), (NULL)) v(x)".into(), &["|0.10|", "|0.25|", "||"]),
-            ("SELECT a.x = b.f AS x FROM (SELECT d AS x FROM w UNION SELECT 1::decimal(38,0)) a JOIN w b ON a.x = b.f".into(), &["|true|"]),
-            ("SELECT make_array(d, f)[2] AS x FROM w WHERE id = 2".into(), &["|1e-20|"]),
+        for (chosen, expected) in [
+            ("coalesce(d, f)", "0.3 0.0 1.1 5.0"),
+            ("least(f, d)", "0.3 0.0 1.1 5.0"),
+            ("greatest(d, f)", "0.30000000000000004 1e-20 1.1 7.0"),
+            ("CASE WHEN id > 2 THEN d ELSE f END", "0.30000000000000004 1e-20 1.1 5.0"),
+            ("coalesce(r, d)", "0.1 0.0 1.1 5.0"),
+            ("coalesce(d, 0.0)", "0.30 0.00 1.10 5.00"),
+            ("CASE WHEN id > 2 THEN d ELSE 0.125 END", "0.125 0.125 1.100 5.000"),
+            ("make_array(d, f)[2]", "0.30000000000000004 1e-20 1.1 7.0"),
+            ("d * 2", "0.60 0.00 2.20 10.00"),
+            ("d * 2.0", "0.6 0.0 2.2 10.0"),
         ] {
-            let rows = testing::rows(W, 2, &sql).await;
-            assert_eq!(rows.map_err(|e| e.to_string()), Ok(expected.iter().map(|r| r.to_string()).collect()), "{sql}");
+            assert_eq!(rows(&format!("SELECT {chosen} AS x FROM w ORDER BY id")).await, expected, "{chosen}");
+        }
+        for (sql, expected) in [
+            (
+                "SELECT d AS x FROM w UNION SELECT f FROM w WHERE id < 3 ORDER BY x",
+                "0.0 1e-20 0.3 0.30000000000000004 1.1 5.0",
+            ),
+            ("SELECT d AS x FROM w UNION ALL SELECT 0.5 ORDER BY x", "0.00 0.30 0.50 1.10 5.00"),
+            (
+                "SELECT d AS x FROM w WHERE id = 1 UNION SELECT 1e30 ORDER BY x",
+                "0.30 1000000000000000000000000000000.00",
+            ),
+            ("SELECT d AS x FROM w INTERSECT SELECT f FROM w", "1.1"),
+            ("SELECT f FROM w INTERSECT SELECT d FROM w", "1.1"),
+            ("SELECT d AS x FROM w EXCEPT SELECT f FROM w ORDER BY x", "0.0 0.3 5.0"),
+            ("SELECT a.d, b.id FROM w a JOIN w b ON a.d = b.f", "1.10|3"),
+            ("SELECT a.id, b.id FROM w a LEFT JOIN w b ON a.d = b.f AND b.id > 0 ORDER BY 1", "1| 2| 3|3 4"),
+            ("SELECT id FROM w JOIN (SELECT f AS d FROM w) q USING (d)", "3"),
+            ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (1e-20::double)) v(x)", "0.1 1e-20"),
+            ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (0.25)) v(x)", "0.10 0.25"),
+            ("SELECT a.x = b.f FROM (SELECT 1 AS x UNION SELECT d FROM w) a JOIN w b ON a.x = b.f", "true"),
+            ("SELECT count(x) FROM (SELECT '0.50'::decimal(3,2) AS x) q WHERE x = 0.5", "1"),
+        ] {
+            assert_eq!(rows(sql).await, expected, "{sql}");
         }
     }
 }

@@ -65,6 +65,7 @@ use datafusion::prelude::SessionConfig;
 
 use careful::Careful;
 pub use counts::row_number;
+pub use decimals::compared_as;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;

@@ -1,4 +1,5 @@
-//! Numbers with more digits than DataFusion (54.1) reads: it makes BIGINT or DOUBLE PRECISION of all, also of those that become decimals.
+//! Numbers with more digits than DataFusion (54.1) reads: it makes BIGINT or DOUBLE PRECISION of all, also of those
+//! that become decimals.
 
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value};
 
@@ -8,8 +9,8 @@ const MAX_TEXT: usize = 76;
 /// What a floating-point number holds of any number.
 const DIGITS_OF_DOUBLE: usize = 15;
 
-/// A number that is cast to a decimal is a text of its digits with that cast; one with too many digits for BIGINT or DOUBLE PRECISION a decimal of
-/// its own digits.
+/// A number that is cast to a decimal is a text of its digits with that cast; one with too many digits for BIGINT or
+/// DOUBLE PRECISION a decimal of its own digits.
 pub(super) fn exact(expr: &mut Expr) {
     match expr {
         Expr::Cast { expr: value, data_type: DataType::Decimal(_) | DataType::Numeric(_), array: false, .. } => {
@@ -64,8 +65,11 @@ pub(crate) fn plain_number(expr: &Expr) -> Option<String> {
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => plain_number(expr),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
             let text = plain_number(expr)?;
+            // Zero has no sign.
+            let is_zero = !text.bytes().any(|b| matches!(b, b'1'..=b'9'));
             Some(match text.strip_prefix('-') {
                 Some(rest) => rest.to_string(),
+                None if is_zero => text,
                 None => format!("-{text}"),
             })
         }

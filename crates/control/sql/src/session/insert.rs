@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
 use futures::StreamExt;
 
+use super::query::Planned;
 use super::{Outcome, Session, values};
 use crate::bind::{check_expressions, missing, refused_rows};
 use crate::errors::Where;
@@ -23,7 +24,7 @@ use crate::{Spec, StreamSpec};
 const MAX_INSERT_BYTES: usize = 256 << 20;
 
 /// Where the columns of an `INSERT` go.
-struct Target {
+pub(super) struct Target {
     id: ObjectId,
     schema: SchemaRef,
     spec: StreamSpec,
@@ -42,9 +43,8 @@ impl Session {
         parameters: Option<ParamValues>,
         place: Where<'_>,
     ) -> Result<Outcome> {
-        let target = self.target(into, columns, source, place)?;
-        let typed = values::typed(source, &target.types());
-        let planned = self.plan(typed.as_ref().unwrap_or(source), place).await?.with_parameters(parameters, place)?;
+        let (target, planned) = self.plan_rows(into, columns, source, place).await?;
+        let planned = planned.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
         let Outcome::Rows { mut rows, mut notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
@@ -71,6 +71,20 @@ impl Session {
             |(check, n)| format!("{n} of {count} rows went to the dead letters of {}: CHECK ({check})", into.name);
         notices.extend(refused.into_iter().map(dead));
         Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices })
+    }
+
+    /// The query for the rows of an `INSERT`, and where its columns go.
+    pub(super) async fn plan_rows(
+        &self,
+        into: &Name,
+        columns: &[Ident],
+        source: &Query,
+        place: Where<'_>,
+    ) -> Result<(Target, Planned)> {
+        let target = self.target(into, columns, source, place)?;
+        let typed = values::typed(source, &target.types());
+        let planned = self.plan(typed.as_ref().unwrap_or(source), place).await?;
+        Ok((target, planned))
     }
 
     /// The types of parameters that stand alone as a value: those of the columns they go to.

@@ -1,5 +1,6 @@
-//! What stands in the rows of an `INSERT ... VALUES` becomes a value of the stream's column. DataFusion (54.1) gives all rows one type, that
-//! their values have in common: `('99999999999999999999.9999'), (1.5)` went through DOUBLE PRECISION into a decimal.
+//! What stands in the rows of an `INSERT ... VALUES` becomes a value of the stream's column. DataFusion (54.1) gives
+//! all rows one type, that their values have in common: `('99999999999999999999.9999'), (1.5)` went through DOUBLE
+//! PRECISION into a decimal.
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
@@ -19,8 +20,8 @@ struct Found {
     other: bool,
 }
 
-/// The rows with numbers and texts that become what their columns are, where something has to change: `types` are those of the columns of the
-/// rows, `None` for those that stay as they are.
+/// The rows with numbers and texts that become what their columns are, where something has to change: `types` are those
+/// of the columns of the rows, `None` for those that stay as they are.
 pub(super) fn typed(source: &Query, types: &[Option<&DataType>]) -> Option<Query> {
     let SetExpr::Values(values) = source.body.as_ref() else { return None };
     let mut found: Vec<Found> = types.iter().map(|_| Found::default()).collect();
@@ -135,4 +136,38 @@ fn change(column: &DataType, found: &Found) -> Option<Change> {
     }
     let is_mixed = [whole, fraction, text, computed, other].into_iter().filter(|is_there| *is_there).count() > 1;
     is_mixed.then_some(Change::Casts(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::{Statement, parse_one};
+
+    #[test]
+    fn values_are_of_their_columns() {
+        let decimal = DataType::Decimal128(10, 2);
+        let same = "";
+        for (column, rows, wanted) in [
+            (&decimal, "('1.5'), (2), (-.25e1), (NULL)", "('1.5'), ('2'), ('-2.5'), (NULL)"),
+            (&decimal, "('1.5'), ('2')", same),
+            (&decimal, "(1 + 1)", same),
+            (&decimal, "(1), (f(2))", "(CAST(1 AS DECIMAL(10,2))), (f(2))"),
+            (&decimal, "('1'), (1 + 1)", "(CAST('1' AS DECIMAL(10,2))), (CAST(1 + 1 AS DECIMAL(10,2)))"),
+            (&DataType::Utf8, "('a'), (1.50), (+007), (lower('A'))", "('a'), ('1.50'), ('7'), (lower('A'))"),
+            (&DataType::Float64, "(1), (-0.0)", "('1'), ('0.0')"),
+            (&DataType::Int64, "(1), (2)", same),
+            (&DataType::Int64, "(1.5)", same),
+            (&DataType::Int64, "('1'), (f('2'))", same),
+            (&DataType::Int64, "(1), ('2'), (NULL)", "(CAST(1 AS BIGINT)), (CAST('2' AS BIGINT)), (NULL)"),
+            (&DataType::Date32, "('2024-01-01'), (1)", same),
+        ] {
+            let Statement::Query(query) = parse_one(&format!("VALUES {rows}")).unwrap().statement else { panic!() };
+            let wanted = (wanted != same).then(|| format!("VALUES {wanted}"));
+            assert_eq!(typed(&query, &[Some(column)]).map(|q| q.to_string()), wanted, "{rows}");
+        }
+        let Statement::Query(query) = parse_one("VALUES (1, 'x'), (2, 3)").unwrap().statement else { panic!() };
+        assert_eq!(typed(&query, &[None, None]), None);
+        let typed = typed(&query, &[None, Some(&DataType::Utf8)]).map(|q| q.to_string());
+        assert_eq!(typed.as_deref(), Some("VALUES (1, 'x'), (2, '3')"));
+    }
 }
