@@ -630,7 +630,10 @@ mod tests {
             ("SELECT f FROM w INTERSECT SELECT d FROM w", "1.1"),
             ("SELECT d AS x FROM w EXCEPT SELECT f FROM w ORDER BY x", "0.0 0.3 5.0"),
             ("SELECT a.d, b.id FROM w a JOIN w b ON a.d = b.f", "1.10|3"),
-            ("SELECT a.id, b.id FROM w a LEFT JOIN w b ON a.d = b.f AND b.id > 0 ORDER BY 1", "1| 2| 3|3 4"),
+            (
+                "SELECT a.id, coalesce(b.id, 0) FROM w a LEFT JOIN w b ON a.d = b.f AND b.id > 0 ORDER BY 1",
+                "1|0 2|0 3|3 4|0",
+            ),
             ("SELECT id FROM w JOIN (SELECT f AS d FROM w) q USING (d)", "3"),
             ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (1e-20::double)) v(x)", "0.1 1e-20"),
             ("SELECT * FROM (VALUES (0.1::decimal(3,1)), (0.25)) v(x)", "0.10 0.25"),
