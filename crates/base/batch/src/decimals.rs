@@ -47,17 +47,17 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
     }
     let plan = match plan {
-        LogicalPlan::Filter(mut filter) => {
-            filter.predicate = filter.predicate.cast_to(&DataType::Boolean, &schema)?;
-            LogicalPlan::Filter(filter)
-        }
         LogicalPlan::Values(rows) => values(rows)?,
         LogicalPlan::Union(all) => LogicalPlan::Union(union(all)?),
         LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
         plan => plan,
     };
     let mut types = Types { schema: &schema, of: TypeCoercionRewriter::new(&schema) };
-    let plan = map_with_names(plan, |expr| expr.rewrite(&mut types))?;
+    let mut plan = map_with_names(plan, |expr| expr.rewrite(&mut types))?;
+    if let LogicalPlan::Filter(filter) = &mut plan.data {
+        // NULL is a condition, too.
+        filter.predicate = std::mem::take(&mut filter.predicate).cast_to(&DataType::Boolean, &schema)?;
+    }
     plan.map_data(|plan| types.of.coerce_plan(plan))?.map_data(LogicalPlan::recompute_schema)
 }
 
@@ -101,6 +101,16 @@ fn met(expr: Expr, schema: &DFSchema) -> Result<Expr> {
             let [left, right] = pair(*both.left, *both.right, |sides| together(sides, Compared, schema))?;
             Expr::BinaryExpr(BinaryExpr::new(Box::new(left), both.op, Box::new(right)))
         }
+        // The sum of a REAL and a decimal is DOUBLE PRECISION.
+        Expr::BinaryExpr(mut both) if is_arithmetic(both.op) => {
+            let of_right = both.right.get_type(schema)?;
+            if of_right == DataType::Float32 && both.left.get_type(schema)?.is_decimal() {
+                both.left = Box::new(as_float(*both.left, &DataType::Float64, schema)?);
+            } else if of_right.is_decimal() && both.left.get_type(schema)? == DataType::Float32 {
+                both.right = Box::new(as_float(*both.right, &DataType::Float64, schema)?);
+            }
+            Expr::BinaryExpr(both)
+        }
         Expr::Between(mut between) => {
             let all = together(vec![*between.expr, *between.low, *between.high], Compared, schema)?;
             let [expr, low, high] = all.try_into().expect("as many as before");
@@ -128,6 +138,7 @@ fn met(expr: Expr, schema: &DFSchema) -> Result<Expr> {
             let args = match func.name() {
                 "nullif" => together(args, Compared, schema)?,
                 "coalesce" | "nvl" | "greatest" | "least" | "make_array" => together(args, Chosen, schema)?,
+                "array_has" => in_array(args, schema)?,
                 "nvl2" if !args.is_empty() => {
                     let mut args = args;
                     let chosen = together(args.split_off(1), Chosen, schema)?;
@@ -149,6 +160,48 @@ fn met(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// A list and what is looked for in it.
+fn in_array(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let (list, value) = match <[Expr; 2]>::try_from(args) {
+        Ok([list, value]) => (list, value),
+        Err(args) => return Ok(args),
+    };
+    let DataType::List(of) = list.get_type(schema)? else { return Ok(vec![list, value]) };
+    let elements = match &list {
+        Expr::ScalarFunction(call) if call.name() == "make_array" => call.args.clone(),
+        _ => vec![],
+    };
+    let types = [of.data_type().clone(), value.get_type(schema)?];
+    // All that is written in the list has one type, and each of it its own digits.
+    let is_written = !elements.is_empty() && elements.iter().all(|e| digits(e).is_some());
+    let (of_all, known): (Vec<DataType>, Vec<Option<&Expr>>) = if is_written {
+        let each = elements.iter().map(|e| (types[0].clone(), Some(e)));
+        each.chain([(types[1].clone(), Some(&value))]).unzip()
+    } else {
+        (types.to_vec(), vec![None, Some(&value)])
+    };
+    let to = match meeting(&of_all, &known, Meeting::Compared) {
+        None => return Ok(vec![list, value]),
+        Some(Common::Decimal(to) | Common::Float(to)) => to,
+    };
+    let as_one = |e: Expr| match &to {
+        to if to.is_decimal() => as_decimal(e).cast_to(to, schema),
+        to => as_float(e, to, schema),
+    };
+    let list = match list {
+        Expr::ScalarFunction(ScalarFunction { func, .. }) if is_written => {
+            let args = elements.into_iter().map(as_one).collect::<Result<_>>()?;
+            Expr::ScalarFunction(ScalarFunction { func, args })
+        }
+        list => list.cast_to(&DataType::List(Arc::new(of.as_ref().clone().with_data_type(to.clone()))), schema)?,
+    };
+    Ok(vec![list, as_one(value)?])
+}
+
+fn is_arithmetic(op: Operator) -> bool {
+    is_exact(op) || matches!(op, Operator::Divide | Operator::Modulo)
 }
 
 /// True for arithmetic of decimals that loses no digit.
@@ -183,7 +236,7 @@ fn member(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<(Expr, Su
     let types = [expr.get_type(schema)?, found];
     let values = [Some(&expr), None];
     Ok(match meeting(&types, &values, Meeting::Compared) {
-        Some(Common::Decimal) => (as_decimal(expr), subquery),
+        Some(Common::Decimal(_)) => (as_decimal(expr), subquery),
         Some(Common::Float(to)) if types[0].is_decimal() => (as_float(expr, &to, schema)?, subquery),
         Some(Common::Float(to)) => (expr, cast_subquery(subquery, &to)?),
         None => (expr, subquery),
@@ -196,7 +249,7 @@ fn together(values: Vec<Expr>, how: Meeting, schema: &DFSchema) -> Result<Vec<Ex
     let known: Vec<Option<&Expr>> = values.iter().map(Some).collect();
     let Some(common) = meeting(&types, &known, how) else { return Ok(values) };
     let each = values.into_iter().zip(types).map(|(value, of)| match &common {
-        Common::Decimal => Ok(as_decimal(value)),
+        Common::Decimal(_) => Ok(as_decimal(value)),
         Common::Float(to) if of.is_decimal() || digits(&value).is_some() => as_float(value, to, schema),
         Common::Float(_) => Ok(value),
     });
@@ -205,8 +258,8 @@ fn together(values: Vec<Expr>, how: Meeting, schema: &DFSchema) -> Result<Vec<Ex
 
 /// What numbers that meet become.
 enum Common {
-    /// Those that are written in the query become decimals; all others are.
-    Decimal,
+    /// Those that are written in the query become decimals; all others are. Each fits into this type.
+    Decimal(DataType),
     Float(DataType),
 }
 
@@ -228,7 +281,11 @@ fn meeting(types: &[DataType], values: &[Option<&Expr>], how: Meeting) -> Option
         None => places_of(t),
     });
     let (whole, part) = places.fold((0, 0), |(whole, part), (w, p)| (whole.max(w), part.max(p)));
-    Some(if whole + part <= MAX_DIGITS { Common::Decimal } else { Common::Float(DataType::Float64) })
+    Some(if whole + part <= MAX_DIGITS {
+        Common::Decimal(DataType::Decimal128((whole + part).max(1) as u8, part as i8))
+    } else {
+        Common::Float(DataType::Float64)
+    })
 }
 
 /// The type in which values of two types are compared.
@@ -429,7 +486,7 @@ fn union(all: Union) -> Result<Union> {
         let Some(common) = meeting(&types, &known, Meeting::Chosen) else { continue };
         let is_written: Vec<bool> = known.iter().map(|value| value.is_some_and(|v| digits(v).is_some())).collect();
         let each = inputs.into_iter().zip(types.iter().zip(is_written)).map(|(plan, (of, is_written))| match &common {
-            Common::Decimal if is_written => with_column(plan, i, |expr, _| Ok(as_decimal(expr))),
+            Common::Decimal(_) if is_written => with_column(plan, i, |expr, _| Ok(as_decimal(expr))),
             Common::Float(to) if of.is_decimal() => cast_column(plan, i, to),
             _ => Ok(plan),
         });
@@ -493,7 +550,7 @@ fn joined(mut join: Join) -> Result<Join> {
         let Some(common) = meeting(&types, &[Some(left), Some(right)], how) else { continue };
         let alike = |key: &mut Expr, of: &DataType, schema: &DFSchema| -> Result<()> {
             *key = match &common {
-                Common::Decimal => as_decimal(std::mem::take(key)),
+                Common::Decimal(_) => as_decimal(std::mem::take(key)),
                 Common::Float(to) if of.is_decimal() => as_float(std::mem::take(key), to, schema)?,
                 Common::Float(_) => return Ok(()),
             };
@@ -570,6 +627,11 @@ mod tests {
             ("d = 3 * 0.1", "1"),
             ("-d = -0.3", "1"),
             ("d IN (0.3, 1e2, 5)", "14"),
+            ("d = ANY (ARRAY[0.3, 1e2, 5])", "14"),
+            ("d = ANY (ARRAY[0.3, 1e200])", "1"),
+            ("d = ANY (ARRAY[f, 5])", "34"),
+            ("f = ANY (ARRAY[d, 7::decimal(10,2)])", "34"),
+            ("0.3 = ANY (ARRAY[d, e])", "1"),
             ("d IN (0.3, 1e20)", "1"),
             ("d < 1e30", "1234"),
             ("d < 1e300", "1234"),
@@ -611,6 +673,8 @@ mod tests {
             ("coalesce(d, 0.0)", "0.30 0.00 1.10 5.00"),
             ("CASE WHEN id > 2 THEN d ELSE 0.125 END", "0.125 0.125 1.100 5.000"),
             ("make_array(d, f)[2]", "0.30000000000000004 1e-20 1.1 7.0"),
+            ("d + r", "0.4000000014901161 0.0 2.200000023841858 10.0"),
+            ("r - d", "-0.19999999850988387 0.0 2.3841857821338408e-8 0.0"),
             ("d * 2", "0.60 0.00 2.20 10.00"),
             ("d * 2.0", "0.6 0.0 2.2 10.0"),
         ] {
