@@ -446,13 +446,9 @@ fn values(rows: Values) -> Result<LogicalPlan> {
         let given: Vec<Expr> = values.iter().map(|row| uncast(&row[i], of)).collect();
         let given_types = given.iter().map(|v| v.get_type(&none)).collect::<Result<Vec<_>>>()?;
         let known: Vec<Option<&Expr>> = given.iter().map(Some).collect();
-        let is_cast = given_types
-            .iter()
-            .cloned()
-            .filter(|t| !t.is_null())
-            .map(Some)
-            .reduce(|all, one| type_union_resolution(&[all?, one?]));
-        if is_cast.flatten().as_ref() != Some(of) || meeting(&given_types, &known, Meeting::Chosen).is_none() {
+        let common = given_types.iter().filter(|t| !t.is_null()).cloned().map(Some);
+        let common = common.reduce(|all, one| type_union_resolution(&[all?, one?])).flatten();
+        if common.as_ref() != Some(of) || meeting(&given_types, &known, Meeting::Chosen).is_none() {
             continue;
         }
         is_changed = true;
@@ -492,7 +488,7 @@ fn union(all: Union) -> Result<Union> {
         });
         inputs = each.collect::<Result<_>>()?;
     }
-    let now = inputs.first().map(|first| types_of(first)).unwrap_or_default();
+    let now = inputs.first().map(types_of).unwrap_or_default();
     let schema = Arc::new(with_types(&all.schema, &now)?);
     Ok(Union { inputs: inputs.into_iter().map(Arc::new).collect(), schema })
 }
