@@ -77,14 +77,14 @@ fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// Whether every value of a type is a value of another.
+/// Whether every value of a type has one in another, if not always its very own.
 fn widens(from: &DataType, to: &DataType) -> bool {
     use DataType::{Boolean, Float32, Float64, Int8, Int16, Int32, Int64, LargeUtf8, Null, Utf8, Utf8View};
     from == to
         || match (from, to) {
             (Null, _) => true,
             (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
-            (f, Float32 | Float64) => f.is_integer() || f.is_floating(),
+            (f, Float32 | Float64) => f.is_numeric(),
             (f, Utf8 | LargeUtf8 | Utf8View) => f.is_primitive() || matches!(f, Boolean | Utf8 | LargeUtf8 | Utf8View),
             _ => false,
         }

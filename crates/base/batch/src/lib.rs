@@ -25,6 +25,7 @@ macro_rules! as_its_own {
 mod arithmetic;
 mod careful;
 mod counts;
+mod decimals;
 mod dependencies;
 mod equivalence;
 mod extremes;
@@ -66,6 +67,7 @@ use datafusion::prelude::SessionConfig;
 
 use careful::Careful;
 pub use counts::row_number;
+pub use decimals::compared_as;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;
@@ -162,7 +164,10 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
     ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);
     let last: [Analysis; 2] = [Arc::new(nested::OrderedLists), Arc::new(filtered::FilteredArguments)];
-    first.into_iter().chain(Analyzer::new().rules).chain([whole]).chain(own).chain(last).collect()
+    let types: Analysis = Arc::new(decimals::SettledTypes);
+    let settled = |rule: Analysis| if rule.name() == types.name() { types.clone() } else { rule };
+    let theirs = Analyzer::new().rules.into_iter().map(settled);
+    first.into_iter().chain(theirs).chain([whole]).chain(own).chain(last).collect()
 }
 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters

@@ -11,7 +11,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ExprSchema, Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+
+use crate::decimals::SettledTypes;
 
 /// Gives outer columns the types that they will have, and refuses correlated subqueries in aggregates. To come before types are settled.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ fn node(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<Logical
     }
     let mut schema = DFSchema::empty();
     for input in plan.inputs() {
-        schema.merge(TypeCoercion::new().analyze(input.clone(), config)?.schema());
+        schema.merge(SettledTypes.analyze(input.clone(), config)?.schema());
     }
     plan.map_subqueries(|subquery| {
         subquery.transform_down_with_subqueries(|plan| {

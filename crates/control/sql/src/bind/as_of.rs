@@ -3,7 +3,6 @@
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue, plan_datafusion_err, plan_err};
-use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, cast, lit,
@@ -110,7 +109,7 @@ fn own(schema: &DFSchema) -> Vec<Expr> {
 /// Both sides of a comparison in one type.
 fn alike(left: &Expr, right: &Expr, join: &Join) -> Result<(Expr, Expr)> {
     let (l, r) = (left.get_type(join.left.schema())?, right.get_type(join.right.schema())?);
-    let both = comparison_coercion(&l, &r)
+    let both = fleuve_batch::compared_as(&l, &r)
         .ok_or_else(|| plan_datafusion_err!("an ASOF JOIN cannot compare {left} ({l}) with {right} ({r})"))?;
     let as_both = |e: &Expr, t: DataType| if t == both { e.clone() } else { cast(e.clone(), both.clone()) };
     Ok((as_both(left, l), as_both(right, r)))

@@ -5,6 +5,7 @@
 //! - fields of structs, and computed columns where another query reads them, are named as PostgreSQL names them;
 //! - `USING` and `NATURAL` become conditions, and what they make of two columns is said wherever it is named;
 //! - the columns of a query get the names that a list behind its alias gives them, inside of a recursion too;
+//! - numbers with more digits than DataFusion reads become decimals of these digits;
 //! - window table functions get one shape: `tumble((subquery), time, size)`, `session((subquery), time, gap, key, ...)`.
 //!
 //! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
@@ -19,6 +20,7 @@ mod lookup;
 mod mentions;
 mod merged;
 mod names;
+mod numbers;
 mod rows;
 mod similar;
 mod spelling;
@@ -32,6 +34,7 @@ mod windows;
 mod tests;
 
 pub(crate) use names::Outline;
+pub(crate) use numbers::{plain_number, set_text};
 pub(crate) use titles::{Titles, unique};
 pub(crate) use windows::simple_input;
 
@@ -131,6 +134,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr {
             self.quantified.push(std::ptr::from_ref(right.as_ref()));
         }
+        numbers::exact(expr);
         ControlFlow::Continue(())
     }
 

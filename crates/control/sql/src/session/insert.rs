@@ -10,7 +10,8 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result, is_pseudo_column, sql_type_name};
 use futures::StreamExt;
 
-use super::{Outcome, Session};
+use super::query::Planned;
+use super::{Outcome, Session, values};
 use crate::bind::{check_expressions, missing, refused_rows};
 use crate::errors::Where;
 use crate::literals::assigned;
@@ -23,7 +24,7 @@ use crate::{Spec, StreamSpec};
 const MAX_INSERT_BYTES: usize = 256 << 20;
 
 /// Where the columns of an `INSERT` go.
-struct Target {
+pub(super) struct Target {
     id: ObjectId,
     schema: SchemaRef,
     spec: StreamSpec,
@@ -42,8 +43,8 @@ impl Session {
         parameters: Option<ParamValues>,
         place: Where<'_>,
     ) -> Result<Outcome> {
-        let target = self.target(into, columns, source, place)?;
-        let planned = self.plan(source, place).await?.with_parameters(parameters, place)?;
+        let (target, planned) = self.plan_rows(into, columns, source, place).await?;
+        let planned = planned.with_parameters(parameters, place)?;
         target.check(&planned.schema(), place)?;
         let Outcome::Rows { mut rows, mut notices, .. } = planned.rows(place).await? else {
             return Err(Error::bug("a query gave no rows"));
@@ -70,6 +71,20 @@ impl Session {
             |(check, n)| format!("{n} of {count} rows went to the dead letters of {}: CHECK ({check})", into.name);
         notices.extend(refused.into_iter().map(dead));
         Ok(Outcome::Done { tag: format!("INSERT 0 {count}"), notices })
+    }
+
+    /// The query for the rows of an `INSERT`, and where its columns go.
+    pub(super) async fn plan_rows(
+        &self,
+        into: &Name,
+        columns: &[Ident],
+        source: &Query,
+        place: Where<'_>,
+    ) -> Result<(Target, Planned)> {
+        let target = self.target(into, columns, source, place)?;
+        let typed = values::typed(source, &target.types());
+        let planned = self.plan(typed.as_ref().unwrap_or(source), place).await?;
+        Ok((target, planned))
     }
 
     /// The types of parameters that stand alone as a value: those of the columns they go to.
@@ -152,6 +167,17 @@ impl Session {
 }
 
 impl Target {
+    /// The type of the stream's column for each column of the source.
+    fn types(&self) -> Vec<Option<&DataType>> {
+        let mut types = vec![None; self.given];
+        for (field, from) in self.schema.fields().iter().zip(&self.from) {
+            if let Some(slot) = from.and_then(|i| types.get_mut(i)) {
+                *slot = Some(field.data_type());
+            }
+        }
+        types
+    }
+
     /// Whether the source's columns can go where they should.
     fn check(&self, source: &SchemaRef, place: Where<'_>) -> Result<()> {
         let fail = |message: String| Err(Error::input(message).at(place.at.clone()));

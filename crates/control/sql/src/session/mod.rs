@@ -10,6 +10,7 @@ mod row;
 mod run;
 mod settings;
 mod show;
+mod values;
 
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,16 @@ impl Planned {
         named(&Arc::new(self.plan.schema().as_arrow().clone()), &self.names)
     }
 
+    /// The columns of the answer with the types that they come to, which the plan does not tell yet.
+    pub(super) fn settled_schema(&self) -> SchemaRef {
+        let state = self.context.state();
+        match state.analyzer().execute_and_check(self.plan.clone(), state.config_options(), |_, _| {}) {
+            Ok(plan) => named(&Arc::new(plan.schema().as_arrow().clone()), &self.names),
+            // Parameters may have no type yet.
+            Err(_) => self.schema(),
+        }
+    }
+
     /// The types of `$1`, `$2`, ... as far as the plan says.
     pub(super) fn parameter_types(&self, count: usize) -> Result<Vec<Option<DataType>>> {
         let types = self.plan.get_parameter_types().map_err(|e| of_datafusion(&e))?;

@@ -35,11 +35,11 @@ impl Session {
         Ok(match &parsed.statement {
             Statement::Query(query) => {
                 let planned = self.plan(query, place).await?;
-                (Some(planned.schema()), planned.parameter_types(count)?)
+                (Some(planned.settled_schema()), planned.parameter_types(count)?)
             }
             Statement::Insert { into, columns, source } => {
                 let of_columns = self.insert_parameter_types(into, columns, source, place, count)?;
-                let planned = self.plan(source, place).await?;
+                let planned = self.plan_rows(into, columns, source, place).await?.1;
                 let of_plan = planned.parameter_types(count)?;
                 (None, of_columns.into_iter().zip(of_plan).map(|(a, b)| a.or(b)).collect())
             }

@@ -315,6 +315,14 @@ async fn statements_are_prepared_with_parameters() {
     session.run(&p, ParamValues::from(values)).await.unwrap();
     assert_eq!(run(&session, "SELECT who, ts FROM orders WHERE id = 77").await.unwrap(), ["X|1970-01-01T00:00:00"]);
 
+    let p = prepare("INSERT INTO orders (id, who, amount) VALUES (78, 1.50, $1), ('79', 'x', 2)").await;
+    assert_eq!(p.parameter_types(), [DataType::Decimal128(12, 2)]);
+    session.run(&p, ParamValues::from(vec![ScalarValue::Decimal128(Some(150), 12, 2)])).await.unwrap();
+    let rows = run(&session, "SELECT who, amount FROM orders WHERE id > 77 ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["1.50|1.50", "x|2.00"]);
+    let p = prepare("SELECT coalesce(amount, id::double precision) AS x FROM orders").await;
+    assert_eq!(names(&p.schema().unwrap()), ["x:Float64"]);
+
     let p = prepare("SHOW VIEWS").await;
     assert_eq!(p.schema().unwrap().fields().len(), 7);
     let p = prepare("SUBSCRIBE TO orders").await;
