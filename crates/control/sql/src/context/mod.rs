@@ -80,8 +80,11 @@ fn config() -> SessionConfig {
 fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
+    let config = config();
+    let zone = config.options().execution.time_zone.clone();
     let mut state = SessionStateBuilder::new()
-        .with_config(config())
+        .with_config(config)
+        .with_type_planner(Arc::new(fleuve_batch::TimeTypes { zone }))
         .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
