@@ -72,6 +72,9 @@ pub use ordered_sets::discrete_place;
 pub use relations::CarefulRelations;
 pub use times::TimeTypes;
 
+/// The function that stands for a cast of nanoseconds to microseconds.
+pub const MICROS_OF: &str = "fleuve_micros";
+
 /// The settings that the rules here rely on.
 pub fn configure(options: &mut ConfigOptions) {
     // What a sort in a query means is told by `orders`.
@@ -97,7 +100,9 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
 }
 
 /// Puts functions in the place of DataFusion's of the same names, and two beside them.
-pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+pub fn register(state: &mut SessionState) -> Result<()> {
+    times::register_series(state);
+    let registry: &mut dyn FunctionRegistry = state;
     for function in counts::scalar().into_iter().chain([counts::matches()]) {
         registry.register_udf(function.into())?;
     }
@@ -122,8 +127,8 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
         Arc::new(single::SingleValues),
         Arc::new(membership::Memberships),
         Arc::new(unnest::UnnestedSubqueries),
-        Arc::new(arithmetic::SignedArithmetic),
         Arc::new(times::Microseconds),
+        Arc::new(arithmetic::SignedArithmetic),
         Arc::new(outer::OuterColumns),
     ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);

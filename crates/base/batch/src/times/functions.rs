@@ -1,6 +1,6 @@
-//! `date_trunc`, `date_bin` and `to_timestamp` in microseconds. DataFusion's reckon in nanoseconds on the way, or give them.
+//! `date_trunc`, `date_bin`, `to_char` and `to_timestamp` in microseconds. DataFusion's reckon in nanoseconds on the way, or give them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
@@ -11,13 +11,15 @@ use arrow::datatypes::{
 use chrono::{DateTime, Datelike, Months, NaiveDate};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
-use super::MICROS;
+use super::{Kind, MICROS, common};
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const SECOND: i64 = 1_000_000;
@@ -29,10 +31,14 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let of = registry.udf("date_trunc")?;
     registry.register_udf(Arc::new(Truncated { of, signature: signature.clone() }.into()))?;
     let of = registry.udf("date_bin")?;
-    registry.register_udf(Arc::new(Binned { of, signature }.into()))?;
+    registry.register_udf(Arc::new(Binned { of, signature: signature.clone() }.into()))?;
+    let of = registry.udf("to_char")?;
+    registry.register_udf(Arc::new(Shown { of, signature }.into()))?;
+    let of = registry.udf("coalesce")?;
+    registry.register_udf(Arc::new(FirstOf { of }.into()))?;
     let (of, of_texts) = (registry.udf("to_timestamp")?, registry.udf("to_timestamp_micros")?);
     registry.register_udf(Arc::new(OfEpoch { of, of_texts }.into()))?;
-    Ok(())
+    super::series::lists(registry)
 }
 
 /// True for the times that are reckoned with here: those of UTC.
@@ -284,6 +290,133 @@ fn month_bin_of(stride: i32, time: i64, origin: i64) -> Option<i64> {
     let bin = later(passed)?;
     let bin = if bin > at { later(passed - stride)? } else { bin };
     Some(bin.timestamp_micros())
+}
+
+/// `to_char(time, pattern)`
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shown {
+    of: Arc<ScalarUDF>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Shown {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of.documentation()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match types {
+            [DataType::Timestamp(unit, Some(_)), pattern] if pattern.is_string() => {
+                Ok(vec![DataType::Timestamp(*unit, Some("UTC".into())), DataType::Utf8])
+            }
+            _ => as_the_other(types, &self.of),
+        }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.of.invoke_with_args(args)
+    }
+}
+
+/// `coalesce(...)`, which takes texts beside times for such.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FirstOf {
+    of: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for FirstOf {
+    as_its_own!();
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let is_time = |t: &&DataType| matches!(t, DataType::Date32 | DataType::Time32(_) | DataType::Time64(_));
+        let one = || {
+            let mut others = types.iter().filter(|t| !t.is_string() && !t.is_null());
+            let first = others.next().filter(is_time)?;
+            others.all(|t| t == first).then(|| first.clone())
+        };
+        let has_text = types.iter().any(DataType::is_string);
+        match common(types.iter().map(|t| Kind::of(t, false))).or_else(one).filter(|_| has_text) {
+            Some(to) => Ok(vec![to; types.len()]),
+            None => self.of.coerce_types(types),
+        }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.of.return_field_from_args(args)
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        self.of.simplify(args, info)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.of.invoke_with_args(args)
+    }
+
+    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.of.conditional_arguments(args)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.of.short_circuits()
+    }
+}
+
+/// Microseconds of nanoseconds. It stands for a cast: of one that is compared with a constant DataFusion casts the constant in its place, and
+/// takes what is out of range there for NULL.
+pub(super) fn micros(nanos: Expr) -> Expr {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        let signature = Signature::any(1, Volatility::Immutable);
+        Arc::new(Micros { signature }.into())
+    });
+    FUNCTION.call(vec![nanos])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Micros {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Micros {
+    fn name(&self) -> &str {
+        crate::MICROS_OF
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [DataType::Timestamp(_, zone)] => Ok(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
+            _ => exec_err!("{} takes a timestamp", self.name()),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [time] = args.args.as_slice() else { return exec_err!("{} takes a timestamp", self.name()) };
+        time.cast_to(args.return_type(), None)
+    }
 }
 
 /// `to_timestamp(seconds)`, `to_timestamp(text, pattern)`

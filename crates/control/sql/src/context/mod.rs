@@ -97,8 +97,8 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
             Arc::new(WindowPlanner),
         ])
         .build();
+    fleuve_batch::register(&mut state).expect("functions can be registered");
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
-    fleuve_batch::register(registry).expect("functions can be registered");
     for function in
         window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea(), zone::timezone()])
     {
