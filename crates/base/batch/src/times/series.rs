@@ -19,7 +19,7 @@ pub(crate) fn register(state: &mut SessionState) {
     for name in NAMES {
         let of = state.table_functions().get(name).map(|f| f.function().clone());
         if let Some(of) = of {
-            state.register_udtf(name, Arc::new(Series { of }));
+            state.register_udtf(name, Arc::new(Series { name, of }));
         }
     }
 }
@@ -45,6 +45,7 @@ fn in_micros(data_type: &DataType) -> Option<DataType> {
 /// `FROM generate_series(start, end, step)`
 #[derive(Debug)]
 struct Series {
+    name: &'static str,
     of: Arc<dyn TableFunctionImpl>,
 }
 
@@ -63,7 +64,7 @@ impl TableFunctionImpl for Series {
         let value = schema.field(0);
         let Some(to) = in_micros(value.data_type()) else { return Ok(table) };
         let column = Expr::Column(Column::new_unqualified(value.name()));
-        let plan = LogicalPlanBuilder::scan("series", provider_as_source(table), None)?
+        let plan = LogicalPlanBuilder::scan(format!("{}()", self.name), provider_as_source(table), None)?
             .project([cast(column, to).alias(value.name())])?
             .build()?;
         Ok(Arc::new(ViewTable::new(plan, None)))
