@@ -1,10 +1,11 @@
-//! TIMESTAMP counts microseconds, from year 1 to 9999. DataFusion 54.1 plans casts, literals, and what stands beside a date or a text with
-//! nanoseconds, which end in 2262: one value beyond that, and a query fails.
+//! TIMESTAMP counts microseconds, from year 1 to 9999. DataFusion 54.1 plans casts, literals, and what stands beside a date
+//! or a text with nanoseconds, which end in 2262: one value beyond that, and a query fails.
 //!
 //! - `TIMESTAMP '9999-12-31'` and `ts::timestamp` are microseconds ([`TimeTypes`]);
-//! - a date, a text and `now()` beside a timestamp become microseconds: in comparisons, `CASE`, `coalesce` and the like, `UNION`, joins; so does
-//!   `date + time` ([`Microseconds`]);
-//! - `date_trunc`, `date_bin`, `to_timestamp` and `generate_series` take and give them ([`functions`], [`series`]).
+//! - a date, a text and `now()` beside a timestamp become microseconds: in comparisons, `CASE`, `coalesce` and the like,
+//!   `UNION`, joins; so does `date + time` ([`Microseconds`]);
+//! - `date_trunc`, `date_bin`, `to_char`, `to_timestamp` and `generate_series` take and give them ([`functions`],
+//!   [`series`]).
 
 mod functions;
 mod series;
@@ -181,7 +182,8 @@ fn cast_from(expr: Expr, of: &DataType, to: &DataType) -> Expr {
     if of == *to || of.is_null() { expr } else { as_type(expr, to) }
 }
 
-/// Values that are compared, or of which one is given, in one type if they are times. Texts that are no literals count in comparisons alone.
+/// Values that are compared, or of which one is given, in one type if they are times. Texts that are no literals count in
+/// comparisons alone.
 fn alike(all: Vec<Expr>, schema: &DFSchema, are_compared: bool) -> Transformed<Vec<Expr>> {
     let types: Option<Vec<DataType>> = all.iter().map(|e| type_of(e, schema)).collect();
     let Some(types) = types else { return Transformed::no(all) };

@@ -1,4 +1,5 @@
-//! `date_trunc`, `date_bin`, `to_char` and `to_timestamp` in microseconds. DataFusion's reckon in nanoseconds on the way, or give them.
+//! `date_trunc`, `date_bin`, `to_char` and `to_timestamp` in microseconds. DataFusion's reckon in nanoseconds on the way,
+//! or give them. And `coalesce` of times and texts.
 
 use std::sync::{Arc, LazyLock};
 
@@ -139,7 +140,7 @@ impl ScalarUDFImpl for Truncated {
         match part.as_deref().and_then(Part::named) {
             Some(part) => by_rows(&args, |arrays| {
                 let times = arrays[1].as_primitive::<TimestampMicrosecondType>();
-                Ok(times.try_unary(|time| part.start_of(time).ok_or_else(out_of_range))?)
+                times.try_unary(|time| part.start_of(time).ok_or_else(out_of_range))
             }),
             None => self.of.invoke_with_args(args),
         }
@@ -382,8 +383,8 @@ impl ScalarUDFImpl for FirstOf {
     }
 }
 
-/// Microseconds of nanoseconds. It stands for a cast: of one that is compared with a constant DataFusion casts the constant in its place, and
-/// takes what is out of range there for NULL.
+/// Microseconds of nanoseconds. It stands for a cast: where one is compared with a constant, DataFusion casts the constant
+/// in its place, and takes what is out of range there for NULL.
 pub(super) fn micros(nanos: Expr) -> Expr {
     static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
         let signature = Signature::any(1, Volatility::Immutable);
@@ -441,7 +442,7 @@ impl ScalarUDFImpl for OfEpoch {
             t if args.args.len() == 1 && t.is_integer() => by_rows(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Int64)?;
                 let micros = |s: i64| s.checked_mul(SECOND).ok_or_else(out_of_range);
-                Ok(seconds.as_primitive::<Int64Type>().try_unary(micros)?)
+                seconds.as_primitive::<Int64Type>().try_unary(micros)
             }),
             t if args.args.len() == 1 && t.is_floating() => by_rows(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Float64)?;
@@ -449,12 +450,12 @@ impl ScalarUDFImpl for OfEpoch {
                     let micros = (s * 1e6).round_ties_even();
                     if micros.abs() < 9.2e18 { Ok(micros as i64) } else { Err(out_of_range()) }
                 };
-                Ok(seconds.as_primitive::<Float64Type>().try_unary(micros)?)
+                seconds.as_primitive::<Float64Type>().try_unary(micros)
             }),
             t if args.args.len() == 1 && t.is_decimal() => by_rows(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Decimal128(38, 6))?;
                 let micros = |s: i128| i64::try_from(s).map_err(|_| out_of_range());
-                Ok(seconds.as_primitive::<Decimal128Type>().try_unary(micros)?)
+                seconds.as_primitive::<Decimal128Type>().try_unary(micros)
             }),
             DataType::Null | DataType::Timestamp(..) => args.args[0].cast_to(args.return_type(), None),
             _ => self.of.invoke_with_args(args),

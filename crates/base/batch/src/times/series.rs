@@ -1,4 +1,5 @@
-//! `generate_series` and `range` of timestamps, which DataFusion makes of nanoseconds: microseconds in, and microseconds out.
+//! `generate_series` and `range` of timestamps, which DataFusion makes of nanoseconds: microseconds in, and microseconds
+//! out. They end where nanoseconds do.
 
 use std::sync::Arc;
 

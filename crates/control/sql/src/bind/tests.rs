@@ -638,6 +638,9 @@ async fn names_leave_room_for_what_stands_behind_them() {
     assert!(e.to_string().contains("a name has 201 bytes; at most 200"), "{e}");
     let e = fails(&session, &format!("CREATE INDEX ON {} (a)", name(200))).await;
     assert!(e.to_string().contains("a name has 206 bytes; at most 200 (give it one of its own"), "{e}");
-    let dead = fake.objects().get("public", &dead).unwrap().object.clone();
+    // Those of a stream that an earlier version let be.
+    let mut dead = fake.objects().get("public", &dead).unwrap().object.clone();
+    dead.sql = dead.sql.replace(&name(194), &name(200));
+    assert!(dead.sql.contains(&format!("{}__dead", name(200))), "{}", dead.sql);
     statement_of(&dead).unwrap();
 }

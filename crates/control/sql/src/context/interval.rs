@@ -21,7 +21,8 @@ const DAYS_PER_MONTH: f64 = 30.0;
 const NANOS_PER_DAY: f64 = 86_400e9;
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 
-/// Plans `interval * number`, `number * interval` and `interval / number`; `time + interval`, `interval + time` and `time - interval`.
+/// Plans `interval * number`, `number * interval` and `interval / number`; `time + interval`, `interval + time` and
+/// `time - interval`.
 #[derive(Debug)]
 pub(super) struct IntervalPlanner;
 

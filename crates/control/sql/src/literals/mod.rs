@@ -1,7 +1,7 @@
 //! Texts that become bytes or times, as PostgreSQL reads them.
 //!
-//! DataFusion (54.1) takes the letters of a text for its bytes, wants seconds in a time of day, and cuts off the digits that a timestamp does
-//! not hold.
+//! DataFusion (54.1) takes the letters of a text for its bytes, wants seconds in a time of day, and cuts off the digits
+//! that a timestamp does not hold.
 
 mod bytes;
 
