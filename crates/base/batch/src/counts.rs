@@ -1,11 +1,13 @@
 //! Functions that count, as BIGINT. DataFusion's give unsigned numbers, which SQL does not have: clients of the PostgreSQL protocol see them as
-//! NUMERIC, and arithmetic with others ends in decimals.
+//! NUMERIC, and arithmetic with others ends in decimals. Where there is nothing to count in, NULL: `array_length('{}', 1)`, `regexp_count(NULL, 'a')`.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::cmp::eq;
+use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
@@ -47,6 +49,11 @@ pub(crate) fn scalar() -> [ScalarUDF; 6] {
         array_positions_udf(),
     ];
     all.map(|of| ScalarUDF::new_from_impl(Signed { of }))
+}
+
+/// `regexp_count(text, pattern [, start [, flags]])`
+pub(crate) fn matches() -> ScalarUDF {
+    ScalarUDF::new_from_impl(Matches { of: datafusion::functions::regex::regexp_count() })
 }
 
 /// Numbers of values.
@@ -161,14 +168,56 @@ impl ScalarUDFImpl for Signed<Arc<ScalarUDF>> {
         let unsigned =
             self.of.inner().return_type(&args.arg_fields.iter().map(|f| f.data_type().clone()).collect::<Vec<_>>())?;
         let return_field = Arc::new(args.return_field.as_ref().clone().with_data_type(unsigned));
+        // A list without elements has no dimensions.
+        let is_none = |count: &ScalarValue| self.name() == "array_length" && count == &ScalarValue::Int64(Some(0));
         Ok(match self.of.invoke_with_args(ScalarFunctionArgs { return_field, ..args })? {
+            ColumnarValue::Array(counts) if self.name() == "array_length" => {
+                let counts = array(counts)?;
+                let nothing = eq(&counts, &Int64Array::new_scalar(0))?;
+                ColumnarValue::Array(nullif(&counts, &nothing)?)
+            }
             ColumnarValue::Array(counts) => ColumnarValue::Array(array(counts)?),
-            ColumnarValue::Scalar(count) => ColumnarValue::Scalar(value(count)?),
+            ColumnarValue::Scalar(count) => ColumnarValue::Scalar(match value(count)? {
+                count if is_none(&count) => ScalarValue::Int64(None),
+                count => count,
+            }),
         })
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         self.of.coerce_types(types)
+    }
+}
+
+/// A count of matches, NULL where one of its arguments is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Matches {
+    of: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Matches {
+    as_its_own!();
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if args.args.iter().any(|a| matches!(a, ColumnarValue::Scalar(value) if value.is_null())) {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Int64(None)));
+        }
+        let of_args = args.args.iter().map(|a| match a {
+            ColumnarValue::Array(values) => values.logical_nulls(),
+            ColumnarValue::Scalar(_) => None,
+        });
+        let nulls = of_args.fold(None, |all, one| NullBuffer::union(all.as_ref(), one.as_ref()));
+        Ok(match (self.of.invoke_with_args(args)?, nulls) {
+            (ColumnarValue::Array(counts), Some(nulls)) => {
+                let is_null = BooleanArray::new(!nulls.inner(), None);
+                ColumnarValue::Array(nullif(&counts, &is_null)?)
+            }
+            (counts, _) => counts,
+        })
     }
 }
 
@@ -328,6 +377,25 @@ mod tests {
             assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), expected);
             let sql = "SELECT approx_distinct(k) AS n, regr_count(k, k) AS m FROM t WHERE k > 9";
             assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), ["|0|0|"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_counted_in_nothing() {
+        let table = "CREATE TABLE t (k INT, a INT[], s TEXT, p TEXT) AS VALUES
+            (1, [7, 8], 'banana', 'a'), (2, make_array(), '', 'a'), (3, NULL, NULL, 'a'), (4, [NULL], 'b', NULL)";
+        for (call, expected) in [
+            ("array_length(a, 1)", ["|2|", "||", "||", "|1|"]),
+            ("array_length(a)", ["|2|", "||", "||", "|1|"]),
+            ("cardinality(a)", ["|2|", "|0|", "||", "|1|"]),
+            ("array_length(make_array(), 1)", ["||"; 4]),
+            ("regexp_count(s, p)", ["|3|", "|0|", "||", "||"]),
+            ("regexp_count(s, 'a')", ["|3|", "|0|", "||", "|0|"]),
+            ("regexp_count('aa', p, 2)", ["|1|", "|1|", "|1|", "||"]),
+            ("regexp_count(NULL, 'a')", ["||"; 4]),
+        ] {
+            let rows = testing::rows(table, 1, &format!("SELECT {call} AS n FROM t ORDER BY k")).await;
+            assert_eq!(rows.unwrap(), expected, "{call}");
         }
     }
 }

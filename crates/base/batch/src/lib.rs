@@ -51,6 +51,7 @@ mod relations;
 mod single;
 #[cfg(test)]
 mod testing;
+mod times;
 mod unnest;
 
 use std::sync::Arc;
@@ -73,6 +74,10 @@ pub use keys::{CarefulPlanner, with_sortable_keys};
 pub use names::map_with_names;
 pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
+pub use times::TimeTypes;
+
+/// The function that stands for a cast of nanoseconds to microseconds.
+pub const MICROS_OF: &str = "fleuve_micros";
 
 /// Aggregates over frames that slide which are computed anew for each frame: they cannot take a value out again, or of floating-point
 /// numbers (`sum`, `avg`) not without a trace.
@@ -119,8 +124,10 @@ pub fn configure(options: &mut ConfigOptions) {
 /// A state with the rules and functions of this crate, and none besides.
 pub fn session_state(mut config: SessionConfig) -> SessionState {
     configure(config.options_mut());
+    let zone = config.options().execution.time_zone.clone();
     let mut state = SessionStateBuilder::new()
         .with_config(config)
+        .with_type_planner(Arc::new(TimeTypes { zone }))
         .with_default_features()
         .with_relation_planners(vec![Arc::new(CarefulRelations)])
         .with_optimizer_rules(logical_rules())
@@ -133,10 +140,13 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
 }
 
 /// Puts functions in the place of DataFusion's of the same names, and two of new names.
-pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in counts::scalar() {
+pub fn register(state: &mut SessionState) -> Result<()> {
+    times::register_series(state);
+    let registry: &mut dyn FunctionRegistry = state;
+    for function in counts::scalar().into_iter().chain([counts::matches()]) {
         registry.register_udf(function.into())?;
     }
+    times::register(registry)?;
     for function in counts::window() {
         registry.register_udwf(function.into())?;
     }
@@ -153,12 +163,13 @@ pub type Analysis = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// DataFusion's rules for the analysis of a plan and ours around them; `own` rules find all types settled.
 pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> {
-    let first: [Analysis; 7] = [
+    let first: [Analysis; 8] = [
         Arc::new(orders::DerivedOrders),
         Arc::new(lists::CarefulLists),
         Arc::new(single::SingleValues),
         Arc::new(membership::Memberships),
         Arc::new(unnest::UnnestedSubqueries),
+        Arc::new(times::Microseconds),
         Arc::new(arithmetic::SignedArithmetic),
         Arc::new(outer::OuterColumns),
     ];

@@ -114,6 +114,13 @@ impl Draft {
     }
 
     fn add_dead_letters(&mut self, of: &Name, kind: ObjectKind) -> Result<()> {
+        let most = parse::MAX_NAME_BYTES - super::DEAD_SUFFIX.len();
+        if of.name.len() > most {
+            let message = format!("the name of a {kind} with dead letters has {} bytes; at most {most}", of.name.len());
+            return Err(Error::new(ErrorKind::Limit, message)
+                .at(of.at.clone())
+                .hint(format!("its dead letters go to a stream of this name with {} behind it", super::DEAD_SUFFIX)));
+        }
         let owner = self.objects.get(of.namespace(), &of.name).map(|o| o.object.id);
         let create = stream::dead_letters(of, kind);
         if self.objects.get(create.name.namespace(), &create.name.name).is_some() {
@@ -145,6 +152,13 @@ impl Draft {
     }
 
     fn check_new_name(&self, name: &Name, kind: ObjectKind) -> Result<()> {
+        if let Some(long) = [name.namespace(), &name.name].into_iter().find(|n| n.len() > parse::MAX_NAME_BYTES) {
+            let error = parse::too_long(long).at(name.at.clone());
+            return Err(match kind {
+                ObjectKind::Index => error.hint("give it one of its own: CREATE INDEX name ON ..."),
+                _ => error,
+            });
+        }
         if matches!(name.namespace(), SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
             return Err(
                 Error::input(format!("namespace \"{}\" is the system's own", name.namespace())).at(name.at.clone())

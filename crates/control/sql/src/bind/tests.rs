@@ -619,3 +619,28 @@ async fn objects_are_bound_again_from_their_text() {
     assert_eq!(names, ["a", "b", "k"]);
     assert!(again.get("public", "orders").is_some() && again.get("public", "src").is_some());
 }
+
+#[tokio::test]
+async fn names_leave_room_for_what_stands_behind_them() {
+    let name = |bytes: usize| "n".repeat(bytes);
+    let (fake, session) = after(&format!("CREATE STREAM {} (a INT)", name(194))).await;
+    let dead = format!("{}__dead", name(194));
+    run(&session, &format!("SELECT reason FROM {dead}")).await.unwrap();
+    let e = fails(&session, &format!("CREATE STREAM {} (a INT)", name(195))).await;
+    let expected = "line 1, column 15: the name of a stream with dead letters has 195 bytes; at most 194 (its dead letters \
+                    go to a stream of this name with __dead behind it)";
+    assert_eq!(e.to_string(), expected);
+    run(&session, &format!("CREATE MATERIALIZED VIEW {} AS SELECT a FROM {}", name(200), name(194))).await.unwrap();
+    let view = format!("CREATE OR REPLACE MATERIALIZED VIEW {} AS SELECT 1 / a AS b FROM {}", name(200), name(194));
+    let e = fails(&session, &format!("{view} ON ERROR SKIP TO DEAD LETTER")).await;
+    assert!(e.to_string().contains("the name of a view with dead letters has 200 bytes; at most 194"), "{e}");
+    let e = fails(&session, &format!("CREATE MATERIALIZED VIEW {} AS SELECT a FROM {}", name(201), name(194))).await;
+    assert!(e.to_string().contains("a name has 201 bytes; at most 200"), "{e}");
+    let e = fails(&session, &format!("CREATE INDEX ON {} (a)", name(200))).await;
+    assert!(e.to_string().contains("a name has 206 bytes; at most 200 (give it one of its own"), "{e}");
+    // Those of a stream that an earlier version let be.
+    let mut dead = fake.objects().get("public", &dead).unwrap().object.clone();
+    dead.sql = dead.sql.replace(&name(194), &name(200));
+    assert!(dead.sql.contains(&format!("{}__dead", name(200))), "{}", dead.sql);
+    statement_of(&dead).unwrap();
+}

@@ -1,11 +1,13 @@
 //! An interval times or by a number, as PostgreSQL has it: what is left of a month goes to days (30 of them), what is left of a day
-//! to the time.
+//! to the time. And a time of day and an interval, which is one again: the clock goes round.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array, IntervalMonthDayNanoArray};
+use arrow::array::{Array, AsArray, Float64Array, IntervalMonthDayNanoArray, Time64NanosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
+use arrow::datatypes::{
+    DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64NanosecondType, TimeUnit,
+};
 use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -17,8 +19,10 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const DAYS_PER_MONTH: f64 = 30.0;
 const NANOS_PER_DAY: f64 = 86_400e9;
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
 
-/// Plans `interval * number`, `number * interval` and `interval / number`.
+/// Plans `interval * number`, `number * interval` and `interval / number`; `time + interval`, `interval + time` and
+/// `time - interval`.
 #[derive(Debug)]
 pub(super) struct IntervalPlanner;
 
@@ -27,6 +31,7 @@ impl ExprPlanner for IntervalPlanner {
         let divide = match expr.op {
             BinaryOperator::Multiply => false,
             BinaryOperator::Divide => true,
+            BinaryOperator::Plus | BinaryOperator::Minus => return Ok(moved(expr, schema)),
             _ => return Ok(PlannerResult::Original(expr)),
         };
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
@@ -84,6 +89,64 @@ impl ScalarUDFImpl for Scaled {
         };
         let result = (0..intervals.len()).map(one).collect::<Result<IntervalMonthDayNanoArray>>()?;
         Ok(ColumnarValue::Array(Arc::new(result)))
+    }
+}
+
+/// `time + interval`, `interval + time` and `time - interval`, which DataFusion (54.1) takes for intervals.
+fn moved(expr: RawBinaryExpr, schema: &DFSchema) -> PlannerResult<RawBinaryExpr> {
+    let is_time = |t: &DataType| matches!(t, DataType::Time32(_) | DataType::Time64(_));
+    let is_interval = |t: &DataType| matches!(t, DataType::Interval(_) | DataType::Duration(_));
+    let back = expr.op == BinaryOperator::Minus;
+    // In a long chain the right side is short.
+    let right = expr.right.get_type(schema).ok().filter(|t| is_interval(t) || is_time(t) && !back);
+    let Some(right) = right else { return PlannerResult::Original(expr) };
+    let args = match expr.left.get_type(schema) {
+        Ok(left) if is_time(&left) && is_interval(&right) => vec![expr.left, expr.right],
+        Ok(left) if is_interval(&left) && is_time(&right) => vec![expr.right, expr.left],
+        _ => return PlannerResult::Original(expr),
+    };
+    let signature = Signature::any(2, Volatility::Immutable);
+    let func = Arc::new(ScalarUDF::new_from_impl(Moved { back, signature }));
+    PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction { func, args }))
+}
+
+/// A time of day so much later, or earlier. Days and months of the interval do not count.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Moved {
+    back: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Moved {
+    fn name(&self) -> &str {
+        if self.back { "time_minus" } else { "time_plus" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [time, _] => Ok(time.clone()),
+            _ => exec_err!("{} takes two values", self.name()),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [times, intervals] = arrays.as_slice() else { return exec_err!("{} takes two values", self.name()) };
+        let times = cast(times, &DataType::Time64(TimeUnit::Nanosecond))?;
+        let times = times.as_primitive::<Time64NanosecondType>();
+        let intervals = cast(intervals, &INTERVAL)?;
+        let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+        let one = |(time, interval): (Option<i64>, Option<IntervalMonthDayNano>)| {
+            let by = interval?.nanoseconds % DAY_NS;
+            let by = if self.back { -by } else { by };
+            Some((time? + by).rem_euclid(DAY_NS))
+        };
+        let moved: Time64NanosecondArray = times.iter().zip(intervals.iter()).map(one).collect();
+        Ok(ColumnarValue::Array(cast(&moved, args.return_type())?))
     }
 }
 

@@ -80,8 +80,11 @@ fn config() -> SessionConfig {
 fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
+    let config = config();
+    let zone = config.options().execution.time_zone.clone();
     let mut state = SessionStateBuilder::new()
-        .with_config(config())
+        .with_config(config)
+        .with_type_planner(Arc::new(fleuve_batch::TimeTypes { zone }))
         .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
@@ -94,8 +97,8 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
             Arc::new(WindowPlanner),
         ])
         .build();
+    fleuve_batch::register(&mut state).expect("functions can be registered");
     let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
-    fleuve_batch::register(registry).expect("functions can be registered");
     for function in
         window_functions().into_iter().chain(functions::scalar()).chain([as_of_mark(), bytea(), zone::timezone()])
     {

@@ -12,8 +12,10 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
 pub(crate) const MAX_NESTING: usize = 50;
 /// Deepest nesting of brackets.
 const MAX_BRACKETS: usize = 48;
-/// Longest name, bytes. A stream's name is a Kafka topic's name too, which has this limit with room for `__dead`.
+/// Longest name of something new, bytes. A stream's name is a Kafka topic's name too, which may have 249.
 pub(crate) const MAX_NAME_BYTES: usize = 200;
+/// Longest name that is read: dead letters have their own behind the name of what they belong to.
+const MAX_READ_NAME_BYTES: usize = MAX_NAME_BYTES + crate::DEAD_SUFFIX.len();
 /// Most set operations, joins and the like in a text: each one is a level of the plan.
 const MAX_COMBINED: usize = 500;
 /// Brackets before a `SELECT` inside `FROM` are tried as a query and as a join, so nested ones multiply.
@@ -124,15 +126,18 @@ fn too_deep(what: String, token: &TokenWithSpan) -> Error {
     Error::new(ErrorKind::Limit, what).at(place(token.span.start)).hint("split it, for instance with WITH")
 }
 
+/// Refuses a name that is longer than that of something new may be.
+pub(crate) fn too_long(name: &str) -> Error {
+    Error::new(ErrorKind::Limit, format!("a name has {} bytes; at most {MAX_NAME_BYTES}", name.len()))
+}
+
 /// A name that is not too long and not empty.
 pub(super) fn check_name(name: String, at: Location) -> Result<String> {
     if name.is_empty() {
         return Err(Error::input("a name is empty").at(at));
     }
-    if name.len() > MAX_NAME_BYTES {
-        return Err(
-            Error::new(ErrorKind::Limit, format!("a name has {} bytes; at most {MAX_NAME_BYTES}", name.len())).at(at)
-        );
+    if name.len() > MAX_READ_NAME_BYTES {
+        return Err(too_long(&name).at(at));
     }
     Ok(name)
 }

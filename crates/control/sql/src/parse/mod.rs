@@ -29,7 +29,7 @@ pub use ast::*;
 pub(crate) use canonical::canonical;
 pub use canonical::kept;
 pub(crate) use dialect::select_all_from;
-pub(crate) use limits::{MAX_NESTING, MAX_TEXT_BYTES};
+pub(crate) use limits::{MAX_NAME_BYTES, MAX_NESTING, MAX_TEXT_BYTES, too_long};
 pub use literal::{duration_us, size_bytes};
 pub(crate) use text::{TextPlaces, place, split_place};
 pub(crate) use types::parse_type;

@@ -173,6 +173,11 @@ fn plain(text: &str) -> String {
 
 /// An expression in SQL, as near as can be to how users wrote it.
 fn shown(expr: &Expr) -> String {
+    let unit = |e: Expr| match e {
+        Expr::ScalarFunction(mut f) if f.name() == fleuve_batch::MICROS_OF => Transformed::yes(f.args.remove(0)),
+        e => Transformed::no(e),
+    };
+    let expr = &expr.clone().transform_up(|e| Ok(unit(e))).map_or_else(|_| expr.clone(), |t| t.data);
     let text = expr_to_sql(expr).map_or_else(|_| expr.to_string(), |sql| sql.to_string());
     plain(&text.replace("main.public.", ""))
 }
@@ -242,6 +247,10 @@ fn shift_of(time: &Expr) -> Option<(i64, TimeUnit)> {
     match time {
         Expr::Column(_) => Some((0, TimeUnit::Nanosecond)),
         Expr::Alias(a) => shift_of(&a.expr),
+        Expr::ScalarFunction(f) if f.name() == fleuve_batch::MICROS_OF => {
+            let (shift, of) = shift_of(f.args.first()?)?;
+            (of == TimeUnit::Nanosecond).then_some((shift, TimeUnit::Microsecond))
+        }
         Expr::Cast(c) => {
             let DataType::Timestamp(unit, _) = c.field.data_type() else { return None };
             let (shift, of) = shift_of(&c.expr)?;

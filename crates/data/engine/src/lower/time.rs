@@ -35,7 +35,7 @@ fn followed(expr: &Expr) -> Option<&Expr> {
         Expr::ScalarFunction(f) => {
             let at = match f.name() {
                 "date_bin" | "date_trunc" => 1,
-                "fleuve_tumble" | "fleuve_shift" | "fleuve_hop" | "fleuve_cumulate" => 0,
+                "fleuve_tumble" | "fleuve_shift" | "fleuve_hop" | "fleuve_cumulate" | fleuve_batch::MICROS_OF => 0,
                 _ => return Some(expr),
             };
             let others_are_constant = f.args.iter().enumerate().all(|(i, a)| i == at || constant(a));
