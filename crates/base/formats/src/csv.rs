@@ -18,11 +18,13 @@ pub(crate) fn decode_record(
     budget: &mut Budget,
     field: &mut Vec<u8>,
 ) -> Taken {
-    if let Err(e) = std::str::from_utf8(bytes) {
+    // Most records are ASCII, and that is seen much sooner.
+    if !bytes.is_ascii()
+        && let Err(e) = std::str::from_utf8(bytes)
+    {
         return Err(Bad::new(format!("not UTF-8 at byte {}", e.valid_up_to())));
     }
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    let bytes = without_last(without_last(bytes, b'\n'), b'\r');
     let wanted = columns.children.len();
     let mut rest = Some(bytes);
     let mut found = 0;
@@ -45,6 +47,13 @@ pub(crate) fn decode_record(
         rest = after;
     }
     if found == wanted { Ok(()) } else { Err(Bad::new(format!("expected {wanted} fields, found {found}"))) }
+}
+
+fn without_last(bytes: &[u8], last: u8) -> &[u8] {
+    match bytes {
+        [rest @ .., byte] if *byte == last => rest,
+        _ => bytes,
+    }
 }
 
 /// A field: its text, whether it was quoted, and what follows its delimiter (`None` at the end of the row).
