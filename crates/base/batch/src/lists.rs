@@ -31,6 +31,14 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn side_by_side(expr: Expr) -> Transformed<Expr> {
+    if let Expr::InList(list) = &expr
+        && !list.list.iter().all(|e| is_constant(e) || matches!(e, Expr::Placeholder(_)))
+        && !list.expr.is_volatile()
+        && !has_subquery(&list.expr)
+    {
+        // Another list may come beside it when conditions are pushed down.
+        return Transformed::yes(taken_apart(list.clone()));
+    }
     let Expr::BinaryExpr(both) = &expr else { return Transformed::no(expr) };
     if !matches!(both.op, Operator::And | Operator::Or) {
         return Transformed::no(expr);
@@ -92,6 +100,12 @@ mod tests {
             ("k NOT IN (1, 2, k) OR k NOT IN (1, 5)", &["|2|", "|3|"]),
             ("NOT (k IN (1, 2, k)) OR k NOT IN (1, NULL)", &[]),
             ("k IN (9, n) AND k IN (1, 8)", &["|1|"]),
+            (
+                "k IN (SELECT a.k FROM t a JOIN t b ON a.n = b.n AND b.k IN (3, 0, b.k) WHERE b.k IN (2, 1))",
+                &["|1|", "|2|"],
+            ),
+            ("k NOT IN (1, NULL)", &[]),
+            ("k IN (1, NULL) IS NULL", &["|2|", "|3|", "|4|"]),
             ("k IN (1, 2) OR k IN (2, 3)", &["|1|", "|2|", "|3|"]),
             ("k NOT IN (1, 2) OR k NOT IN (2, 3)", &["|1|", "|3|"]),
             ("k IN (1, 2) AND k IN (1.0, 3.0)", &["|1|"]),
