@@ -335,7 +335,8 @@ def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
         terminal.expect("1000000000000")
         # The line has been taken: before that, Ctrl-C would only clear it.
         terminal.expect("\r\n")
-        time.sleep(0.5)
+        # And before the query is under way it is nobody's.
+        time.sleep(3)
         terminal.type("\x03")
         terminal.expect("Cancelled")
         terminal.type("SELECT 40 + 2 AS n;\r")

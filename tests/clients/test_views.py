@@ -205,7 +205,7 @@ def test_what_cannot_be_used_any_more_keeps_its_name_and_can_be_replaced_or_drop
 
 def test_a_build_says_how_far_it_is(own_server):
     """In `SHOW VIEWS`, the metrics and `fleuve status`, while the view is built beside one that goes on."""
-    rows = 60_000
+    rows = 120_000
     own_server.sql(
         f"""CREATE STREAM s (k INT, v INT, note TEXT) WITH (format = 'json');
         CREATE MATERIALIZED VIEW live AS SELECT count(*) AS n FROM s;
@@ -219,8 +219,10 @@ def test_a_build_says_how_far_it_is(own_server):
         while not building.done():
             progress = "SELECT backfill_done, backfill_total, backfill_percent, eta_s FROM fleuve.views"
             seen += [row for row in own_server.rows(f"{progress} WHERE name = 'big' AND state = 'building'")]
-            if seen and not metrics:
-                metrics, status = own_server.metrics(), own_server.run("status").stdout
+            if 'view_backfill_rows{view="big"}' not in metrics:
+                metrics = own_server.metrics()
+            if "building" not in status:
+                status = own_server.run("status").stdout
         building.result()
     assert seen, "the build was never seen"
     taken_in = [done for done, total, _, _ in seen if total == rows]
@@ -247,6 +249,7 @@ def test_limits_of_one_view(own_server):
     assert own_server.rows("SELECT count(*) FROM free") == [[20_000]]
     own_server.kill()
     own_server.start()
+    eventually(own_server, "SELECT 1 FROM fleuve.views WHERE name = 'small' AND state = 'failed'")
     # It is built again as it is declared, and that is too much.
     with pytest.raises(harness.SqlError, match="option state_bytes of the view"):
         own_server.sql("ALTER MATERIALIZED VIEW small RESUME")

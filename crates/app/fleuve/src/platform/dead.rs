@@ -56,7 +56,7 @@ impl DeadLetters {
             let mark = self.log.mark(&self.mark(partition));
             mark.and_then(|m| Some(i64::from_be_bytes(m.as_ref().try_into().ok()?))).unwrap_or(0)
         });
-        let mut builder = BatchBuilder::new();
+        let (mut builder, mut parts) = (BatchBuilder::new(), vec![]);
         for letter in bad.iter().filter(|b| b.offset >= from) {
             builder
                 .push(&NewRecord {
@@ -66,20 +66,29 @@ impl DeadLetters {
                     headers: &[],
                 })
                 .map_err(|e| Error::bug(format!("a dead letter: {e}")))?;
+            if builder.size_bytes() >= BATCH_BYTES {
+                parts.push((self.into, 0, built(std::mem::take(&mut builder))?));
+            }
         }
-        if builder.is_empty() {
+        if !builder.is_empty() {
+            parts.push((self.into, 0, built(builder)?));
+        }
+        if parts.is_empty() {
             return Ok(());
         }
-        let bytes = builder.build().map_err(|e| Error::bug(format!("dead letters: {e}")))?;
         let mark = (self.mark(partition), Some(Bytes::copy_from_slice(&next.to_be_bytes())));
         // Its outcome is the log's own: after a failed write the log takes nothing any more and says so everywhere.
-        let _pending = self.log.append_atomic_nowait(vec![(self.into, 0, bytes)], vec![mark]).map_err(|e| match e {
+        let _pending = self.log.append_atomic_nowait(parts, vec![mark]).map_err(|e| match e {
             AppendError::Busy => Error::from(e),
             e => Error::io("write dead letters", e),
         })?;
         sent.insert(partition, next);
         Ok(())
     }
+}
+
+fn built(batch: BatchBuilder) -> Result<Bytes> {
+    batch.build().map_err(|e| Error::bug(format!("dead letters: {e}")))
 }
 
 impl BadRecord {
@@ -128,7 +137,6 @@ impl DeadLetterWriter for ViewLetters {
         }
         let timestamp_ms = self.clock.now_ms();
         let (mut builder, mut parts) = (BatchBuilder::new(), vec![]);
-        let build = |builder: BatchBuilder| builder.build().map_err(|e| Error::bug(format!("dead letters: {e}")));
         for row in rows {
             let letter = serde_json::json!({
                 "reason": row.reason,
@@ -142,12 +150,12 @@ impl DeadLetterWriter for ViewLetters {
                     .push(&NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] })
                     .map_err(|e| Error::bug(format!("a dead letter: {e}")))?;
                 if builder.size_bytes() >= BATCH_BYTES {
-                    parts.push((self.into, 0, build(std::mem::take(&mut builder))?));
+                    parts.push((self.into, 0, built(std::mem::take(&mut builder))?));
                 }
             }
         }
         if !builder.is_empty() {
-            parts.push((self.into, 0, build(builder)?));
+            parts.push((self.into, 0, built(builder)?));
         }
         let mark = (mark, Some(Bytes::copy_from_slice(&epoch.to_be_bytes())));
         // As for sinks: the order of appends is the order of epochs, and a failed log takes nothing after.

@@ -231,7 +231,7 @@ impl Draft {
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
     }
 
-    /// The statement that makes a view what `ALTER MATERIALIZED VIEW` says; what it does not say stays.
+    /// The statement that makes a view what `ALTER MATERIALIZED VIEW` says; what it does not say stays. A query brings the names of its columns.
     ///
     /// # Errors
     /// There is no such view, or it does not have an option that goes.
@@ -246,7 +246,8 @@ impl Draft {
             ViewChange::Query(new) => {
                 let ViewQuery { query, text, emit_on_close, on_error } = new.as_ref().clone();
                 edition = parsed.edition;
-                let on_error = on_error.unwrap_or(view.on_error);
+                let (on_error, emit_on_close) =
+                    (on_error.unwrap_or(view.on_error), emit_on_close || view.emit_on_close);
                 view = CreateView { columns: vec![], query, query_text: text, emit_on_close, on_error, ..view };
             }
             ViewChange::Set(options) => {

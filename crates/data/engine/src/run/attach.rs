@@ -396,7 +396,7 @@ impl Core {
         self.topology = None;
         self.epoch += 1;
         // Whom nothing is told of need not know when.
-        let noted = if difference.is_some() { self.note_epoch(self.time_us, false) } else { Ok(()) };
+        let noted = if difference.is_some() { self.note_epoch(self.time_us, false, false) } else { Ok(()) };
         let new = &mut self.views[at];
         if let Err(e) = noted {
             new.take_over(&mut old);

@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::reading::Taken;
 use super::sinks::Sink;
 use super::stepping::EpochInput;
-use super::times::{AllTimes, TICK_US};
+use super::times::{Advance, AllTimes, TICK_US};
 use super::topology::Topology;
 use super::view::{Manifest, View};
 use super::{
@@ -58,8 +58,8 @@ pub(super) struct Core {
     pub(super) next_tick_us: i64,
     /// Event times at the frontier.
     pub(super) times: AllTimes,
-    /// Watermarks that streams are to reach in the next epoch, because somebody says so.
-    pub(super) advances: BTreeMap<ObjectId, i64>,
+    /// Watermarks that streams are to reach because somebody says so.
+    pub(super) advances: BTreeMap<ObjectId, Advance>,
     /// The frontier of the epoch before.
     before: Frontier,
     pub(super) checkpointed: Epoch,
@@ -359,10 +359,7 @@ impl Core {
             }
             Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
             Command::ResumeView(id, reply) => self.resume(id, reply),
-            Command::AdvanceWatermark(id, watermark, reply) => {
-                let advanced = self.advance_watermark(id, watermark);
-                drop(reply.send(advanced));
-            }
+            Command::AdvanceWatermark(id, watermark, reply) => self.advance_watermark(id, watermark, reply),
             Command::LimitView(id, limits, reply) => {
                 self.limit(id, limits);
                 drop(reply.send(Ok(())));
@@ -461,7 +458,7 @@ impl Core {
         let to = again.map(|e| &e.frontier);
         let ranges = self.ranges(to)?;
         let now_us = again.map_or_else(|| self.clock.now_us().max(self.time_us), |e| e.time_us);
-        let is_due = || !self.advances.is_empty() || self.time_due_us(now_us).is_some_and(|us| us <= 0);
+        let is_due = || !self.advancing().is_empty() || self.time_due_us(now_us).is_some_and(|us| us <= 0);
         if ranges.is_empty() && to.is_none() && !is_due() {
             return Ok(false);
         }
@@ -482,16 +479,14 @@ impl Core {
         self.epoch = epoch;
         self.time_us = now_us;
         self.next_tick_us = now_us.saturating_add(TICK_US);
-        let by_clock = self.settle_times(again, now_us);
+        let advancing = if again.is_none() { self.advancing() } else { vec![] };
+        let by_clock = self.settle_times(again, &advancing, now_us);
         if !self.replaying
-            && let Err(e) = self.note_epoch(now_us, by_clock)
+            && let Err(e) = self.note_epoch(now_us, by_clock, !advancing.is_empty())
         {
             // Nothing has seen it: it is taken anew when the journal can be written.
             (self.epoch, self.frontier, self.times, self.time_us, self.next_tick_us) = was;
             return Err(e);
-        }
-        if again.is_none() {
-            self.advances.clear();
         }
         self.pace.took(count);
         self.stop_readers(&read.broken);
@@ -500,13 +495,14 @@ impl Core {
             self.publish_epoch();
             self.epochs.note(EpochStatus { epoch, time_us: now_us, rows: count, duration: began.elapsed() });
         }
+        self.advanced(&advancing);
         Ok(true)
     }
 
-    /// Writes down what decided this epoch, if anybody could tell it from another. `wait` until that is durable.
-    pub(super) fn note_epoch(&mut self, time_us: i64, wait: bool) -> Result<()> {
+    /// Writes down what decided this epoch, if anybody could tell it from another or somebody was told. `wait` until that is durable.
+    pub(super) fn note_epoch(&mut self, time_us: i64, wait: bool, was_told: bool) -> Result<()> {
         let late_rows_leave = || self.streams.values().any(|s| s.event_time().is_some_and(|e| e.offsets.is_some()));
-        let is_told = !self.sinks.is_empty() || late_rows_leave();
+        let is_told = was_told || !self.sinks.is_empty() || late_rows_leave();
         if !is_told && !self.topology().tells() {
             return Ok(());
         }

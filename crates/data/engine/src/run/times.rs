@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::Int64Type;
-use fleuve_types::{ColumnPart, Delta, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
-use super::EpochEntry;
 use super::core::Core;
 use super::view::View;
+use super::{EpochEntry, Reply};
 use crate::event_time::Mark;
 use crate::lookup::Answers;
 use crate::operators::map::keep;
@@ -60,6 +60,13 @@ pub(super) struct Floor {
     partition: i32,
     offset: i64,
     value: i64,
+}
+
+/// A stream is complete up to a time, once all before these ends of its partitions has been taken in.
+pub(super) struct Advance {
+    watermark: i64,
+    ends: Vec<(i32, i64)>,
+    replies: Vec<Reply<()>>,
 }
 
 /// Rows that come or go because time passes wait for each other this long at most.
@@ -281,22 +288,44 @@ pub(super) fn with_time(columns: &mut Vec<ColumnPart>, event: &EventTime) {
 }
 
 impl Core {
-    /// Takes a stream for complete up to a time, in an epoch of its own.
-    pub(super) fn advance_watermark(&mut self, stream: ObjectId, watermark: i64) -> Result<()> {
-        let Some(reader) = self.streams.get(&stream) else { return Err(Error::not_found("the stream is not there")) };
-        if reader.event_time().is_none() {
-            return Err(Error::input("the stream has no WATERMARK"));
-        }
-        self.advances.insert(stream, watermark);
+    /// Takes a stream for complete up to a time, once all that is in it now has been taken in.
+    pub(super) fn advance_watermark(&mut self, stream: ObjectId, watermark: i64, reply: Reply<()>) {
+        let ends = match self.streams.get(&stream) {
+            None => Err(Error::not_found("the stream is not there")),
+            Some(reader) if reader.event_time().is_none() => Err(Error::input("the stream has no WATERMARK")),
+            Some(reader) => (0..reader.partitions()).map(|p| Ok((p, reader.bounds(p)?))).collect::<Result<Vec<_>>>(),
+        };
+        let ends = match ends {
+            Ok(ends) => ends.into_iter().filter(|(_, (start, end))| start < end).map(|(p, (_, end))| (p, end)),
+            Err(e) => return drop(reply.send(Err(e))),
+        };
+        let advance = self.advances.entry(stream).or_insert(Advance { watermark, ends: vec![], replies: vec![] });
+        advance.watermark = advance.watermark.max(watermark);
+        advance.ends = ends.collect();
+        advance.replies.push(reply);
         self.live_epoch();
-        match self.advances.is_empty() {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Retry, "the epoch could not be taken; it is tried again")),
+    }
+
+    /// The streams whose watermark can be advanced, as all is taken in that was there when that was said.
+    pub(super) fn advancing(&self) -> Vec<ObjectId> {
+        let is_taken_in = |id: ObjectId, (partition, end): &(i32, i64)| {
+            self.frontier.get(id, *partition).is_some_and(|at| at >= *end)
+        };
+        let are = |(id, advance): &(&ObjectId, &Advance)| advance.ends.iter().all(|end| is_taken_in(**id, end));
+        self.advances.iter().filter(are).map(|(id, _)| *id).collect()
+    }
+
+    /// Tells those who said so.
+    pub(super) fn advanced(&mut self, streams: &[ObjectId]) {
+        for advance in streams.iter().filter_map(|id| self.advances.remove(id)) {
+            advance.replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
         }
+        let streams = &self.streams;
+        self.advances.retain(|id, _| streams.contains_key(id));
     }
 
     /// Brings the watermarks of all streams up to date; tells if the clock had a part in one.
-    pub(super) fn settle_times(&mut self, again: Option<&EpochEntry>, now_us: i64) -> bool {
+    pub(super) fn settle_times(&mut self, again: Option<&EpochEntry>, advancing: &[ObjectId], now_us: i64) -> bool {
         let mut by_clock = false;
         for (id, reader) in &self.streams {
             let Some(event) = reader.event_time() else { continue };
@@ -305,7 +334,8 @@ impl Core {
                 Some(entry) => times.settle_at(reader.partitions(), entry.watermarks.get(id).copied(), now_us),
                 None => {
                     by_clock |= times.settle(&event, reader.partitions(), now_us);
-                    by_clock |= self.advances.get(id).is_some_and(|watermark| times.advance(*watermark));
+                    let advance = self.advances.get(id).filter(|_| advancing.contains(id));
+                    by_clock |= advance.is_some_and(|advance| times.advance(advance.watermark));
                 }
             }
         }

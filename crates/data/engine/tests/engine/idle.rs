@@ -102,6 +102,37 @@ async fn said_case(crashes: bool, checkpoints: bool) {
     world.stop().await;
 }
 
+/// What was there when it was said is on time, however many epochs it takes; and who was told has it after a crash.
+async fn said_early(view: bool) {
+    let mut world = World::empty();
+    world.start(2).await;
+    if view {
+        world.create("c0", COUNTS).await;
+    }
+    let many: Vec<i64> = (0..400).map(|n| n / 40).collect();
+    world.append_rows(0, &rows(&many));
+    world.append_rows(1, &rows(&many));
+    let s0 = super::world::id("s0");
+    world.engine().advance_watermark(s0, 20).await.unwrap();
+    assert_eq!(world.time(), (Some(20), 0));
+    if view {
+        assert_eq!(world.view("c0"), counts(&[(0, 800)]));
+    }
+    world.crash(1).await;
+    world.wait().await;
+    assert_eq!(world.time(), (Some(20), 0));
+    world.append_rows(1, &rows(&[19, 21]));
+    world.wait().await;
+    assert_eq!(world.time(), (Some(20), 1));
+    world.stop().await;
+}
+
+#[test]
+fn what_was_there_before_is_on_time() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    [true, false].into_iter().for_each(|view| runtime.block_on(said_early(view)));
+}
+
 #[test]
 fn a_stream_that_is_said_to_be_complete_is() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
