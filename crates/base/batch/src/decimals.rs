@@ -374,7 +374,7 @@ fn digits(expr: &Expr) -> Option<Digits> {
         Expr::Literal(ScalarValue::Float64(Some(value)), _) if value.is_finite() => Digits::of(&value.to_string()),
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(Digits { value: i128::from(*value), scale: 0 }),
         Expr::Literal(ScalarValue::UInt64(Some(value)), _) => Some(Digits { value: i128::from(*value), scale: 0 }),
-        Expr::Negative(value) => digits(value).map(|n| Digits { value: -n.value, ..n }),
+        Expr::Negative(value) => digits(value).and_then(|n| Some(Digits { value: n.value.checked_neg()?, ..n })),
         // A whole number beside one that is none.
         Expr::Cast(Cast { expr, field }) if field.data_type().is_floating() => match expr.as_ref() {
             Expr::Literal(ScalarValue::Int64(_) | ScalarValue::UInt64(_), _) => digits(expr),
@@ -428,12 +428,11 @@ fn nearest(expr: &Expr) -> Option<f64> {
 
 /// A decimal that is written in a query and wanted as a floating-point number by a function.
 fn folded(expr: Expr) -> Expr {
-    match &expr {
-        Expr::Cast(Cast { expr: inner, field }) if *field.data_type() == DataType::Float64 => {
-            nearest(inner).map_or_else(|| expr.clone(), lit)
-        }
-        _ => expr,
-    }
+    let number = match &expr {
+        Expr::Cast(Cast { expr: inner, field }) if *field.data_type() == DataType::Float64 => nearest(inner),
+        _ => None,
+    };
+    number.map_or(expr, lit)
 }
 
 /// Rows of values, which DataFusion has made decimals when it planned them.

@@ -150,6 +150,18 @@ where
         self.update_batch(values, groups, filter, total)
     }
 
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let [values] = values else { return internal_err!("min and max take one value") };
+        let Some(filter) = filter else { return Ok(vec![values.clone()]) };
+        let passes = BooleanBuffer::collect_bool(filter.len(), |row| filter.is_valid(row) && filter.value(row));
+        let there = NullBuffer::union(values.nulls(), Some(&NullBuffer::new(passes)));
+        Ok(vec![Arc::new(PrimitiveArray::<T>::new(values.as_primitive::<T>().values().clone(), there))])
+    }
+
+    fn supports_convert_to_state(&self) -> bool {
+        true
+    }
+
     fn size(&self) -> usize {
         self.values.capacity() * size_of::<T::Native>() + self.seen.capacity()
     }

@@ -14,14 +14,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
+    Between, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::names::map_with_names;
 
-/// Compares lists by the order that they have in SQL. To come after types are settled.
+/// Compares lists and structs by the order that they have in SQL. To come after types are settled.
 #[derive(Debug)]
 pub(crate) struct OrderedLists;
 
@@ -39,7 +39,7 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
     let mut is_of_interest = false;
     plan.apply_expressions(|expr| {
-        is_of_interest = is_of_interest || expr.exists(|e| Ok(compares_lists(e, &schema)))?;
+        is_of_interest = is_of_interest || expr.exists(|e| Ok(compares_nested(e, &schema)))?;
         Ok(if is_of_interest { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     if !is_of_interest {
@@ -47,25 +47,34 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
     map_with_names(plan, |expr| {
         expr.transform_up(|e| match e {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_order(op) && is_list(&left, &schema) => {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_order(op) && is_nested(&left, &schema) => {
                 let (left, right) = (Box::new(in_order(*left, false)), Box::new(in_order(*right, false)));
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+            }
+            Expr::Between(between) if is_nested(&between.expr, &schema) => {
+                let [expr, low, high] =
+                    [between.expr, between.low, between.high].map(|e| Box::new(in_order(*e, false)));
+                Ok(Transformed::yes(Expr::Between(Between { expr, low, high, ..between })))
             }
             other => Ok(Transformed::no(other)),
         })
     })
 }
 
-fn compares_lists(expr: &Expr, schema: &DFSchema) -> bool {
-    matches!(expr, Expr::BinaryExpr(both) if is_order(both.op) && is_list(&both.left, schema))
+fn compares_nested(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::BinaryExpr(both) => is_order(both.op) && is_nested(&both.left, schema),
+        Expr::Between(between) => is_nested(&between.expr, schema),
+        _ => false,
+    }
 }
 
 fn is_order(op: Operator) -> bool {
     matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
 }
 
-fn is_list(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|t| matches!(t, DataType::List(_) | DataType::LargeList(_)))
+fn is_nested(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|t| matches!(t, DataType::List(_) | DataType::LargeList(_) | DataType::Struct(_)))
 }
 
 /// A value as bytes that have its order, with NULLs in it behind or before all other values.
@@ -153,6 +162,10 @@ mod tests {
             ("a >= ['c']", "3 4 5 13 15"),
             ("a <= [NULL, 'a'] AND a > ['b']", "2 3 4 12 13"),
             ("NOT a < ['c']", "3 4 5 13 15"),
+            ("a BETWEEN ['b'] AND [NULL, 'a']", "2 3 4 12 13"),
+            ("a NOT BETWEEN ['b'] AND [NULL, 'a']", "1 5 11 15"),
+            ("s < named_struct('x', 1, 'y', 'b')", "1 5 11 15"),
+            ("s > named_struct('x', 1, 'y', 'b')", "2 3 12 13 14"),
             ("id IN (SELECT x.id FROM t x JOIN t y ON x.a > y.a AND y.id = 4)", "3 5 13 15"),
         ] {
             let sql = format!("SELECT id FROM t WHERE {condition} ORDER BY id");

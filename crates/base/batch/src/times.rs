@@ -146,7 +146,7 @@ fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::Cast(cast) => match (cast.field.data_type(), type_of(&cast.expr, schema)) {
             // A number is one of seconds, as where DataFusion plans nanoseconds.
-            (to @ DataType::Timestamp(TimeUnit::Microsecond, zone), Some(DataType::Int64)) => {
+            (to @ DataType::Timestamp(TimeUnit::Microsecond, zone), Some(from)) if from.is_integer() => {
                 let seconds = as_type(*cast.expr, &DataType::Timestamp(TimeUnit::Second, zone.clone()));
                 Transformed::yes(as_type(seconds, to))
             }

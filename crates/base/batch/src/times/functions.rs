@@ -269,7 +269,8 @@ fn bin_of(stride: IntervalMonthDayNano, time: i64, origin: i64) -> Result<i64> {
     if months != 0 && (days != 0 || nanoseconds != 0) {
         return exec_err!("date_bin takes a stride of months, or of days and parts of them, not of both");
     }
-    let micros = i64::from(days) * DAY + nanoseconds / 1_000;
+    let of_days = i64::from(days).checked_mul(DAY);
+    let micros = of_days.and_then(|d| d.checked_add(nanoseconds / 1_000)).ok_or_else(out_of_range)?;
     if months < 0 || months == 0 && micros <= 0 {
         return exec_err!("the stride of date_bin is to be greater than zero");
     }

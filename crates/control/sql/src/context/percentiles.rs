@@ -29,8 +29,11 @@ impl ExprPlanner for PercentilesPlanner {
             args[1] = part;
             Expr::AggregateFunction(AggregateFunction::new_udf(func, args, distinct, filter, order_by, null_treatment))
         };
+        // One of these has a value where there are values.
+        let known = parts.iter().position(|part| !matches!(part, Expr::Literal(value, _) if value.is_null()));
         let all: Vec<Expr> = parts.into_iter().map(one).collect();
-        Ok(PlannerResult::Planned(when(all[0].clone().is_not_null(), make_array(all)).end()?))
+        let there = all[known.unwrap_or(0)].clone().is_not_null();
+        Ok(PlannerResult::Planned(when(there, make_array(all)).end()?))
     }
 }
 

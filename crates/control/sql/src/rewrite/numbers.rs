@@ -1,7 +1,9 @@
 //! Numbers with more digits than DataFusion (54.1) reads: it makes BIGINT or DOUBLE PRECISION of all, also of those
 //! that become decimals.
 
-use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value,
+};
 
 /// Most digits of a decimal, and of a text that is read as one.
 const MAX_DIGITS: usize = 38;
@@ -10,12 +12,23 @@ const MAX_TEXT: usize = 76;
 const DIGITS_OF_DOUBLE: usize = 15;
 
 /// A number that is cast to a decimal is a text of its digits with that cast; one with too many digits for BIGINT or
-/// DOUBLE PRECISION a decimal of its own digits.
+/// DOUBLE PRECISION a decimal of its own digits. But not a factor: products and quotients of decimals have few digits
+/// or too many.
 pub(super) fn exact(expr: &mut Expr) {
     match expr {
-        Expr::Cast { expr: value, data_type: DataType::Decimal(_) | DataType::Numeric(_), array: false, .. } => {
-            if let Some(text) = plain_number(value).filter(|text| text.len() <= MAX_TEXT) {
+        Expr::Cast {
+            expr: value, data_type: DataType::Decimal(info) | DataType::Numeric(info), array: false, ..
+        } => {
+            // A text is not read as tens or hundreds.
+            let is_whole = matches!(info, ExactNumberInfo::PrecisionAndScale(_, scale) if *scale < 0);
+            if !is_whole && let Some(text) = plain_number(value).filter(|text| text.len() <= MAX_TEXT) {
                 set_text(value, text);
+            }
+        }
+        Expr::BinaryOp { left, op, right } => {
+            use BinaryOperator::{Divide, Modulo, Multiply};
+            if matches!(op, Divide | Modulo | Multiply) {
+                [left, right].into_iter().for_each(|factor| keep(factor));
             }
         }
         // The least BIGINT.
@@ -29,7 +42,7 @@ pub(super) fn exact(expr: &mut Expr) {
             }
         }
         Expr::Value(value) => {
-            let Value::Number(text, _) = &value.value else { return };
+            let Value::Number(text, KEEP_NOT) = &value.value else { return };
             let has_exponent = text.contains(['e', 'E']);
             let Some((text, info)) = plain(text).and_then(|text| long(text, has_exponent)) else { return };
             *expr = Expr::Cast {
@@ -44,6 +57,22 @@ pub(super) fn exact(expr: &mut Expr) {
     }
 }
 
+/// Of a number that may become a decimal; PostgreSQL's dialect does not read what the flag is for.
+const KEEP_NOT: bool = false;
+
+/// Marks a number to stay as it is.
+fn keep(expr: &mut Expr) {
+    match expr {
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => keep(inner),
+        Expr::Value(value) => {
+            if let Value::Number(_, is_kept) = &mut value.value {
+                *is_kept = !KEEP_NOT;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A number of too many digits and its type.
 fn long(text: String, has_exponent: bool) -> Option<(String, ExactNumberInfo)> {
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
@@ -53,7 +82,10 @@ fn long(text: String, has_exponent: bool) -> Option<(String, ExactNumberInfo)> {
     let all = format!("{whole}{part}");
     let significant = all.trim_start_matches('0').trim_end_matches('0').len();
     let digits = whole.trim_start_matches('0').len() + part.len();
-    let is_long = significant > DIGITS_OF_DOUBLE || (part.is_empty() && !has_exponent);
+    // Some have one digit more and are told apart all the same.
+    let is_kept = |text: &str| text.parse::<f64>().is_ok_and(|value| value.to_string() == text);
+    let trimmed = if part.is_empty() { text.as_str() } else { text.trim_end_matches('0') };
+    let is_long = significant > DIGITS_OF_DOUBLE && !is_kept(trimmed) || (part.is_empty() && !has_exponent);
     let info = ExactNumberInfo::PrecisionAndScale(digits as u64, part.len() as i64);
     (is_long && digits <= MAX_DIGITS).then_some((text, info))
 }
@@ -150,11 +182,15 @@ mod tests {
             ("9223372036854775807", None),
             ("9223372036854775808", Some((19, 0))),
             ("0.123456789012345", None),
-            ("0.1234567890123456", Some((16, 16))),
+            ("0.1234567890123456", None),
+            ("0.12345678901234567", Some((17, 17))),
+            ("3.141592653589793", None),
+            ("57.295779513082320", None),
             ("1.00000000000000000", None),
             ("12345678901234567.12", Some((19, 2))),
             ("1e30", None),
-            ("1.234567890123456e5", Some((16, 10))),
+            ("1.234567890123456e5", None),
+            ("1.23456789012345678e5", Some((18, 12))),
             ("1000000000000000000000000000000000000000", None),
         ] {
             let info = long(plain(text).unwrap(), text.contains('e')).map(|(_, info)| info);

@@ -29,6 +29,10 @@ fn done(tag: impl Into<String>) -> Outcome {
 impl Session {
     /// The columns of a statement's answer, and what is known of its parameters' types.
     pub(super) async fn describe(&self, parsed: &Parsed) -> Result<(Option<SchemaRef>, Vec<Option<DataType>>)> {
+        guarded(Box::pin(self.describe_statement(parsed))).await
+    }
+
+    async fn describe_statement(&self, parsed: &Parsed) -> Result<(Option<SchemaRef>, Vec<Option<DataType>>)> {
         let place = place_of(parsed);
         let count = parsed.parameters;
         let none = vec![None; count];

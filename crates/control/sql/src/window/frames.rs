@@ -31,7 +31,7 @@ use datafusion::physical_expr::expressions::{Column as Position, Literal};
 use fleuve_batch::FRAMED_ANEW;
 
 /// Aggregates that pass over NULL: a FILTER is a CASE around the argument, and without any other value there is nothing to aggregate.
-const WITHOUT_NULLS: [&str; 15] = [
+const WITHOUT_NULLS: [&str; 14] = [
     "avg",
     "bit_and",
     "bit_or",
@@ -46,7 +46,6 @@ const WITHOUT_NULLS: [&str; 15] = [
     "sum",
     "var",
     "var_pop",
-    "var_samp",
 ];
 
 /// The rule that puts the functions in the place of such calls; after the types are settled.
