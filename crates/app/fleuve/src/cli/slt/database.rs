@@ -260,7 +260,7 @@ impl Database {
         }
     }
 
-    /// Drops what the file made and gives the names of what it leaves: on a PostgreSQL server what is not in its own schema.
+    /// Drops what the file made, on a PostgreSQL server only its own schema, and gives the names of what is left.
     ///
     /// # Errors
     /// The server's.
