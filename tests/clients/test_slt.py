@@ -215,7 +215,7 @@ def test_a_real_postgresql_answers_the_same(suite, postgresql):
     assert what_there_is(postgresql) == before
 
 
-def test_what_a_file_makes_elsewhere_goes_too(tmp_path, postgresql):
+def test_what_a_file_makes_elsewhere_stays_and_is_named(tmp_path, postgresql):
     file = tmp_path / "elsewhere.slt"
     file.write_text(
         "statement ok\nCREATE SCHEMA \"Else\"\n\nstatement ok\nCREATE TABLE \"Else\".a (x INT)\n\n"
@@ -227,8 +227,82 @@ def test_what_a_file_makes_elsewhere_goes_too(tmp_path, postgresql):
         before = what_there_is(postgresql)
         done = slt("--postgres", by_socket(postgresql), str(file), cwd=tmp_path)
         assert "6 passed, 1 failed" in done.stdout, done.stdout + done.stderr
+        assert 'left over there: SCHEMA "Else", ' in done.stdout
+        assert 'TABLE "Else".a' in done.stdout and "TABLE public.b" in done.stdout and "kept" not in done.stdout
+        connection.execute('DROP SCHEMA "Else" CASCADE')
+        connection.execute("DROP TABLE public.b")
         assert what_there_is(postgresql) == before
         connection.execute("DROP TABLE kept")
+
+
+REPLACED = """\
+statement ok
+CREATE OR REPLACE TABLE x AS SELECT 1 AS a
+
+query I
+SELECT a FROM x
+----
+1
+
+statement ok
+DROP TABLE x
+"""
+
+
+def test_a_table_of_the_same_name_survives_on_postgresql(tmp_path, postgresql):
+    (tmp_path / "x.slt").write_text(REPLACED)
+    (tmp_path / "public.slt").write_text("statement ok\nCREATE OR REPLACE TABLE public.x AS SELECT 1 AS a\n")
+    with postgresql.connect() as connection:
+        connection.execute("CREATE TABLE public.x (mine TEXT)")
+        connection.execute("CREATE VIEW public.over_x AS SELECT mine FROM public.x")
+        connection.execute("INSERT INTO public.x VALUES ('kept')")
+        assert last_line(slt("--postgres", by_socket(postgresql), "x.slt", cwd=tmp_path)) == "3 passed, 0 failed"
+        done = slt("--postgres", by_socket(postgresql), "public.slt", cwd=tmp_path)
+        assert "public.x is not replaced" in done.stdout and "0 passed, 1 failed" in done.stdout, done.stdout
+        assert connection.execute("SELECT mine FROM public.over_x").fetchall() == [("kept",)]
+        connection.execute("DROP TABLE public.x CASCADE")
+
+
+def test_what_was_there_before_survives_on_fleuve(tmp_path, own_server):
+    own_server.sql("CREATE STREAM x (mine TEXT) WITH (format = 'json')")
+    own_server.sql("CREATE MATERIALIZED VIEW v AS SELECT mine FROM x")
+    (tmp_path / "x.slt").write_text(
+        REPLACED + "\nstatement ok\nDROP STREAM public.x CASCADE\n\n"
+        "statement ok\nCREATE OR REPLACE VIEW v AS SELECT 1 AS a FROM x\n"
+    )
+    done = slt("--postgres", own_server.postgres, "x.slt", cwd=tmp_path)
+    assert done.stdout.count("was on the server before the file") == 4, done.stdout
+    assert "0 passed, 5 failed" in done.stdout
+    assert [row[0] for row in own_server.rows("SHOW STREAMS")] == ["x", "x__dead"]
+    assert [row[0] for row in own_server.rows("SHOW VIEWS")] == ["v"]
+
+
+def test_what_is_made_at_last_is_missing_no_longer(tmp_path):
+    (tmp_path / "a.slt").write_text(
+        "statement ok\nCREATE TABLE t (a INT DEFAULT 1)\n\nstatement ok\nCREATE TABLE t (a INT)\n\nquery I\nSELECT b FROM t\n"
+    )
+    done = slt("a.slt", cwd=tmp_path)
+    assert done.stdout.endswith("1 passed, 1 failed, 1 skipped\n"), done.stdout
+
+
+def test_rows_are_counted_where_their_number_is_known(tmp_path):
+    (tmp_path / "c.csv").write_text("a\n1\n2\n")
+    external = "CREATE EXTERNAL TABLE {} (a INT) STORED AS CSV LOCATION 'c.csv'\n\n"
+    (tmp_path / "a.slt").write_text(
+        "statement count 2\nCREATE TABLE a AS VALUES (1), (2)\n\nstatement count 1\nCREATE TABLE b AS VALUES (1), (2)\n\n"
+        f"statement count 2\n{external.format('c')}statement count 3\n{external.format('d')}"
+        "statement count 0\nCREATE TABLE e (a INT)\n"
+    )
+    done = slt("a.slt", cwd=tmp_path)
+    assert done.stdout.endswith("2 passed, 2 failed, 1 skipped\n"), done.stdout
+
+
+def test_write_leaves_other_files_rows(tmp_path):
+    (tmp_path / "inner.slt").write_text("\n\nquery I\nSELECT 7\n----\n0\n")
+    (tmp_path / "outer.slt").write_text("\n\nquery I\nSELECT 1\n----\n0\n\ninclude inner.slt\n")
+    slt("--write", "outer.slt", cwd=tmp_path)
+    assert (tmp_path / "outer.slt").read_text() == "\n\nquery I\nSELECT 1\n----\n1\n\ninclude inner.slt\n"
+    assert (tmp_path / "inner.slt").read_text() == "\n\nquery I\nSELECT 7\n----\n0\n"
 
 
 @pytest.mark.parametrize("user", ["ann", "bob"])
@@ -285,10 +359,13 @@ def test_addresses_that_are_none(tmp_path, postgresql):
         ("nowhere", "postgres://USER:PASSWORD@HOST:PORT/DATABASE is wanted"),
         ("postgres://localhost:x/", "its port 'x' is none"),
         ("postgres://localhost/?sslmode=require", "not encrypted"),
-        ("postgres://localhost/?colour=red", "colour is not known"),
+        ("postgres://localhost/?colour=red", "a setting 'colour' is not known"),
     ]:
         done = slt("--postgres", address, "a.slt", cwd=tmp_path)
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+    for address in ("postgres://ann:hush@localhost:x/", "postgres://ann:hu/sh@localhost", "ann:hush@localhost:5432"):
+        done = slt("--postgres", address, "a.slt", cwd=tmp_path)
+        assert done.returncode == 1 and not re.search(r"hu|sh@|\bann\b", done.stdout + done.stderr), done.stderr
     done = slt("--postgres", url(postgresql, "ann", "nix"), "a.slt", cwd=tmp_path)
     assert done.returncode == 1 and 'database "nix" does not exist' in done.stderr
     assert os.listdir(tmp_path) == ["a.slt"]

@@ -348,10 +348,11 @@ Runs files in the syntax of sqllogictest as DataFusion publishes them. Each file
 CREATE TABLE makes a stream, and so does CREATE EXTERNAL TABLE of CSV files, with their rows. What files of other databases have and \
 Fleuve has not is skipped, with the reason; the rest of the file is run.
 
-With --postgres the files run on a running server, and what they make is dropped at the end of each. On Fleuve they run as without it; \
-on a PostgreSQL server (known to onlyif and skipif as postgres) CREATE TABLE is left as it is, and each file has a schema of its own. \
-What the address does not say comes from PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, else the user is fleuve and the database \
-main.
+With --postgres the files run on a running server. On Fleuve they run as without it, and what they make is dropped at \
+the end of each; what was there before cannot be dropped. On a PostgreSQL server (known to onlyif and skipif as postgres) \
+CREATE TABLE is left as it is, and each file has a schema of its own, which goes at the end; what it makes in others \
+stays and is listed. What the address does not say comes from PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, else \
+the user is fleuve and the database main.
 
 Examples:
   fleuve slt --as-views tests/slt
@@ -368,7 +369,7 @@ pub struct SltArgs {
     pub as_views: bool,
     /// Run on the Fleuve or PostgreSQL server at HOST:PORT or postgres://USER:PASSWORD@HOST:PORT/DATABASE instead
     #[arg(long, value_name = "ADDRESS")]
-    pub postgres: Option<super::slt::Address>,
+    pub postgres: Option<String>,
     /// Folder that the paths in CREATE EXTERNAL TABLE begin at [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -73,8 +73,11 @@ impl std::str::FromStr for Address {
         match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
             Some(rest) => of_url(rest),
             None => match text.parse::<HostPort>() {
-                Ok(at) => Ok(Self { host: Some(at.host), port: Some(at.port), ..Self::default() }),
-                Err(_) => Err("but HOST:PORT or postgres://USER:PASSWORD@HOST:PORT/DATABASE is wanted".into()),
+                // Whoever forgets `postgres://` is not to see a password in the next error.
+                Ok(at) if !at.host.contains('@') => {
+                    Ok(Self { host: Some(at.host), port: Some(at.port), ..Self::default() })
+                }
+                _ => Err("but HOST:PORT or postgres://USER:PASSWORD@HOST:PORT/DATABASE is wanted".into()),
             },
         }
     }
@@ -82,6 +85,8 @@ impl std::str::FromStr for Address {
 
 /// `USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE&…`, of which everything may be left out.
 fn of_url(rest: &str) -> Result<Address, String> {
+    // Then nothing of it is told: a password that is not escaped may be anywhere.
+    let secret = rest.contains('@') || rest.to_ascii_lowercase().contains("password");
     let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, place) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -90,25 +95,31 @@ fn of_url(rest: &str) -> Result<Address, String> {
         Some((host, port)) if !port.contains(']') => (host, port),
         _ => (place, ""),
     };
+    if database.contains('@') {
+        return Err("but /, ?, : and @ in a user's name or a password are %2F, %3F, %3A and %40".into());
+    }
     let mut address = Address::default();
     for (name, value) in [("user", user), ("host", host), ("port", port), ("dbname", database)] {
-        address.set(name, value)?;
+        address.set(name, value, secret)?;
     }
     if let Some(password) = password {
-        address.set("password", password)?;
+        address.set("password", password, secret)?;
     }
     for parameter in parameters.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        address.set(name, value)?;
+        address.set(name, value, secret)?;
     }
     Ok(address)
 }
 
 impl Address {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let text = percent_decode_str(value).decode_utf8().map_err(|_| format!("but its {name} is not UTF-8"))?;
+    /// Sets what is called so; when there is a `secret`, errors quote nothing.
+    fn set(&mut self, name: &str, value: &str, secret: bool) -> Result<(), String> {
+        let told = |text: &str| if secret { String::new() } else { format!(" '{text}'") };
+        let text = percent_decode_str(value).decode_utf8();
+        let text = text.map_err(|_| format!("but the value of a part{} is not UTF-8", told(name)))?;
         if text.contains('\0') {
-            return Err(format!("but its {name} has a zero byte"));
+            return Err(format!("but the value of a part{} has a zero byte", told(name)));
         }
         let text = Some(text.into_owned()).filter(|text| !text.is_empty());
         match name {
@@ -120,7 +131,8 @@ impl Address {
                 self.host = text.map(bare).or(self.host.take());
             }
             "port" => {
-                let port = text.map(|p| p.parse().map_err(|_| format!("but its port '{p}' is none"))).transpose()?;
+                let port =
+                    text.map(|p| p.parse().map_err(|_| format!("but its port{} is none", told(&p)))).transpose()?;
                 self.port = port.or(self.port);
             }
             "user" => self.user = text,
@@ -133,9 +145,8 @@ impl Address {
             }
             "application_name" | "connect_timeout" => {}
             _ => {
-                return Err(format!(
-                    "but {name} is not known: host, port, user, password, dbname, options, sslmode are"
-                ));
+                let known = "host, port, user, password, dbname, options, sslmode are";
+                return Err(format!("but a setting{} is not known: {known}", told(name)));
             }
         }
         Ok(())

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use fleuve_sql::{Outcome, RowStream, Session};
+use fleuve_sql::parse::{Name, Statement};
+use fleuve_sql::{DEFAULT_NAMESPACE, Outcome, RowStream, Session};
 use fleuve_types::{Error, Result, sql_type_name};
 use futures::TryStreamExt;
 
@@ -125,6 +126,9 @@ impl Database {
     /// # Errors
     /// The server's.
     pub async fn run_on(&mut self, connection: Option<&Arc<str>>, sql: &str) -> Result<Answer> {
+        if let Some(refused) = self.refused(sql) {
+            return Err(refused);
+        }
         match &mut self.place {
             Place::Local { local, sessions } => {
                 let session = sessions.entry(connection.cloned()).or_insert_with(|| local.session());
@@ -164,7 +168,7 @@ impl Database {
             let mut wire = Wire::connect(login).await?;
             wire.has_structs = !self.is_postgresql;
             if let Some(schema) = schema {
-                wire.run(&format!("SET search_path = {schema}, public")).await?;
+                wire.run(&format!("SET search_path = {schema}")).await?;
             }
             wires.insert(name.clone(), wire);
         }
@@ -222,16 +226,50 @@ impl Database {
         if self.is_postgresql { "VIEW" } else { "MATERIALIZED VIEW" }
     }
 
-    /// Drops what was not there before, or goes away whole.
+    /// Why statements are not run: on a running Fleuve they would drop or replace what was there before the file.
+    fn refused(&self, sql: &str) -> Option<Error> {
+        let Place::Wire { before, .. } = &self.place else { return None };
+        let low = sql.to_ascii_lowercase();
+        if self.is_postgresql || !(low.contains("drop") || low.contains("replace")) {
+            return None;
+        }
+        let statements = fleuve_sql::parse(sql).ok()?;
+        let gone = statements.iter().flat_map(|one| match &one.statement {
+            Statement::Drop { names, .. } => names.as_slice(),
+            Statement::CreateView(view) if view.or_replace => std::slice::from_ref(&view.name),
+            _ => &[],
+        });
+        let was_there = |name: &&Name| before.iter().any(|(_, old)| *old == as_listed(name));
+        let name = gone.into_iter().find(was_there)?;
+        Some(Error::input(format!("{name} was on the server before the file, and is neither dropped nor replaced")))
+    }
+
+    /// The name of a table as `DROP` is to have it, so that nothing of the user's goes.
+    ///
+    /// # Errors
+    /// When it may be something of the user's.
+    pub fn to_drop(&self, name: &str) -> Result<String> {
+        if let Some(refused) = self.refused(&format!("DROP {} {name}", self.table_word())) {
+            return Err(refused);
+        }
+        let Place::Wire { schema: Some(schema), .. } = &self.place else { return Ok(name.to_string()) };
+        // Every other part of the text is within quotes.
+        match name.split('"').step_by(2).any(|text| text.contains('.')) {
+            true => Err(Error::input(format!("{name} is not replaced: only tables of the file's own schema are"))),
+            false => Ok(format!("{schema}.{name}")),
+        }
+    }
+
+    /// Drops what the file made, on a PostgreSQL server only its own schema, and gives the names of what is left.
     ///
     /// # Errors
     /// The server's.
-    pub async fn close(self) -> Result<()> {
+    pub async fn close(self) -> Result<Vec<String>> {
         let (login, schema, before) = match self.place {
             Place::Local { local, sessions } => {
                 drop(sessions);
                 local.stop().await;
-                return Ok(());
+                return Ok(vec![]);
             }
             // Whatever the file left open on its own connections goes with them.
             Place::Wire { login, wires, schema, before } => {
@@ -242,17 +280,28 @@ impl Database {
         let mut wire = Wire::connect(&login).await?;
         if let Some(schema) = &schema {
             wire.run(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
+            let left = objects(&mut wire, true).await?.into_iter().filter(|o| !before.contains(o));
+            return Ok(left.map(|(word, name)| format!("{word} {name}")).collect());
         }
         let mut last = None;
         for _ in 0..2 {
             last = None;
-            let made = objects(&mut wire, self.is_postgresql).await?;
+            let made = objects(&mut wire, false).await?;
             for (word, name) in made.iter().filter(|o| !before.contains(o)) {
                 // It may have gone with another; what is left in the second round is an error.
                 last = wire.run(&format!("DROP {word} IF EXISTS {name} CASCADE")).await.err().or(last);
             }
         }
-        last.map_or(Ok(()), Err)
+        last.map_or(Ok(vec![]), Err)
+    }
+}
+
+/// A name as [`objects`] has it.
+fn as_listed(name: &Name) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    match name.namespace() {
+        DEFAULT_NAMESPACE => quoted(&name.name),
+        namespace => format!("{}.{}", quoted(namespace), quoted(&name.name)),
     }
 }
 

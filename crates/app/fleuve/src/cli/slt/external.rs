@@ -127,28 +127,34 @@ impl External {
     ///
     /// # Errors
     /// When the file is not there or cannot be read; so may each statement.
-    pub fn inserts(&self, folder: &Path, type_name: TypeName) -> Result<impl Iterator<Item = Result<String>>> {
+    pub fn inserts(
+        &self,
+        folder: &Path,
+        type_name: TypeName,
+    ) -> Result<impl Iterator<Item = Result<String>> + use<'_>> {
         let files = self.files(folder)?;
         let columns = self.columns_of(&files)?;
         // Everything is text here; what it is a text of is the database's to tell.
         let field = |column: &Column| Field::new(&column.name, DataType::Utf8, true);
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         let types: Vec<String> = columns.iter().map(|column| type_name(&column.of)).collect();
-        let mut all: Vec<(PathBuf, arrow::csv::Reader<Box<dyn Read + Send>>)> = vec![];
-        for file in files {
+        let reader = move |file: &Path| {
             let reader = ReaderBuilder::new(schema.clone()).with_format(self.csv.format()).with_batch_size(ROWS);
             let reader = reader.with_truncated_rows(self.csv.truncated_rows);
-            let reader = reader.build(self.open(&file)?).map_err(|e| wrong(&file, e))?;
-            all.push((file, reader));
-        }
+            reader.build(self.open(file)?).map_err(|e| wrong(file, e))
+        };
         let name = self.name.clone();
         let statement = move |batch: &RecordBatch| {
             let rows: Vec<String> = (0..batch.num_rows()).map(|row| literals(batch, row, &types)).collect();
             format!("INSERT INTO {name} VALUES {}", rows.join(", "))
         };
-        Ok(all.into_iter().flat_map(move |(file, reader)| {
+        // Each file is opened when its turn comes.
+        Ok(files.into_iter().flat_map(move |file| -> Box<dyn Iterator<Item = Result<String>> + Send> {
             let statement = statement.clone();
-            reader.map(move |batch| Ok(statement(&batch.map_err(|e| wrong(&file, e))?)))
+            match reader(&file) {
+                Ok(rows) => Box::new(rows.map(move |batch| Ok(statement(&batch.map_err(|e| wrong(&file, e))?)))),
+                Err(e) => Box::new(std::iter::once(Err(e))),
+            }
         }))
     }
 }

@@ -23,6 +23,17 @@ pub enum Here {
     Missing { reason: String, name: Option<String> },
 }
 
+impl Here {
+    /// The table that is dropped before another of its name is made.
+    pub fn replaced(&self) -> Option<&str> {
+        match self {
+            Self::Table { name, drop: true, .. } => Some(name),
+            Self::External(table) if table.or_replace => Some(&table.name),
+            _ => None,
+        }
+    }
+}
+
 /// What a type is called there.
 pub type TypeName = fn(&str) -> String;
 
@@ -77,6 +88,19 @@ fn first_words(sql: &str) -> Vec<String> {
 /// The first word of a statement, in small letters.
 pub fn first_word(sql: &str) -> String {
     first_words(sql).into_iter().next().unwrap_or_default()
+}
+
+/// The name of what a `CREATE` makes.
+pub fn created(sql: &str) -> Option<String> {
+    let mut words =
+        without_comments(sql).split(|c: char| c.is_whitespace() || c == '(').filter(|word| !word.is_empty());
+    if !words.next()?.eq_ignore_ascii_case("create") {
+        return None;
+    }
+    let is_kind = |word: &str| ["table", "view", "stream", "source", "sink"].contains(&word);
+    words.find(|word| is_kind(&word.to_ascii_lowercase()))?;
+    let name = words.find(|word| !is_filler(&word.to_ascii_lowercase()))?;
+    Some(name.trim_end_matches(';').to_string())
 }
 
 /// What to do with a statement of a file.

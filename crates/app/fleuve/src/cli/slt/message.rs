@@ -47,7 +47,7 @@ const IN_OTHER_WORDS: [(&str, Name, &[&str]); 12] = [
     ("No field named ", Name::Behind, &["there is no column", "does not exist"]),
     ("Ambiguous reference to unqualified field ", Name::Behind, &["is in more than one table", "is ambiguous"]),
     ("Invalid function '", Name::Behind, &["there is no function", "does not exist"]),
-    ("table '", Name::Path, &["there is no", "does not exist"]),
+    ("table '", Name::Behind, &["there is no", "does not exist"]),
     ("View '", Name::Behind, &["there is no", "does not exist"]),
     ("Table '", Name::Behind, &["exists already", "already exists", "there is no", "does not exist"]),
     ("Divide by zero", Name::Nowhere, &["division by zero"]),
@@ -62,8 +62,6 @@ const IN_OTHER_WORDS: [(&str, Name, &[&str]); 12] = [
 enum Name {
     /// The last part of it counts.
     Behind,
-    /// Any part of it counts.
-    Path,
     Nowhere,
 }
 
@@ -132,10 +130,10 @@ fn in_their_words(text: &str, is_regex: bool, error: &Error, broken: bool) -> Fi
     match in_words(&plain) {
         // It is refused before it comes to what the record is about.
         Some(_) if error.kind == ErrorKind::Unsupported => Fit::Unknown,
-        Some((names, words)) => {
+        Some((name, words)) => {
             let low = ours.to_lowercase();
             let told = words.iter().any(|words| low.contains(&words.to_lowercase()));
-            let fits = told && (names.is_empty() || names.iter().any(|name| mentions(&ours, name)));
+            let fits = told && name.is_none_or(|name| mentions(&ours, &name));
             if fits { Fit::Yes } else { Fit::No }
         }
         None => Fit::Unknown,
@@ -147,19 +145,17 @@ fn without_prefix(said: &str) -> Option<&str> {
     THEIR_PREFIXES.iter().find_map(|prefix| said.strip_prefix(prefix)).or_else(rule)
 }
 
-/// The names of which a message of DataFusion's is about one, or none, and Fleuve's words for the message.
-fn in_words(message: &str) -> Option<(Vec<String>, &'static [&'static str])> {
+/// The name that a message of DataFusion's is about, if it is about one, and Fleuve's words for the message.
+fn in_words(message: &str) -> Option<(Option<String>, &'static [&'static str])> {
     let (words, place, ours) = IN_OTHER_WORDS.iter().find(|(words, ..)| message.contains(words))?;
     let behind = message.split_once(words).map_or("", |(_, behind)| behind);
     let end = behind.find(|c: char| c.is_whitespace() || c == '\'').unwrap_or(behind.len());
-    let mut parts =
-        behind[..end].trim_end_matches(['.', ',']).split('.').map(|part| part.trim_matches('"').to_string());
-    let names = match place {
-        Name::Nowhere => vec![],
-        Name::Path => parts.collect(),
-        Name::Behind => parts.next_back().into_iter().collect(),
+    let last = behind[..end].trim_end_matches(['.', ',']).rsplit('.').next().unwrap_or_default();
+    let name = match place {
+        Name::Nowhere => None,
+        Name::Behind => Some(last.trim_matches('"').to_string()),
     };
-    Some((names, ours))
+    Some((name, ours))
 }
 
 /// A regular expression as the text that it was made of.

@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use super::args::SltArgs;
 use super::on_its_own;
 use super::term::{Out, Paint};
-pub use address::Address;
+use address::Address;
 use database::{Database, Server};
 use parse::{Record, Wanted};
 use run::{Options, Tally, Way};
@@ -43,7 +43,12 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
         false => vec![Way::Plain],
     };
     let login = match &args.postgres {
-        Some(address) => Some(address.login(|name| std::env::var(name).ok()).map_err(Error::input)?),
+        Some(text) => {
+            // The text stays out of the message: it may hold a password.
+            let wrong = |why| Error::input(format!("the address after --postgres cannot be read, {why}"));
+            let address: Address = text.parse().map_err(wrong)?;
+            Some(address.login(|name| std::env::var(name).ok()).map_err(Error::input)?)
+        }
         None => None,
     };
     let server = Arc::new(Server::find(login).await?);
@@ -69,7 +74,7 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
                 let mut database = Database::open(&server).await?;
                 let mut variables = Variables::new(server.database().to_string());
                 let done = run::run(&records, *way, &options, &mut variables, &mut database).await;
-                database.close().await?;
+                tally.left.extend(database.close().await?);
                 tally.add(done?);
             }
             if write {
@@ -90,6 +95,10 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
         };
         for failure in &tally.failures {
             out.line(&format!("{} {failure}", paint.red("FAIL")))?;
+        }
+        if !tally.left.is_empty() {
+            let left = tally.left.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            out.line(&format!("{name}: new on the server, and left over there: {left}"))?;
         }
         out.flush()?;
         (queries, statements) = (queries + q, statements + s);
@@ -161,7 +170,7 @@ fn fill_in(path: &Path, records: &[Record], tally: &Tally) -> Result<()> {
     let mut lines: Vec<String> = text.split('\n').map(Into::into).collect();
     let name = path.display().to_string();
     for record in records.iter().rev().filter(|r| *r.file == *name) {
-        let (Wanted::Rows(rows), Some(found)) = (&record.wanted, tally.found.get(&record.line)) else { continue };
+        let (Wanted::Rows(rows), Some(found)) = (&record.wanted, tally.found.get(&record.key())) else { continue };
         let (first, last) = rows.at;
         match first {
             Some(first) => drop(lines.splice(first..last, found.iter().cloned())),

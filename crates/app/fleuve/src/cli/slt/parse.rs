@@ -1,6 +1,6 @@
 //! sqllogictest files, as DataFusion publishes them: text to records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::message::Message;
 
 /// Files within files.
 const MAX_INCLUDES: usize = 16;
-/// Files that one `include` may name by a pattern.
+/// Files that a file may include, those of its includes counted.
 const MAX_INCLUDED: usize = 10_000;
 
 /// One record of a file that is to be run.
@@ -88,6 +88,11 @@ impl Record {
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
     }
+
+    /// Its file and line.
+    pub fn key(&self) -> (Arc<str>, usize) {
+        (self.file.clone(), self.line)
+    }
 }
 
 /// Reads a file and those that it includes. `labels` are the names of the server for `onlyif` and `skipif`. What is wrong in the file
@@ -96,8 +101,16 @@ impl Record {
 /// # Errors
 /// When the file cannot be read.
 pub fn read(path: &Path, labels: &[&str]) -> Result<Vec<Record>> {
-    let mut reader = Reader { labels, records: vec![], sort: Sort::default(), substituted: false, halted: false };
-    reader.file(path, 0)?;
+    let mut reader = Reader {
+        labels,
+        records: vec![],
+        sort: Sort::default(),
+        substituted: false,
+        halted: false,
+        reading: vec![],
+        included: 0,
+    };
+    reader.file(path)?;
     Ok(reader.records)
 }
 
@@ -109,6 +122,10 @@ struct Reader<'a> {
     /// `control substitution`
     substituted: bool,
     halted: bool,
+    /// The files that are being read, the one that is included within the one that includes it.
+    reading: Vec<PathBuf>,
+    /// How many files were included.
+    included: usize,
 }
 
 /// What stands before a record and is about it alone.
@@ -185,9 +202,16 @@ impl Lines<'_> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path, depth: usize) -> Result<()> {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| Error::io(format!("cannot read {}", path.display()), e))?;
+    fn file(&mut self, path: &Path) -> Result<()> {
+        let unreadable = |e| Error::io(format!("cannot read {}", path.display()), e);
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        self.reading.push(path.canonicalize().map_err(unreadable)?);
+        let done = self.lines(path, &text);
+        self.reading.pop();
+        done
+    }
+
+    fn lines(&mut self, path: &Path, text: &str) -> Result<()> {
         let file: Arc<str> = path.display().to_string().into();
         let mut lines = Lines { lines: text.split('\n').collect(), at: 0 };
         // A file from Windows reads the same.
@@ -211,7 +235,7 @@ impl Reader<'_> {
                 ("connection", [name, ..]) => before.connection = (*name != "default").then(|| (*name).into()),
                 ("include", [name]) => {
                     if std::mem::take(&mut before).ours
-                        && let Err(why) = self.include(path, name, depth)?
+                        && let Err(why) = self.include(path, name)?
                     {
                         let body = (String::new(), Wanted::Wrong(why), None);
                         self.record(&file, begin, Before::default(), body);
@@ -283,8 +307,8 @@ impl Reader<'_> {
     }
 
     /// The files that a name or a pattern such as `part_*.slt` stands for, in place of it.
-    fn include(&mut self, path: &Path, name: &str, depth: usize) -> Result<Result<(), Wrong>> {
-        if depth >= MAX_INCLUDES {
+    fn include(&mut self, path: &Path, name: &str) -> Result<Result<(), Wrong>> {
+        if self.reading.len() > MAX_INCLUDES {
             return Ok(Err(format!("more than {MAX_INCLUDES} files include each other")));
         }
         let included = path.parent().unwrap_or(Path::new(".")).join(name);
@@ -295,8 +319,16 @@ impl Reader<'_> {
             Ok(files) => files,
             Err(e) => return Ok(Err(e.message)),
         };
+        let is_read = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| self.reading.contains(&file));
+        if let Some(file) = files.iter().find(is_read) {
+            return Ok(Err(format!("{} includes itself", file.display())));
+        }
         for file in files {
-            self.file(&file, depth + 1)?;
+            self.included += 1;
+            if self.included > MAX_INCLUDED {
+                return Ok(Err(format!("more than {MAX_INCLUDED} files are included")));
+            }
+            self.file(&file)?;
         }
         Ok(Ok(()))
     }

@@ -1,8 +1,9 @@
 //! The records of a file, in one of three ways.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleuve_sql::parse::Statement;
@@ -55,8 +56,10 @@ pub struct Tally {
     pub failures: Vec<String>,
     /// How often for each reason.
     pub skipped: BTreeMap<String, usize>,
-    /// For each record of the file by its line: the rows that were found.
-    pub found: BTreeMap<usize, Vec<String>>,
+    /// For each record by its file and line: the rows that were found.
+    pub found: BTreeMap<(Arc<str>, usize), Vec<String>>,
+    /// What stays on the server and was not there before.
+    pub left: BTreeSet<String>,
 }
 
 impl Tally {
@@ -68,6 +71,7 @@ impl Tally {
             *self.skipped.entry(reason).or_default() += n;
         }
         self.found.extend(other.found);
+        self.left.extend(other.left);
     }
 }
 
@@ -282,7 +286,7 @@ impl Runner<'_> {
             Ok(answer) => answer,
             Err(e) => return self.failed(record, "the query failed", &e),
         };
-        self.tally.found.insert(record.line, compare::lines(&answer, rows.sort));
+        self.tally.found.insert(record.key(), compare::lines(&answer, rows.sort));
         if let Some(label) = &rows.label {
             let values = compare::values(&answer, rows.sort);
             if *self.labels.entry(label.clone()).or_insert_with(|| values.clone()) != values {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use fleuve_types::{Error, ErrorKind, Result};
 
 use super::external::External;
-use super::foreign::Here;
+use super::foreign::{Here, created};
 use super::message::{Fit, Message};
 use super::parse::{Record, Wanted};
 use super::run::{End, Runner, Tries, Way};
@@ -44,14 +44,22 @@ impl Runner<'_> {
     }
 
     async fn done(&mut self, record: &Record, count: Option<u64>, create: bool, fill: bool) -> End {
-        let sql = match self.database.here(&record.sql, self.way == Way::Before) {
+        let here = self.database.here(&record.sql, self.way == Way::Before);
+        if create && let Some(Err(e)) = here.replaced().map(|name| self.database.to_drop(name)) {
+            return End::Failed(e.to_string());
+        }
+        let sql = match here {
             Here::Missing { reason, name } => {
                 self.missing.extend(name);
                 return End::Skipped(reason);
             }
             Here::Table { name, columns, query, drop } => {
+                let is_filled_later = query.is_some() && !fill;
                 match self.table(&name, columns, query.as_deref(), drop, (create, fill)).await {
-                    Ok(()) => return End::Passed,
+                    Ok(found) => {
+                        self.is_made(&name, create);
+                        return if is_filled_later { End::Passed } else { counted(found, count) };
+                    }
                     Err(e) => {
                         self.missing.insert(name);
                         let word = self.database.table_word().to_lowercase();
@@ -60,7 +68,10 @@ impl Runner<'_> {
                 }
             }
             Here::External(table) => match self.external(&table, create, fill).await {
-                Ok(()) => return End::Passed,
+                Ok(found) => {
+                    self.is_made(&table.name, create);
+                    return if fill { counted(found, count) } else { End::Passed };
+                }
                 Err(e) => {
                     self.missing.insert(table.name);
                     let hint = if e.kind == ErrorKind::NotFound { " (--data DIR says where it is)" } else { "" };
@@ -70,7 +81,7 @@ impl Runner<'_> {
             Here::Copy { sql, file } => {
                 let file = self.options.data.join(file);
                 return match self.database.copy(record.connection.as_ref(), &sql, &file).await {
-                    Ok(_) => End::Passed,
+                    Ok(answer) => counted(answer.count, count),
                     Err(e) => self.failed(record, "it failed", &e),
                 };
             }
@@ -78,13 +89,21 @@ impl Runner<'_> {
             Here::Instead(sql) => Cow::Owned(sql),
             Here::Same => Cow::Borrowed(&record.sql),
         };
-        match (self.database.run_on(record.connection.as_ref(), &sql).await, count) {
-            (Err(e), _) => self.failed(record, "it failed", &e),
-            (Ok(answer), Some(wanted)) if answer.count != Some(wanted) => {
-                End::Failed(format!("it is about {:?} rows, {wanted} are wanted", answer.count.unwrap_or(0)))
+        match self.database.run_on(record.connection.as_ref(), &sql).await {
+            Err(e) => self.failed(record, "it failed", &e),
+            Ok(answer) => {
+                if let Some(name) = created(&record.sql) {
+                    self.is_made(&name, true);
+                }
+                counted(answer.count, count)
             }
-            _ => End::Passed,
         }
+    }
+
+    /// What has been `made` under a name is missing no longer.
+    fn is_made(&mut self, name: &str, made: bool) {
+        let bare = |name: &str| name.trim_matches('"').to_ascii_lowercase();
+        self.missing.retain(|missing| !made || bare(missing) != bare(name));
     }
 
     /// A statement that is to fail. If it is none of the server's, it is what the server has for it that is to fail.
@@ -98,11 +117,11 @@ impl Runner<'_> {
             (_, Here::Same | Here::Copy { .. }) => Err(said),
             (_, Here::Missing { reason, .. }) => return End::Skipped(reason),
             (_, Here::External(table)) => match table.columns(&self.options.data, self.database.type_name()) {
-                Ok(_) => self.external(&table, true, true).await,
+                Ok(_) => self.external(&table, true, true).await.map(drop),
                 Err(e) => return End::Skipped(format!("CREATE EXTERNAL TABLE: {}", e.message)),
             },
-            (_, Here::Table { name, columns, query, drop }) => {
-                self.table(&name, columns, query.as_deref(), drop, (true, true)).await
+            (_, Here::Table { name, columns, query, drop: replace }) => {
+                self.table(&name, columns, query.as_deref(), replace, (true, true)).await.map(drop)
             }
             (_, Here::Instead(sql)) => self.database.run_on(record.connection.as_ref(), &sql).await.map(drop),
         };
@@ -152,6 +171,7 @@ impl Runner<'_> {
         }
     }
 
+    /// The stream and its rows; how many these are, if it has some and they are filled in.
     async fn table(
         &mut self,
         name: &str,
@@ -159,7 +179,7 @@ impl Runner<'_> {
         query: Option<&str>,
         drop: bool,
         (create, fill): (bool, bool),
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         if create {
             let columns = match (columns, query) {
                 (Some(columns), _) => format!("({columns})"),
@@ -169,34 +189,47 @@ impl Runner<'_> {
             self.create(name, &columns, false, drop).await?;
         }
         if let (true, Some(query)) = (fill, query) {
-            self.database.run(&format!("INSERT INTO {name} {query}")).await?;
+            return Ok(self.database.run(&format!("INSERT INTO {name} {query}")).await?.count);
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// A table whose rows are in files.
-    async fn external(&mut self, table: &External, create: bool, fill: bool) -> Result<()> {
+    /// A table whose rows are in files; how many these are, if it is told.
+    async fn external(&mut self, table: &External, create: bool, fill: bool) -> Result<Option<u64>> {
         let (folder, type_name) = (&self.options.data, self.database.type_name());
         if create {
             let columns = table.columns(folder, type_name)?;
             self.create(&table.name, &format!("({columns})"), table.if_not_exists, table.or_replace).await?;
         }
+        let mut count = Some(0);
         if fill {
             for statement in table.inserts(folder, type_name)? {
-                self.database.run(&statement?).await?;
+                let more = self.database.run(&statement?).await?.count;
+                count = count.zip(more).map(|(count, more)| count + more);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     async fn create(&mut self, name: &str, columns: &str, if_not_exists: bool, drop: bool) -> Result<()> {
         let (word, options) = (self.database.table_word(), self.database.table_options());
         if drop {
+            let dropped = self.database.to_drop(name)?;
             self.drop_views().await?;
-            self.database.run(&format!("DROP {word} IF EXISTS {name} CASCADE")).await?;
+            self.database.run(&format!("DROP {word} IF EXISTS {dropped} CASCADE")).await?;
         }
         let unless = if if_not_exists { "IF NOT EXISTS " } else { "" };
         self.database.run(&format!("CREATE {word} {unless}{name} {columns}{options}")).await?;
         Ok(())
+    }
+}
+
+/// Whether a statement was about as many rows as the record wants, where that is known.
+fn counted(found: Option<u64>, wanted: Option<u64>) -> End {
+    match (found, wanted) {
+        (_, None) => End::Passed,
+        (Some(found), Some(wanted)) if found == wanted => End::Passed,
+        (Some(found), Some(wanted)) => End::Failed(format!("it is about {found} rows, {wanted} are wanted")),
+        (None, Some(_)) => End::Skipped("'statement count' of a statement that tells no number of rows".into()),
     }
 }

@@ -7,7 +7,7 @@ use super::address::Address;
 use super::compare::{difference, values};
 use super::database::{Answer, Database, Server};
 use super::external::External;
-use super::foreign::{Here, here, mentions, on_postgresql, type_here};
+use super::foreign::{Here, created, here, mentions, on_postgresql, type_here};
 use super::message::{Fit, Message};
 use super::parse::{Record, Retry, Rows, Sort, Wanted, read};
 use super::run::{Options, Tally, Way, run};
@@ -79,6 +79,23 @@ fn what_is_not_known_or_wrong_is_one_record_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_file_does_not_include_itself() {
+    let (folder, path) = file("include other.slt\n\nstatement ok\nSELECT 1\n");
+    std::fs::write(folder.path().join("other.slt"), "include *.slt\n\nstatement ok\nSELECT 2\n").unwrap();
+    let all = read(&path, Server::Own.labels()).unwrap();
+    assert!(matches!(&all[0].wanted, Wanted::Wrong(why) if why.ends_with("case.slt includes itself")), "{all:#?}");
+    assert_eq!(all.iter().map(|r| r.sql.as_str()).collect::<Vec<_>>(), ["", "SELECT 2", "SELECT 1"]);
+}
+
+#[test]
+fn what_is_created_has_a_name() {
+    let name = |sql: &str| created(sql).unwrap_or_default();
+    assert_eq!(name("-- x\nCREATE OR REPLACE MATERIALIZED VIEW v AS SELECT 1"), "v");
+    assert_eq!(name("create table if not exists \"T\"(a INT)"), "\"T\"");
+    assert_eq!(name("INSERT INTO t VALUES (1)"), "");
+}
+
+#[test]
 fn what_stands_beside_a_record_is_read() {
     let all = records(
         "statement ok retry 3 backoff 20ms\nSELECT 1\n\nquery I rowsort retry 2 backoff 1s\nSELECT 2\n\n\
@@ -113,6 +130,7 @@ fn an_error_of_datafusion_is_compared_where_it_can_be() {
         ("no table", &column, Fit::No),
         ("Error during planning: table 'datafusion\\.public\\.nix' not found", &table, Fit::Yes),
         ("DataFusion error: Error during planning: table 'datafusion.public.nox' not found", &table, Fit::No),
+        ("Error during planning: table 'nix.public.nox' not found", &table, Fit::No),
         ("DataFusion error: Arrow error: Cast error: Cannot cast string 'c' to value of Int32 type", &cast, Fit::Yes),
         ("DataFusion error: Arrow error: Cast error: Cannot cast string 'd' to value", &cast, Fit::Unknown),
         ("DataFusion error: Schema error: No field named x\\. Valid fields are t\\.a\\.", &column, Fit::Yes),
@@ -165,6 +183,11 @@ fn an_address_is_as_libpq_has_it() {
     for wrong in ["host", "postgres://h:x", "postgres://h?sslmode=require", "postgres://h?x=y", "postgres://%FF"] {
         assert!(wrong.parse::<Address>().is_err(), "{wrong}");
     }
+    for secret in ["ann:s3/c@h", "ann:1/s3c@h", "ann:s3?c=s3c@h", "ann:x@h:s3c", "h?password=s3c&s3c=1", "%FF:s3c@h"] {
+        let told = format!("postgres://{secret}").parse::<Address>().unwrap_err();
+        assert!(!told.contains("s3"), "{told}");
+    }
+    assert!("ann:secret@h:5432".parse::<Address>().is_err());
     let secret = "postgres://ann:secret@h".parse::<Address>().unwrap();
     assert!(!format!("{secret:?}").contains("secret"));
 }
