@@ -362,10 +362,10 @@ def test_addresses_that_are_none(tmp_path, postgresql):
         ("postgres://localhost/?colour=red", "a setting 'colour' is not known"),
     ]:
         done = slt("--postgres", address, "a.slt", cwd=tmp_path)
-        assert done.returncode == 1 and message in done.stderr, done.stderr
+        assert done.returncode == 2 and message in done.stderr, done.stderr
     for address in ("postgres://ann:hush@localhost:x/", "postgres://ann:hu/sh@localhost", "ann:hush@localhost:5432"):
         done = slt("--postgres", address, "a.slt", cwd=tmp_path)
-        assert done.returncode == 1 and not re.search(r"hu|sh@|\bann\b", done.stdout + done.stderr), done.stderr
+        assert done.returncode == 2 and not re.search(r"hu|sh@|\bann\b", done.stdout + done.stderr), done.stderr
     done = slt("--postgres", url(postgresql, "ann", "nix"), "a.slt", cwd=tmp_path)
     assert done.returncode == 1 and 'database "nix" does not exist' in done.stderr
     assert os.listdir(tmp_path) == ["a.slt"]

@@ -44,9 +44,11 @@ pub async fn run(args: SltArgs) -> Result<ExitCode> {
     };
     let login = match &args.postgres {
         Some(text) => {
-            // The text stays out of the message: it may hold a password.
-            let wrong = |why| Error::input(format!("the address after --postgres cannot be read, {why}"));
-            let address: Address = text.parse().map_err(wrong)?;
+            let address: Address = text.parse().unwrap_or_else(|why| {
+                // Clap would show the text, which may hold a password.
+                let message = format!("the address after --postgres cannot be read, {why}\n");
+                clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).exit()
+            });
             Some(address.login(|name| std::env::var(name).ok()).map_err(Error::input)?)
         }
         None => None,
