@@ -1,7 +1,9 @@
-//! Other columns of a stream: one more, a wider type, one less. Decides whether what reads the stream goes on as it is.
+//! Other columns of a stream: one more, a wider type, one less. Decides whether what reads the stream goes on as it is. And other views
+//! ([`views`]).
 
 #[cfg(test)]
 mod tests;
+mod views;
 mod wildcards;
 
 use std::collections::BTreeSet;

@@ -11,10 +11,7 @@ use uuid::{Builder, Uuid};
 
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
-use crate::parse::{
-    self, CommentTarget, CreateStream, CreateView, EDITION, Name, ObjectWord, OnError, Parsed, Statement, ViewChange,
-    ViewQuery,
-};
+use crate::parse::{self, CommentTarget, CreateStream, EDITION, Name, ObjectWord, OnError, Parsed, Statement};
 use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
 
 /// See the module.
@@ -229,43 +226,6 @@ impl Draft {
         self.replace((&old.object, columns(&old.spec)), sql, spec, name, place)?;
         self.revive(old.object.id);
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
-    }
-
-    /// The statement that makes a view what `ALTER MATERIALIZED VIEW` says; what it does not say stays. A query brings the names of its columns.
-    ///
-    /// # Errors
-    /// There is no such view, or it does not have an option that goes.
-    pub(crate) fn altered_view(&self, name: &Name, change: &ViewChange, parsed: &Parsed) -> Result<Parsed> {
-        let old = self.find(ObjectWord::View, name)?;
-        let before = super::statement_of(&old.object)?;
-        let Statement::CreateView(view) = before.statement else {
-            return Err(Error::bug("a view is declared by another statement"));
-        };
-        let (mut view, mut edition) = (CreateView { or_replace: true, name: name.clone(), ..view }, before.edition);
-        match change {
-            ViewChange::Query(new) => {
-                let ViewQuery { query, text, emit_on_close, on_error } = new.as_ref().clone();
-                edition = parsed.edition;
-                let (on_error, emit_on_close) =
-                    (on_error.unwrap_or(view.on_error), emit_on_close || view.emit_on_close);
-                view = CreateView { columns: vec![], query, query_text: text, emit_on_close, on_error, ..view };
-            }
-            ViewChange::Set(options) => {
-                view.options.retain(|old| options.iter().all(|new| new.key != old.key));
-                view.options.extend(options.iter().cloned());
-            }
-            ViewChange::Reset(keys) => {
-                for (key, at) in keys {
-                    let before = view.options.len();
-                    view.options.retain(|o| o.key != *key);
-                    if view.options.len() == before {
-                        let message = format!("view \"{}\" has no option \"{key}\" that could go", name.name);
-                        return Err(Error::input(message).at(at.clone()));
-                    }
-                }
-            }
-        }
-        Ok(Parsed { statement: Statement::CreateView(view), edition, ..parsed.clone() })
     }
 
     /// Declares what is not there yet, or cannot be used as it is.
