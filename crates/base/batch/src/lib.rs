@@ -4,16 +4,19 @@
 /// What a function that stands for another, `of`, is known by: all that the other is.
 macro_rules! as_its_own {
     () => {
+        as_its_own!(but for its signature);
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.of.signature()
+        }
+    };
+    (but for its signature) => {
         fn name(&self) -> &str {
             self.of.name()
         }
 
         fn aliases(&self) -> &[String] {
             self.of.aliases()
-        }
-
-        fn signature(&self) -> &datafusion::logical_expr::Signature {
-            self.of.signature()
         }
 
         fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
@@ -52,6 +55,7 @@ mod single;
 #[cfg(test)]
 mod testing;
 mod times;
+mod types;
 mod unnest;
 
 use std::sync::Arc;

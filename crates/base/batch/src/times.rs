@@ -1,4 +1,4 @@
-//! TIMESTAMP counts microseconds, from year 1 to 9999. DataFusion 54.1 plans casts, literals, and what stands beside a date
+//! TIME and TIMESTAMP count microseconds, from year 1 to 9999. DataFusion 54.1 plans casts, literals, and what stands beside a date
 //! or a text with nanoseconds, which end in 2262: one value beyond that, and a query fails.
 //!
 //! - `TIMESTAMP '9999-12-31'` and `ts::timestamp` are microseconds ([`TimeTypes`]);
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, InSubquery, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::coerce_plan_expr_for_schema;
 use datafusion::logical_expr::planner::TypePlanner;
@@ -25,6 +25,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{DataType as Sql, TimezoneInfo};
 
 use crate::names::map_with_names;
+use crate::types::{is_comparison, with_types};
 
 pub(crate) use functions::register;
 pub(crate) use series::register as register_series;
@@ -32,7 +33,7 @@ pub(crate) use series::register as register_series;
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const SPAN: DataType = DataType::Duration(TimeUnit::Microsecond);
 
-/// `TIMESTAMP` and `TIMESTAMPTZ` without a precision, in the zone that a session has.
+/// `TIME`, `TIMESTAMP` and `TIMESTAMPTZ` without a precision, the last in the zone that a session has.
 #[derive(Debug)]
 pub struct TimeTypes {
     /// The zone.
@@ -42,6 +43,9 @@ pub struct TimeTypes {
 impl TypePlanner for TimeTypes {
     fn plan_type_field(&self, sql: &Sql) -> Result<Option<FieldRef>> {
         let zone = match sql {
+            Sql::Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                return Ok(Some(Arc::new(Field::new("", DataType::Time64(TimeUnit::Microsecond), true))));
+            }
             Sql::Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => self.zone.as_deref().map(Arc::from),
             Sql::Timestamp(None, _) => None,
             _ => return Ok(None),
@@ -104,11 +108,6 @@ fn may_change(expr: &Expr) -> bool {
     }
 }
 
-fn is_comparison(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
 /// True for a function that gives one of its arguments.
 fn chooses(name: &str) -> bool {
     matches!(name, "coalesce" | "nvl" | "nullif" | "greatest" | "least" | "make_array")
@@ -142,6 +141,9 @@ fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::InSubquery(among) => member(among, schema)?,
         Expr::Case(case) => chosen(case, schema),
         Expr::ScalarFunction(ScalarFunction { func, args }) if chooses(func.name()) => {
+            if func.name() == "coalesce" && has_texts_beside_times(&args, schema) {
+                return plan_err!("coalesce gives a text or a time, not either: cast the text, or the time");
+            }
             alike(args, schema, false).update_data(|args| Expr::ScalarFunction(ScalarFunction { func, args }))
         }
         Expr::Cast(cast) => match (cast.field.data_type(), type_of(&cast.expr, schema)) {
@@ -157,6 +159,13 @@ fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         other => Transformed::no(other),
     })
+}
+
+/// True for texts that are no literals beside times, which would be read as such row by row.
+fn has_texts_beside_times(values: &[Expr], schema: &DFSchema) -> bool {
+    let types: Vec<DataType> = values.iter().filter_map(|v| type_of(v, schema)).collect();
+    let is_text = |v: &Expr| !matches!(v, Expr::Literal(..)) && type_of(v, schema).is_some_and(|t| t.is_string());
+    types.iter().any(DataType::is_temporal) && values.iter().any(is_text)
 }
 
 fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
@@ -275,22 +284,10 @@ fn member(among: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
         subquery
     } else {
         let plan = subquery.subquery.as_ref().clone();
-        let to = typed(plan.schema(), &[Some(to)])?;
+        let to = with_types(plan.schema(), &[Some(to)])?;
         Subquery { subquery: Arc::new(coerce_plan_expr_for_schema(plan, &to)?), ..subquery }
     };
     Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
-}
-
-/// A schema with other types for the columns that have one here.
-fn typed(schema: &DFSchema, types: &[Option<DataType>]) -> Result<DFSchema> {
-    let fields = schema.iter().zip(types).map(|((table, field), to)| {
-        let field = match to {
-            Some(to) => Arc::new(field.as_ref().clone().with_data_type(to.clone())),
-            None => field.clone(),
-        };
-        (table.cloned(), field)
-    });
-    DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())
 }
 
 /// `CASE`: what is compared, and what is given.
@@ -379,11 +376,11 @@ fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Union(union)));
     }
     let inputs = union.inputs.iter().map(|input| {
-        let to = typed(input.schema(), &types)?;
+        let to = with_types(input.schema(), &types)?;
         coerce_plan_expr_for_schema(input.as_ref().clone(), &to).map(Arc::new)
     });
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let schema = Arc::new(typed(schema, &types)?);
+    let schema = Arc::new(with_types(schema, &types)?);
     Ok(Transformed::yes(LogicalPlan::Union(Union { inputs, schema })))
 }
 
@@ -427,6 +424,8 @@ mod tests {
             ("ts >= ALL (SELECT d FROM t WHERE d IS NOT NULL)", &["|2|"]),
             ("(ts - d) > INTERVAL '13 hours'", &["|2|"]),
             ("ts < TIMESTAMP '2024-01-01' + INTERVAL '300 years'", &["|1|", "|3|"]),
+            ("arrow_cast(tm, 'Time64(Microsecond)') BETWEEN TIME '12:00' AND TIME '23:00'", &["|1|"]),
+            ("tm < '12:00:01'", &["|1|", "|3|"]),
         ] {
             let sql = format!("SELECT k FROM t WHERE {condition} ORDER BY k");
             assert_eq!(testing::rows(TABLE, 1, &sql).await.unwrap(), expected, "{condition}");
@@ -514,8 +513,20 @@ mod tests {
             "SELECT arrow_typeof(date_trunc('hour', tz)) AS a, arrow_typeof(date_bin('1 day', tz, '2000-01-01')) AS b,
             arrow_typeof(now()) AS c, arrow_typeof(date_trunc('day', now())) AS d, arrow_typeof(tm) AS e,
             arrow_typeof(date_trunc('hour', tm)) AS f FROM t LIMIT 1";
-        let expected = r#"|Timestamp(µs)|Timestamp(µs)|Timestamp(ns)|Timestamp(ns)|Time64(ns)|Time64(ns)|"#;
+        let expected = r#"|Timestamp(µs)|Timestamp(µs)|Timestamp(ns)|Timestamp(ns)|Time64(µs)|Time64(µs)|"#;
         assert_eq!(testing::rows(TABLE, 1, sql).await.unwrap(), [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_column_of_texts_is_no_time() {
+        for call in ["coalesce(s, ts)", "coalesce(d, s)", "coalesce(NULL, lower(s), tm)"] {
+            let error = testing::rows(TABLE, 1, &format!("SELECT {call} FROM t")).await.unwrap_err().to_string();
+            assert!(error.contains("cast the text, or the time"), "{call}: {error}");
+        }
+        assert_eq!(
+            testing::rows(TABLE, 1, "SELECT coalesce(s, ts::text, 'x') AS v FROM t WHERE k = 1").await.unwrap(),
+            ["|a|"]
+        );
     }
 
     #[tokio::test]

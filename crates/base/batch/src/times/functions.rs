@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
     IntervalUnit, TimeUnit, TimestampMicrosecondType,
@@ -16,8 +16,7 @@ use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::{Kind, MICROS, common};
@@ -92,20 +91,10 @@ struct Truncated {
 }
 
 impl ScalarUDFImpl for Truncated {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
+    as_its_own!(but for its signature);
 
     fn signature(&self) -> &Signature {
         &self.signature
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
@@ -201,20 +190,10 @@ struct Binned {
 }
 
 impl ScalarUDFImpl for Binned {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
+    as_its_own!(but for its signature);
 
     fn signature(&self) -> &Signature {
         &self.signature
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
@@ -302,20 +281,10 @@ struct Shown {
 }
 
 impl ScalarUDFImpl for Shown {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
+    as_its_own!(but for its signature);
 
     fn signature(&self) -> &Signature {
         &self.signature
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.of.documentation()
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
@@ -454,7 +423,9 @@ impl ScalarUDFImpl for OfEpoch {
                 seconds.as_primitive::<Float64Type>().try_unary(micros)
             }),
             t if args.args.len() == 1 && t.is_decimal() => by_rows(&args, |arrays| {
-                let seconds = cast(&arrays[0], &DataType::Decimal128(38, 6))?;
+                let strict = CastOptions { safe: false, ..CastOptions::default() };
+                let seconds =
+                    cast_with_options(&arrays[0], &DataType::Decimal128(38, 6), &strict).map_err(|_| out_of_range())?;
                 let micros = |s: i128| i64::try_from(s).map_err(|_| out_of_range());
                 seconds.as_primitive::<Decimal128Type>().try_unary(micros)
             }),

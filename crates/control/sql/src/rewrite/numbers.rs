@@ -42,7 +42,7 @@ pub(super) fn exact(expr: &mut Expr) {
             }
         }
         Expr::Value(value) => {
-            let Value::Number(text, KEEP_NOT) = &value.value else { return };
+            let Value::Number(text, false) = &value.value else { return };
             let has_exponent = text.contains(['e', 'E']);
             let Some((text, info)) = plain(text).and_then(|text| long(text, has_exponent)) else { return };
             *expr = Expr::Cast {
@@ -57,16 +57,13 @@ pub(super) fn exact(expr: &mut Expr) {
     }
 }
 
-/// Of a number that may become a decimal; PostgreSQL's dialect does not read what the flag is for.
-const KEEP_NOT: bool = false;
-
-/// Marks a number to stay as it is.
+/// Marks a number to stay as it is, by the flag of other dialects' `1L`, which is never read here.
 fn keep(expr: &mut Expr) {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => keep(inner),
         Expr::Value(value) => {
             if let Value::Number(_, is_kept) = &mut value.value {
-                *is_kept = !KEEP_NOT;
+                *is_kept = true;
             }
         }
         _ => {}

@@ -4,7 +4,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType as SqlType, ExactNumberInfo, Expr, Query, SetExpr, Value,
+    BinaryOperator, CastKind, DataType as SqlType, ExactNumberInfo, Expr, Query, SetExpr, TimezoneInfo, Value,
 };
 
 use crate::rewrite::{plain_number, set_text};
@@ -120,6 +120,12 @@ fn change(column: &DataType, found: &Found) -> Option<Change> {
         DataType::Decimal128(p, s) => {
             SqlType::Decimal(ExactNumberInfo::PrecisionAndScale(u64::from(*p), i64::from(*s)))
         }
+        // A text beside what is computed, such as now(), is a time, too.
+        DataType::Timestamp(_, zone) => {
+            let zone = if zone.is_some() { TimezoneInfo::WithTimeZone } else { TimezoneInfo::None };
+            return (text && (computed || other)).then_some(Change::Casts(SqlType::Timestamp(None, zone)));
+        }
+        DataType::Date32 => return (text && (computed || other)).then_some(Change::Casts(SqlType::Date)),
         DataType::Float64 => SqlType::DoublePrecision,
         DataType::Float32 => SqlType::Real,
         DataType::Int64 => SqlType::BigInt(None),
@@ -160,6 +166,8 @@ mod tests {
             (&DataType::Int64, "('1'), (f('2'))", same),
             (&DataType::Int64, "(1), ('2'), (NULL)", "(CAST(1 AS BIGINT)), (CAST('2' AS BIGINT)), (NULL)"),
             (&DataType::Date32, "('2024-01-01'), (1)", same),
+            (&DataType::Date32, "('2024-01-01'), (f(1))", "(CAST('2024-01-01' AS DATE)), (f(1))"),
+            (&DataType::Date32, "('2024-01-01'), (NULL)", same),
         ] {
             let Statement::Query(query) = parse_one(&format!("VALUES {rows}")).unwrap().statement else { panic!() };
             let wanted = (wanted != same).then(|| format!("VALUES {wanted}"));
