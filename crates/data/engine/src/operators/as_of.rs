@@ -16,8 +16,8 @@ use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, Encoded, Ordered, Paged, Pages, Resident, RowCodec, TableShard, Windows, batch_of, changes_from_batch,
-    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
+    Arrangement, Due, Encoded, FetchedKeys, Ordered, Paged, Pages, Resident, RowCodec, TableShard, Windows, batch_of,
+    changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 
 /// A column of the right rows.
@@ -300,16 +300,23 @@ impl Shard {
         }
     }
 
-    /// The times again, after a restart.
-    fn find_times(&mut self, codecs: &Codecs) -> Result<()> {
-        for (side, codec, times) in
-            [(&self.left, &codecs.left, &mut self.left_times), (&self.right, &codecs.right, &mut self.right_times)]
-        {
+    /// The times again: after a restart, or of the rows of keys that were fetched.
+    fn find_times(&mut self, codecs: &Codecs, fetched: Option<&FetchedKeys>) -> Result<()> {
+        let left = (LEFT, &self.left, &codecs.left, &mut self.left_times);
+        let right = (RIGHT, &self.right, &codecs.right, &mut self.right_times);
+        for (table, side, codec, times) in [left, right] {
             if times.is_off() {
                 continue;
             }
             let rows = side.arrangement();
-            let slots: Vec<u32> = rows.iter().collect();
+            let slots: Vec<u32> = match fetched {
+                None => rows.iter().collect(),
+                Some(fetched) => {
+                    let keys = fetched.iter().filter(|(of, _)| *of == table);
+                    let keys = keys.filter_map(|(_, key)| rows.key_slot(hash_bytes(key), key));
+                    keys.flat_map(|key| rows.rows_of(key)).collect()
+                }
+            };
             let columns = codec.decode(slots.iter().map(|s| &rows.row(*s)[rows.key_of(*s).len()..]))?;
             let counts = times_of(&columns[0])?;
             for (i, slot) in slots.iter().enumerate() {
@@ -329,9 +336,28 @@ impl TableShard for Shard {
         (if table == LEFT { &mut self.left } else { &mut self.right }).fetch(key, row, weight);
     }
 
+    /// Rows are found under the hash of their key.
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        if !self.left_times.is_off() {
+            for (side, times) in [(&self.left, &self.left_times), (&self.right, &self.right_times)] {
+                let rows = side.arrangement();
+                let changed = rows.changed(full).into_iter();
+                changed.for_each(|slot| times.dues(slot, hash_bytes(rows.key_of(slot)), 0, &mut out));
+            }
+        }
+        out
+    }
+
     fn written(&mut self) {
         self.left.mark_saved();
         self.right.mark_saved();
+    }
+
+    fn emptied(&self) -> Self {
+        let times = |times: &Windows| Windows::new(times.columns());
+        let (left_times, right_times) = (times(&self.left_times), times(&self.right_times));
+        Self { left_times, right_times, ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -348,14 +374,19 @@ impl Operator for AsOf {
         let (spec, codecs) = (&self.spec, &self.codecs);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, inputs[0].len(), |s, shard| {
-            fetch_rows(shard, reader, parts[s].iter().map(|i| incoming.key_hashes[*i as usize]))?;
+            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| incoming.key_hashes[*i as usize]))?;
+            shard.find_times(codecs, Some(&fetched))?;
             shard.step(spec, codecs, &incoming, &parts[s])
         })?;
         concat(&self.spec.schema, &outs)
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        self.shards.iter_mut().for_each(|s| s.close(watermarks));
+        let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        for (shard, fetched) in self.shards.iter_mut().zip(&fetched) {
+            shard.find_times(&self.codecs, Some(fetched))?;
+            shard.close(watermarks);
+        }
         Ok(None)
     }
 
@@ -369,7 +400,7 @@ impl Operator for AsOf {
 
     /// With no key all rows belong together.
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        (!self.closes() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -408,6 +439,6 @@ impl Operator for AsOf {
     }
 
     fn loaded(&mut self) -> Result<()> {
-        self.shards.iter_mut().try_for_each(|s| s.find_times(&self.codecs))
+        self.shards.iter_mut().try_for_each(|s| s.find_times(&self.codecs, None))
     }
 }

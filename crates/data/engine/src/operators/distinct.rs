@@ -5,67 +5,35 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use fleuve_types::{Delta, Result};
 
-use super::gate::find_rows;
 use super::map::concat;
 use super::shard::{for_each, shard_of, split};
+use super::timed::TimedRows;
 use super::{Operator, StepContext};
 use crate::state::{
-    Arrangement, Held, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, absent_rows, changes_from_batch,
-    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
+    Paged, Pages, Part, RowCodec, TableShard, absent_rows, changes_from_batch, changes_to_batch, fetch_due, fetch_rows,
+    hash_bytes, paged_shards, times_at, times_of,
 };
 
 pub(crate) struct Distinct {
     schema: SchemaRef,
     codec: RowCodec,
-    shards: Vec<Held<Arrangement>>,
+    shards: Vec<TimedRows>,
     pages: Option<Pages>,
     /// Columns that carry event time: rows are dropped when the watermark has passed them.
     close_by: Vec<usize>,
-    /// By shard.
-    windows: Vec<Windows>,
 }
 
 impl Distinct {
     pub(crate) fn new(schema: SchemaRef, shards: usize) -> Result<Self> {
         let codec = RowCodec::for_schema(&schema)?;
-        let windows = (0..shards).map(|_| Windows::default()).collect();
-        Ok(Self {
-            schema,
-            codec,
-            shards: (0..shards).map(|_| Held::default()).collect(),
-            pages: None,
-            close_by: vec![],
-            windows,
-        })
+        let shards = (0..shards).map(|_| TimedRows::default()).collect();
+        Ok(Self { schema, codec, shards, pages: None, close_by: vec![] })
     }
 
     /// Drops rows when the watermark has passed one of these columns, which carry event time.
     pub(crate) fn close_by(&mut self, columns: Vec<usize>) {
-        self.windows = self.shards.iter().map(|_| Windows::new(columns.len())).collect();
+        self.shards.iter_mut().for_each(|shard| *shard = TimedRows::by_times(columns.len()));
         self.close_by = columns;
-    }
-}
-
-/// Rows are looked up one by one: their common key is empty.
-impl TableShard for Held<Arrangement> {
-    fn hash_of(_: u8) -> fn(&[u8], &[u8]) -> u64 {
-        |_, row| hash_bytes(row)
-    }
-
-    fn tables(&self) -> Vec<&Arrangement> {
-        vec![&self.rows]
-    }
-
-    fn fetch(&mut self, _: u8, key: &[u8], row: &[u8], weight: i64) {
-        self.rows.fetch(key, row, weight);
-    }
-
-    fn written(&mut self) {
-        self.rows.mark_saved();
-    }
-
-    fn resident(&mut self) -> &mut Resident {
-        &mut self.resident
     }
 }
 
@@ -83,11 +51,12 @@ impl Operator for Distinct {
         let parts = split(&hashes, self.shards.len());
         let no_key = hash_bytes(&[]);
         let times = self.close_by.iter().map(|c| times_of(input.batch.column(*c))).collect::<Result<Vec<_>>>()?;
-        let mut both: Vec<_> = self.shards.iter_mut().zip(&mut self.windows).collect();
         let reader = self.pages.as_ref().and_then(Pages::reader);
-        let outs = for_each(&mut both, input.len(), |s, (shard, windows)| {
-            fetch_rows(*shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
-            let state = &mut shard.rows;
+        let (codec, close_by) = (&self.codec, &self.close_by);
+        let outs = for_each(&mut self.shards, input.len(), |s, shard| {
+            fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            shard.date(codec, close_by)?;
+            let (state, windows) = (&mut shard.rows, &mut shard.windows);
             let mut touched: Vec<(u32, i64, u32)> = Vec::new();
             let mut seen = std::collections::HashSet::new();
             for i in &parts[s] {
@@ -138,8 +107,11 @@ impl Operator for Distinct {
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        for (state, windows) in self.shards.iter_mut().zip(&mut self.windows) {
-            state.rows.drop_rows(&windows.closed(watermarks));
+        fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        for shard in &mut self.shards {
+            shard.date(&self.codec, &self.close_by)?;
+            let closed = shard.closed(watermarks);
+            shard.drop_rows(&closed);
         }
         Ok(None)
     }
@@ -149,14 +121,11 @@ impl Operator for Distinct {
     }
 
     fn loaded(&mut self) -> Result<()> {
-        for (state, windows) in self.shards.iter().zip(&mut self.windows).filter(|(_, w)| !w.is_off()) {
-            find_rows(&state.rows, &self.codec, &self.close_by, windows)?;
-        }
-        Ok(())
+        self.shards.iter_mut().try_for_each(|shard| shard.loaded(&self.codec, &self.close_by))
     }
 
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        self.close_by.is_empty().then_some(self as &mut dyn Paged)
+        Some(self)
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -173,9 +142,7 @@ impl Operator for Distinct {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.as_ref().map_or(0, Pages::bytes)
-            + self.shards.iter().map(|s| s.rows.bytes() + s.resident.bytes()).sum::<usize>()
-            + self.windows.iter().map(Windows::bytes).sum::<usize>()
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(TimedRows::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -189,7 +156,7 @@ impl Operator for Distinct {
             let shard = &mut shards[shard_of(hash_bytes(row), n)];
             shard.rows.restore(key, row, weight);
         })?;
-        self.shards.iter_mut().for_each(|s| s.rows.mark_saved());
+        self.shards.iter_mut().for_each(TableShard::written);
         Ok(())
     }
 }

@@ -4,9 +4,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Error, Result};
 
+use super::map::concat;
+use super::timed::TimedRows;
 use super::{Operator, StepContext};
 use crate::state::{
-    Arrangement, OpenKeys, RowCodec, Windows, changes_from_batch, changes_to_batch, hash_bytes, times_at, times_of,
+    Paged, Pages, RowCodec, TableShard, changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes,
+    paged_shards, times_at, times_of,
 };
 
 pub(crate) struct Gate {
@@ -14,16 +17,19 @@ pub(crate) struct Gate {
     codec: RowCodec,
     /// The columns that carry event time.
     times: Vec<usize>,
-    rows: Arrangement,
-    windows: Windows,
+    /// One.
+    shards: Vec<TimedRows>,
+    pages: Option<Pages>,
 }
+
+paged_shards!(Gate);
 
 impl Gate {
     /// A gate by the event times in `times`.
     pub(crate) fn new(schema: SchemaRef, times: Vec<usize>) -> Result<Self> {
         let codec = RowCodec::for_schema(&schema)?;
-        let windows = Windows::new(times.len());
-        Ok(Self { schema, codec, times, rows: Arrangement::default(), windows })
+        let shards = vec![TimedRows::by_times(times.len())];
+        Ok(Self { schema, codec, times, shards, pages: None })
     }
 }
 
@@ -32,32 +38,42 @@ impl Operator for Gate {
         let input = &inputs[0];
         let rows = self.codec.encode(input.batch.columns())?;
         let times = self.times.iter().map(|c| times_of(input.batch.column(*c))).collect::<Result<Vec<_>>>()?;
+        let hashes = rows.hashes(input.len());
+        let reader = self.pages.as_ref().and_then(Pages::reader);
         let no_key = hash_bytes(&[]);
-        for i in 0..input.len() {
-            let touched = self.rows.add(no_key, &[], hash_bytes(rows.row(i)), rows.row(i), input.weight(i));
-            if touched.is_new {
-                self.windows.put(touched.slot, times_at(&times, i));
+        for held in &mut self.shards {
+            fetch_rows(held, reader, hashes.iter().copied())?;
+            held.date(&self.codec, &self.times)?;
+            for (i, hash) in hashes.iter().enumerate() {
+                let touched = held.rows.add(no_key, &[], *hash, rows.row(i), input.weight(i));
+                if touched.is_new {
+                    held.windows.put(touched.slot, times_at(&times, i));
+                }
             }
+            held.rows.sweep();
         }
-        self.rows.sweep();
         Ok(Delta::empty(self.schema.clone()))
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        let mut slots = self.windows.closed(watermarks);
-        slots.retain(|s| self.rows.is_held(*s));
-        if slots.is_empty() {
-            return Ok(None);
+        fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        let mut outs = vec![];
+        for held in &mut self.shards {
+            held.date(&self.codec, &self.times)?;
+            let mut slots = held.closed(watermarks);
+            if slots.is_empty() {
+                continue;
+            }
+            slots.sort_by(|a, b| held.rows.row(*a).cmp(held.rows.row(*b)));
+            let weights: Vec<i64> = slots.iter().map(|s| held.rows.weight(*s)).collect();
+            if weights.iter().any(|w| *w < 0) {
+                return Err(Error::bug("a window closed with a row less than none"));
+            }
+            let rows: Vec<&[u8]> = slots.iter().map(|s| held.rows.row(*s)).collect();
+            outs.push(Delta::weighted(self.codec.decode_batch(&self.schema, &rows)?, weights)?);
+            held.drop_rows(&slots);
         }
-        slots.sort_by(|a, b| self.rows.row(*a).cmp(self.rows.row(*b)));
-        let weights: Vec<i64> = slots.iter().map(|s| self.rows.weight(*s)).collect();
-        if weights.iter().any(|w| *w < 0) {
-            return Err(Error::bug("a window closed with a row less than none"));
-        }
-        let rows: Vec<&[u8]> = slots.iter().map(|s| self.rows.row(*s)).collect();
-        let shown = Delta::weighted(self.codec.decode_batch(&self.schema, &rows)?, weights)?;
-        self.rows.drop_rows(&slots);
-        Ok(Some(shown))
+        if outs.is_empty() { Ok(None) } else { concat(&self.schema, &outs).map(Some) }
     }
 
     fn closing(&self) -> Option<&'static str> {
@@ -69,48 +85,37 @@ impl Operator for Gate {
         format!("Emit on window close: by {}", names.join(", "))
     }
 
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        Some(self)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
     fn state_rows(&self) -> usize {
-        self.rows.len()
+        let held = self.shards.iter().map(|s| s.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.rows.bytes() + self.windows.bytes()
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(TimedRows::bytes).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        Ok(vec![changes_to_batch(0, &self.rows.take_changes(full))?])
+        self.shards.iter_mut().map(|s| changes_to_batch(0, &s.rows.take_changes(full))).collect()
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
-        changes_from_batch(batch, |_, key, row, weight| self.rows.restore(key, row, weight))?;
-        self.rows.mark_saved();
+        let shards = &mut self.shards;
+        changes_from_batch(batch, |_, key, row, weight| {
+            shards.iter_mut().for_each(|s| s.rows.restore(key, row, weight));
+        })?;
+        self.shards.iter_mut().for_each(TableShard::written);
         Ok(())
     }
 
     fn loaded(&mut self) -> Result<()> {
-        find_rows(&self.rows, &self.codec, &self.times, &mut self.windows)
+        self.shards.iter_mut().try_for_each(|s| s.loaded(&self.codec, &self.times))
     }
-}
-
-/// The times of an arrangement's rows again, after they were loaded.
-pub(super) fn find_rows(rows: &Arrangement, codec: &RowCodec, times: &[usize], windows: &mut Windows) -> Result<()> {
-    let slots: Vec<u32> = rows.iter().collect();
-    let columns = codec.decode(slots.iter().map(|s| rows.row(*s)))?;
-    let times = times.iter().map(|c| times_of(&columns[*c])).collect::<Result<Vec<_>>>()?;
-    for (row, slot) in slots.iter().enumerate() {
-        windows.put(*slot, times_at(&times, row));
-    }
-    Ok(())
-}
-
-/// The times of an arrangement's keys again, after it was loaded. `times` are parts of the key.
-pub(super) fn find_keys(rows: &Arrangement, codec: &RowCodec, times: &[usize], open: &mut OpenKeys) -> Result<()> {
-    let slots: Vec<u32> = rows.iter().collect();
-    let columns = codec.decode(slots.iter().map(|s| rows.key_of(*s)))?;
-    let times = times.iter().map(|c| times_of(&columns[*c])).collect::<Result<Vec<_>>>()?;
-    for (row, slot) in slots.iter().enumerate() {
-        let key = rows.key_of(*slot);
-        open.note(hash_bytes(key), key, times_at(&times, row));
-    }
-    Ok(())
 }

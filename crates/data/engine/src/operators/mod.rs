@@ -27,6 +27,7 @@ mod cell;
 mod eval;
 pub(crate) mod guard;
 mod shard;
+mod timed;
 
 pub(crate) use cell::{Cell, CellNode, PlanRunner};
 pub(crate) use eval::{evaluate, evaluate_filter, physical};

@@ -8,12 +8,13 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Result};
 
-use super::gate::find_keys;
+use super::timed::{find_fetched, find_keys};
 use super::{Cell, Operator, PlanRunner, StepContext, evaluate};
 use crate::state::runs::{Merge, Run};
 use crate::state::{
-    Arrangement, Entries, OpenKeys, Paged, Pages, Resident, Room, RowCodec, TableShard, Target, changes_from_batch,
-    changes_to_batch, copy_shards, fetch_rows, hash_bytes, take_all_rows, times_at, times_of, write_shards,
+    Arrangement, Due, Entries, OpenKeys, Paged, Pages, Resident, Room, RowCodec, TableShard, Target,
+    changes_from_batch, changes_to_batch, copy_shards, fetch_due, fetch_rows, hash_bytes, take_all_rows, times_at,
+    times_of, write_shards,
 };
 
 pub(crate) struct Partitioned {
@@ -55,9 +56,20 @@ impl TableShard for State {
         rows.fetch(key, row, weight);
     }
 
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        self.open.dues(&self.input, full, &mut out);
+        out
+    }
+
     fn written(&mut self) {
         self.input.mark_saved();
         self.output.mark_saved();
+        self.resident.written(|hash| self.input.has_key_hash(hash));
+    }
+
+    fn emptied(&self) -> Self {
+        Self { open: self.open.emptied(), ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -83,7 +95,7 @@ impl Paged for Partitioned {
     }
 
     fn drop_all(&mut self) -> Result<()> {
-        self.state = State::default();
+        self.state = self.state.emptied();
         Ok(())
     }
 
@@ -149,7 +161,8 @@ impl Operator for Partitioned {
         let keys = self.key_codec.encode(&columns)?;
         let rows = self.input_codec.encode(delta.batch.columns())?;
         let reader = self.pages.as_ref().and_then(Pages::reader);
-        fetch_rows(state, reader, (0..delta.len()).map(|i| hash_bytes(keys.row(i))))?;
+        let fetched = fetch_rows(state, reader, (0..delta.len()).map(|i| hash_bytes(keys.row(i))))?;
+        find_fetched(&fetched, &self.key_codec, &self.close_by, &mut state.open)?;
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
         let mut touched: Vec<&[u8]> = Vec::new();
         for i in 0..delta.len() {
@@ -196,10 +209,14 @@ impl Operator for Partitioned {
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
         let state = &mut self.state;
+        for fetched in fetch_due(std::slice::from_mut(state), self.pages.as_ref(), watermarks)? {
+            find_fetched(&fetched, &self.key_codec, &self.close_by, &mut state.open)?;
+        }
         for key in state.open.closed(watermarks) {
             let hash = hash_bytes(&key);
             state.input.drop_key(hash, &key);
             state.output.drop_key(hash, &key);
+            state.resident.dropped(hash);
         }
         Ok(None)
     }
@@ -222,7 +239,7 @@ impl Operator for Partitioned {
     }
 
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        (self.close_by.is_empty() && !self.input_keys.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.input_keys.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {

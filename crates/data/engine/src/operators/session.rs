@@ -18,8 +18,8 @@ use super::map::concat;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, Encoded, FetchedKeys, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch,
-    changes_to_batch, fetch_rows, hash_bytes, paged_shards,
+    Arrangement, Due, Encoded, FetchedKeys, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch,
+    changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards,
 };
 
 mod append;
@@ -50,8 +50,6 @@ pub(crate) struct Session {
     /// Of the columns that are read.
     row_codec: RowCodec,
     shards: Vec<Shard>,
-    /// Sessions are dropped when the watermark has passed their ends.
-    closes: bool,
     /// The watermark when that was last done.
     swept: Option<i64>,
     pages: Option<Pages>,
@@ -102,6 +100,8 @@ struct Shard {
     /// Places that have rows, and the sum of their lengths. Follows from `rows`.
     places: BTreeSet<Place>,
     place_bytes: usize,
+    /// See [`Session::close_by_end`].
+    closes: bool,
     resident: Resident,
 }
 
@@ -120,9 +120,25 @@ impl TableShard for Shard {
         rows.fetch(key, row, weight);
     }
 
+    /// The time of a session's last row, under the hash of its key.
+    fn dues(&self, full: bool) -> Vec<Due> {
+        if !self.closes {
+            return vec![];
+        }
+        let session = |slot| {
+            let (first, time) = parts(self.contents.key_of(slot));
+            Due { time, column: 0, hash: hash_bytes(parts(first).0) }
+        };
+        self.contents.changed(full).into_iter().map(session).collect()
+    }
+
     fn written(&mut self) {
         self.contents.mark_saved();
         self.rows.mark_saved();
+    }
+
+    fn emptied(&self) -> Self {
+        Self { closes: self.closes, ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -467,7 +483,6 @@ impl Session {
             key_codec: RowCodec::new(spec.key_types.clone())?,
             row_codec: RowCodec::new(read.map(|(f, _)| f.data_type().clone()).collect())?,
             shards: (0..shards).map(|_| Shard::default()).collect(),
-            closes: false,
             swept: None,
             pages: None,
             spec,
@@ -476,7 +491,11 @@ impl Session {
 
     /// Drops sessions when the watermark has passed their ends: a row that is not below it joins none of them.
     pub(crate) fn close_by_end(&mut self) {
-        self.closes = true;
+        self.shards.iter_mut().for_each(|shard| shard.closes = true);
+    }
+
+    fn closes(&self) -> bool {
+        self.shards.first().is_some_and(|shard| shard.closes)
     }
 }
 
@@ -506,24 +525,28 @@ impl Operator for Session {
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
         let (Some(Some(watermark)), gap) = (watermarks.first(), self.spec.gap) else { return Ok(None) };
         // All sessions are looked at, so not each time: what is over stays at most as long again.
-        if self.closes && self.swept.is_none_or(|swept| watermark.saturating_sub(swept) >= gap) {
+        if self.closes() && self.swept.is_none_or(|swept| watermark.saturating_sub(swept) >= gap) {
             self.swept = Some(*watermark);
-            self.shards.iter_mut().for_each(|s| s.drop_ended(*watermark, gap));
+            let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), &[watermark.checked_sub(gap)])?;
+            for (shard, fetched) in self.shards.iter_mut().zip(fetched) {
+                shard.find(fetched);
+                shard.drop_ended(*watermark, gap);
+            }
         }
         Ok(None)
     }
 
     fn closing(&self) -> Option<&'static str> {
-        self.closes.then_some("sessions that ended are dropped")
+        self.closes().then_some("sessions that ended are dropped")
     }
 
     fn describe(&self) -> String {
         self.spec.label.clone()
     }
 
-    /// With no key all rows belong together; those that end are found by time.
+    /// With no key all rows belong together.
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        (!self.closes && !self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {

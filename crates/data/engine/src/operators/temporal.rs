@@ -11,7 +11,10 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::{Guard, Left, Operator, StepContext, concat_deltas, evaluate, evaluate_filter};
-use crate::state::{Arrangement, RowCodec, batch_of, changes_from_batch, changes_to_batch, hash_bytes};
+use crate::state::{
+    Arrangement, Due, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch, changes_to_batch,
+    fetch_due, fetch_rows, hash_bytes, paged_shards, resize,
+};
 
 /// A moment that does not come, and one that has always been.
 const NEVER: i64 = i64::MAX;
@@ -184,6 +187,10 @@ impl Bound {
 struct Held {
     rows: Arrangement,
     due: BTreeSet<(i64, u32)>,
+    /// By slot: when that is.
+    at: Vec<i64>,
+    /// Slots that were fetched, and are not in `due` yet.
+    fetched: Vec<u32>,
 }
 
 impl Held {
@@ -192,12 +199,18 @@ impl Held {
         if self.rows.weight(touched.slot) == 0 {
             self.due.remove(&(due, touched.slot));
         } else if touched.old == 0 {
-            self.due.insert((due, touched.slot));
+            self.date(touched.slot, due);
         }
     }
 
+    fn date(&mut self, slot: u32, due: i64) {
+        resize(&mut self.at, self.rows.slots(), NEVER);
+        self.at[slot as usize] = due;
+        self.due.insert((due, slot));
+    }
+
     /// Takes out the rows whose moment has come.
-    fn take(&mut self, now_us: i64, codec: &RowCodec, schema: &SchemaRef) -> Result<Delta> {
+    fn take(&mut self, now_us: i64, codec: &RowCodec, schema: &SchemaRef, resident: &mut Resident) -> Result<Delta> {
         let mut slots = vec![];
         while let Some((_, slot)) = self.due.first().filter(|(at, _)| *at <= now_us).copied() {
             self.due.pop_first();
@@ -206,25 +219,90 @@ impl Held {
         let rows: Vec<&[u8]> = slots.iter().map(|s| self.rows.row(*s)).collect();
         let weights = slots.iter().map(|s| self.rows.weight(*s)).collect();
         let taken = Delta::weighted(codec.decode_batch(schema, &rows)?, weights)?;
+        slots.iter().for_each(|slot| resident.dropped(self.rows.row_hash(*slot)));
         self.rows.drop_rows(&slots);
         Ok(taken)
     }
 
     fn bytes(&self) -> usize {
         // Two thirds of a tree's places are in use.
-        self.rows.bytes() + self.due.len() * size_of::<(i64, u32)>() * 3 / 2
+        self.rows.bytes() + self.due.len() * size_of::<(i64, u32)>() * 3 / 2 + self.at.capacity() * 8
     }
 }
+
+/// What is held of the rows.
+#[derive(Default)]
+struct Shard {
+    /// Not valid yet, by when they will be.
+    waiting: Held,
+    /// Put out, by when they have to go.
+    shown: Held,
+    /// When something changes next of what has left memory, or before that.
+    next: Option<i64>,
+    resident: Resident,
+}
+
+impl Shard {
+    /// By the number of its table.
+    fn held(&mut self, table: u8) -> &mut Held {
+        if table == 0 { &mut self.waiting } else { &mut self.shown }
+    }
+
+    /// When something changes next of what is in memory.
+    fn first_held(&self) -> Option<i64> {
+        self.waiting.due.first().into_iter().chain(self.shown.due.first()).map(|(at, _)| *at).min()
+    }
+}
+
+/// Rows that wait, then those that are shown. Each row is looked up by itself.
+impl TableShard for Shard {
+    fn hash_of(_: u8) -> fn(&[u8], &[u8]) -> u64 {
+        |_, row| hash_bytes(row)
+    }
+
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.waiting.rows, &self.shown.rows]
+    }
+
+    fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64) {
+        let held = self.held(table);
+        held.fetched.extend(held.rows.fetch(key, row, weight));
+    }
+
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        for (column, held) in (0..).zip([&self.waiting, &self.shown]) {
+            let due = |slot| Due { time: held.at[slot as usize], column, hash: held.rows.row_hash(slot) };
+            out.extend(held.rows.changed(full).into_iter().map(due));
+        }
+        out
+    }
+
+    fn written(&mut self) {
+        self.waiting.rows.mark_saved();
+        self.shown.rows.mark_saved();
+        self.resident.written(|hash| self.waiting.rows.has_row_hash(hash) || self.shown.rows.has_row_hash(hash));
+    }
+
+    fn emptied(&self) -> Self {
+        Self { next: self.next.into_iter().chain(self.first_held()).min(), ..Self::default() }
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
+paged_shards!(TemporalFilter);
 
 /// See the module.
 pub(crate) struct TemporalFilter {
     bounds: Vec<Bound>,
     schema: SchemaRef,
     codec: RowCodec,
-    /// Not valid yet, by when they will be.
-    waiting: Held,
-    /// Put out, by when they have to go.
-    shown: Held,
+    /// One.
+    shards: Vec<Shard>,
+    pages: Option<Pages>,
     guard: Guard,
 }
 
@@ -238,7 +316,7 @@ struct Dated {
 impl TemporalFilter {
     pub(crate) fn new(bounds: Vec<Bound>, schema: SchemaRef, guard: Guard) -> Result<Self> {
         let codec = RowCodec::for_schema(&schema)?;
-        Ok(Self { bounds, schema, codec, waiting: Held::default(), shown: Held::default(), guard })
+        Ok(Self { bounds, schema, codec, shards: vec![Shard::default()], pages: None, guard })
     }
 
     fn date(&self, rows: &Delta) -> Result<Dated> {
@@ -247,6 +325,48 @@ impl TemporalFilter {
             bound.narrow(&rows.batch, &mut from, &mut until)?;
         }
         Ok(Dated { rows: rows.clone(), from, until })
+    }
+
+    /// Brings back what has left memory of what is due, and of rows that come.
+    fn fetch(&mut self, rows: &Delta, now_us: i64) -> Result<()> {
+        let is_due = self.shards.iter().any(|s| s.next.is_some_and(|next| next <= now_us));
+        if is_due {
+            fetch_due(&mut self.shards, self.pages.as_ref(), &[Some(now_us + 1); 2])?;
+        }
+        if let Some(reader) = self.pages.as_ref().and_then(Pages::reader).filter(|_| !rows.is_empty()) {
+            let hashes = self.codec.encode(rows.batch.columns())?.hashes(rows.len());
+            for shard in &mut self.shards {
+                fetch_rows(shard, Some(reader), hashes.iter().copied())?;
+            }
+        }
+        for n in 0..self.shards.len() {
+            if is_due {
+                self.shards[n].next = self.pages.as_ref().map_or(Ok(None), Pages::first_due)?;
+            }
+            for table in 0..2 {
+                let held = self.shards[n].held(table);
+                let mut slots = std::mem::take(&mut held.fetched);
+                slots.retain(|slot| held.rows.is_held(*slot));
+                slots.sort_unstable();
+                slots.dedup();
+                self.date_slots(n, table, &slots)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When rows that were fetched or loaded change.
+    fn date_slots(&mut self, shard: usize, table: u8, slots: &[u32]) -> Result<()> {
+        for slots in slots.chunks(PIECE_ROWS) {
+            let held = self.shards[shard].held(table);
+            let rows: Vec<&[u8]> = slots.iter().map(|s| held.rows.row(*s)).collect();
+            let rows = self.codec.decode_batch(&self.schema, &rows)?;
+            let dated = self.date(&Delta::insert(rows))?;
+            let at = if table == 0 { dated.from } else { dated.until };
+            let held = self.shards[shard].held(table);
+            slots.iter().zip(at).for_each(|(slot, at)| held.date(*slot, at));
+        }
+        Ok(())
     }
 
     /// Takes rows in and gives those that are valid now.
@@ -265,15 +385,30 @@ impl TemporalFilter {
             valid.push(row);
             ends.extend((*until != NEVER).then_some(row));
         }
-        for (held, rows, due) in [(&mut self.waiting, waits, &dated.from), (&mut self.shown, ends, &dated.until)] {
-            let kept = part(&dated.rows, &rows)?;
-            let encoded = self.codec.encode(kept.batch.columns())?;
-            for (i, row) in rows.iter().enumerate() {
-                held.add(encoded.row(i), kept.weight(i), due[*row as usize]);
+        for shard in &mut self.shards {
+            for (held, rows, due) in
+                [(&mut shard.waiting, &waits, &dated.from), (&mut shard.shown, &ends, &dated.until)]
+            {
+                let kept = part(&dated.rows, rows)?;
+                let encoded = self.codec.encode(kept.batch.columns())?;
+                for (i, row) in rows.iter().enumerate() {
+                    held.add(encoded.row(i), kept.weight(i), due[*row as usize]);
+                }
+                held.rows.sweep();
             }
-            held.rows.sweep();
         }
         part(&dated.rows, &valid)
+    }
+
+    /// Takes out the rows of a table whose moment has come.
+    fn take(&mut self, table: u8, now_us: i64) -> Result<Delta> {
+        let mut outs = vec![];
+        for shard in &mut self.shards {
+            let Shard { waiting, shown, resident, .. } = shard;
+            let held = if table == 0 { waiting } else { shown };
+            outs.push(held.take(now_us, &self.codec, &self.schema, resident)?);
+        }
+        concat_deltas(&self.schema, &outs)
     }
 }
 
@@ -290,10 +425,11 @@ impl Operator for TemporalFilter {
     fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
         let now_us = context.now_us;
         // First the rows that are here: what the input takes back may be among them.
-        let gone = self.shown.take(now_us, &self.codec, &self.schema)?;
+        self.fetch(&inputs[0], now_us)?;
+        let gone = self.take(1, now_us)?;
         let weights = (0..gone.len()).map(|i| -gone.weight(i)).collect();
         let mut outs = vec![Delta::weighted(gone.batch, weights)?];
-        let come = self.waiting.take(now_us, &self.codec, &self.schema)?;
+        let come = self.take(0, now_us)?;
         let mut left = Left::new();
         for rows in [&come, &inputs[0]] {
             for dated in self.guard.run(rows, &mut left, &|rows| self.date(rows))?.into_iter().flatten() {
@@ -313,7 +449,15 @@ impl Operator for TemporalFilter {
     }
 
     fn due_us(&self) -> Option<i64> {
-        self.waiting.due.first().into_iter().chain(self.shown.due.first()).map(|(at, _)| *at).min()
+        self.shards.iter().flat_map(|s| s.first_held().into_iter().chain(s.next)).min()
+    }
+
+    fn paged(&mut self) -> Option<&mut dyn Paged> {
+        Some(self)
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
     }
 
     fn describe(&self) -> String {
@@ -322,41 +466,39 @@ impl Operator for TemporalFilter {
     }
 
     fn state_rows(&self) -> usize {
-        self.waiting.rows.len() + self.shown.rows.len()
+        let held = self.shards.iter().map(|s| s.waiting.rows.len() + s.shown.rows.len()).sum();
+        self.pages.as_ref().map_or(held, |p| p.rows(held))
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes() + self.shown.bytes()
+        let shard = |s: &Shard| s.waiting.bytes() + s.shown.bytes() + s.resident.bytes();
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
-        let held = [&mut self.waiting, &mut self.shown];
-        held.into_iter().zip(0..).map(|(h, part)| changes_to_batch(part, &h.rows.take_changes(full))).collect()
+        let held = self.shards.iter_mut().flat_map(|s| [(0, &mut s.waiting), (1, &mut s.shown)]);
+        held.map(|(part, held)| changes_to_batch(part, &held.rows.take_changes(full))).collect()
     }
 
     fn load(&mut self, batch: &RecordBatch) -> Result<()> {
-        let (waiting, shown) = (&mut self.waiting.rows, &mut self.shown.rows);
+        let shards = &mut self.shards;
         changes_from_batch(batch, |part, key, row, weight| {
-            let rows = if part == 0 { &mut *waiting } else { &mut *shown };
-            rows.restore(key, row, weight);
+            shards.iter_mut().for_each(|s| s.held(part).rows.restore(key, row, weight));
         })?;
-        waiting.mark_saved();
-        shown.mark_saved();
+        self.shards.iter_mut().for_each(TableShard::written);
         Ok(())
     }
 
     fn loaded(&mut self) -> Result<()> {
-        let mut due = [BTreeSet::new(), BTreeSet::new()];
-        for (is_shown, held) in [&self.waiting, &self.shown].into_iter().enumerate() {
-            let slots: Vec<u32> = held.rows.iter().collect();
-            for slots in slots.chunks(PIECE_ROWS) {
-                let rows: Vec<&[u8]> = slots.iter().map(|s| held.rows.row(*s)).collect();
-                let dated = self.date(&Delta::insert(self.codec.decode_batch(&self.schema, &rows)?))?;
-                let at = if is_shown == 1 { dated.until } else { dated.from };
-                due[is_shown].extend(at.into_iter().zip(slots.iter().copied()));
+        for n in 0..self.shards.len() {
+            for table in 0..2 {
+                let held = self.shards[n].held(table);
+                (held.due, held.fetched) = (BTreeSet::new(), vec![]);
+                let slots: Vec<u32> = held.rows.iter().collect();
+                self.date_slots(n, table, &slots)?;
             }
+            self.shards[n].next = self.pages.as_ref().map_or(Ok(None), Pages::first_due)?;
         }
-        [self.waiting.due, self.shown.due] = due;
         Ok(())
     }
 }

@@ -195,6 +195,16 @@ impl Arrangement {
         self.rows.hash(slot)
     }
 
+    /// True if a row has this hash.
+    pub(crate) fn has_row_hash(&self, hash: u64) -> bool {
+        self.rows.has_hash(hash)
+    }
+
+    /// True if a key has this hash.
+    pub(crate) fn has_key_hash(&self, hash: u64) -> bool {
+        self.keys.has_hash(hash)
+    }
+
     /// The key in a key slot.
     pub(crate) fn key(&self, key_slot: u32) -> &[u8] {
         self.keys.key(key_slot)
@@ -291,12 +301,12 @@ impl Arrangement {
         self.sweep();
     }
 
-    /// Sets a row's weight to what a run says, which is no change of it; 0 says that it is gone.
-    pub(crate) fn fetch(&mut self, key: &[u8], row: &[u8], weight: i64) {
+    /// Sets a row's weight to what a run says, which is no change of it; 0 says that it is gone. Gives the slot of a row that is there.
+    pub(crate) fn fetch(&mut self, key: &[u8], row: &[u8], weight: i64) -> Option<u32> {
         let (kh, rh) = (super::bytes::hash_bytes(key), super::bytes::hash_bytes(row));
         let now = self.rows.get(rh, row).map_or(0, |s| self.weights[s as usize]);
         if now == 0 && weight == 0 {
-            return;
+            return None;
         }
         let slot = self.add(kh, key, rh, row, weight - now).slot;
         let s = slot as usize;
@@ -307,6 +317,7 @@ impl Arrangement {
         if weight == 0 {
             self.sweep();
         }
+        (weight != 0).then_some(slot)
     }
 
     /// Forgets what changed: it is saved.

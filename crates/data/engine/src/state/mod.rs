@@ -2,6 +2,7 @@
 
 mod arrangement;
 mod bytes;
+mod calendar;
 mod entries;
 mod flat;
 mod flushing;
@@ -18,6 +19,7 @@ mod windows;
 
 pub(crate) use arrangement::Arrangement;
 pub(crate) use bytes::{ByteSet, hash_bytes};
+pub(crate) use calendar::{Due, copy_dues, write_dues};
 pub(crate) use entries::{Entries, Room};
 pub(crate) use flat::{Flat, write_pieces};
 pub(crate) use flushing::Flush;
@@ -27,8 +29,8 @@ pub(crate) use pages::{Paged, Pages, Part, Reader, Resident, SharedRuns, Target,
 pub(crate) use rows::{Encoded, RowCodec, batch_of};
 pub(crate) use run::{Section, changes_from_batch, changes_to_batch, read_run, write_run};
 pub(crate) use tables::{
-    FetchedKeys, Held, Rows, TableShard, absent_rows, copy_rows, copy_shards, entry_parts, entry_weight, fetch_rows,
-    paged_shards, take_all_rows, take_row, write_rows, write_shards,
+    CALENDAR, FetchedKeys, Rows, TableShard, absent_rows, copy_rows, copy_shards, entry_parts, entry_weight, fetch_due,
+    fetch_rows, paged_shards, take_all_rows, take_row, write_rows, write_shards,
 };
 pub(crate) use values::Values;
 pub(crate) use windows::{OpenKeys, Windows, times_at, times_of};

@@ -354,7 +354,8 @@ impl Ordered {
                 self.roots[at] = self.remove(self.roots[at], slot);
                 self.nodes[slot as usize] = OUT;
             }
-            return self.rows.fetch(key, row, 0);
+            self.rows.fetch(key, row, 0);
+            return;
         }
         self.rows.fetch(key, row, weight);
         if let Some(slot) = self.rows.row_slot(row) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use fleuve_types::{Error, Result};
 use hashbrown::HashTable;
 
+use super::calendar::Calendar;
 use super::entries::{Entries, Room};
 use super::flushing::{Flush, Flushing, Settled};
 use super::runs::{Combine, Entry, Merge, Run, RunRef, RunSet, RunWriter, Space, may_hold, read_many};
@@ -24,31 +25,54 @@ pub(crate) struct Pages {
     complete: bool,
     /// What is being written beside the steps, newer than all runs.
     flushing: Option<Flushing>,
+    calendar: Calendar,
 }
 
 /// The hashes that memory holds all entries of, in one shard of a state that is not held whole.
 #[derive(Default)]
-pub(crate) struct Resident(HashTable<u64>);
+pub(crate) struct Resident {
+    held: HashTable<u64>,
+    /// Those of which everything was dropped for good: since the last flush, and before it. The runs know of it with the flush after the next.
+    dropped: [Vec<u64>; 2],
+}
 
 impl Resident {
     /// Memory held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.allocation_size()
+        self.held.allocation_size() + self.dropped.iter().map(|d| d.capacity() * 8).sum::<usize>()
+    }
+
+    /// Everything of a hash was dropped, and it is not asked for again.
+    pub(crate) fn dropped(&mut self, hash: u64) {
+        if self.holds(hash) {
+            self.dropped[0].push(hash);
+        }
+    }
+
+    /// As a flush is taken care of: forgets what was dropped before the last one, but for what is there again.
+    pub(crate) fn written(&mut self, is_there: impl Fn(u64) -> bool) {
+        let [new, old] = std::mem::take(&mut self.dropped);
+        for hash in old.into_iter().filter(|hash| !is_there(*hash)) {
+            if let Ok(found) = self.held.find_entry(hash, |h| *h == hash) {
+                found.remove();
+            }
+        }
+        self.dropped[1] = new;
     }
 
     /// All of them, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().copied()
+        self.held.iter().copied()
     }
 
     pub(crate) fn holds(&self, hash: u64) -> bool {
-        self.0.find(hash, |h| *h == hash).is_some()
+        self.held.find(hash, |h| *h == hash).is_some()
     }
 
     /// Memory holds all of these from now on; it did not before.
     pub(crate) fn hold(&mut self, hashes: &[u64]) {
         for hash in hashes {
-            self.0.insert_unique(*hash, *hash, |h| *h);
+            self.held.insert_unique(*hash, *hash, |h| *h);
         }
     }
 }
@@ -79,6 +103,11 @@ impl Part {
     /// The first `n` of so many shares together; `None` if that is none.
     pub(crate) fn up_to(n: u64, of: u64) -> Option<Self> {
         Some(Self { first: 0, last: Self::nth(n.checked_sub(1)?, of).last })
+    }
+
+    /// The hashes from the first to the last.
+    pub(crate) fn between(first: u64, last: u64) -> Self {
+        Self { first, last }
     }
 
     pub(crate) fn holds(self, hash: u64) -> bool {
@@ -119,7 +148,36 @@ impl<'a> Reader<'a> {
 impl Pages {
     /// A state that may go to runs in the folder `place`, and is all in memory yet.
     pub(crate) fn new(space: Arc<Space>, place: &str) -> Self {
-        Self { active: false, complete: true, flushing: None, runs: RunSet::new(space, place.into(), Combine::Newest) }
+        let (calendar, runs) = (Calendar::default(), RunSet::new(space, place.into(), Combine::Newest));
+        let runs = runs.leaving_out(calendar.is_over());
+        Self { active: false, complete: true, flushing: None, runs, calendar }
+    }
+
+    /// The hashes of what has left memory and may have a time before one of these, by column; empty as long as memory holds everything.
+    /// Nothing before them is asked for again. What is in memory is not told of, though it may be among them.
+    ///
+    /// # Errors
+    /// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
+    pub(crate) fn due(&self, until: &[Option<i64>]) -> Result<Vec<u64>> {
+        let mut hashes = vec![];
+        for (column, until) in (0..).zip(until) {
+            let runs = Some(&self.runs).filter(|_| !self.complete);
+            until.map_or(Ok(()), |until| self.calendar.ask(column, until, runs, &mut hashes))?;
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        Ok(hashes)
+    }
+
+    /// The first time that [`Pages::due`] has not asked for, of what has left memory; something may have gone since.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn first_due(&self) -> Result<Option<i64>> {
+        if self.complete {
+            return Ok(None);
+        }
+        self.calendar.first(&self.runs)
     }
 
     /// What a step fetches by; `None` as long as memory holds everything.
@@ -166,7 +224,8 @@ impl Pages {
     }
 
     fn target(&self) -> Target<'_> {
-        Target { runs: self.runs.runs(), space: self.runs.space(), place: self.runs.place(), full: !self.active }
+        let (space, place) = (self.runs.space(), self.runs.place());
+        Target { runs: self.runs.runs(), space, place, calendar: &self.calendar, full: !self.active }
     }
 
     /// Memory held by what finds entries, in bytes.
@@ -194,11 +253,16 @@ impl Pages {
         self.flushing = match self.flushing.take().map(|f| f.settle(wait)) {
             None | Some(Settled::Written(None)) => None,
             Some(Settled::Written(Some(run))) => {
-                self.runs.push(run);
+                self.push(run);
                 None
             }
             Some(Settled::NotYet(flushing) | Settled::Failed(flushing)) => Some(flushing),
         };
+    }
+
+    fn push(&mut self, run: Arc<Run>) {
+        self.runs.push(run);
+        self.calendar.runs_changed();
     }
 
     /// As [`Pages::settle`], and what failed is written now.
@@ -206,7 +270,7 @@ impl Pages {
         self.settle(true);
         if let Some(failed) = &self.flushing {
             let run = failed.write(self.runs.space(), self.runs.place())?;
-            run.into_iter().for_each(|run| self.runs.push(run));
+            run.into_iter().for_each(|run| self.push(run));
             self.flushing = None;
         }
         Ok(())
@@ -251,6 +315,7 @@ pub(crate) struct Target<'a> {
     runs: &'a [Arc<Run>],
     space: &'a Arc<Space>,
     place: &'a str,
+    calendar: &'a Calendar,
     pub(crate) full: bool,
 }
 
@@ -258,6 +323,10 @@ impl Target<'_> {
     /// Begins a run of at most so many different hashes.
     pub(crate) fn begin(&self, hashes: usize) -> Result<RunWriter> {
         Ok(RunWriter::create(self.space, self.place, hashes as u64)?.plain())
+    }
+
+    pub(super) fn calendar(&self) -> &Calendar {
+        self.calendar
     }
 
     /// False if no run has an entry of this hash: then it need not be said to be gone.
@@ -275,7 +344,7 @@ fn flush(state: &mut dyn Paged) -> Result<()> {
         pages.settle_whole()?;
         let runs = state.write(&pages.target())?;
         pages.active = true;
-        runs.into_iter().for_each(|run| pages.runs.push(run));
+        runs.into_iter().for_each(|run| pages.push(run));
         state.written();
         Ok(())
     })
@@ -355,11 +424,12 @@ pub(crate) fn open(
     if state.pages().is_none() {
         return Err(Error::bug("a state lies in runs that has to be in memory"));
     }
-    let runs = RunSet::open(space.clone(), place.into(), Combine::Newest, refs)?;
+    let calendar = Calendar::default();
+    let runs = RunSet::open(space.clone(), place.into(), Combine::Newest, refs)?.leaving_out(calendar.is_over());
     let complete = runs.disk_bytes() <= eager_bytes;
     if complete {
         state.take_all(runs.scan()?)?;
     }
-    *state.pages() = Some(Pages { runs, active: true, complete, flushing: None });
+    *state.pages() = Some(Pages { runs, active: true, complete, flushing: None, calendar });
     Ok(())
 }

@@ -7,12 +7,13 @@ use rayon::prelude::*;
 
 use super::arrangement::Arrangement;
 use super::bytes::hash_bytes;
+use super::calendar::{Due, copy_dues, write_dues};
 use super::entries::{Entries, Room};
 use super::flat::{Flat, write_pieces};
 use super::in_order::{self, Item};
 use super::pages::{Pages, Part, Reader, Resident, Target, missing};
 use super::runs::{Entry, Merge, Run};
-use crate::operators::shard_of;
+use crate::operators::{for_each, shard_of, split};
 
 /// Rows of an arrangement as a part of a state in runs.
 pub(crate) struct Rows<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) hash: fn(&[u8], &[u8]) -> u64,
 }
 
+/// The part of entries that tell times: see [`Pages::due`].
+pub(crate) const CALENDAR: u8 = u8::MAX;
 /// Marks the source of what is gone.
 const GONE: u32 = 1 << 31;
 /// The bytes of an entry's key before the row's key: its part, and the length of the row's key.
@@ -143,8 +146,19 @@ pub(crate) trait TableShard: Default {
     /// Sets the weight of a row to what a run says.
     fn fetch(&mut self, table: u8, key: &[u8], row: &[u8], weight: i64);
 
+    /// The times of what changed since it was last written, or of everything, if it is found by time.
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let _ = full;
+        vec![]
+    }
+
     /// Forgets what changed.
     fn written(&mut self);
+
+    /// What is left when everything has left memory.
+    fn emptied(&self) -> Self {
+        Self::default()
+    }
 
     /// The hashes that it holds.
     fn resident(&mut self) -> &mut Resident;
@@ -170,6 +184,19 @@ pub(crate) fn fetch_rows<S: TableShard>(
     Ok(keys)
 }
 
+/// Brings into the shards what has left memory and may have a time before one of these, by column. Gives the keys of each shard that runs say
+/// something about.
+pub(crate) fn fetch_due<S: TableShard + Send>(
+    shards: &mut [S],
+    pages: Option<&Pages>,
+    until: &[Option<i64>],
+) -> Result<Vec<FetchedKeys>> {
+    let Some(pages) = pages else { return Ok(shards.iter().map(|_| vec![]).collect()) };
+    let due = pages.due(until)?;
+    let (reader, parts) = (pages.reader(), split(&due, shards.len()));
+    for_each(shards, due.len(), |s, shard| fetch_rows(shard, reader, parts[s].iter().map(|i| due[*i as usize])))
+}
+
 /// What memory does not hold of the rows of a part, as a shard of its own.
 pub(crate) fn absent_rows<S: TableShard>(shards: &mut [S], pages: Option<&Pages>, part: Part) -> Result<Option<S>> {
     let Some(mut all) = pages.map(|p| p.scan(part)).transpose()?.flatten() else { return Ok(None) };
@@ -187,6 +214,9 @@ pub(crate) fn absent_rows<S: TableShard>(shards: &mut [S], pages: Option<&Pages>
 /// Takes an entry of a run in, and its key if `keys` are asked for.
 pub(crate) fn take_row<S: TableShard>(shard: &mut S, entry: Entry<'_>, keys: Option<&mut FetchedKeys>) -> Result<()> {
     let (table, key, row) = entry_parts(entry.key)?;
+    if table == CALENDAR {
+        return Ok(());
+    }
     shard.fetch(table, key, row, entry_weight(entry.value)?);
     if let Some(keys) = keys
         && keys.last().is_none_or(|(t, k)| (*t, k.as_slice()) != (table, key))
@@ -202,7 +232,8 @@ pub(crate) fn write_shards<S: TableShard>(target: &Target<'_>, shards: &[S]) -> 
     for shard in shards {
         sources.extend((0..).zip(shard.tables()).map(|(part, rows)| Rows { part, rows, hash: S::hash_of(part) }));
     }
-    Ok(write_rows(target, &sources)?.into_iter().collect())
+    let dues = shards.iter().flat_map(|shard| shard.dues(target.full)).collect();
+    Ok(write_rows(target, &sources)?.into_iter().chain(write_dues(target, dues)?).collect())
 }
 
 /// [`Paged::copy`] of such a state.
@@ -212,6 +243,7 @@ pub(crate) fn copy_shards<S: TableShard + Send>(target: &Target<'_>, shards: &mu
         for (part, rows) in (0..).zip(shard.tables()) {
             copy_rows(target, room, &Rows { part, rows, hash: S::hash_of(part) }, &mut out);
         }
+        copy_dues(target, room, shard.dues(target.full), &mut out);
         out
     };
     shards.par_iter_mut().map(copy).collect()
@@ -225,13 +257,6 @@ pub(crate) fn take_all_rows<S: TableShard>(shards: &mut [S], mut all: Merge) -> 
         take_row(&mut shards[shard], entry, None)?;
     }
     Ok(())
-}
-
-/// Rows and which of them memory holds.
-#[derive(Default)]
-pub(crate) struct Held<R> {
-    pub(crate) rows: R,
-    pub(crate) resident: Resident,
 }
 
 /// [`Paged`] for an operator whose state is its `shards`, each a [`TableShard`], and which has `pages`.
@@ -265,7 +290,7 @@ macro_rules! paged_shards {
             }
 
             fn drop_all(&mut self) -> fleuve_types::Result<()> {
-                self.shards.iter_mut().for_each(|s| *s = Default::default());
+                self.shards.iter_mut().for_each(|s| *s = $crate::state::TableShard::emptied(s));
                 Ok(())
             }
 

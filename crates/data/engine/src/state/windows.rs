@@ -7,7 +7,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use fleuve_types::{Error, Result};
 
-use super::bytes::ByteSet;
+use super::arrangement::Arrangement;
+use super::bytes::{ByteSet, hash_bytes};
+use super::calendar::Due;
 use super::rows::Encoded;
 
 /// The event times of a column, counted in its own unit.
@@ -47,6 +49,11 @@ impl Windows {
         Self { columns: (0..columns).map(|_| Column::default()).collect() }
     }
 
+    /// How many columns there are.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
     /// True if there is nothing to close by.
     pub(crate) fn is_off(&self) -> bool {
         self.columns.is_empty()
@@ -64,6 +71,14 @@ impl Windows {
                 column.slots.entry(time).or_default().push(slot);
                 column.entries += 1;
             }
+        }
+    }
+
+    /// The times of a slot, which is found under `hash` when it has left memory. The columns are counted from `first` on.
+    pub(crate) fn dues(&self, slot: u32, hash: u64, first: usize, out: &mut Vec<Due>) {
+        for (n, column) in self.columns.iter().enumerate() {
+            let time = column.times.get(slot as usize).copied().filter(|time| *time != NEVER);
+            out.extend(time.map(|time| Due { time, column: (first + n) as u8, hash }));
         }
     }
 
@@ -114,6 +129,16 @@ impl OpenKeys {
         self.windows.is_off()
     }
 
+    /// How many time columns the key has.
+    pub(crate) fn columns(&self) -> usize {
+        self.windows.columns()
+    }
+
+    /// None yet, over as many columns.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.windows.columns())
+    }
+
     /// A key that is in use. One without a time is never closed, so it need not be known.
     pub(crate) fn note(&mut self, hash: u64, key: &[u8], times: impl Iterator<Item = Option<i64>> + Clone) {
         if times.clone().all(|t| t.is_none()) {
@@ -133,6 +158,21 @@ impl OpenKeys {
         for row in rows {
             let row = *row as usize;
             self.note(hashes[row], keys.row(row), times_at(times, row));
+        }
+    }
+
+    /// The times of the keys of rows that changed, or of all; rows are found under the hash of their key.
+    pub(crate) fn dues(&self, rows: &Arrangement, full: bool, out: &mut Vec<Due>) {
+        if self.is_off() {
+            return;
+        }
+        let mut keys: Vec<u32> = rows.changed(full).into_iter().map(|slot| rows.key_slot_of(slot)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys.into_iter().map(|key| rows.key(key)) {
+            let hash = hash_bytes(key);
+            let slot = self.keys.get(hash, key);
+            slot.into_iter().for_each(|slot| self.windows.dues(slot, hash, 0, out));
         }
     }
 

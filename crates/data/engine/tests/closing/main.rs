@@ -8,6 +8,8 @@
 
 #[path = "../oracle/as_of.rs"]
 mod as_of;
+#[path = "../shared/beside.rs"]
+mod beside;
 #[path = "../shared/cases.rs"]
 mod cases;
 mod query;
@@ -27,9 +29,10 @@ use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use fleuve_engine::{Circuit, Mark, Relations, lower_on_close};
+use fleuve_engine::{Circuit, Mark, MemoryFiles, Relations, lower_on_close};
 use fleuve_types::Delta;
 
+use beside::Beside;
 use cases::{each, setting};
 use random::Random;
 
@@ -86,7 +89,9 @@ pub fn register(context: &SessionContext, tables: &[Vec<Row>]) {
 }
 
 /// The change of each input of a circuit, and its watermark.
-pub fn inputs(circuit: &Circuit, rows: &[Vec<Row>], watermarks: &[Option<i64>]) -> (Vec<Delta>, Vec<Vec<Mark>>) {
+type Inputs = (Vec<Delta>, Vec<Vec<Mark>>);
+
+pub fn inputs(circuit: &Circuit, rows: &[Vec<Row>], watermarks: &[Option<i64>]) -> Inputs {
     let number = |table: &(String, String)| table.1[1..].parse::<usize>().unwrap();
     circuit
         .inputs()
@@ -148,11 +153,15 @@ fn row(random: &mut Random, now: i64) -> Row {
 struct Case<'a> {
     state: &'a SessionState,
     plan: &'a LogicalPlan,
+    /// Where state lies that has left memory.
+    files: MemoryFiles,
 }
 
 impl Case<'_> {
     fn circuit(&self, shards: usize) -> fleuve_types::Result<Circuit> {
-        lower_on_close(self.plan, self.state, &Streams, shards)
+        let mut circuit = lower_on_close(self.plan, self.state, &Streams, shards)?;
+        circuit.page_to(Arc::new(self.files.clone()), "view")?;
+        Ok(circuit)
     }
 }
 
@@ -192,13 +201,18 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<Compared> {
     let state = context.state();
     let plan = runtime.block_on(state.create_logical_plan(&query.sql)).ok()?;
     let plan = state.optimize(&plan).ok()?;
-    let case = Case { state: &state, plan: &plan };
+    let case = Case { state: &state, plan: &plan, files: MemoryFiles::default() };
     let mut circuit = case.circuit(1 + random.below(4)).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
     assert!(circuit.is_append_only(), "seed {seed}: {}", query.sql);
     let mut models: Vec<Model> = (0..TABLES)
         .map(|_| Model { delay: random.below(25) as i64 * SECOND, watermark: None, on_time: vec![], late: 0 })
         .collect();
     let (mut answer, mut runs, mut now) = (BTreeMap::new(), vec![], 100);
+    let mut spilling = Random::new(seed ^ 0x5b11);
+    // How often state leaves memory after a step.
+    let cold = [0, 30, 100][spilling.below(3)];
+    let mut beside: Option<Beside<Inputs>> = None;
+    let mut needs_full = false;
     for _ in 0..1 + random.below(12) {
         let mut rows = vec![vec![]; TABLES];
         for (model, rows) in models.iter_mut().zip(&mut rows) {
@@ -218,15 +232,45 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) -> Option<Compared> {
         let out = circuit.step_at(&deltas, &marks).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
         assert!(out.is_append(), "seed {seed}: a row went\n{}", query.sql);
         add(&mut answer, &out);
-        if random.chance(35) {
-            let full = runs.is_empty() || random.chance(10);
+        if let Some(beside) = &mut beside {
+            beside.since.push((deltas, marks));
+        }
+        if spilling.chance(cold) {
+            circuit.evict_all().unwrap();
+        }
+        let is_due = random.chance(35);
+        if let Some(written) = beside.take_if(|_| is_due || spilling.chance(30)) {
+            let (named, since) = written.end();
+            match named {
+                Some(named) if spilling.chance(50) => {
+                    circuit = case.circuit(1 + spilling.below(4)).unwrap();
+                    circuit.restore(&runs, &named, 0).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+                    for (deltas, marks) in &since {
+                        circuit.step_at(deltas, marks).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+                    }
+                }
+                Some(_) => circuit.settle(),
+                None => needs_full = true,
+            }
+        } else if beside.is_none() && !is_due && cold > 0 && spilling.chance(20) {
+            if runs.is_empty() || std::mem::take(&mut needs_full) {
+                runs.clear();
+            }
+            let (bytes, unwritten) = circuit.begin_checkpoint(runs.is_empty()).unwrap();
+            runs.push(bytes);
+            beside = Some(Beside::begin(unwritten, &mut spilling));
+        }
+        if is_due {
+            let full = runs.is_empty() || random.chance(10) || std::mem::take(&mut needs_full);
             if full {
                 runs.clear();
             }
-            runs.push(circuit.save_all(full).unwrap());
+            let (bytes, named) = circuit.checkpoint(full).unwrap();
+            runs.push(bytes);
             if random.chance(60) {
                 circuit = case.circuit(1 + random.below(4)).unwrap();
-                circuit.load_all(&runs).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
+                let eager = if spilling.chance(20) { u64::MAX } else { 0 };
+                circuit.restore(&runs, &named, eager).unwrap_or_else(|e| panic!("seed {seed}: {}\n{e}", query.sql));
             }
         }
         // At any moment, not only at the end.

@@ -1,7 +1,9 @@
 //! A year of events: state of closed windows is dropped.
 
 use datafusion::prelude::SessionContext;
-use fleuve_engine::lower_on_close;
+use fleuve_engine::{MemoryFiles, lower_on_close};
+
+use std::sync::Arc;
 
 use super::{Row, Streams, TABLES, inputs, register};
 
@@ -68,9 +70,21 @@ fn quarter(number: i64) -> Vec<Row> {
 
 /// What byte sets hold back before they are written anew, and the like.
 const SLACK_BYTES: usize = 1 << 20;
+/// What runs hold that were not merged yet.
+const SLACK_ON_DISK: u64 = 256 << 10;
 
 #[test]
 fn a_year_takes_no_more_state_than_two_weeks() {
+    run(52, false);
+}
+
+/// State that leaves memory each night is dropped, too, where it lies.
+#[test]
+fn twenty_weeks_take_no_more_on_disk_than_two() {
+    run(20, true);
+}
+
+fn run(weeks: i64, spills: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     register(&context, &vec![vec![]; TABLES]);
@@ -92,8 +106,12 @@ fn a_year_takes_no_more_state_than_two_weeks() {
         let plan = runtime.block_on(state.create_logical_plan(query)).unwrap();
         let plan = state.optimize(&plan).unwrap();
         let mut circuit = lower_on_close(&plan, &state, &Streams, 2).unwrap();
-        let (mut rows_out, mut after_two_weeks) = (0, 0);
-        for week in 1..=52 {
+        let files = MemoryFiles::default();
+        if spills {
+            circuit.page_to(Arc::new(files.clone()), "view").unwrap();
+        }
+        let (mut rows_out, mut after_two_weeks, mut disk_after_two_weeks) = (0, 0, 0);
+        for week in 1..=weeks {
             let mut most = 0;
             for n in (week - 1) * 7 * STEPS..week * 7 * STEPS {
                 let rows = vec![quarter(n); TABLES];
@@ -102,18 +120,39 @@ fn a_year_takes_no_more_state_than_two_weeks() {
                 rows_out += circuit.step_at(&deltas, &marks).unwrap().len();
                 most = most.max(circuit.state_bytes());
                 // A checkpoint, as the engine makes them.
-                circuit.save_all(false).unwrap();
+                circuit.checkpoint(false).unwrap();
+                if spills && n % STEPS == 0 {
+                    circuit.evict_all().unwrap();
+                }
             }
             if week == 2 {
-                after_two_weeks = most;
+                (after_two_weeks, disk_after_two_weeks) = (most, circuit.disk_bytes());
             }
+            // Merges have a thread of their own.
+            for _ in 0..5_000 {
+                if week <= 2 || circuit.disk_bytes() <= disk_after_two_weeks + SLACK_ON_DISK {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                circuit.evict_all().unwrap();
+            }
+            let disk = circuit.disk_bytes();
+            assert!(
+                week <= 2 || disk <= disk_after_two_weeks + SLACK_ON_DISK,
+                "{what}: {disk_after_two_weeks} bytes on disk in week 2, {disk} in week {week}"
+            );
             assert!(
                 week <= 2 || most <= after_two_weeks + after_two_weeks / 4 + SLACK_BYTES,
                 "{what}: {after_two_weeks} bytes at most in week 2, {most} in week {week}\n{}",
                 circuit.explain(true).join("\n")
             );
         }
-        println!("{what}: {after_two_weeks} bytes in week 2, {} in the end", circuit.state_bytes());
-        assert!(rows_out >= 363, "{what}: {rows_out} rows in a year");
+        assert!(!spills || disk_after_two_weeks > 0, "{what}: nothing left memory");
+        println!(
+            "{what}: {after_two_weeks} bytes in week 2, {} in the end; on disk {disk_after_two_weeks} and {}",
+            circuit.state_bytes(),
+            circuit.disk_bytes()
+        );
+        assert!(rows_out >= weeks as usize * 7 - 1, "{what}: {rows_out} rows in {weeks} weeks");
     }
 }

@@ -167,6 +167,58 @@ async fn limits_of_one_view_are_its_own() {
     world.stop().await;
 }
 
+/// What waits for its window, and rows that the clock will take away, are found by time where they lie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_that_is_found_by_time_goes_to_disk() {
+    const SECOND: i64 = 1_000_000;
+    let mut world = full_world(BUDGET).await;
+    world.pass(90 * SECOND);
+    world
+        .create(
+            "c0",
+            "SELECT date_bin(INTERVAL '10 seconds', ts) AS w, k, count(*) AS n, sum(v) AS s FROM s0 GROUP BY w, k",
+        )
+        .await;
+    world.create("v0", "SELECT k, v, ts FROM s0 WHERE ts > now() - INTERVAL '1 hour'").await;
+    let operator = |status: &ViewStatus, name: &str| {
+        let operators = status.profile.operators();
+        operators.iter().find(|o| o.description.contains(name)).unwrap().disk_bytes
+    };
+    for part in 0..6 {
+        world.append_rows(part as usize % 2, &rows(part * 800, part * 800 + 800));
+        world.wait().await;
+        let (closing, timed) = (world.status("c0"), world.status("v0"));
+        assert!(closing.state == ViewState::Running && timed.state == ViewState::Running);
+        let held = closing.state_bytes + timed.state_bytes;
+        assert!(held <= BUDGET, "{held} bytes in memory");
+    }
+    assert!(operator(&measured(&world, "c0").await, "Aggregate") > 20_000);
+    assert!(operator(&measured(&world, "v0").await, "TemporalFilter") > 20_000);
+    assert!(world.view("c0").is_empty(), "no window is closed");
+    super::temporal::check(&world, "v0", "all rows are young").await;
+    world.checkpoint().await;
+    world.crash(3).await;
+    // Rows that come again find those that have left memory.
+    world.append_rows(0, &rows(0, 400));
+    world.wait().await;
+    super::temporal::check(&world, "v0", "after a crash").await;
+    for partition in 0..2 {
+        world.append_rows(partition, &[(1, 1, 1_000)]);
+    }
+    world.wait().await;
+    let closed = world.closed("c0", "w", 10, &[0]).await;
+    assert_eq!(closed.len(), 3_000);
+    assert_eq!(world.view("c0"), closed);
+    for (pass, left) in [(3_500, true), (150, false), (10_000, false)] {
+        world.pass(pass * SECOND);
+        super::temporal::follow(&world, "v0", "the clock goes on").await;
+        assert_eq!(world.view("v0").len() > 100, left, "{} rows", world.view("v0").len());
+    }
+    assert_eq!(world.view("v0").len(), 0);
+    assert!(world.is_running("c0") && world.is_running("v0"));
+    world.stop().await;
+}
+
 /// A run whose entries cannot be read stops the view that needs them; one that cannot be opened is built again from the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_state_is_noticed() {

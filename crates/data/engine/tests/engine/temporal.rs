@@ -46,13 +46,13 @@ fn query(random: &mut Random) -> String {
     }
 }
 
-async fn check(world: &World, name: &str, what: &str) {
+pub async fn check(world: &World, name: &str, what: &str) {
     let (_, time_us, view) = world.shown(name);
     assert_eq!(view, world.batch_at(name, time_us).await, "{what}: {name} at {time_us}");
 }
 
 /// Until a view shows what the rows come to now, by the clock.
-async fn follow(world: &World, name: &str, what: &str) {
+pub async fn follow(world: &World, name: &str, what: &str) {
     let batch = world.batch_at(name, world.now_us()).await;
     for _ in 0..1_000 {
         if world.shown(name).2 == batch {
@@ -66,6 +66,8 @@ async fn follow(world: &World, name: &str, what: &str) {
 async fn case(seed: u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(&mut random);
+    let mut cold = random.below(2) == 0;
+    world.options.hot_bytes = if cold { 0 } else { usize::MAX };
     world.start(1 + random.below(3)).await;
     world.pass(90 * SECOND);
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
@@ -81,6 +83,11 @@ async fn case(seed: u64) {
         |made: usize| format!("seed {seed}\n{}", views[..made].iter().map(|v| v.1).collect::<Vec<_>>().join("\n"));
     let mut made = 0;
     for _ in 0..30 {
+        if random.below(10) == 0 {
+            // From the next crash on.
+            cold = !cold;
+            world.options.hot_bytes = if cold { 0 } else { usize::MAX };
+        }
         match random.below(12) {
             0..=3 => world.append(&mut random),
             4..=6 => world.pass(random.below(12) as i64 * SECOND),

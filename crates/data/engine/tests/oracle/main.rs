@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
 mod as_of;
+#[path = "../shared/beside.rs"]
+mod beside;
 #[path = "../shared/cases.rs"]
 mod cases;
 mod correlated;
@@ -35,9 +37,10 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use fleuve_engine::{Circuit, MemoryFiles, PartSize, Relations, StateRuns, Unwritten, lower};
+use fleuve_engine::{Circuit, MemoryFiles, PartSize, Relations, lower};
 use fleuve_types::Delta;
 
+use beside::Beside;
 use cases::{each, setting};
 use random::Random;
 use tables::{TABLES, Table};
@@ -196,7 +199,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     let steps = 1 + random.below(8);
     // How often state leaves memory after a step.
     let cold = if spill() { [0, 30, 100][spilling.below(3)] } else { 0 };
-    let mut beside: Option<Beside> = None;
+    let mut beside: Option<Beside<Vec<Delta>>> = None;
     let mut needs_full = false;
     // So many steps operators hold their answers back, or until there is a checkpoint.
     let mut holding = Random::new(seed ^ 0x5eed);
@@ -303,30 +306,6 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
 fn part_size(random: &mut Random) -> PartSize {
     let rows = [1, 3, u64::MAX][random.below(3)];
     PartSize { rows, bytes: if random.chance(20) { 400 } else { u64::MAX } }
-}
-
-/// A checkpoint whose runs are written while steps go on, and what these took in.
-struct Beside {
-    writing: std::thread::JoinHandle<Option<StateRuns>>,
-    since: Vec<Vec<Delta>>,
-}
-
-impl Beside {
-    fn begin(unwritten: Unwritten, random: &mut Random) -> Self {
-        let (fails, late) = (random.chance(20), random.chance(50));
-        let writing = std::thread::spawn(move || {
-            if late {
-                std::thread::sleep(std::time::Duration::from_micros(500));
-            }
-            (!fails).then(|| unwritten.write().unwrap())
-        });
-        Self { writing, since: vec![] }
-    }
-
-    /// Its runs, unless it failed, and the steps.
-    fn end(self) -> (Option<StateRuns>, Vec<Vec<Delta>>) {
-        (self.writing.join().unwrap(), self.since)
-    }
 }
 
 /// The batch engine, as queries have it.

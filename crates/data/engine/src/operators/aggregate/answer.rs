@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Error, Result};
 
-use super::pages::Fetched;
+use super::pages::{Fetched, Store};
 use super::{Aggregate, Groups};
 use crate::operators::concat_deltas;
 use crate::operators::shard::{for_each, shard_of};
@@ -33,7 +33,8 @@ impl Aggregate {
         let Some(mut all) = self.pages.as_ref().map(|p| Pages::scan(p, part)).transpose()?.flatten() else {
             return Ok(None);
         };
-        let codec = self.state_codec.as_ref().ok_or_else(|| Error::bug("groups lie in runs that cannot"))?;
+        let store = Store::of(&self.pages, &self.state_codec, &self.codec, &[]);
+        let store = store.ok_or_else(|| Error::bug("groups lie in runs that cannot"))?;
         let mut groups = Groups::new(&self.calls, self.append_only)?;
         let mut fetched = Fetched::default();
         while all.next()? {
@@ -42,7 +43,7 @@ impl Aggregate {
                 groups.note(entry, &mut fetched)?;
             }
         }
-        groups.take_in(&fetched, codec)?;
+        groups.take_in(&fetched, &store)?;
         Ok(Some(groups))
     }
 

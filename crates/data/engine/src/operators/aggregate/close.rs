@@ -2,24 +2,31 @@
 
 use fleuve_types::{Delta, Result};
 
-use super::{Aggregate, Groups};
+use super::{Aggregate, Groups, Store};
 use crate::operators::map::concat;
-use crate::operators::shard::for_each;
-use crate::state::{Windows, times_at, times_of};
+use crate::operators::shard::{for_each, split};
+use crate::state::{RowCodec, Windows, times_at, times_of};
 
 impl Aggregate {
     /// Shows groups only when the watermark has passed them in one of these keys, which carry event time.
     pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
         for shard in &mut self.shards {
             shard.windows = Windows::new(keys.len());
+            shard.keys_tell = false;
         }
         self.close_by = keys;
     }
 
     pub(super) fn show_closed(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        let rows = self.shards.iter().map(|s| s.keys.len()).sum();
+        let due = self.pages.as_ref().map_or(Ok(vec![]), |pages| pages.due(watermarks))?;
+        let parts = split(&due, self.shards.len());
+        let rows = self.shards.iter().map(|s| s.keys.len()).sum::<usize>() + due.len();
         let (codec, schema) = (&self.codec, &self.schema);
-        let outs = for_each(&mut self.shards, rows, |_, groups| {
+        let store = Store::of(&self.pages, &self.state_codec, codec, &self.close_by);
+        let outs = for_each(&mut self.shards, rows, |n, groups| {
+            if let Some(store) = &store {
+                groups.fetch(store, parts[n].iter().map(|i| due[*i as usize]))?;
+            }
             let mut slots = groups.windows.closed(watermarks);
             slots.retain(|s| groups.is_group(*s));
             slots.sort_by(|a, b| groups.keys.key(*a).cmp(groups.keys.key(*b)));
@@ -39,17 +46,26 @@ impl Aggregate {
         }
         for groups in &mut self.shards {
             let slots: Vec<u32> = groups.keys.iter().collect();
-            let columns = self.codec.decode(slots.iter().map(|s| groups.keys.key(*s)))?;
-            let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
-            for (row, slot) in slots.iter().enumerate() {
-                groups.windows.put(*slot, times_at(&times, row));
-            }
+            groups.date(&slots, &self.codec, &self.close_by)?;
         }
         Ok(())
     }
 }
 
 impl Groups {
+    /// Groups that were not here before, by the times in their keys.
+    pub(super) fn date(&mut self, slots: &[u32], codec: &RowCodec, close_by: &[usize]) -> Result<()> {
+        if self.windows.is_off() {
+            return Ok(());
+        }
+        let columns = codec.decode(slots.iter().map(|s| self.keys.key(*s)))?;
+        let times = close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
+        for (row, slot) in slots.iter().enumerate() {
+            self.windows.put(*slot, times_at(&times, row));
+        }
+        Ok(())
+    }
+
     /// True if a slot holds a group.
     fn is_group(&self, slot: u32) -> bool {
         self.totals[slot as usize] != 0
@@ -62,6 +78,7 @@ impl Groups {
         for a in &mut self.accumulators {
             a.forget(slot, self.keys.key(slot));
         }
+        self.resident.dropped(self.keys.hash(slot));
         self.keys.remove(slot);
     }
 }

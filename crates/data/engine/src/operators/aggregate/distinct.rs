@@ -129,7 +129,9 @@ impl Accumulator for Distinct {
 
     fn fetch(&mut self, table: usize, key: &[u8], row: &[u8], weight: i64) {
         match table.checked_sub(1) {
-            None => self.values.fetch(key, row, weight),
+            None => {
+                self.values.fetch(key, row, weight);
+            }
             Some(table) => self.inner.fetch(table, key, row, weight),
         }
     }

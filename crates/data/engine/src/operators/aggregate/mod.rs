@@ -30,11 +30,12 @@ use rayon::prelude::*;
 pub(crate) use accumulator::{Accumulator, AggregateCall, Input, accumulator_for, is_supported};
 pub(crate) use in_order::reads_in_order;
 
+use self::pages::Store;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
 use crate::operators::map::concat;
 use crate::state::{
-    ByteSet, Paged, Pages, Part, Reader, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
+    ByteSet, Paged, Pages, Part, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
     hash_bytes, resize, times_at, times_of,
 };
 
@@ -218,7 +219,9 @@ impl Groups {
 
     fn step(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<Delta> {
         let input = aggregate.input;
-        self.fetch(aggregate, rows)?;
+        if let Some(store) = &aggregate.store {
+            self.fetch(store, rows.iter().map(|i| aggregate.hashes[*i as usize]))?;
+        }
         // What is not put out matters only if groups may go.
         let notes = aggregate.puts_out || input.weights.is_some() || aggregate.evaluated.rows.is_some();
         let mut groups = Vec::with_capacity(rows.len());
@@ -346,9 +349,8 @@ struct Shared<'a> {
     keys: &'a crate::state::Encoded,
     evaluated: &'a Evaluated,
     codec: &'a RowCodec,
-    state_codec: Option<&'a RowCodec>,
-    /// Finds groups that memory does not hold.
-    reader: Option<Reader<'a>>,
+    /// Where groups are that memory does not hold.
+    store: Option<Store<'a>>,
     schema: &'a SchemaRef,
     /// The keys of [`Aggregate::close_by`].
     times: &'a [Int64Array],
@@ -374,8 +376,7 @@ impl Aggregate {
             keys: &keys,
             evaluated: &evaluated,
             codec: &self.codec,
-            state_codec: self.state_codec.as_ref(),
-            reader: self.pages.as_ref().and_then(Pages::reader),
+            store: Store::of(&self.pages, &self.state_codec, &self.codec, &self.close_by),
             schema: &self.schema,
             times: &times,
             global: self.global,

@@ -8,12 +8,12 @@ use arrow::datatypes::DataType;
 use fleuve_types::{Error, Result};
 use rayon::prelude::*;
 
-use super::{Aggregate, Groups, Shared};
+use super::{Aggregate, Groups};
 use crate::operators::shard::shard_of;
 use crate::state::runs::{Entry, Merge, Run};
 use crate::state::{
-    Encoded, Entries, Flat, Paged, Pages, Room, RowCodec, Rows, Target, copy_rows, entry_parts, entry_weight,
-    hash_bytes, missing, write_pieces, write_rows,
+    CALENDAR, Due, Encoded, Entries, Flat, Paged, Pages, Reader, Room, RowCodec, Rows, Target, Windows, copy_dues,
+    copy_rows, entry_parts, entry_weight, hash_bytes, missing, write_dues, write_pieces, write_rows,
 };
 
 /// The part that the groups are; the accumulators' tables are those after it.
@@ -70,26 +70,46 @@ impl Aggregate {
         RowCodec::new(types).ok()
     }
 
-    /// One group has nothing to leave memory for; groups that wait for their window are found by time, in memory.
+    /// One group has nothing to leave memory for.
     pub(super) fn can_page(&self) -> bool {
         let tables = self.shards.first().map_or(0, |g| g.accumulators.iter().map(|a| a.tables().len()).sum());
-        !self.global && self.close_by.is_empty() && self.state_codec.is_some() && tables < usize::from(u8::MAX)
+        !self.global && self.state_codec.is_some() && tables < usize::from(CALENDAR)
+    }
+}
+
+/// Where groups are that memory does not hold, and what reads them.
+#[derive(Clone, Copy)]
+pub(super) struct Store<'a> {
+    reader: Option<Reader<'a>>,
+    states: &'a RowCodec,
+    keys: &'a RowCodec,
+    close_by: &'a [usize],
+}
+
+impl<'a> Store<'a> {
+    /// `None` if all groups are in memory for good.
+    pub(super) fn of(
+        pages: &'a Option<Pages>,
+        states: &'a Option<RowCodec>,
+        keys: &'a RowCodec,
+        close_by: &'a [usize],
+    ) -> Option<Self> {
+        Some(Self { reader: pages.as_ref()?.reader(), states: states.as_ref()?, keys, close_by })
     }
 }
 
 impl Groups {
-    /// Brings the groups of a step's rows into memory.
-    pub(super) fn fetch(&mut self, aggregate: &Shared<'_>, rows: &[u32]) -> Result<()> {
-        let (Some(reader), Some(codec)) = (aggregate.reader, aggregate.state_codec) else { return Ok(()) };
+    /// Brings the groups of these hashes into memory.
+    pub(super) fn fetch(&mut self, store: &Store<'_>, hashes: impl Iterator<Item = u64>) -> Result<()> {
+        let Some(reader) = store.reader else { return Ok(()) };
         let whole = self.accumulators.iter().all(|a| a.tables().is_empty());
         let mut fetched = Fetched::default();
-        let hashes = rows.iter().map(|i| aggregate.hashes[*i as usize]);
         let missing = missing(hashes, |hash| self.holds(hash));
         reader.fetch(&missing, whole, |entry| self.note(entry, &mut fetched))?;
         if !self.keys_tell {
             self.resident.hold(&missing);
         }
-        self.take_in(&fetched, codec)
+        self.take_in(&fetched, store)
     }
 
     /// Whether memory holds all that there is of a hash, if not all is held.
@@ -101,6 +121,9 @@ impl Groups {
         let (part, key, row) = entry_parts(entry.key)?;
         if part == GROUPS {
             fetched.note(entry.hash, key, entry.value);
+            return Ok(());
+        }
+        if part == CALENDAR {
             return Ok(());
         }
         let mut table = usize::from(part) - 1;
@@ -115,10 +138,10 @@ impl Groups {
         Err(Error::io("read a state run", "it names an aggregate that is not there"))
     }
 
-    pub(super) fn take_in(&mut self, fetched: &Fetched, codec: &RowCodec) -> Result<()> {
+    pub(super) fn take_in(&mut self, fetched: &Fetched, store: &Store<'_>) -> Result<()> {
         let groups = fetched.last_of_each();
         for groups in groups.chunks(AT_ONCE) {
-            let columns = codec.decode(groups.iter().map(|g| g.2))?;
+            let columns = store.states.decode(groups.iter().map(|g| g.2))?;
             let damaged = || Error::io("read a state run", "a group has no total");
             let totals: &Int64Array = columns.first().and_then(|c| c.as_primitive_opt()).ok_or_else(damaged)?;
             let slots: Vec<u32> = groups.iter().map(|(hash, key, _)| self.group(*hash, key).0).collect();
@@ -135,8 +158,19 @@ impl Groups {
                 }
                 column += width;
             }
+            self.date(&slots, store.keys, store.close_by)?;
         }
         Ok(())
+    }
+
+    /// The times of the groups that changed, or of all.
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        if !self.windows.is_off() {
+            let slots = self.keys.iter().filter(|s| full || self.dirty[*s as usize]);
+            slots.for_each(|slot| self.windows.dues(slot, self.keys.hash(slot), 0, &mut out));
+        }
+        out
     }
 
     /// What is saved of groups, as rows.
@@ -186,6 +220,7 @@ impl Groups {
         for (rows, part) in self.accumulators.iter().flat_map(|a| a.tables()).zip(GROUPS + 1..) {
             copy_rows(target, room, &Rows { part, rows, hash: |key, _| hash_bytes(key) }, &mut out);
         }
+        copy_dues(target, room, self.dues(target.full), &mut out);
         Ok(out)
     }
 
@@ -244,6 +279,7 @@ impl Paged for Aggregate {
             tables.extend(rows.map(|(rows, part)| Rows { part, rows, hash: |key, _| hash_bytes(key) }));
         }
         runs.extend(write_rows(target, &tables)?);
+        runs.extend(write_dues(target, self.shards.iter().flat_map(|groups| groups.dues(target.full)).collect())?);
         Ok(runs)
     }
 
@@ -258,18 +294,23 @@ impl Paged for Aggregate {
             groups.removed = vec![];
             groups.removed_bytes = 0;
             groups.accumulators.iter_mut().for_each(|a| a.entries_loaded());
+            groups.resident.written(|hash| groups.keys.has_hash(hash));
         });
     }
 
     fn drop_all(&mut self) -> Result<()> {
         for groups in &mut self.shards {
-            *groups = Groups::new(&self.calls, self.append_only)?;
+            let closes = !self.close_by.is_empty();
+            let keys_tell = self.append_only && !closes;
+            let windows = Windows::new(self.close_by.len());
+            *groups = Groups { keys_tell, windows, ..Groups::new(&self.calls, self.append_only)? };
         }
         Ok(())
     }
 
     fn take_all(&mut self, mut all: Merge) -> Result<()> {
-        let Some(codec) = &self.state_codec else { return Ok(()) };
+        // Times are found for all groups at once, later.
+        let Some(store) = Store::of(&self.pages, &self.state_codec, &self.codec, &[]) else { return Ok(()) };
         let shards = self.shards.len();
         let mut fetched: Vec<Fetched> = (0..shards).map(|_| Fetched::default()).collect();
         while all.next()? {
@@ -277,9 +318,9 @@ impl Paged for Aggregate {
             let shard = shard_of(entry.hash, shards);
             self.shards[shard].note(entry, &mut fetched[shard])?;
             if fetched[shard].groups.len() >= AT_ONCE {
-                self.shards[shard].take_in(&std::mem::take(&mut fetched[shard]), codec)?;
+                self.shards[shard].take_in(&std::mem::take(&mut fetched[shard]), &store)?;
             }
         }
-        self.shards.iter_mut().zip(&fetched).try_for_each(|(groups, fetched)| groups.take_in(fetched, codec))
+        self.shards.iter_mut().zip(&fetched).try_for_each(|(groups, fetched)| groups.take_in(fetched, &store))
     }
 }

@@ -20,15 +20,15 @@ use fleuve_types::{Delta, Result};
 
 use self::lookup::Change;
 use self::output::Output;
-use super::gate::find_keys;
 use super::map::concat;
 use super::shard::{Dealt, both, deal, for_each_by, shard_of, split};
+use super::timed::{find_fetched, find_keys};
 use super::{Guard, Left, Operator, StepContext, evaluate};
 use crate::event_time::Horizon;
 use crate::lookup::LookedIn;
 use crate::state::{
-    Arrangement, Encoded, OpenKeys, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows, changes_from_batch,
-    changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
+    Arrangement, Due, Encoded, FetchedKeys, OpenKeys, Paged, Pages, Part, Resident, RowCodec, TableShard, Windows,
+    changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards, times_at, times_of,
 };
 
 /// How rows of one side appear besides in pairs.
@@ -127,9 +127,27 @@ impl TableShard for Shard {
         side.rows.fetch(key, row, weight);
     }
 
+    /// Those of keys, then of left rows, then of right ones, as [`Join::close`] has them.
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        self.open.dues(&self.left.rows, full, &mut out);
+        self.open.dues(&self.right.rows, full, &mut out);
+        let columns = self.open.columns();
+        self.left.dues(columns, full, &mut out);
+        self.right.dues(columns + self.left.windows.columns(), full, &mut out);
+        out
+    }
+
     fn written(&mut self) {
         self.left.rows.mark_saved();
         self.right.rows.mark_saved();
+        self.resident.written(|hash| self.left.rows.has_key_hash(hash) || self.right.rows.has_key_hash(hash));
+    }
+
+    fn emptied(&self) -> Self {
+        let side = |side: &Side| Side { windows: Windows::new(side.windows.columns()), ..Side::default() };
+        let (left, right) = (side(&self.left), side(&self.right));
+        Self { left, right, open: self.open.emptied(), ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -286,12 +304,25 @@ impl Side {
         }
     }
 
-    /// The times of the rows again, after they were loaded.
-    fn find_times(&mut self, codec: &RowCodec, schema: &SchemaRef, times: &[RowTime]) -> Result<()> {
-        if self.windows.is_off() {
+    /// The times of rows that changed, or of all; they are found under the hash of their key.
+    fn dues(&self, first: usize, full: bool, out: &mut Vec<Due>) {
+        if !self.windows.is_off() {
+            let changed = self.rows.changed(full).into_iter();
+            changed.for_each(|slot| self.windows.dues(slot, hash_bytes(self.rows.key_of(slot)), first, out));
+        }
+    }
+
+    /// The rows of keys.
+    fn rows_of<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
+        let slots = keys.filter_map(|key| self.rows.key_slot(hash_bytes(key), key));
+        slots.flat_map(|key| self.rows.rows_of(key)).collect()
+    }
+
+    /// The times of rows that were loaded, or fetched.
+    fn find_times(&mut self, slots: Vec<u32>, codec: &RowCodec, schema: &SchemaRef, times: &[RowTime]) -> Result<()> {
+        if self.windows.is_off() || slots.is_empty() {
             return Ok(());
         }
-        let slots: Vec<u32> = self.rows.iter().collect();
         let rows: Vec<&[u8]> = slots.iter().map(|s| self.rows.row(*s)).collect();
         let times = times_of_rows(times, &codec.decode_batch(schema, &rows)?)?;
         for (row, slot) in slots.into_iter().enumerate() {
@@ -303,6 +334,41 @@ impl Side {
 
 paged_shards!(Join);
 
+/// What finds the times of keys and rows.
+struct Times<'a> {
+    keys: (&'a RowCodec, &'a [usize]),
+    left: (&'a RowCodec, &'a SchemaRef, &'a [RowTime]),
+    right: (&'a RowCodec, &'a SchemaRef, &'a [RowTime]),
+}
+
+/// Those of a join, beside its shards.
+macro_rules! times {
+    ($join:expr) => {
+        Times {
+            keys: (&$join.key_codec, &$join.close_by),
+            left: (&$join.left_codec, &$join.spec.left_schema, &$join.left_times),
+            right: (&$join.right_codec, &$join.spec.right_schema, &$join.right_times),
+        }
+    };
+}
+
+impl Times<'_> {
+    /// Of keys that were fetched, and their rows.
+    fn find_fetched(&self, shard: &mut Shard, fetched: &FetchedKeys) -> Result<()> {
+        find_fetched(fetched, self.keys.0, self.keys.1, &mut shard.open)?;
+        let of = |side: u8| fetched.iter().filter(move |(table, _)| *table == side).map(|(_, key)| key.as_slice());
+        let rows = |side: &Side, table| if side.windows.is_off() { vec![] } else { side.rows_of(of(table)) };
+        let (left, right) = (rows(&shard.left, 0), rows(&shard.right, 1));
+        self.find_rows(shard, left, right)
+    }
+
+    /// Of rows of both sides.
+    fn find_rows(&self, shard: &mut Shard, left: Vec<u32>, right: Vec<u32>) -> Result<()> {
+        shard.left.find_times(left, self.left.0, self.left.1, self.left.2)?;
+        shard.right.find_times(right, self.right.0, self.right.1, self.right.2)
+    }
+}
+
 impl Operator for Join {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         let left = self.incoming(&inputs[0], &self.spec.left_keys, &self.left_times, &self.left_codec)?;
@@ -311,6 +377,7 @@ impl Operator for Join {
         let counted = self.counts_rows();
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let reader = self.pages.as_ref().and_then(Pages::reader);
+        let times = times!(self);
         let answers = self.spec.given(&self.answers)?;
         let rows: Vec<usize> = left_parts.iter().zip(right_parts).map(|(l, r)| l.len() + r.len()).collect();
         let fair = rows.iter().sum::<usize>() / rayon::current_num_threads();
@@ -319,6 +386,7 @@ impl Operator for Join {
             output.is_hot = rows[s] > fair;
             let hashes = left.hashes(&left_parts[s]).chain(right.hashes(&right_parts[s]));
             let fetched = fetch_rows(shard, reader, hashes)?;
+            times.find_fetched(shard, &fetched)?;
             if counted {
                 counted::recount_fetched(shard, &fetched, &mut output)?;
             }
@@ -369,7 +437,14 @@ impl Operator for Join {
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
         let (by_key, by_row) = watermarks.split_at_checked(self.close_by.len()).unwrap_or((watermarks, &[]));
         let (of_left, of_right) = by_row.split_at_checked(self.left_times.len()).unwrap_or_default();
-        for shard in &mut self.shards {
+        let (counted, times) = (self.counts_rows(), times!(self));
+        let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
+        let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        for (shard, fetched) in self.shards.iter_mut().zip(&fetched) {
+            times.find_fetched(shard, fetched)?;
+            if counted {
+                counted::recount_fetched(shard, fetched, &mut Output::new(spec, left_codec, right_codec))?;
+            }
             for (side, watermarks) in [(&mut shard.left, of_left), (&mut shard.right, of_right)] {
                 let passed = side.windows.closed(watermarks);
                 side.rows.drop_rows(&passed);
@@ -378,6 +453,7 @@ impl Operator for Join {
                 let hash = hash_bytes(&key);
                 shard.left.rows.drop_key(hash, &key);
                 shard.right.rows.drop_key(hash, &key);
+                shard.resident.dropped(hash);
             }
         }
         Ok(None)
@@ -400,11 +476,9 @@ impl Operator for Join {
         format!("{}{waits}{looked_up}", self.spec.label)
     }
 
-    /// With no key all rows belong together; rows that are dropped behind a watermark are found by time.
+    /// With no key all rows belong together.
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        let by_time =
-            [self.close_by.is_empty(), self.left_times.is_empty(), self.right_times.is_empty()].contains(&false);
-        (!by_time && !self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.spec.key_types.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -458,9 +532,10 @@ impl Operator for Join {
             find_keys(&shard.left.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
             find_keys(&shard.right.rows, &self.key_codec, &self.close_by, &mut shard.open)?;
         }
+        let times = times!(self);
         for shard in &mut self.shards {
-            shard.left.find_times(&self.left_codec, &self.spec.left_schema, &self.left_times)?;
-            shard.right.find_times(&self.right_codec, &self.spec.right_schema, &self.right_times)?;
+            let (left, right) = (shard.left.rows.iter().collect(), shard.right.rows.iter().collect());
+            times.find_rows(shard, left, right)?;
         }
         if !self.counts_rows() {
             return Ok(());

@@ -13,14 +13,14 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::arrivals::Arrivals;
-use super::gate::find_keys;
 use super::map::concat;
 use super::order::{SortedRows, order_of};
 use super::shard::{for_each, shard_of, split};
+use super::timed::{find_fetched, find_keys};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, Held, OpenKeys, Ordered, Paged, Pages, Part, Placed, Resident, RowCodec, TableShard, absent_rows,
-    batch_of, changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
+    Arrangement, Due, OpenKeys, Ordered, Paged, Pages, Part, Placed, Resident, RowCodec, TableShard, absent_rows,
+    batch_of, changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards, times_of,
 };
 pub(crate) use walk::{Bound, Ranking};
 use walk::{Entry, Walk};
@@ -29,12 +29,18 @@ use walk::{Entry, Walk};
 pub(crate) struct TopN {
     spec: TopNSpec,
     key_codec: RowCodec,
-    shards: Vec<Held<Ordered>>,
+    shards: Vec<Shard>,
     pages: Option<Pages>,
     /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
     close_by: Vec<usize>,
-    /// By shard.
-    open: Vec<OpenKeys>,
+}
+
+#[derive(Default)]
+struct Shard {
+    rows: Ordered,
+    /// Partitions by event time.
+    open: OpenKeys,
+    resident: Resident,
 }
 
 /// What lowering says about a top-n.
@@ -60,13 +66,13 @@ impl TopN {
             .map(|k| k.data_type(&spec.input_schema).map_err(|e| Error::bug(e.to_string())))
             .collect::<Result<Vec<_>>>()?;
         let shards = if types.is_empty() { 1 } else { shards };
-        let shards = (0..shards).map(|_| Held::default()).collect();
-        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards, pages: None, close_by: vec![], open: vec![] })
+        let shards = (0..shards).map(|_| Shard::default()).collect();
+        Ok(Self { key_codec: RowCodec::new(types)?, spec, shards, pages: None, close_by: vec![] })
     }
 
     /// Drops partitions when the watermark has passed one of these keys, which carry event time.
     pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
-        self.open = self.shards.iter().map(|_| OpenKeys::new(keys.len())).collect();
+        self.shards.iter_mut().for_each(|shard| shard.open = OpenKeys::new(keys.len()));
         self.close_by = keys;
     }
 
@@ -203,7 +209,7 @@ fn difference(state: &Ordered, old: &[Entry], new: &[Entry], changes: &mut Vec<(
     changes.append(&mut came);
 }
 
-impl TableShard for Held<Ordered> {
+impl TableShard for Shard {
     fn tables(&self) -> Vec<&Arrangement> {
         vec![self.rows.arrangement()]
     }
@@ -212,8 +218,19 @@ impl TableShard for Held<Ordered> {
         self.rows.fetch(key, row, weight);
     }
 
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        self.open.dues(self.rows.arrangement(), full, &mut out);
+        out
+    }
+
     fn written(&mut self) {
         self.rows.mark_saved();
+        self.resident.written(|hash| self.rows.arrangement().has_key_hash(hash));
+    }
+
+    fn emptied(&self) -> Self {
+        Self { open: self.open.emptied(), ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -234,12 +251,12 @@ impl TopN {
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
-        for (open, rows) in self.open.iter_mut().zip(&parts) {
-            open.note_rows(rows, &hashes, &keys, &times);
-        }
         let reader = self.pages.as_ref().and_then(Pages::reader);
+        let (key_codec, close_by) = (&self.key_codec, &self.close_by);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
-            fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            find_fetched(&fetched, key_codec, close_by, &mut shard.open)?;
+            shard.open.note_rows(&parts[s], &hashes, &keys, &times);
             spec.take(&mut shard.rows, &input, &parts[s], puts_out)
         })?;
         concat(&spec.schema, &outs)
@@ -267,7 +284,7 @@ impl Operator for TopN {
     fn present_answer(&mut self, part: Part) -> Result<Delta> {
         let absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
         let spec = &self.spec;
-        let tell = |shard: &Held<Ordered>| {
+        let tell = |shard: &Shard| {
             let (state, rows) = (&shard.rows, shard.rows.arrangement());
             let mut shown: Vec<(Entry, i64)> = vec![];
             for key in rows.keys_in(part) {
@@ -289,9 +306,12 @@ impl Operator for TopN {
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        for (state, open) in self.shards.iter_mut().zip(&mut self.open) {
-            for key in open.closed(watermarks) {
-                state.rows.drop_key(hash_bytes(&key), &key);
+        let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        for (shard, fetched) in self.shards.iter_mut().zip(&fetched) {
+            find_fetched(fetched, &self.key_codec, &self.close_by, &mut shard.open)?;
+            for key in shard.open.closed(watermarks) {
+                shard.rows.drop_key(hash_bytes(&key), &key);
+                shard.resident.dropped(hash_bytes(&key));
             }
         }
         Ok(None)
@@ -322,7 +342,7 @@ impl Operator for TopN {
 
     /// With no key all rows belong together.
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        (self.close_by.is_empty() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -335,8 +355,8 @@ impl Operator for TopN {
     }
 
     fn state_bytes(&self) -> usize {
-        let shards = self.shards.iter().map(|s| s.rows.bytes() + s.resident.bytes()).sum::<usize>();
-        shards + self.pages.as_ref().map_or(0, Pages::bytes) + self.open.iter().map(OpenKeys::bytes).sum::<usize>()
+        let shard = |s: &Shard| s.rows.bytes() + s.open.bytes() + s.resident.bytes();
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -354,8 +374,8 @@ impl Operator for TopN {
     }
 
     fn loaded(&mut self) -> Result<()> {
-        for (state, open) in self.shards.iter().zip(&mut self.open) {
-            find_keys(state.rows.arrangement(), &self.key_codec, &self.close_by, open)?;
+        for shard in self.shards.iter_mut().filter(|s| !s.open.is_off()) {
+            find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, &mut shard.open)?;
         }
         Ok(())
     }

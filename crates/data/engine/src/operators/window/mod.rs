@@ -16,14 +16,15 @@ use datafusion::physical_expr::window::WindowExpr;
 use fleuve_types::{Delta, Error, Result};
 
 use super::arrivals::Arrivals;
-use super::gate::find_keys;
 use super::map::concat;
 use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
+use super::timed::{find_fetched, find_keys};
 use super::{Operator, StepContext, evaluate};
 use crate::state::{
-    Arrangement, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Part, Resident, RowCodec, TableShard, Values,
-    absent_rows, batch_of, changes_from_batch, changes_to_batch, fetch_rows, hash_bytes, paged_shards, times_of,
+    Arrangement, Due, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Part, Resident, RowCodec, TableShard, Values,
+    absent_rows, batch_of, changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards,
+    times_of,
 };
 pub(crate) use alone::is_possible as can_be_alone;
 pub(crate) use range::Distance;
@@ -73,8 +74,6 @@ pub(crate) struct Window {
     pages: Option<Pages>,
     /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
     close_by: Vec<usize>,
-    /// By shard.
-    open: Vec<OpenKeys>,
 }
 
 #[derive(Default)]
@@ -82,6 +81,8 @@ struct Shard {
     rows: Ordered,
     /// Not saved: they follow from the rows.
     values: Values,
+    /// Partitions by event time.
+    open: OpenKeys,
     resident: Resident,
 }
 
@@ -94,8 +95,19 @@ impl TableShard for Shard {
         self.rows.fetch(key, row, weight);
     }
 
+    fn dues(&self, full: bool) -> Vec<Due> {
+        let mut out = vec![];
+        self.open.dues(self.rows.arrangement(), full, &mut out);
+        out
+    }
+
     fn written(&mut self) {
         self.rows.mark_saved();
+        self.resident.written(|hash| self.rows.arrangement().has_key_hash(hash));
+    }
+
+    fn emptied(&self) -> Self {
+        Self { open: self.open.emptied(), ..Self::default() }
     }
 
     fn resident(&mut self) -> &mut Resident {
@@ -125,13 +137,12 @@ impl Window {
             shards: (0..shards).map(|_| Shard::default()).collect(),
             pages: None,
             close_by: vec![],
-            open: vec![],
         })
     }
 
     /// Drops partitions when the watermark has passed one of these keys, which carry event time.
     pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
-        self.open = self.shards.iter().map(|_| OpenKeys::new(keys.len())).collect();
+        self.shards.iter_mut().for_each(|shard| shard.open = OpenKeys::new(keys.len()));
         self.close_by = keys;
     }
 }
@@ -320,13 +331,12 @@ impl Window {
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
-        for (open, rows) in self.open.iter_mut().zip(&parts) {
-            open.note_rows(rows, &hashes, &keys, &times);
-        }
-        let codec = &self.value_codec;
+        let (codec, key_codec, close_by) = (&self.value_codec, &self.key_codec, &self.close_by);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
             let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
+            find_fetched(&fetched, key_codec, close_by, &mut shard.open)?;
+            shard.open.note_rows(&parts[s], &hashes, &keys, &times);
             if puts_out {
                 spec.find_values(shard, &fetched, codec)?;
             }
@@ -360,12 +370,16 @@ impl Operator for Window {
     }
 
     fn close(&mut self, watermarks: &[Option<i64>]) -> Result<Option<Delta>> {
-        for (shard, open) in self.shards.iter_mut().zip(&mut self.open) {
-            for key in open.closed(watermarks) {
+        let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        for (shard, fetched) in self.shards.iter_mut().zip(&fetched) {
+            find_fetched(fetched, &self.key_codec, &self.close_by, &mut shard.open)?;
+            for key in shard.open.closed(watermarks) {
+                shard.resident.dropped(hash_bytes(&key));
                 for slot in shard.rows.drop_key(hash_bytes(&key), &key) {
                     shard.values.truncate(slot, 0);
                 }
             }
+            self.spec.find_values(shard, fetched, &self.value_codec)?;
         }
         Ok(None)
     }
@@ -390,7 +404,7 @@ impl Operator for Window {
 
     /// With no key all rows belong together.
     fn paged(&mut self) -> Option<&mut dyn Paged> {
-        (self.close_by.is_empty() && !self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
+        (!self.spec.keys.is_empty()).then_some(self as &mut dyn Paged)
     }
 
     fn pages(&self) -> Option<&Pages> {
@@ -403,9 +417,8 @@ impl Operator for Window {
     }
 
     fn state_bytes(&self) -> usize {
-        let open = self.open.iter().map(OpenKeys::bytes).sum::<usize>();
-        let shard = |s: &Shard| s.rows.bytes() + s.values.bytes() + s.resident.bytes();
-        open + self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
+        let shard = |s: &Shard| s.rows.bytes() + s.values.bytes() + s.open.bytes() + s.resident.bytes();
+        self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
     fn save(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
@@ -423,8 +436,8 @@ impl Operator for Window {
     }
 
     fn loaded(&mut self) -> Result<()> {
-        for (shard, open) in self.shards.iter().zip(&mut self.open) {
-            find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, open)?;
+        for shard in self.shards.iter_mut().filter(|s| !s.open.is_off()) {
+            find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, &mut shard.open)?;
         }
         let (spec, codec) = (&self.spec, &self.value_codec);
         let rows = self.shards.iter().map(|s| s.rows.len()).sum();

@@ -18,7 +18,7 @@ mod writer;
 pub use files::{MemoryFiles, RunFile, RunFileWriter, RunFiles};
 pub(crate) use merge::{Combine, Merge};
 pub(crate) use run::{Entry, Run};
-pub(crate) use set::{RunRef, RunSet, Space, may_hold, read_many};
+pub(crate) use set::{IsOver, RunRef, RunSet, Space, may_hold, read_many};
 pub(crate) use writer::RunWriter;
 
 #[cfg(test)]

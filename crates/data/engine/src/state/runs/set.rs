@@ -126,11 +126,15 @@ impl Drop for Pending {
     }
 }
 
+/// Tells an entry that nobody asks for any more, whatever a run says of its key: a merge leaves it out.
+pub(crate) type IsOver = Arc<dyn Fn(&Entry<'_>) -> bool + Send + Sync>;
+
 /// The runs of one state, the newest first.
 pub(crate) struct RunSet {
     space: Arc<Space>,
     place: String,
     combine: Combine,
+    is_over: Option<IsOver>,
     runs: Vec<Arc<Run>>,
     pending: Option<Pending>,
     /// So many merges failed since the last one that did not, and why the last did.
@@ -143,7 +147,22 @@ pub(crate) struct RunSet {
 impl RunSet {
     /// No runs yet; their files will be in the folder `place`.
     pub(crate) fn new(space: Arc<Space>, place: String, combine: Combine) -> Self {
-        Self { space, place, combine, runs: vec![], pending: None, failures: 0, failure: None, stale: vec![] }
+        Self {
+            space,
+            place,
+            combine,
+            is_over: None,
+            runs: vec![],
+            pending: None,
+            failures: 0,
+            failure: None,
+            stale: vec![],
+        }
+    }
+
+    /// Merges leave out what this says.
+    pub(crate) fn leaving_out(self, is_over: IsOver) -> Self {
+        Self { is_over: Some(is_over), ..self }
     }
 
     /// Opens the runs that a manifest names, the newest first.
@@ -317,11 +336,11 @@ impl RunSet {
         let newest = runs[0].name().to_string();
         // What finds the entries of the new run is about what finds those of the old ones.
         let bytes = runs.iter().map(|r| r.bytes()).sum();
-        let (place, combine) = (self.place.clone(), self.combine);
+        let (place, combine, is_over) = (self.place.clone(), self.combine, self.is_over.clone());
         let cancel = Arc::new(AtomicBool::new(false));
         let cancelled = cancel.clone();
         let work = move || {
-            let merged = merge(&slot.0, &place, (&runs, combine, is_all), &cancelled);
+            let merged = merge(&slot.0, &place, (&runs, combine, is_all), is_over.as_ref(), &cancelled);
             drop(runs);
             drop(slot);
             let _ = tell.send(merged);
@@ -379,13 +398,17 @@ fn merge(
     space: &Arc<Space>,
     place: &str,
     (runs, combine, is_all): (&[Arc<Run>], Combine, bool),
+    is_over: Option<&IsOver>,
     cancelled: &AtomicBool,
 ) -> Result<Option<Arc<Run>>> {
     let mut writer = RunWriter::create(space, place, runs.iter().map(|r| r.hashes()).sum())?;
     let mut merged = Merge::new(runs, combine, is_all)?;
     while merged.next()? {
-        let Entry { hash, key, value } = merged.entry();
-        writer.add(hash, key, value)?;
+        let entry = merged.entry();
+        if is_over.is_some_and(|is_over| is_over(&entry)) {
+            continue;
+        }
+        writer.add(entry.hash, entry.key, entry.value)?;
         if writer.entries() % CANCEL_EVERY == 0 && cancelled.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Retry, "the merge of state runs was cancelled"));
         }

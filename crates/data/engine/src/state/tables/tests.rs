@@ -2,6 +2,31 @@ use super::*;
 use crate::state::entries::write_entries;
 use crate::state::runs::{MemoryFiles, Space};
 
+#[derive(Default)]
+struct Held {
+    rows: Arrangement,
+    resident: Resident,
+}
+
+impl TableShard for Held {
+    fn tables(&self) -> Vec<&Arrangement> {
+        vec![&self.rows]
+    }
+
+    fn fetch(&mut self, _: u8, key: &[u8], row: &[u8], weight: i64) {
+        self.rows.fetch(key, row, weight);
+    }
+
+    fn written(&mut self) {
+        self.rows.mark_saved();
+        self.resident.written(|hash| self.rows.has_key_hash(hash));
+    }
+
+    fn resident(&mut self) -> &mut Resident {
+        &mut self.resident
+    }
+}
+
 /// What could not be read is not taken for absent, and is there when it can be.
 #[test]
 fn what_is_fetched_is_held_when_that_has_gone_well() {
@@ -17,7 +42,7 @@ fn what_is_fetched_is_held_when_that_has_gone_well() {
     bytes[20] ^= 1;
     files.set("damaged", Some(bytes));
     let (good, bad) = ([good], [Run::open(&space, "damaged").unwrap()]);
-    let mut shard = Held::<Arrangement>::default();
+    let mut shard = Held::default();
     for _ in 0..2 {
         assert!(fetch_rows(&mut shard, Some(Reader::of(&bad)), [7, 3, 7].into_iter()).is_err());
         assert!(!shard.resident().holds(7) && !shard.resident().holds(3));
@@ -30,4 +55,18 @@ fn what_is_fetched_is_held_when_that_has_gone_well() {
     assert_eq!(rows, [(vec![3], 1), (vec![7], 1)]);
     // Nothing is asked for again.
     fetch_rows(&mut shard, Some(Reader::of(&bad)), [3, 200].into_iter()).unwrap();
+}
+
+/// A hash of which everything was dropped is held until the runs know of it: what they have of it would come back otherwise.
+#[test]
+fn what_was_dropped_is_forgotten_with_the_flush_after_the_next() {
+    let mut resident = Resident::default();
+    resident.hold(&[1, 2, 3]);
+    resident.dropped(1);
+    resident.dropped(2);
+    resident.dropped(7);
+    resident.written(|_| false);
+    assert!([1, 2, 3].into_iter().all(|hash| resident.holds(hash)), "the flush is on its way");
+    resident.written(|hash| hash == 2);
+    assert_eq!([1, 2, 3].map(|hash| resident.holds(hash)), [false, true, true], "2 has come back");
 }
