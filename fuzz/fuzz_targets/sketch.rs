@@ -1,7 +1,7 @@
 //! Sketches come back from users as bytes: any are read or refused.
 #![no_main]
 
-use fleuve_sql::sketch::{Frequent, Hll, Quantiles};
+use fleuve_sketch::{Frequent, Hll, Quantiles};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

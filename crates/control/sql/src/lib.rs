@@ -28,7 +28,6 @@ pub mod options;
 pub mod parse;
 mod rewrite;
 mod session;
-pub mod sketch;
 mod suggest;
 mod window;
 

@@ -9,8 +9,6 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::sketch::{sketch_aggregates, sketch_scalars};
-
 /// Scalar functions.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let any = Signature::any(1, Volatility::Immutable);
@@ -21,7 +19,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
         Arc::new(ScalarUDF::new_from_impl(Text { name: "pg_typeof", signature: any })),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "quote_literal", signature: text })),
     ];
-    all.extend(sketch_scalars());
+    all.extend(fleuve_sketch::scalars());
     all
 }
 
@@ -34,7 +32,7 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
         // Its own other names stay.
         Arc::new(var_samp.as_ref().clone().with_aliases(["variance"])),
     ];
-    all.extend(sketch_aggregates());
+    all.extend(fleuve_sketch::aggregates());
     all
 }
 

@@ -15,6 +15,7 @@ mod beside;
 #[path = "../shared/cases.rs"]
 mod cases;
 mod correlated;
+mod estimated;
 mod failing;
 mod hops;
 mod incremental;
@@ -134,6 +135,8 @@ enum Kind {
     Hops,
     /// Subqueries that name what is outside of them anywhere, and lists as tables.
     Correlated,
+    /// Sketches, and other aggregates that estimate.
+    Estimated,
 }
 
 /// What a case came to.
@@ -171,6 +174,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         Kind::Recursive => same(recursion::generate(&mut random)),
         Kind::Hops => same(hops::generate(&mut random)),
         Kind::Correlated => same(correlated::generate(&mut random)),
+        Kind::Estimated => same(estimated::generate(&mut random)),
         Kind::Any => same(query::generate(&mut random)),
     };
     // Another query over the same data and steps, to narrow a fault down.
@@ -183,6 +187,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
     sessions::register(&context);
     as_of::register(&context);
     hops::register(&context);
+    estimated::register(&context);
     tables::register(&context, &tables);
     let state = context.state();
     let Ok(plan) = runtime.block_on(state.create_logical_plan(&sql)) else { return Outcome::NotRunnable };
@@ -345,6 +350,11 @@ fn windows_that_overlap_equal_the_batch_answer() {
 #[test]
 fn correlated_subqueries_equal_the_batch_answer() {
     compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Correlated);
+}
+
+#[test]
+fn estimates_equal_those_of_the_batch_answer() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Estimated);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::aggregates::{failed, is_bytes};
 use super::{Frequent, Heavy, Hll, Quantiles};
 
 /// All of them.
-pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
+pub fn all() -> Vec<Arc<ScalarUDF>> {
     let function = |kind| {
         let signature = Signature::new(TypeSignature::UserDefined, Volatility::Immutable);
         Arc::new(ScalarUDF::new_from_impl(Function { kind, signature }))

@@ -15,7 +15,7 @@ use super::hash::{hashed_type, hashes};
 use super::{Frequent, Hll, Quantiles};
 
 /// All of them.
-pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
+pub fn all() -> Vec<Arc<AggregateUDF>> {
     use Kind::{Hll, Quantile, TopK};
     let kinds = [Hll, Quantile, TopK].into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
     kinds

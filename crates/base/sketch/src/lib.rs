@@ -18,11 +18,11 @@ mod scalars;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use aggregates::all as sketch_aggregates;
+pub use aggregates::all as aggregates;
 pub use frequent::{Frequent, Heavy};
 pub use hll::Hll;
 pub use quantiles::Quantiles;
-pub(crate) use scalars::all as sketch_scalars;
+pub use scalars::all as scalars;
 
 use fleuve_types::{Error, Result};
 
