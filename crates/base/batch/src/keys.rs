@@ -2,12 +2,13 @@
 //! cannot tell: the sign of a decimal, a function of some numbers only, a time with a computed interval. It then sorts by it and finds
 //! itself that this is not sorted: `SELECT k, sum(v) FROM t GROUP BY k ORDER BY - sum(v), k` ("does not satisfy order requirements").
 //!
-//! Such a key is computed below, so that the sort, or the window, has a column. So are lists and structs, as bytes (see [`crate::nested`]).
+//! Such a key is computed below, so that the sort, or the window, has a column. So are lists and structs, as bytes (see [`crate::nested`]). And
+//! an aggregate has each key once.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
@@ -18,6 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr, create_
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use crate::map_with_names;
 use crate::nested::in_order;
 
 /// Plans a query that is optimized already.
@@ -61,8 +63,25 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let windowed = LogicalPlan::Window(Window::try_new(exprs, input)?);
             shown(windowed, &window.schema).map(Transformed::yes)
         }
+        plan @ LogicalPlan::Aggregate(_) => map_with_names(plan, |expr| expr.transform(ordered_once)),
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// An aggregate function that is ordered by each of its keys once. DataFusion 54.1 leaves out what comes again when it plans, and
+/// `first_value` and `last_value` then look for as many columns as were written.
+fn ordered_once(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::AggregateFunction(mut function) = expr else { return Ok(Transformed::no(expr)) };
+    let keys = &mut function.params.order_by;
+    let written = keys.len();
+    let mut seen: Vec<Expr> = vec![];
+    keys.retain(|key| {
+        let is_new = !seen.contains(&key.expr);
+        seen.extend(is_new.then(|| key.expr.clone()));
+        is_new
+    });
+    let is_changed = keys.len() < written;
+    Ok(Transformed::new_transformed(Expr::AggregateFunction(function), is_changed))
 }
 
 /// Only these columns.

@@ -349,9 +349,15 @@ impl TableShard for Shard {
         out
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.left.arrangement().has_key_hash(hash) || self.right.arrangement().has_key_hash(hash)
+    }
+
     fn written(&mut self) {
         self.left.mark_saved();
         self.right.mark_saved();
+        let (left, right) = (self.left.arrangement(), self.right.arrangement());
+        self.resident.written(|hash| left.has_key_hash(hash) || right.has_key_hash(hash));
     }
 
     fn emptied(&self) -> Self {

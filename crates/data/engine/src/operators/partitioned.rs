@@ -68,6 +68,10 @@ impl TableShard for State {
         self.resident.written(|hash| self.input.has_key_hash(hash));
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.input.has_key_hash(hash)
+    }
+
     fn emptied(&self) -> Self {
         Self { open: self.open.emptied(), ..Self::default() }
     }

@@ -12,8 +12,8 @@ use fleuve_types::{Delta, Error, Result};
 
 use super::{Guard, Left, Operator, StepContext, concat_deltas, evaluate, evaluate_filter};
 use crate::state::{
-    Arrangement, Due, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch, changes_to_batch,
-    fetch_due, fetch_rows, hash_bytes, paged_shards, resize,
+    Arrangement, Due, Encoded, Paged, Pages, Resident, RowCodec, TableShard, batch_of, changes_from_batch,
+    changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards, resize,
 };
 
 /// A moment that does not come, and one that has always been.
@@ -278,6 +278,10 @@ impl TableShard for Shard {
         out
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.waiting.rows.has_row_hash(hash) || self.shown.rows.has_row_hash(hash)
+    }
+
     fn written(&mut self) {
         self.waiting.rows.mark_saved();
         self.shown.rows.mark_saved();
@@ -327,22 +331,34 @@ impl TemporalFilter {
         Ok(Dated { rows: rows.clone(), from, until })
     }
 
-    /// Brings back what has left memory of what is due, and of rows that come.
-    fn fetch(&mut self, rows: &Delta, now_us: i64) -> Result<()> {
-        let is_due = self.shards.iter().any(|s| s.next.is_some_and(|next| next <= now_us));
-        if is_due {
-            fetch_due(&mut self.shards, self.pages.as_ref(), &[Some(now_us + 1); 2])?;
+    /// Brings back what has left memory of what is due.
+    fn fetch_due(&mut self, now_us: i64) -> Result<()> {
+        if !self.shards.iter().any(|s| s.next.is_some_and(|next| next <= now_us)) {
+            return Ok(());
         }
-        if let Some(reader) = self.pages.as_ref().and_then(Pages::reader).filter(|_| !rows.is_empty()) {
-            let hashes = self.codec.encode(rows.batch.columns())?.hashes(rows.len());
-            for shard in &mut self.shards {
-                fetch_rows(shard, Some(reader), hashes.iter().copied())?;
-            }
+        fetch_due(&mut self.shards, self.pages.as_ref(), &[Some(now_us + 1); 2])?;
+        let next = self.first_due()?;
+        self.shards.iter_mut().for_each(|s| s.next = next);
+        self.date_fetched()
+    }
+
+    /// When something changes next of what has left memory, or before that.
+    fn first_due(&self) -> Result<Option<i64>> {
+        self.pages.as_ref().map_or(Ok(None), |pages| pages.first_due(2))
+    }
+
+    /// Brings back what has left memory of rows.
+    fn fetch(&mut self, rows: [(&Encoded, usize); 2]) -> Result<()> {
+        let Some(reader) = self.pages.as_ref().and_then(Pages::reader) else { return Ok(()) };
+        let hashes: Vec<u64> = rows.iter().flat_map(|(rows, count)| rows.hashes(*count)).collect();
+        for shard in &mut self.shards {
+            fetch_rows(shard, Some(reader), hashes.iter().copied())?;
         }
+        self.date_fetched()
+    }
+
+    fn date_fetched(&mut self) -> Result<()> {
         for n in 0..self.shards.len() {
-            if is_due {
-                self.shards[n].next = self.pages.as_ref().map_or(Ok(None), Pages::first_due)?;
-            }
             for table in 0..2 {
                 let held = self.shards[n].held(table);
                 let mut slots = std::mem::take(&mut held.fetched);
@@ -385,14 +401,16 @@ impl TemporalFilter {
             valid.push(row);
             ends.extend((*until != NEVER).then_some(row));
         }
+        let kept = [part(&dated.rows, &waits)?, part(&dated.rows, &ends)?];
+        let [waiting, shown] =
+            [self.codec.encode(kept[0].batch.columns())?, self.codec.encode(kept[1].batch.columns())?];
+        self.fetch([(&waiting, waits.len()), (&shown, ends.len())])?;
+        let of = [(0, &waits, &waiting, &dated.from), (1, &ends, &shown, &dated.until)];
         for shard in &mut self.shards {
-            for (held, rows, due) in
-                [(&mut shard.waiting, &waits, &dated.from), (&mut shard.shown, &ends, &dated.until)]
-            {
-                let kept = part(&dated.rows, rows)?;
-                let encoded = self.codec.encode(kept.batch.columns())?;
+            for (table, rows, encoded, due) in of {
+                let held = shard.held(table);
                 for (i, row) in rows.iter().enumerate() {
-                    held.add(encoded.row(i), kept.weight(i), due[*row as usize]);
+                    held.add(encoded.row(i), dated.rows.weight(*row as usize), due[*row as usize]);
                 }
                 held.rows.sweep();
             }
@@ -425,7 +443,7 @@ impl Operator for TemporalFilter {
     fn step(&mut self, inputs: &[Delta], context: StepContext) -> Result<Delta> {
         let now_us = context.now_us;
         // First the rows that are here: what the input takes back may be among them.
-        self.fetch(&inputs[0], now_us)?;
+        self.fetch_due(now_us)?;
         let gone = self.take(1, now_us)?;
         let weights = (0..gone.len()).map(|i| -gone.weight(i)).collect();
         let mut outs = vec![Delta::weighted(gone.batch, weights)?];
@@ -497,7 +515,7 @@ impl Operator for TemporalFilter {
                 let slots: Vec<u32> = held.rows.iter().collect();
                 self.date_slots(n, table, &slots)?;
             }
-            self.shards[n].next = self.pages.as_ref().map_or(Ok(None), Pages::first_due)?;
+            self.shards[n].next = self.first_due()?;
         }
         Ok(())
     }

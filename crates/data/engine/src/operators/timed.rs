@@ -46,6 +46,10 @@ impl TableShard for TimedRows {
         self.resident.written(|hash| self.rows.has_row_hash(hash));
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.rows.has_row_hash(hash)
+    }
+
     fn emptied(&self) -> Self {
         Self::by_times(self.windows.columns())
     }

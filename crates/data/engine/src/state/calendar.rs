@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::entries::{Entries, Room};
 use super::flat::{Flat, write_pieces};
 use super::pages::{Part, Target};
-use super::runs::{Entry, IsOver, Merge, Run, RunSet};
+use super::runs::{Entry, IsOver, Run, RunSet};
 use super::tables::{CALENDAR, entry_parts};
 
 /// A time in a column, and the hash of what has it.
@@ -33,19 +33,30 @@ pub(super) struct Calendar(Arc<Mutex<Vec<Column>>>);
 struct Column {
     /// Before this nothing is asked for any more.
     passed: i64,
-    /// The runs have nothing between `passed` and this.
-    next: i64,
+    /// The runs have nothing between `passed` and this. Not known where there is a run that was not looked at.
+    next: Option<i64>,
 }
 
 impl Column {
-    const NEW: Self = Self { passed: i64::MIN, next: i64::MIN };
+    const NEW: Self = Self { passed: i64::MIN, next: None };
 }
 
 impl Calendar {
+    /// As it was when a manifest was written.
+    pub(super) fn saved(passed: &[i64]) -> Self {
+        let column = |passed: &i64| Column { passed: *passed, ..Column::NEW };
+        Self(Arc::new(Mutex::new(passed.iter().map(column).collect())))
+    }
+
+    /// By column: the time before which nothing is asked for any more.
+    pub(super) fn passed(&self) -> Vec<i64> {
+        self.0.lock().iter().map(|column| column.passed).collect()
+    }
+
     /// The entries that a merge need not keep.
     pub(super) fn is_over(&self) -> IsOver {
         let calendar = self.clone();
-        Arc::new(move |entry| parse(entry).is_some_and(|due| !calendar.is_ahead(&due)))
+        Arc::new(move |entry| parse(entry).is_some_and(|due| due.time < calendar.column(due.column).passed))
     }
 
     fn column(&self, column: u8) -> Column {
@@ -70,51 +81,37 @@ impl Calendar {
         if until <= passed {
             return Ok(());
         }
-        if let Some(runs) = runs.filter(|_| next < until) {
-            next = i64::MAX;
-            let mut entries = runs.scan_part(part_from(passed))?;
-            while let Some(due) = next_due(&mut entries)? {
-                if due.column != column || due.time < passed {
-                    continue;
+        if let Some(runs) = runs.filter(|_| next.is_none_or(|next| next < until)) {
+            next = Some(look(runs, column, passed, |due| {
+                let is_due = due.time < until;
+                if is_due {
+                    hashes.push(due.hash);
                 }
-                if due.time >= until {
-                    next = due.time;
-                    break;
-                }
-                hashes.push(due.hash);
-            }
+                is_due
+            })?);
         }
         self.set(column, Column { passed: until, next });
         Ok(())
     }
 
-    /// The first time that was not asked for, of all columns; what has it may have gone.
+    /// The first time of all columns that was not asked for; what has it may have gone.
     ///
     /// # Errors
     /// As [`Calendar::ask`].
-    pub(super) fn first(&self, runs: &RunSet) -> Result<Option<i64>> {
-        let passed = self.0.lock().iter().map(|column| column.passed).min().unwrap_or(i64::MIN);
-        let mut entries = runs.scan_part(part_from(passed))?;
-        let mut first: Option<i64> = None;
-        while let Some(due) = next_due(&mut entries)? {
-            // The entries of a place are in the order of their columns.
-            if first.is_some_and(|first| place(first) != place(due.time)) {
-                break;
-            }
-            if self.is_ahead(&due) {
-                first = Some(first.map_or(due.time, |first| first.min(due.time)));
-            }
+    pub(super) fn first(&self, columns: u8, runs: &RunSet) -> Result<Option<i64>> {
+        let mut first = i64::MAX;
+        for column in 0..columns {
+            let Column { passed, next } = self.column(column);
+            let next = next.map_or_else(|| look(runs, column, passed, |_| false), Ok)?;
+            self.set(column, Column { passed, next: Some(next) });
+            first = first.min(next);
         }
-        Ok(first)
+        Ok(Some(first).filter(|first| *first != i64::MAX))
     }
 
     /// There is a run that was not there before.
     pub(super) fn runs_changed(&self) {
-        self.0.lock().iter_mut().for_each(|column| column.next = i64::MIN);
-    }
-
-    fn is_ahead(&self, due: &Due) -> bool {
-        due.time >= self.column(due.column).passed
+        self.0.lock().iter_mut().for_each(|column| column.next = None);
     }
 
     /// Entries in their order, each once. What has passed already is put where it is looked for next.
@@ -122,30 +119,45 @@ impl Calendar {
         for due in &mut dues {
             due.time = due.time.max(self.column(due.column).passed);
         }
-        dues.sort_unstable_by_key(|due| (place(due.time), due.column, due.time, due.hash));
+        dues.sort_unstable_by_key(|due| (place(due.column, due.time), due.column, due.time, due.hash));
         dues.dedup();
         dues
     }
 }
 
-/// Where the places of times begin: in a 2^17th of all hashes, so that few others lie among them.
-const FIRST_PLACE: u64 = 0xca1e << 48;
+/// Goes through the entries of a column from a time on, in the order of their times, as long as `goes_on`. Gives the time of the entry at which
+/// it does not.
+fn look(runs: &RunSet, column: u8, from: i64, mut goes_on: impl FnMut(&Due) -> bool) -> Result<i64> {
+    let mut entries = runs.scan_part(Part::between(place(column, from), place(column, i64::MAX)))?;
+    while entries.next()? {
+        let Some(due) = parse(&entries.entry()).filter(|due| due.column == column && due.time >= from) else {
+            continue;
+        };
+        if !goes_on(&due) {
+            return Ok(due.time);
+        }
+    }
+    Ok(i64::MAX)
+}
+
+/// Where the places of times begin: they are in a 2^13th of all hashes, so that few others lie among them.
+const FIRST_PLACE: u64 = 0xca10 << 48;
+/// The bits of a place within its column.
+const COLUMN_BITS: u32 = 47;
+/// So many columns have places of their own; others share those of the last.
+const COLUMNS: u8 = 16;
 /// So many of the first bits of a time that is not small tell its place: half a millisecond of one in microseconds.
 const PLACE_BITS: u32 = 42;
 
-/// Where a time stands among the hashes. A later time does not stand before an earlier one.
-fn place(time: i64) -> u64 {
+/// Where a time stands among the hashes. Within a column a later time does not stand before an earlier one.
+fn place(column: u8, time: i64) -> u64 {
     let count = time.unsigned_abs();
     let shift = (u64::BITS - count.leading_zeros()).saturating_sub(PLACE_BITS);
     // As a floating-point number of so many digits has it.
     let code = (u64::from(shift) << (PLACE_BITS - 1)) + (count >> shift);
-    let middle = FIRST_PLACE + (1 << 46);
+    let column = u64::from(column.min(COLUMNS - 1)) << COLUMN_BITS;
+    let middle = FIRST_PLACE + column + (1 << (COLUMN_BITS - 1));
     if time < 0 { middle - code } else { middle + code }
-}
-
-/// The part of all hashes in which this time and all later ones have their places.
-fn part_from(time: i64) -> Part {
-    Part::between(place(time), place(i64::MAX))
 }
 
 /// The row of an entry: its time in the order of bytes, and its hash.
@@ -164,30 +176,17 @@ fn parse(entry: &Entry<'_>) -> Option<Due> {
     Some(Due { time: number(time)? as i64 ^ i64::MIN, column: *column.first()?, hash: number(hash)? })
 }
 
-/// The next entry of these.
-///
-/// # Errors
-/// [`fleuve_types::ErrorKind::Io`] if a run cannot be read.
-fn next_due(entries: &mut Merge) -> Result<Option<Due>> {
-    while entries.next()? {
-        if let Some(due) = parse(&entries.entry()) {
-            return Ok(Some(due));
-        }
-    }
-    Ok(None)
-}
-
 /// Writes entries as a run.
 pub(crate) fn write_dues(target: &Target<'_>, dues: Vec<Due>) -> Result<Option<Arc<Run>>> {
     let dues = target.calendar().sorted(dues);
     if dues.is_empty() {
         return Ok(None);
     }
-    let mut writer = target.begin(dues.chunk_by(|a, b| place(a.time) == place(b.time)).count())?;
+    let mut writer = target.begin(dues.chunk_by(|a, b| place(a.column, a.time) == place(b.column, b.time)).count())?;
     write_pieces(&mut writer, &dues, |dues| {
         let mut flat = Flat::default();
         for due in dues {
-            flat.push(place(due.time), (CALENDAR, &[due.column], &row(due)), Some(&[]));
+            flat.push(place(due.column, due.time), (CALENDAR, &[due.column], &row(due)), Some(&[]));
         }
         Ok(flat)
     })?;
@@ -197,7 +196,7 @@ pub(crate) fn write_dues(target: &Target<'_>, dues: Vec<Due>) -> Result<Option<A
 /// Copies entries, as far as there is room.
 pub(crate) fn copy_dues(target: &Target<'_>, room: &Room, dues: Vec<Due>, out: &mut Entries) {
     for due in target.calendar().sorted(dues) {
-        if !out.push(room, place(due.time), (CALENDAR, &[due.column], &row(&due)), Some(&[])) {
+        if !out.push(room, place(due.column, due.time), (CALENDAR, &[due.column], &row(&due)), Some(&[])) {
             return;
         }
     }

@@ -32,7 +32,8 @@ pub(crate) struct Pages {
 #[derive(Default)]
 pub(crate) struct Resident {
     held: HashTable<u64>,
-    /// Those of which everything was dropped for good: since the last flush, and before it. The runs know of it with the flush after the next.
+    /// Those of which everything was dropped and that may be forgotten: since the last flush, and before it. When the next flush begins the runs
+    /// know of what was dropped before the last one.
     dropped: [Vec<u64>; 2],
 }
 
@@ -42,14 +43,15 @@ impl Resident {
         self.held.allocation_size() + self.dropped.iter().map(|d| d.capacity() * 8).sum::<usize>()
     }
 
-    /// Everything of a hash was dropped, and it is not asked for again.
+    /// Everything of a hash was dropped. It need not be held when the runs know of that.
     pub(crate) fn dropped(&mut self, hash: u64) {
         if self.holds(hash) {
             self.dropped[0].push(hash);
         }
     }
 
-    /// As a flush is taken care of: forgets what was dropped before the last one, but for what is there again.
+    /// As a flush is taken care of: forgets what was dropped before the last one, but for what is there again. What is there again was written with
+    /// this one, and goes another time.
     pub(crate) fn written(&mut self, is_there: impl Fn(u64) -> bool) {
         let [new, old] = std::mem::take(&mut self.dropped);
         for hash in old.into_iter().filter(|hash| !is_there(*hash)) {
@@ -57,7 +59,7 @@ impl Resident {
                 found.remove();
             }
         }
-        self.dropped[1] = new;
+        self.dropped[1] = new.into_iter().filter(|hash| !is_there(*hash)).collect();
     }
 
     /// All of them, in no order.
@@ -173,11 +175,11 @@ impl Pages {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn first_due(&self) -> Result<Option<i64>> {
+    pub(crate) fn first_due(&self, columns: u8) -> Result<Option<i64>> {
         if self.complete {
             return Ok(None);
         }
-        self.calendar.first(&self.runs)
+        self.calendar.first(columns, &self.runs)
     }
 
     /// What a step fetches by; `None` as long as memory holds everything.
@@ -235,7 +237,9 @@ impl Pages {
 
     /// The runs for a manifest. Their files stay from now on.
     pub(crate) fn name_all(&self) -> Vec<RunRef> {
-        self.runs.name_all()
+        let passed = self.calendar.passed();
+        let of_state = |run: RunRef| RunRef { passed: passed.clone(), ..run };
+        self.runs.name_all().into_iter().map(of_state).collect()
     }
 
     /// Those of its runs whose files stay.
@@ -424,7 +428,9 @@ pub(crate) fn open(
     if state.pages().is_none() {
         return Err(Error::bug("a state lies in runs that has to be in memory"));
     }
-    let calendar = Calendar::default();
+    // The newest may have been written after the others were named.
+    let calendar =
+        refs.iter().find(|run| !run.passed.is_empty()).map(|run| Calendar::saved(&run.passed)).unwrap_or_default();
     let runs = RunSet::open(space.clone(), place.into(), Combine::Newest, refs)?.leaving_out(calendar.is_over());
     let complete = runs.disk_bytes() <= eager_bytes;
     if complete {

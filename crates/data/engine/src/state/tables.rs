@@ -152,6 +152,12 @@ pub(crate) trait TableShard: Default {
         vec![]
     }
 
+    /// False if memory has no rows of this hash. One that does not tell goes on holding what was due and had gone.
+    fn has(&self, hash: u64) -> bool {
+        let _ = hash;
+        true
+    }
+
     /// Forgets what changed.
     fn written(&mut self);
 
@@ -194,7 +200,17 @@ pub(crate) fn fetch_due<S: TableShard + Send>(
     let Some(pages) = pages else { return Ok(shards.iter().map(|_| vec![]).collect()) };
     let due = pages.due(until)?;
     let (reader, parts) = (pages.reader(), split(&due, shards.len()));
-    for_each(shards, due.len(), |s, shard| fetch_rows(shard, reader, parts[s].iter().map(|i| due[*i as usize])))
+    for_each(shards, due.len(), |s, shard| {
+        let hashes = || parts[s].iter().map(|i| due[*i as usize]);
+        let fetched = fetch_rows(shard, reader, hashes())?;
+        // What was due may have gone long ago.
+        hashes()
+            .filter(|hash| !shard.has(*hash))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|h| shard.resident().dropped(h));
+        Ok(fetched)
+    })
 }
 
 /// What memory does not hold of the rows of a part, as a shard of its own.
@@ -232,8 +248,9 @@ pub(crate) fn write_shards<S: TableShard>(target: &Target<'_>, shards: &[S]) -> 
     for shard in shards {
         sources.extend((0..).zip(shard.tables()).map(|(part, rows)| Rows { part, rows, hash: S::hash_of(part) }));
     }
+    let rows = write_rows(target, &sources)?;
     let dues = shards.iter().flat_map(|shard| shard.dues(target.full)).collect();
-    Ok(write_rows(target, &sources)?.into_iter().chain(write_dues(target, dues)?).collect())
+    Ok(rows.into_iter().chain(write_dues(target, dues)?).collect())
 }
 
 /// [`Paged::copy`] of such a state.

@@ -66,8 +66,8 @@ pub async fn follow(world: &World, name: &str, what: &str) {
 async fn case(seed: u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(&mut random);
-    let mut cold = random.below(2) == 0;
-    world.options.hot_bytes = if cold { 0 } else { usize::MAX };
+    let hot_bytes = |random: &mut Random| [0, 2_000, usize::MAX][random.below(3)];
+    world.options.hot_bytes = hot_bytes(&mut random);
     world.start(1 + random.below(3)).await;
     world.pass(90 * SECOND);
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
@@ -85,8 +85,7 @@ async fn case(seed: u64) {
     for _ in 0..30 {
         if random.below(10) == 0 {
             // From the next crash on.
-            cold = !cold;
-            world.options.hot_bytes = if cold { 0 } else { usize::MAX };
+            world.options.hot_bytes = hot_bytes(&mut random);
         }
         match random.below(12) {
             0..=3 => world.append(&mut random),

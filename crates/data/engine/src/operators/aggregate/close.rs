@@ -12,7 +12,7 @@ impl Aggregate {
     pub(crate) fn close_by(&mut self, keys: Vec<usize>) {
         for shard in &mut self.shards {
             shard.windows = Windows::new(keys.len());
-            shard.keys_tell = false;
+            shard.keys_tell &= keys.is_empty();
         }
         self.close_by = keys;
     }
@@ -34,6 +34,9 @@ impl Aggregate {
             for slot in slots {
                 groups.forget(slot);
             }
+            // What was due may have gone long ago.
+            let absent = parts[n].iter().map(|i| due[*i as usize]).filter(|hash| !groups.keys.has_hash(*hash));
+            absent.for_each(|hash| groups.resident.dropped(hash));
             Ok(Delta::insert(shown))
         })?;
         Ok(Some(concat(schema, &outs)?))

@@ -144,6 +144,10 @@ impl TableShard for Shard {
         self.resident.written(|hash| self.left.rows.has_key_hash(hash) || self.right.rows.has_key_hash(hash));
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.left.rows.has_key_hash(hash) || self.right.rows.has_key_hash(hash)
+    }
+
     fn emptied(&self) -> Self {
         let side = |side: &Side| Side { windows: Windows::new(side.windows.columns()), ..Side::default() };
         let (left, right) = (side(&self.left), side(&self.right));
@@ -440,15 +444,20 @@ impl Operator for Join {
         let (counted, times) = (self.counts_rows(), times!(self));
         let (spec, left_codec, right_codec) = (&self.spec, &self.left_codec, &self.right_codec);
         let fetched = fetch_due(&mut self.shards, self.pages.as_ref(), watermarks)?;
+        let mut dropped = vec![];
         for (shard, fetched) in self.shards.iter_mut().zip(&fetched) {
             times.find_fetched(shard, fetched)?;
             if counted {
                 counted::recount_fetched(shard, fetched, &mut Output::new(spec, left_codec, right_codec))?;
             }
             for (side, watermarks) in [(&mut shard.left, of_left), (&mut shard.right, of_right)] {
-                let passed = side.windows.closed(watermarks);
+                let mut passed = side.windows.closed(watermarks);
+                passed.retain(|slot| side.rows.is_held(*slot));
+                dropped.extend(passed.iter().map(|slot| hash_bytes(side.rows.key_of(*slot))));
                 side.rows.drop_rows(&passed);
             }
+            dropped.retain(|hash| !shard.has(*hash));
+            dropped.drain(..).for_each(|hash| shard.resident.dropped(hash));
             for key in shard.open.closed(by_key) {
                 let hash = hash_bytes(&key);
                 shard.left.rows.drop_key(hash, &key);

@@ -229,6 +229,10 @@ impl TableShard for Shard {
         self.resident.written(|hash| self.rows.arrangement().has_key_hash(hash));
     }
 
+    fn has(&self, hash: u64) -> bool {
+        self.rows.arrangement().has_key_hash(hash)
+    }
+
     fn emptied(&self) -> Self {
         Self { open: self.open.emptied(), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-use super::{FIRST_PLACE, place};
+use super::{COLUMN_BITS, COLUMNS, FIRST_PLACE, place};
 
 #[test]
 fn places_are_in_the_order_of_times() {
@@ -14,15 +14,21 @@ fn places_are_in_the_order_of_times() {
         times.push(state as i64 >> (shift % 64));
     }
     times.sort_unstable();
-    assert!(times.iter().map(|time| place(*time)).is_sorted());
-    assert!(times.iter().all(|time| place(*time) >> 47 == FIRST_PLACE >> 47), "they lie close together");
+    for column in [0, 1, 7, COLUMNS - 1, COLUMNS, u8::MAX] {
+        assert!(times.iter().map(|time| place(column, *time)).is_sorted());
+        let first = (FIRST_PLACE >> COLUMN_BITS) + u64::from(column.min(COLUMNS - 1));
+        assert!(
+            times.iter().all(|time| place(column, *time) >> COLUMN_BITS == first),
+            "a column has places of its own"
+        );
+    }
 }
 
 #[test]
 fn small_times_have_places_of_their_own() {
     for time in [0, 1, 20_000, 1_800_000_000, 1_800_000_000_000, 4_000_000_000_000] {
         for time in [time, -time] {
-            assert!(place(time) < place(time + 1), "{time}");
+            assert!(place(0, time) < place(0, time + 1), "{time}");
         }
     }
 }

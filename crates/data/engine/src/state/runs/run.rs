@@ -17,8 +17,9 @@ use crate::state::hash_bytes;
 /// The last bytes of a run: name and version of the format.
 const MAGIC: &[u8; 8] = b"FLVSRT01";
 const FOOTER_BYTES: usize = 64;
-/// Scans read about this much at once.
+/// Scans read about this much at once, but less in the beginning.
 const READ_BYTES: u64 = 128 << 10;
+const FIRST_READ_BYTES: u64 = 8 << 10;
 
 /// What is known of a run beside its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,7 +216,7 @@ impl Run {
     /// As a checkpoint is about to name it: its file stays from now on, until a checkpoint that does not name it removes it.
     pub(crate) fn name_it(&self) -> RunRef {
         self.named.store(true, Ordering::SeqCst);
-        RunRef { name: self.name.clone(), bytes: self.footer.bytes }
+        RunRef { name: self.name.clone(), bytes: self.footer.bytes, passed: vec![] }
     }
 
     /// True if a checkpoint may name it.
@@ -279,6 +280,7 @@ impl Run {
         Scan {
             run: self.clone(),
             next: self.index.find(0, hash),
+            read_bytes: FIRST_READ_BYTES,
             stored: vec![],
             stored_from: 0,
             content: vec![],
@@ -318,6 +320,8 @@ pub(crate) struct Scan {
     run: Arc<Run>,
     /// The next block.
     next: usize,
+    /// So many bytes are read at once next: more and more, as a short scan does not need what a long one does.
+    read_bytes: u64,
     /// Some blocks as they lie in the file, and where they begin there.
     stored: Vec<u8>,
     stored_from: u64,
@@ -350,9 +354,10 @@ impl Scan {
         let (from, to) = self.run.index.range(self.next);
         if to > self.stored_from + self.stored.len() as u64 {
             let mut last = self.next;
-            while last + 1 < self.run.index.len() && self.run.index.range(last + 1).1 - from <= READ_BYTES {
+            while last + 1 < self.run.index.len() && self.run.index.range(last + 1).1 - from <= self.read_bytes {
                 last += 1;
             }
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES);
             self.stored_from = from;
             self.stored.resize((self.run.index.range(last).1 - from) as usize, 0);
             self.run.file.read_at(from, &mut self.stored)?;

@@ -106,6 +106,9 @@ impl Drop for Merging {
 pub(crate) struct RunRef {
     pub(crate) name: String,
     pub(crate) bytes: u64,
+    /// How far the state was asked for what is due, by column of its calendar. The runs of a state all say the same, or nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) passed: Vec<i64>,
 }
 
 /// A merge under way: of the `count` runs from the one named `newest` on.
@@ -403,15 +406,17 @@ fn merge(
 ) -> Result<Option<Arc<Run>>> {
     let mut writer = RunWriter::create(space, place, runs.iter().map(|r| r.hashes()).sum())?;
     let mut merged = Merge::new(runs, combine, is_all)?;
+    let mut read = 0_u64;
     while merged.next()? {
+        read += 1;
+        if read.is_multiple_of(CANCEL_EVERY) && cancelled.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Retry, "the merge of state runs was cancelled"));
+        }
         let entry = merged.entry();
         if is_over.is_some_and(|is_over| is_over(&entry)) {
             continue;
         }
         writer.add(entry.hash, entry.key, entry.value)?;
-        if writer.entries() % CANCEL_EVERY == 0 && cancelled.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Retry, "the merge of state runs was cancelled"));
-        }
     }
     if writer.entries() == 0 { Ok(None) } else { writer.finish().map(Some) }
 }
