@@ -35,6 +35,18 @@ pub struct Failure(pub String);
 /// What most of the simulator's calls give.
 pub type Sim<T> = Result<T, Failure>;
 
+/// What runs do: a seed that found something is run as it was then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Scope {
+    /// No indexes, no steps beside a checkpoint, all state in memory.
+    Narrow,
+    /// Those as well; views of joins, aggregates, window functions and set operations.
+    Wide,
+    /// Also sessions, as-of joins and recursion.
+    #[default]
+    Full,
+}
+
 /// How a seed is run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -42,8 +54,8 @@ pub struct Options {
     pub lies: Lies,
     /// Prints what happens.
     pub is_loud: bool,
-    /// Does only what all runs did before there were indexes, steps beside a checkpoint, and state on disk: for seeds that were found then.
-    pub is_narrow: bool,
+    /// What it does.
+    pub scope: Scope,
 }
 
 /// What came of a seed.
@@ -51,8 +63,8 @@ pub struct Options {
 pub struct Run {
     /// The seed.
     pub seed: u64,
-    /// As [`Options::is_narrow`].
-    pub is_narrow: bool,
+    /// What it did.
+    pub scope: Scope,
     /// What happened, line by line.
     pub trace: Vec<String>,
     /// A digest of all that happened and was seen, the disk's operations included.
@@ -66,8 +78,8 @@ impl Run {
     pub fn report(&self) -> String {
         let failure = self.failure.as_ref().map_or("nothing is wrong", |f| f.0.as_str());
         let (trace, seed) = (self.trace.join("\n"), self.seed);
-        let narrow = if self.is_narrow { " --narrow" } else { "" };
-        format!("{trace}\n\nseed {seed}: {failure}\nagain: cargo run -p fleuve-sim -- --seed {seed}{narrow} -v")
+        let scope = format!("{:?}", self.scope).to_lowercase();
+        format!("{trace}\n\nseed {seed}: {failure}\nagain: cargo run -p fleuve-sim -- --seed {seed} --scope {scope} -v")
     }
 }
 
@@ -88,7 +100,7 @@ fn run_here(seed: u64, options: Options) -> Run {
     let mut world = match World::new(seed, &options) {
         Ok(world) => world,
         Err(failure) => {
-            return Run { seed, is_narrow: options.is_narrow, trace: vec![], digest: 0, failure: Some(failure) };
+            return Run { seed, scope: options.scope, trace: vec![], digest: 0, failure: Some(failure) };
         }
     };
     let result = runtime.block_on(async {
@@ -102,8 +114,7 @@ fn run_here(seed: u64, options: Options) -> Run {
         result
     });
     let digest = world.trace.digest();
-    let is_narrow = world.is_narrow;
-    Run { seed, is_narrow, digest, failure: result.err(), trace: world.trace.into_lines() }
+    Run { seed, scope: options.scope, digest, failure: result.err(), trace: world.trace.into_lines() }
 }
 
 async fn live(world: &mut World) -> Sim<()> {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
-use fleuve_sim::{Options, Run, disk::Lies, run};
+use fleuve_sim::{Options, Run, Scope, disk::Lies, run};
 
 /// The deterministic simulator: the whole server under a seed, with crashes and storage faults.
 #[derive(Parser)]
@@ -27,9 +27,9 @@ struct Arguments {
     /// Lets the disk lie about its syncs, to see that it is found: wal, files or folders.
     #[arg(long)]
     lie: Option<String>,
-    /// Without indexes, steps beside a checkpoint, and state on disk: for seeds that were found before runs had them.
-    #[arg(long)]
-    narrow: bool,
+    /// What runs do: less than all for seeds that were found before they did more.
+    #[arg(long, value_enum, default_value_t)]
+    scope: Scope,
 }
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     if arguments.verbose {
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
     }
-    let options = Options { lies, is_loud: arguments.verbose, is_narrow: arguments.narrow };
+    let options = Options { lies, is_loud: arguments.verbose, scope: arguments.scope };
     let (next, failed) = (AtomicU64::new(arguments.seed), AtomicU64::new(0));
     let end = arguments.seed + arguments.seeds;
     std::thread::scope(|scope| {

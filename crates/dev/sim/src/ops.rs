@@ -7,7 +7,7 @@ mod write;
 use fleuve_engine::ViewState;
 
 use crate::world::{End, Life, World, outcome};
-use crate::{Failure, Sim};
+use crate::{Failure, Scope, Sim};
 
 impl World {
     /// Does one thing, and lets happen what follows.
@@ -16,7 +16,7 @@ impl World {
     /// When something does not hold.
     pub(crate) async fn operate(&mut self) -> Sim<()> {
         self.clock.advance_us(1_000 + self.random.below(40_000) as i64);
-        if !self.is_narrow && self.random.chance(12) {
+        if self.scope > Scope::Narrow && self.random.chance(12) {
             match self.random.below(10) {
                 0..=3 => self.create_index().await?,
                 4 => self.drop_index().await?,

@@ -1,5 +1,6 @@
 //! Random queries over streams and views. All have columns `k` and `v`, so that one can be read by the next.
 
+use crate::Scope;
 use crate::random::Random;
 
 /// Something that can be read.
@@ -22,12 +23,13 @@ pub(crate) struct Query {
     pub(crate) shape: usize,
 }
 
-/// How many shapes there are.
+/// How many shapes there are in wide runs, and in full ones.
 const SHAPES: usize = 16;
+const ALL_SHAPES: usize = 19;
 
 /// A random query over some of `sources`, which hold at least one stream.
-pub(crate) fn generate(random: &mut Random, sources: &[Source]) -> Query {
-    let shape = random.below(SHAPES);
+pub(crate) fn generate(random: &mut Random, sources: &[Source], scope: Scope) -> Query {
+    let shape = random.below(if scope < Scope::Full { SHAPES } else { ALL_SHAPES });
     of_shape(random, sources, shape)
 }
 
@@ -35,7 +37,7 @@ pub(crate) fn generate(random: &mut Random, sources: &[Source]) -> Query {
 pub(crate) fn of_shape(random: &mut Random, sources: &[Source], shape: usize) -> Query {
     let streams: Vec<&Source> = sources.iter().filter(|s| s.is_stream).collect();
     let all: Vec<&Source> = sources.iter().collect();
-    let a = if shape < 8 { *random.pick(&streams) } else { *random.pick(&all) };
+    let a = if shape < 8 || shape >= SHAPES { *random.pick(&streams) } else { *random.pick(&all) };
     let b = *random.pick(&all);
     let (n, m) = (random.below(6), 1 + random.below(4));
     let (a, b) = (a.name.as_str(), b.name.as_str());
@@ -88,7 +90,21 @@ pub(crate) fn of_shape(random: &mut Random, sources: &[Source], shape: usize) ->
             );
             (sql, vec![a.to_string(), b.to_string()])
         }
-        _ => alone(format!("SELECT k, v, count(*) AS n FROM {a} WHERE v {op} {n} GROUP BY ROLLUP (k, v)")),
+        15 => alone(format!("SELECT k, v, count(*) AS n FROM {a} WHERE v {op} {n} GROUP BY ROLLUP (k, v)")),
+        16 => alone(format!(
+            "SELECT window_start, k, window_end, sum(v) AS v, count(*) AS n FROM SESSION({a} PARTITION BY k, ts, INTERVAL '{m} seconds') \
+             GROUP BY window_start, k, window_end"
+        )),
+        17 => {
+            let right = random.pick(&streams).name.clone();
+            let sql = format!(
+                "SELECT a.id, a.k, a.v, b.v AS w FROM {a} a ASOF LEFT JOIN {right} b ON a.k = b.k AND a.ts >= b.ts WHERE a.v {op} {n}"
+            );
+            (sql, vec![a.to_string(), right])
+        }
+        _ => alone(format!(
+            "WITH RECURSIVE r (k, v) AS (SELECT k, v FROM {a} WHERE id % 3 <> {m} UNION SELECT k, v + 2 FROM r WHERE v < {n}) SELECT k, v FROM r"
+        )),
     };
     Query { sql, reads, shape }
 }

@@ -19,7 +19,7 @@ use crate::model::{EPOCH_S, Model};
 use crate::objects::Objects;
 use crate::random::Random;
 use crate::trace::Trace;
-use crate::{Failure, Options, Sim};
+use crate::{Failure, Options, Scope, Sim};
 
 /// Where the server's folder is on the simulated disk.
 const DATA: &str = "/data";
@@ -74,7 +74,7 @@ pub(crate) struct World {
     /// How often the power goes while the server starts, in percent.
     pub(crate) cuts_at_start: usize,
     /// As in [`Options`].
-    pub(crate) is_narrow: bool,
+    pub(crate) scope: Scope,
     /// So much state stays in memory.
     hot_bytes: usize,
     config: Config,
@@ -123,8 +123,11 @@ impl World {
         config.wal_bytes = 4096 << random.below(4);
         config.segment_bytes = 4096 << random.below(3);
         config.memory_budget_bytes = 1 << 30;
-        let hot_bytes =
-            if options.is_narrow { usize::MAX } else { *random.pick(&[usize::MAX, usize::MAX, 100_000, 0]) };
+        let hot_bytes = if options.scope == Scope::Narrow {
+            usize::MAX
+        } else {
+            *random.pick(&[usize::MAX, usize::MAX, 100_000, 0])
+        };
         let mut trace = Trace::new(options.is_loud);
         trace.say(format!(
             "seed {seed}: {} shards, write-ahead files of {} bytes, segments of {}, {hot_bytes} bytes of state in memory",
@@ -146,7 +149,7 @@ impl World {
             is_lost: false,
             is_faulty: false,
             was_faulty: false,
-            is_narrow: options.is_narrow,
+            scope: options.scope,
             hot_bytes,
             config,
             folder: Folder::new()?,

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fleuve_sim::disk::Lies;
-use fleuve_sim::{Options, Run, run};
+use fleuve_sim::{Options, Run, Scope, run};
 
-/// Seeds that found something, and what.
+/// Seeds that found something, and what, in wide runs.
 const KEPT: &[(u64, &str)] = &[
     (2_565, "a RESUME during which the disk failed: it has to work when it is said again"),
     (306_719, "a producer that was refused for good because a sync failed when the log needed room"),
@@ -16,7 +16,7 @@ const KEPT: &[(u64, &str)] = &[
     (504_024, "a view over one whose replacement a crash broke off: it kept rows of the old one"),
 ];
 
-/// As [`KEPT`], in runs that were narrow then.
+/// As [`KEPT`], in narrow runs.
 const KEPT_NARROW: &[(u64, &str)] = &[
     (427, "a DROP SINK that was taken back, although the sink's mark was gone"),
     (20_240, "a producer that a log without room on a broken disk refuses, and that sends again"),
@@ -67,8 +67,8 @@ fn everything_holds_under_every_seed() {
 #[test]
 fn seeds_that_found_something() {
     let seeds = |kept: &[(u64, &str)]| kept.iter().map(|(seed, _)| *seed).collect::<Vec<_>>();
-    must_hold(&seeds(KEPT), Options::default());
-    must_hold(&seeds(KEPT_NARROW), Options { is_narrow: true, ..Options::default() });
+    must_hold(&seeds(KEPT), Options { scope: Scope::Wide, ..Options::default() });
+    must_hold(&seeds(KEPT_NARROW), Options { scope: Scope::Narrow, ..Options::default() });
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl World {
             return Ok(());
         }
         let sources = self.objects.sources(&STREAMS);
-        let query = query::generate(&mut self.random, &sources);
+        let query = query::generate(&mut self.random, &sources, self.scope);
         let name = self.objects.name('v');
         let sql = format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql);
         let done = self.declare(&sql).await?;
