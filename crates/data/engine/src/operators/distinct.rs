@@ -138,7 +138,7 @@ impl Operator for Distinct {
 
     fn state_rows(&self) -> usize {
         let held = self.shards.iter().map(|s| s.rows.len()).sum();
-        self.pages.as_ref().map_or(held, |p| p.rows(held))
+        self.pages.as_ref().map_or(held, |p| p.dated_rows(held, self.close_by.len()))
     }
 
     fn state_bytes(&self) -> usize {

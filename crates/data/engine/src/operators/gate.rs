@@ -95,7 +95,7 @@ impl Operator for Gate {
 
     fn state_rows(&self) -> usize {
         let held = self.shards.iter().map(|s| s.rows.len()).sum();
-        self.pages.as_ref().map_or(held, |p| p.rows(held))
+        self.pages.as_ref().map_or(held, |p| p.dated_rows(held, self.times.len()))
     }
 
     fn state_bytes(&self) -> usize {

@@ -485,7 +485,7 @@ impl Operator for TemporalFilter {
 
     fn state_rows(&self) -> usize {
         let held = self.shards.iter().map(|s| s.waiting.rows.len() + s.shown.rows.len()).sum();
-        self.pages.as_ref().map_or(held, |p| p.rows(held))
+        self.pages.as_ref().map_or(held, |p| p.dated_rows(held, 1))
     }
 
     fn state_bytes(&self) -> usize {

@@ -150,21 +150,17 @@ impl Limits {
     fn check(&self, view: &View) -> Result<()> {
         let own = view.definition.limits;
         let (memory, all) = (view.state_bytes as u64, view.disk_bytes.saturating_add(view.state_bytes as u64));
-        match own.memory_bytes {
-            Some(limit) if memory > limit => return Err(over_limit(memory, limit, OWN_MEMORY)),
-            None if view.state_bytes > self.view_bytes => {
-                // Where a view has no limit of its own, it is that of all.
-                let setting = if self.view_bytes < self.budget { "view_memory_bytes" } else { "memory_budget_bytes" };
-                return Err(over_limit(memory, self.view_bytes as u64, &format!("setting {setting}")));
+        let shared =
+            if self.view_bytes < self.budget { "setting view_memory_bytes" } else { "setting memory_budget_bytes" };
+        // Where a view has no limit of its own, it is that of all.
+        for (bytes, own, of_own, of_all, shared) in [
+            (memory, own.memory_bytes, OWN_MEMORY, self.view_bytes as u64, shared),
+            (all, own.state_bytes, OWN_STATE, self.view_state_bytes, "setting view_state_bytes"),
+        ] {
+            let (limit, of) = own.map_or((of_all, shared), |own| (own, of_own));
+            if bytes > limit {
+                return Err(over_limit(bytes, limit, of));
             }
-            _ => {}
-        }
-        match own.state_bytes {
-            Some(limit) if all > limit => return Err(over_limit(all, limit, OWN_STATE)),
-            None if all > self.view_state_bytes => {
-                return Err(over_limit(all, self.view_state_bytes, "setting view_state_bytes"));
-            }
-            _ => {}
         }
         view.circuit.check_runs()?;
         view.output.check_runs()

@@ -217,7 +217,12 @@ impl Pages {
 
     /// How many rows or groups the state has, of which memory holds so many: about, if not all are held.
     pub(crate) fn rows(&self, held: usize) -> usize {
-        if self.complete { held } else { held.max(self.runs.entries() as usize) }
+        self.dated_rows(held, 0)
+    }
+
+    /// As [`Pages::rows`], where each has so many times by which it is found.
+    pub(crate) fn dated_rows(&self, held: usize, times: usize) -> usize {
+        if self.complete { held } else { held.max(self.runs.entries() as usize / (1 + times)) }
     }
 
     /// Bytes on disk.

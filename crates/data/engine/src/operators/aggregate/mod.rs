@@ -451,7 +451,7 @@ impl Operator for Aggregate {
 
     fn state_rows(&self) -> usize {
         let held = self.shards.iter().map(|s| s.keys.len()).sum();
-        self.pages.as_ref().map_or(held, |pages| pages.rows(held))
+        self.pages.as_ref().map_or(held, |pages| pages.dated_rows(held, self.close_by.len()))
     }
 
     fn state_bytes(&self) -> usize {
