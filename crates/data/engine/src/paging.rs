@@ -62,7 +62,9 @@ impl Unwritten {
         for (node, flush) in self.flushes.drain(..) {
             if let Some(run) = flush.write()? {
                 tell(&run.name);
-                self.written.0.entry(node).or_default().insert(0, run);
+                let runs = self.written.0.entry(node).or_default();
+                let passed = runs.first().map_or_else(Vec::new, |run| run.passed.clone());
+                runs.insert(0, RunRef { passed, ..run });
             }
         }
         Ok(())

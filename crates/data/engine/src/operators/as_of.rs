@@ -285,7 +285,10 @@ impl Shard {
 
     /// Forgets left rows before the watermark, and right rows before the last of these.
     fn close(&mut self, watermarks: &[Option<i64>]) {
-        let closed = self.left_times.closed(watermarks);
+        let rows = self.left.arrangement();
+        let mut closed = self.left_times.closed(watermarks);
+        closed.retain(|slot| rows.is_held(*slot));
+        let keys: Vec<u64> = closed.iter().map(|slot| hash_bytes(rows.key_of(*slot))).collect();
         self.left.drop_rows(&closed);
         let mut passed = vec![];
         for slot in self.right_times.closed(watermarks) {
@@ -298,6 +301,8 @@ impl Shard {
             passed.extend(self.right.from(key, 0).map(|r| r.slot).take_while(|s| *s != slot));
             self.right.drop_rows(&passed);
         }
+        let gone: Vec<u64> = keys.into_iter().filter(|key| !self.has(*key)).collect();
+        gone.into_iter().for_each(|key| self.resident.dropped(key));
     }
 
     /// The times again: after a restart, or of the rows of keys that were fetched.
@@ -415,7 +420,7 @@ impl Operator for AsOf {
 
     fn state_rows(&self) -> usize {
         let held = self.shards.iter().map(|s| s.left.len() + s.right.len()).sum();
-        self.pages.as_ref().map_or(held, |p| p.rows(held))
+        self.pages.as_ref().map_or(held, |p| p.dated_rows(held, usize::from(self.closes())))
     }
 
     fn state_bytes(&self) -> usize {

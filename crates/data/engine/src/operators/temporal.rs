@@ -333,10 +333,13 @@ impl TemporalFilter {
 
     /// Brings back what has left memory of what is due.
     fn fetch_due(&mut self, now_us: i64) -> Result<()> {
+        let until = [Some(now_us + 1); 2];
         if !self.shards.iter().any(|s| s.next.is_some_and(|next| next <= now_us)) {
+            // What is due is all in memory.
+            self.pages.iter().for_each(|pages| pages.pass(&until));
             return Ok(());
         }
-        fetch_due(&mut self.shards, self.pages.as_ref(), &[Some(now_us + 1); 2])?;
+        fetch_due(&mut self.shards, self.pages.as_ref(), &until)?;
         let next = self.first_due()?;
         self.shards.iter_mut().for_each(|s| s.next = next);
         self.date_fetched()

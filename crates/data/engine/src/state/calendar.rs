@@ -71,6 +71,14 @@ impl Calendar {
         columns[at] = to;
     }
 
+    /// What has a time before `until` in a column is not asked for any more.
+    pub(super) fn pass(&self, column: u8, until: i64) {
+        let Column { passed, next } = self.column(column);
+        if passed < until {
+            self.set(column, Column { passed: until, next: next.filter(|next| *next >= until) });
+        }
+    }
+
     /// The hashes of what has a time before `until` in a column, as far as the runs know, and was not asked for before. Without runs
     /// nothing is looked for.
     ///

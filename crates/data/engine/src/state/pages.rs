@@ -171,6 +171,13 @@ impl Pages {
         Ok(hashes)
     }
 
+    /// As [`Pages::due`], where it is known that all of that is in memory.
+    pub(crate) fn pass(&self, until: &[Option<i64>]) {
+        for (column, until) in (0..).zip(until).filter(|_| self.active) {
+            until.iter().for_each(|until| self.calendar.pass(column, *until));
+        }
+    }
+
     /// The first time that [`Pages::due`] has not asked for, of what has left memory; something may have gone since.
     ///
     /// # Errors

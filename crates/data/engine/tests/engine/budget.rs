@@ -149,13 +149,14 @@ async fn limits_of_one_view_are_its_own() {
     assert_eq!(world.view("v1"), world.batch("v1").await);
     // What is on disk counts, too: it stops, and the other one does not.
     let id = super::world::id("v1");
-    world.engine().limit_view(id, ViewLimits { state_bytes: Some(150_000), ..limited }).await.unwrap();
+    world.engine().limit_view(id, ViewLimits { state_bytes: Some(20_000), ..limited }).await.unwrap();
     world.append_rows(0, &rows(3_000, 3_500));
     let stopped = |p: &fleuve_engine::Published| matches!(p.status[&id].state, ViewState::Failed(_));
     drop(world.engine().watch().wait_for(|p| stopped(p)).await.unwrap());
     let ViewState::Failed(reason) = world.status("v1").state else { panic!("it runs") };
-    assert!(reason.contains("limit of 150000 bytes (option state_bytes of the view)"), "{reason}");
+    assert!(reason.contains("limit of 20000 bytes (option state_bytes of the view)"), "{reason}");
     assert!(world.engine().resume_view(id).await.unwrap_err().message.contains("option state_bytes of the view"));
+    world.taken_in().await;
     assert!(world.is_running("v0"));
     assert_eq!(world.view("v0"), world.batch("v0").await);
     // With more it can be built again.

@@ -501,8 +501,8 @@ impl World {
         (time.watermark, time.late_rows)
     }
 
-    /// Until every view runs and shows everything that was appended.
-    pub async fn wait(&self) {
+    /// Until everything that was appended is taken in by the views that run.
+    pub async fn taken_in(&self) {
         let engine = self.engine();
         engine.wake();
         for (n, stream) in self.streams.iter().enumerate() {
@@ -511,7 +511,12 @@ impl World {
                 engine.wait_for(id(&format!("s{n}")), partition as i32, end).await.unwrap();
             }
         }
-        let mut watch = engine.watch();
+    }
+
+    /// Until every view runs and shows everything that was appended.
+    pub async fn wait(&self) {
+        self.taken_in().await;
+        let mut watch = self.engine().watch();
         let wanted = self.views.len() + self.indexes.len();
         let done = watch.wait_for(|p| p.views.len() == wanted && p.status.len() == wanted);
         drop(done.await.unwrap());

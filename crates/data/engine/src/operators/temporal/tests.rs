@@ -61,3 +61,75 @@ fn what_is_out_of_reach_never_comes_or_always_was() {
         assert_eq!(times.first(&values, false).unwrap()[1..], [ALWAYS, NEVER], "{shift:?}");
     }
 }
+
+struct Growing;
+
+impl crate::Relations for Growing {
+    fn is_append_only(&self, _: &(String, String)) -> bool {
+        true
+    }
+
+    fn key(&self, _: &(String, String)) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+/// A table `t` of `v` and `ts`, and the circuit of a query over it.
+fn circuit(sql: &str, files: &crate::MemoryFiles) -> crate::Circuit {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let context = datafusion::prelude::SessionContext::new_with_state(crate::session_state());
+    let nothing = RecordBatch::new_empty(rows(0, 0).schema());
+    let table = datafusion::datasource::MemTable::try_new(nothing.schema(), vec![vec![nothing]]).unwrap();
+    context.register_table("t", Arc::new(table)).unwrap();
+    let state = context.state();
+    let plan = runtime.block_on(state.create_logical_plan(sql)).unwrap();
+    let plan = crate::session::optimize(&plan, &state).unwrap();
+    let mut circuit = crate::lower(&plan, &state, &Growing, 1).unwrap();
+    circuit.page_to(Arc::new(files.clone()), "view").unwrap();
+    circuit
+}
+
+fn rows(count: i64, at_us: i64) -> RecordBatch {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("v", Arc::new((0..count).map(|v| at_us + v).collect::<Int64Array>())),
+        ("ts", Arc::new(TimestampMicrosecondArray::from(vec![at_us; count as usize]))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// Rows that were on disk once and went in memory leave nothing there, and a start does not look at them.
+#[test]
+fn what_has_gone_is_forgotten_on_disk() {
+    const SECOND: i64 = 1_000_000;
+    const START: i64 = 1_800_000_000 * SECOND;
+    let files = crate::MemoryFiles::default();
+    let sql = "SELECT v, ts FROM t WHERE ts > now() - INTERVAL '20 seconds'";
+    let mut filter = circuit(sql, &files);
+    filter.evict_all().unwrap();
+    let (mut saved, mut runs, mut least, mut shown) = (vec![], crate::StateRuns::default(), u64::MAX, 0);
+    for second in 0..600 {
+        let now = START + second * SECOND;
+        filter.tell_time(now);
+        let out = filter.step(&[Delta::insert(rows(50, now))]).unwrap();
+        shown += (0..out.len()).map(|i| out.weight(i)).sum::<i64>();
+        let (bytes, named) = filter.checkpoint(saved.is_empty()).unwrap();
+        saved.push(bytes);
+        runs = named;
+        if second > 500 {
+            least = least.min(filter.disk_bytes());
+        }
+    }
+    assert_eq!(shown, 20 * 50);
+    // Times of 30,000 rows would be half a megabyte.
+    assert!(least < 200_000, "{least} bytes on disk");
+    let mut again = circuit(sql, &files);
+    again.restore(&saved, &runs, 0).unwrap();
+    again.tell_time(START + 600 * SECOND);
+    let out = again.step(&[Delta::insert(rows(0, 0))]).unwrap();
+    assert_eq!((out.len(), out.weight(0)), (50, -1), "one second's rows go");
+    assert!(again.state_bytes() < 100_000, "{} bytes in memory", again.state_bytes());
+    again.tell_time(START + 700 * SECOND);
+    let out = again.step(&[Delta::insert(rows(0, 0))]).unwrap();
+    assert_eq!((out.len(), out.weight(0)), (19 * 50, -1), "all that is left goes");
+    assert_eq!(again.due_us(), None);
+}
