@@ -37,7 +37,7 @@ pub(crate) fn generate(random: &mut Random, sources: &[Source], scope: Scope) ->
 pub(crate) fn of_shape(random: &mut Random, sources: &[Source], shape: usize) -> Query {
     let streams: Vec<&Source> = sources.iter().filter(|s| s.is_stream).collect();
     let all: Vec<&Source> = sources.iter().collect();
-    let a = if shape < 8 || shape >= SHAPES { *random.pick(&streams) } else { *random.pick(&all) };
+    let a = if !(8..SHAPES).contains(&shape) { *random.pick(&streams) } else { *random.pick(&all) };
     let b = *random.pick(&all);
     let (n, m) = (random.below(6), 1 + random.below(4));
     let (a, b) = (a.name.as_str(), b.name.as_str());
