@@ -84,11 +84,7 @@ impl TimedRows {
             return Ok(());
         }
         let columns = codec.decode(slots.iter().map(|s| self.rows.row(*s)))?;
-        let times = times.iter().map(|c| times_of(&columns[*c])).collect::<Result<Vec<_>>>()?;
-        for (row, slot) in slots.iter().enumerate() {
-            self.windows.put(*slot, times_at(&times, row));
-        }
-        Ok(())
+        self.windows.put_all(slots, &columns, times)
     }
 
     /// The slots of rows before the watermarks, to be given to [`TimedRows::drop_rows`].

@@ -553,9 +553,5 @@ pub(super) fn project(delta: &Delta, columns: impl IntoIterator<Item = usize>, s
 /// Why a view stops that holds too much.
 pub(super) fn over_limit(bytes: u64, limit: u64, of: &str) -> Error {
     let what = format!("its state of {bytes} bytes passes the limit of {limit} bytes ({of})");
-    let remedy = match of.split_once("option ").and_then(|(_, of)| of.split_once(' ')) {
-        Some((option, _)) => format!("ALTER MATERIALIZED VIEW … SET ({option} = '…'), then … RESUME, lets it go on"),
-        None => "with a higher one, ALTER MATERIALIZED VIEW … RESUME lets it go on".into(),
-    };
-    Error::new(ErrorKind::Limit, format!("{what}: {remedy}"))
+    Error::new(ErrorKind::Limit, format!("{what}: raise it, then ALTER MATERIALIZED VIEW … RESUME lets the view go on"))
 }

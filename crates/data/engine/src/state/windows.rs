@@ -74,6 +74,18 @@ impl Windows {
         }
     }
 
+    /// New slots, in the order of the rows of `columns`, of which those numbered `times` have their times.
+    ///
+    /// # Errors
+    /// As [`times_of`].
+    pub(crate) fn put_all(&mut self, slots: &[u32], columns: &[ArrayRef], times: &[usize]) -> Result<()> {
+        let times = times.iter().map(|c| times_of(&columns[*c])).collect::<Result<Vec<_>>>()?;
+        for (row, slot) in slots.iter().enumerate() {
+            self.put(*slot, times_at(&times, row));
+        }
+        Ok(())
+    }
+
     /// The times of a slot, which is found under `hash` when it has left memory. The columns are counted from `first` on.
     pub(crate) fn dues(&self, slot: u32, hash: u64, first: usize, out: &mut Vec<Due>) {
         for (n, column) in self.columns.iter().enumerate() {

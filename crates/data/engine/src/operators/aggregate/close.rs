@@ -5,7 +5,7 @@ use fleuve_types::{Delta, Result};
 use super::{Aggregate, Groups, Store};
 use crate::operators::map::concat;
 use crate::operators::shard::{for_each, split};
-use crate::state::{RowCodec, Windows, times_at, times_of};
+use crate::state::{RowCodec, Windows};
 
 impl Aggregate {
     /// Shows groups only when the watermark has passed them in one of these keys, which carry event time.
@@ -62,11 +62,7 @@ impl Groups {
             return Ok(());
         }
         let columns = codec.decode(slots.iter().map(|s| self.keys.key(*s)))?;
-        let times = close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
-        for (row, slot) in slots.iter().enumerate() {
-            self.windows.put(*slot, times_at(&times, row));
-        }
-        Ok(())
+        self.windows.put_all(slots, &columns, close_by)
     }
 
     /// True if a slot holds a group.
