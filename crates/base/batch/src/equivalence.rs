@@ -4,6 +4,8 @@
 //! places, and what is sorted by such a column is sorted by no further one. And a sort that is wanted above an OFFSET is carried out below it
 //! over as many rows as come out of it, without those that it leaves out. One below it is left out itself if none of its columns is left above it.
 //! Grouping sets over an input that is known to have no row are taken to give none, although one without columns has a group.
+//! What `count`, `min` and `max` give over frames that move is taken to be in an order that it often is not in: NULL is where a frame has no value,
+//! at either end, a greatest value falls where the values do, and a count begins anew with each partition.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +14,12 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Constraint, Constraints, JoinType, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::SetMonotonicity;
 use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::window::{PlainAggregateWindowExpr, SlidingAggregateWindowExpr, WindowExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -21,10 +27,11 @@ use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMer
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
 /// Puts an [`Unsettled`] below each operator that makes NULL of what is constant in its input, moves what is unique, or wants rows in order that
-/// come out of an OFFSET.
+/// come out of an OFFSET, and above each window whose columns are said to be in an order.
 #[derive(Debug)]
 pub(super) struct CarefulEquivalence;
 
@@ -36,8 +43,11 @@ impl PhysicalOptimizerRule for CarefulEquivalence {
             let mut changed = false;
             let children = plan.children().into_iter().cloned().enumerate().map(|(n, child)| {
                 let makes_null = fills.get(n).is_some_and(|f| *f) && has_constants(&child);
+                let moving = moving(&child);
                 let tells = if makes_null || has_grouping_sets(&plan) || sorts_below_offset(&plan, n, &child) {
                     Tells::Nothing
+                } else if !moving.is_empty() {
+                    Tells::OrderBut(moving)
                 } else if moves_unique(&plan, &child) {
                     Tells::Order
                 } else {
@@ -114,6 +124,20 @@ fn moves_unique(plan: &Arc<dyn ExecutionPlan>, input: &Arc<dyn ExecutionPlan>) -
     })
 }
 
+/// The columns of a window that are counts or extremes; none of another plan.
+fn moving(plan: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
+    let windows = plan.downcast_ref::<BoundedWindowAggExec>().map(BoundedWindowAggExec::window_expr);
+    let windows = windows.or_else(|| plan.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr));
+    let Some(windows) = windows else { return vec![] };
+    let first = plan.schema().fields().len() - windows.len();
+    let is_moving = |window: &Arc<dyn WindowExpr>| {
+        let sliding = window.as_any().downcast_ref().map(SlidingAggregateWindowExpr::get_aggregate_expr);
+        let plain = || window.as_any().downcast_ref().map(PlainAggregateWindowExpr::get_aggregate_expr);
+        sliding.or_else(plain).is_some_and(|a| a.set_monotonicity() != SetMonotonicity::NotMonotonic)
+    };
+    windows.iter().enumerate().filter(|(_, window)| is_moving(window)).map(|(at, _)| first + at).collect()
+}
+
 /// Does `plan` want its `n`th input in an order that may be made below an OFFSET?
 fn sorts_below_offset(plan: &Arc<dyn ExecutionPlan>, n: usize, input: &Arc<dyn ExecutionPlan>) -> bool {
     let wants = plan.required_input_ordering().get(n).is_some_and(Option::is_some);
@@ -133,11 +157,13 @@ fn sorts_below_offset(plan: &Arc<dyn ExecutionPlan>, n: usize, input: &Arc<dyn E
 }
 
 /// What is told of how columns relate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Tells {
     Nothing,
     /// All but what is unique: an order that is wanted above is looked for below.
     Order,
+    /// All but what is unique, and an order by these columns: one that is wanted above is made above.
+    OrderBut(Vec<usize>),
 }
 
 /// Passes on what comes, and tells less of how its columns relate and nothing for certain of how many rows there are.
@@ -150,9 +176,17 @@ struct Unsettled {
 
 impl Unsettled {
     fn new(input: Arc<dyn ExecutionPlan>, tells: Tells) -> Self {
-        let equivalence = match tells {
+        let all = || input.equivalence_properties().clone().with_constraints(Constraints::default());
+        let equivalence = match &tells {
             Tells::Nothing => EquivalenceProperties::new(input.schema()),
-            Tells::Order => input.equivalence_properties().clone().with_constraints(Constraints::default()),
+            Tells::Order => all(),
+            Tells::OrderBut(columns) => {
+                let mut all = all();
+                let orders: Vec<_> = all.oeq_class().iter().map(|order| without(order, columns)).collect();
+                all.clear_orderings();
+                all.add_orderings(orders);
+                all
+            }
         };
         let properties = PlanProperties::new(
             equivalence,
@@ -162,6 +196,12 @@ impl Unsettled {
         );
         Self { input, tells, properties: Arc::new(properties) }
     }
+}
+
+/// `order` up to the first place where it is one of `columns`.
+fn without(order: &[PhysicalSortExpr], columns: &[usize]) -> Vec<PhysicalSortExpr> {
+    let is_kept = |by: &&PhysicalSortExpr| collect_columns(&by.expr).iter().all(|c| !columns.contains(&c.index()));
+    order.iter().take_while(is_kept).cloned().collect()
 }
 
 impl DisplayAs for Unsettled {
@@ -193,7 +233,7 @@ impl ExecutionPlan for Unsettled {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.tells))),
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.tells.clone()))),
             Err(_) => internal_err!("Unsettled has one input"),
         }
     }

@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
 
 use crate::testing;
 
@@ -129,4 +131,48 @@ async fn what_is_sorted_stays_so_where_unique_columns_move() {
         &["|2|1|", "|2|2|", "|1|3|", "|1|4|"],
     )
     .await;
+}
+
+const MOVED: &str = "CREATE TABLE t (g INT, k INT, v INT) AS VALUES (1, 1, 3), (1, 2, NULL), (1, 3, 5), (2, 4, 9), (2, 5, 1), (2, 6, NULL)";
+
+/// Sorted in each way, and grouped, the values of a window are what sorting and grouping them gives.
+async fn is_in_every_order(context: &SessionContext, window: &str) {
+    let of = |row: &String| row.trim_matches('|').parse::<i64>().ok();
+    let values: Vec<_> = testing::rows_of(context, window).await.unwrap().iter().map(of).collect();
+    let groups: BTreeSet<_> = values.iter().collect();
+    let grouped = testing::rows_of(context, &format!("SELECT m FROM ({window}) q GROUP BY m")).await.unwrap();
+    assert_eq!(grouped.len(), groups.len(), "{grouped:?} of {window}");
+    for (way, sign, nulls) in
+        [("ASC", 1, true), ("ASC NULLS FIRST", 1, false), ("DESC NULLS LAST", -1, true), ("DESC", -1, false)]
+    {
+        let mut sorted = values.clone();
+        sorted.sort_by_key(|m| (m.is_none() == nulls, m.map(|m| sign * m)));
+        let rows = testing::rows_of(context, &format!("SELECT m FROM ({window}) q ORDER BY m {way}")).await.unwrap();
+        assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), sorted, "{way} of {window}");
+    }
+}
+
+#[tokio::test]
+async fn windows_are_in_the_order_that_is_asked_for() {
+    const BOUNDS: [&str; 5] =
+        ["UNBOUNDED PRECEDING", "1 PRECEDING", "CURRENT ROW", "1 FOLLOWING", "UNBOUNDED FOLLOWING"];
+    let context = testing::context(1);
+    // Groups that come again in a later batch show.
+    context.sql("SET datafusion.execution.batch_size = 2").await.unwrap();
+    context.sql(MOVED).await.unwrap().collect().await.unwrap();
+    let frames = (0..4).flat_map(|start| (start.max(1)..5).map(move |end| (BOUNDS[start], BOUNDS[end])));
+    for (start, end) in frames {
+        for function in ["count(*)", "count(v)", "max(v)", "min(v)"] {
+            for window in [
+                "ORDER BY k",
+                "PARTITION BY g ORDER BY k DESC",
+                "ORDER BY v",
+                "ORDER BY v DESC",
+                "PARTITION BY g ORDER BY v",
+            ] {
+                let over = format!("OVER ({window} ROWS BETWEEN {start} AND {end})");
+                is_in_every_order(&context, &format!("SELECT {function} {over} AS m FROM t")).await;
+            }
+        }
+    }
 }

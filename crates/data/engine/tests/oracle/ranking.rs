@@ -4,12 +4,12 @@
 use super::query::{Relation, Type, columns_of, int};
 use super::random::Random;
 
-fn direction(random: &mut Random) -> &'static str {
+pub fn direction(random: &mut Random) -> &'static str {
     random.pick::<&str>(&["", "", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
 }
 
 /// All columns of a relation named `a`, in any order and direction.
-fn total_order(random: &mut Random, r: &Relation) -> String {
+pub fn total_order(random: &mut Random, r: &Relation) -> String {
     let mut columns: Vec<usize> = (0..r.columns.len()).collect();
     for i in (1..columns.len()).rev() {
         columns.swap(i, random.below(i + 1));
@@ -24,7 +24,7 @@ fn partial_order(random: &mut Random, r: &Relation) -> String {
     format!("{first}{}{second}", direction(random))
 }
 
-fn partition(random: &mut Random, r: &Relation) -> String {
+pub fn partition(random: &mut Random, r: &Relation) -> String {
     if random.chance(25) {
         return String::new();
     }
