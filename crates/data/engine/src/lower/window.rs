@@ -7,8 +7,8 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition,
+    Case, Expr, ExprSchemable, LogicalPlan, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound,
+    WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -22,7 +22,9 @@ use crate::event_time::TimeColumn;
 use crate::operators::map::{Map, Stage};
 use crate::operators::order::SortedRows;
 use crate::operators::physical;
-use crate::operators::window::{Distance, Reach, Running, Window, WindowCall, WindowSpec, can_be_alone};
+use crate::operators::window::{
+    Distance, Reach, Running, TAKEN_UP, Window, WindowCall, WindowSpec, can_be_alone, state_types,
+};
 
 /// Calls of window functions over one PARTITION BY and one ORDER BY.
 pub(super) struct WindowCalls<'a> {
@@ -136,11 +138,21 @@ impl Lowering<'_> {
         let rows = SortedRows::new(sort_keys(calls.order_by, &window.input)?, &input_schema)?;
         let made = calls.functions.iter().zip(&calls.numbers).map(|(function, number)| {
             let expr = &window.window_expr[*number];
-            let made = create_window_expr(expr, from, &ExecutionProps::new())
-                .map_err(|e| Error::unsupported(format!("window function {expr}: {}", e.strip_backtrace())))?;
+            let make = |expr: &Expr| {
+                create_window_expr(expr, from, &ExecutionProps::new())
+                    .map_err(|e| Error::unsupported(format!("window function {expr}: {}", e.strip_backtrace())))
+            };
+            let made = make(expr)?;
             let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
+            let label = label(function);
+            if let Some(call) = taken_up(function, value.data_type()) {
+                let made = make(&call)?;
+                if state_types(made.as_ref()).is_some() {
+                    return Ok(WindowCall { expr: made, reach: Reach::Running(Running::State), alone: false, label });
+                }
+            }
             let (reach, alone) = reach(function, from, value.data_type(), can_be_alone(made.as_ref()));
-            Ok(WindowCall { expr: made, reach, alone, label: label(function) })
+            Ok(WindowCall { expr: made, reach, alone, label })
         });
         let partition_by = calls.partition_by;
         let first = calls.functions.first().map(|f| label(f));
@@ -188,6 +200,30 @@ fn label(function: &WindowFunction) -> String {
         text.push_str(&format!(" {frame}"));
     }
     text
+}
+
+/// The call of an aggregate that goes on from its state at the row before, as its value alone does not tell how; its FILTER is a CASE around its
+/// argument, as it passes over NULL. `value` is its type.
+fn taken_up(function: &WindowFunction, value: &DataType) -> Option<Expr> {
+    let params = &function.params;
+    let name = function.fun.name().to_lowercase();
+    let is_exact = match name.as_str() {
+        "sum" => Running::Sum.is_exact(value),
+        "min" | "max" => Running::Min.is_exact(value) || value.is_nested(),
+        _ => false,
+    };
+    let is_plain = !params.distinct && params.null_treatment != Some(NullTreatment::IgnoreNulls);
+    let is_aggregate = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_));
+    if !is_aggregate || is_exact || !is_plain || !is_running(&params.window_frame) || !TAKEN_UP.contains(&&*name) {
+        return None;
+    }
+    let mut call = function.clone();
+    if let Some(filter) = call.params.filter.take() {
+        let [argument] = call.params.args.as_mut_slice() else { return None };
+        let then = Box::new(std::mem::take(argument));
+        *argument = Expr::Case(Case::new(None, vec![(filter, then)], None));
+    }
+    Some(Expr::from(call))
 }
 
 /// Which rows a call's value depends on, and whether each is to be computed by itself. `value` is its type.

@@ -1,5 +1,6 @@
 //! Queries over random queries, each asked of the batch engine: sorted by any columns in any way its rows are the same and sorted, grouped by them
-//! they are counted as they are. The oracle of the views is right only if these are.
+//! they are counted as they are, and a condition is true, false or NULL of each (ternary logic partitioning; Rigger, Su, OOPSLA 2020). The oracle of
+//! the views is right only if these are.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,10 @@ use datafusion::prelude::SessionContext;
 use fleuve_types::Delta;
 use tokio::runtime::Runtime;
 
+use crate::query::Relation;
 use crate::random::Random;
 use crate::tables::{self, TABLES, Table};
-use crate::{add, context, correlated, query, ranking};
+use crate::{add, context, correlated, framed, query};
 
 /// Rows as text, and how often each is there.
 type Rows = BTreeMap<String, i64>;
@@ -47,49 +49,16 @@ fn is_sorted(batch: &RecordBatch, by: &[(usize, SortOptions)]) -> bool {
     (1..keys.num_rows()).all(|row| keys.row(row - 1) <= keys.row(row))
 }
 
-/// Counts, extremes and others over frames of all kinds, in orders that often begin with what they are of.
-fn framed(random: &mut Random) -> String {
-    const BOUNDS: [&str; 7] = [
-        "UNBOUNDED PRECEDING",
-        "2 PRECEDING",
-        "1 PRECEDING",
-        "CURRENT ROW",
-        "1 FOLLOWING",
-        "2 FOLLOWING",
-        "UNBOUNDED FOLLOWING",
-    ];
-    let input = query::some_relation(random);
-    let mut columns: Vec<String> = (0..input.columns.len()).map(|n| format!("a.c{n} AS c{n}")).collect();
-    let partition = ranking::partition(random, &input);
-    let order = ranking::total_order(random, &input);
-    for _ in 0..1 + random.below(2) {
-        let of = format!("a.c{}", random.below(input.columns.len()));
-        let first = if random.chance(50) { format!("{of}{}, ", ranking::direction(random)) } else { String::new() };
-        let function = match random.below(6) {
-            0 => "count(*)".to_owned(),
-            1 => format!("first_value({of})"),
-            2 => format!("count({of})"),
-            3 | 4 => format!("max({of})"),
-            _ => format!("min({of})"),
-        };
-        let start = random.below(6);
-        let end = start.max(1) + random.below(7 - start.max(1));
-        let (start, end) = (BOUNDS[start], BOUNDS[end]);
-        let call = format!("{function} OVER ({partition}ORDER BY {first}{order} ROWS BETWEEN {start} AND {end})");
-        columns.push(format!("{call} AS c{}", columns.len()));
-    }
-    format!("SELECT {} FROM ({}) a", columns.join(", "), input.sql)
-}
-
 /// Whether the query could be run at all.
 pub fn run(seed: u64, runtime: &Runtime) -> bool {
     let mut random = Random::new(seed);
-    let sql = match random.below(10) {
-        0..4 => framed(&mut random),
-        4 | 5 => correlated::generate(&mut random),
-        _ => query::generate(&mut random),
+    let asked = match random.below(10) {
+        0..4 => framed::relation(&mut random, true),
+        // Of what types its columns are is not told.
+        4 | 5 => Relation { sql: correlated::generate(&mut random), columns: vec![] },
+        _ => query::some_relation(&mut random),
     };
-    let sql = std::env::var("FLEUVE_ORACLE_SQL").unwrap_or(sql);
+    let sql = std::env::var("FLEUVE_ORACLE_SQL").unwrap_or_else(|_| asked.sql.clone());
     if std::env::var("FLEUVE_ORACLE_SHOW").is_ok() {
         println!("seed {seed}: {sql}");
     }
@@ -126,6 +95,8 @@ pub fn run(seed: u64, runtime: &Runtime) -> bool {
         if chosen.iter().all(|at| !plain.column(*at).data_type().is_floating()) {
             grouped(seed, &context, runtime, &plain, &from, &chosen);
         }
+        let condition = query::condition(&mut random, &asked, "asked");
+        parted(seed, &context, runtime, &all, &from, &condition);
     }
     true
 }
@@ -158,4 +129,23 @@ fn grouped(seed: u64, context: &SessionContext, runtime: &Runtime, plain: &Recor
     let groups = rows(&plain.project(chosen).unwrap());
     let expected: Rows = groups.iter().map(|(key, count)| (format!("{key}|{count}"), 1)).collect();
     assert_eq!(rows(&answer), expected, "seed {seed}: other groups\n{sql}");
+}
+
+fn parted(seed: u64, context: &SessionContext, runtime: &Runtime, all: &Rows, from: &str, condition: &str) {
+    let mut parts = Rows::new();
+    for is in ["IS TRUE", "IS FALSE", "IS NULL"] {
+        let Some(part) = answer(context, &format!("SELECT * {from} WHERE ({condition}) {is}"), runtime) else { return };
+        add(&mut parts, &Delta::insert(part));
+    }
+    // As conditions are written.
+    let (holds, not) =
+        (format!("SELECT * {from} WHERE {condition}"), format!("SELECT * {from} WHERE NOT ({condition})"));
+    let null = format!("SELECT * {from} WHERE ({condition}) IS NULL");
+    let mut written = Rows::new();
+    for sql in [&holds, &not, &null] {
+        let Some(part) = answer(context, sql, runtime) else { return };
+        add(&mut written, &Delta::insert(part));
+    }
+    assert_eq!(&parts, all, "seed {seed}: not all rows are in one part\n{null}");
+    assert_eq!(&written, all, "seed {seed}: a condition, its opposite and NULL are not all rows\n{holds}");
 }

@@ -18,6 +18,7 @@ mod cases;
 mod correlated;
 mod estimated;
 mod failing;
+mod framed;
 mod hops;
 mod incremental;
 mod indexed;
@@ -135,6 +136,8 @@ enum Kind {
     Correlated,
     /// Sketches, and other aggregates that estimate.
     Estimated,
+    /// Aggregates over frames.
+    Framed,
 }
 
 /// What a case came to.
@@ -175,6 +178,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, kind: Kind) -> Outcome {
         Kind::Hops => same(hops::generate(&mut random)),
         Kind::Correlated => same(correlated::generate(&mut random)),
         Kind::Estimated => same(estimated::generate(&mut random)),
+        Kind::Framed => same(framed::generate(&mut random)),
         Kind::Any => same(query::generate(&mut random)),
     };
     // Another query over the same data and steps, to narrow a fault down.
@@ -355,6 +359,11 @@ fn correlated_subqueries_equal_the_batch_answer() {
 #[test]
 fn estimates_equal_those_of_the_batch_answer() {
     compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Estimated);
+}
+
+#[test]
+fn frames_equal_those_of_the_batch_answer() {
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Framed);
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub fn int(random: &mut Random, r: &Relation, alias: &str) -> String {
     }
 }
 
-fn condition(random: &mut Random, r: &Relation, alias: &str) -> String {
+pub fn condition(random: &mut Random, r: &Relation, alias: &str) -> String {
     let texts = columns_of(r, Type::Text);
     match random.below(6) {
         0 if !texts.is_empty() => format!("{alias}.c{} LIKE 'a%'", random.pick(&texts)),

@@ -3,10 +3,12 @@
 //!
 //! DataFusion's window functions compute them, over a part of the partition in its order, ties broken by the whole row.
 
+mod accumulated;
 mod alone;
 mod range;
 mod running;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -26,6 +28,7 @@ use crate::state::{
     absent_rows, batch_of, changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards,
     times_of,
 };
+pub(crate) use accumulated::{TAKEN_UP, state_types};
 pub(crate) use alone::is_possible as can_be_alone;
 pub(crate) use range::Distance;
 use range::{Partition, Piece};
@@ -69,11 +72,37 @@ pub(crate) struct WindowSpec {
 pub(crate) struct Window {
     spec: WindowSpec,
     key_codec: RowCodec,
-    value_codec: RowCodec,
+    codecs: Codecs,
     shards: Vec<Shard>,
     pages: Option<Pages>,
     /// Keys that carry event time, by number: partitions are dropped when the watermark has passed them.
     close_by: Vec<usize>,
+}
+
+/// How what lies beside a row is written.
+struct Codecs {
+    values: RowCodec,
+    /// The states of all calls that go on from theirs, one after the other; `None` if no call does.
+    states: Option<RowCodec>,
+    /// By call: which columns of them are its own.
+    places: Vec<Range<usize>>,
+}
+
+impl Codecs {
+    fn new(spec: &WindowSpec) -> Result<Self> {
+        let inputs = spec.input_schema.fields().len();
+        let values = spec.schema.fields().iter().skip(inputs).map(|f| f.data_type().clone()).collect();
+        let (mut types, mut places) = (vec![], vec![]);
+        for call in &spec.calls {
+            let start = types.len();
+            if call.reach == Reach::Running(Running::State) {
+                types.extend(state_types(call.expr.as_ref()).ok_or_else(|| Error::bug("a call without a state"))?);
+            }
+            places.push(start..types.len());
+        }
+        let states = (!types.is_empty()).then(|| RowCodec::new(types)).transpose()?;
+        Ok(Self { values: RowCodec::new(values)?, states, places })
+    }
 }
 
 #[derive(Default)]
@@ -81,9 +110,19 @@ struct Shard {
     rows: Ordered,
     /// Not saved: they follow from the rows.
     values: Values,
+    /// Neither are the states that calls had at the rows.
+    states: Values,
     /// Partitions by event time.
     open: OpenKeys,
     resident: Resident,
+}
+
+impl Shard {
+    /// Takes away what is beside all copies of a row but the first `copies`; gives the values.
+    fn truncate(&mut self, slot: u32, copies: u64) -> Vec<Box<[u8]>> {
+        self.states.truncate(slot, copies);
+        self.values.truncate(slot, copies)
+    }
 }
 
 impl TableShard for Shard {
@@ -132,11 +171,9 @@ impl Window {
             .map(|k| k.data_type(&spec.input_schema).map_err(|e| Error::bug(e.to_string())))
             .collect::<Result<Vec<_>>>()?;
         let shards = if types.is_empty() { 1 } else { shards };
-        let inputs = spec.input_schema.fields().len();
-        let values = spec.schema.fields().iter().skip(inputs).map(|f| f.data_type().clone()).collect();
         Ok(Self {
             key_codec: RowCodec::new(types)?,
-            value_codec: RowCodec::new(values)?,
+            codecs: Codecs::new(&spec)?,
             spec,
             shards: (0..shards).map(|_| Shard::default()).collect(),
             pages: None,
@@ -158,7 +195,7 @@ impl WindowSpec {
         shard: &mut Shard,
         input: &Arrivals<'_>,
         rows: &[u32],
-        values: &RowCodec,
+        codecs: &Codecs,
         puts_out: bool,
     ) -> Result<Delta> {
         let mut changes: Vec<Change> = vec![];
@@ -168,7 +205,7 @@ impl WindowSpec {
             let arrived = input.sorted(partition);
             for (row, weight) in &arrived {
                 let slot = shard.rows.add(hash, key, row, *weight);
-                for value in shard.values.truncate(slot, shard.rows.weight(slot)) {
+                for value in shard.truncate(slot, shard.rows.weight(slot)) {
                     changes.push((slot, value, -1));
                 }
             }
@@ -176,21 +213,21 @@ impl WindowSpec {
             let changed: Vec<&[u8]> = arrived.into_iter().map(|(row, _)| row).collect();
             Partition::new(&shard.rows, &self.rows, key).pieces(&self.calls, &changed, &mut pieces)?;
         }
-        self.refresh(shard, &pieces, values, &mut changes)?;
-        let delta = self.answer(&shard.rows, &changes, values);
+        self.refresh(shard, &pieces, codecs, &mut changes)?;
+        let delta = self.answer(&shard.rows, &changes, &codecs.values);
         shard.rows.sweep();
         delta
     }
 
     /// Computes the values of partitions that were fetched: those that their rows had.
-    fn find_values(&self, shard: &mut Shard, fetched: &FetchedKeys, codec: &RowCodec) -> Result<()> {
+    fn find_values(&self, shard: &mut Shard, fetched: &FetchedKeys, codecs: &Codecs) -> Result<()> {
         let slots = fetched.iter().filter_map(|(_, key)| shard.rows.key_slot(hash_bytes(key), key));
         let pieces: Vec<Piece> = slots.map(|key| Piece::whole(key, shard.rows.total(key))).collect();
-        self.refresh(shard, &pieces, codec, &mut vec![])
+        self.refresh(shard, &pieces, codecs, &mut vec![])
     }
 
     /// Computes the values of partitions that have none, of so many rows at once.
-    fn complete(&self, shard: &mut Shard, keys: &[u32], codec: &RowCodec) -> Result<()> {
+    fn complete(&self, shard: &mut Shard, keys: &[u32], codecs: &Codecs) -> Result<()> {
         let (mut pieces, mut waiting) = (vec![], 0);
         for key in keys {
             let first = range::copies(&shard.rows, *key, 0..1).next();
@@ -202,16 +239,16 @@ impl WindowSpec {
             waiting += rows;
             if waiting >= ROWS_AT_ONCE {
                 waiting = 0;
-                self.refresh(shard, &std::mem::take(&mut pieces), codec, &mut vec![])?;
+                self.refresh(shard, &std::mem::take(&mut pieces), codecs, &mut vec![])?;
             }
         }
-        self.refresh(shard, &pieces, codec, &mut vec![])
+        self.refresh(shard, &pieces, codecs, &mut vec![])
     }
 
     /// The rows of the partitions of a part with their values.
-    fn told(&self, shard: &mut Shard, part: Part, codec: &RowCodec) -> Result<Delta> {
+    fn told(&self, shard: &mut Shard, part: Part, codecs: &Codecs) -> Result<Delta> {
         let keys: Vec<u32> = shard.rows.arrangement().keys_in(part).collect();
-        self.complete(shard, &keys, codec)?;
+        self.complete(shard, &keys, codecs)?;
         let (mut rows, mut values) = (vec![], vec![]);
         for key in keys {
             for (slot, copy) in range::copies(&shard.rows, key, 0..shard.rows.total(key)) {
@@ -220,22 +257,26 @@ impl WindowSpec {
             }
         }
         let mut columns = self.rows.decode(&rows)?;
-        columns.extend(codec.decode(values.into_iter())?);
+        columns.extend(codecs.values.decode(values.into_iter())?);
         Ok(Delta::insert(batch_of(&self.schema, columns, rows.len())?))
     }
 
     /// Computes the values of the rows of `pieces`, keeps them, and notes what changed.
-    fn refresh(&self, shard: &mut Shard, pieces: &[Piece], codec: &RowCodec, out: &mut Vec<Change>) -> Result<()> {
+    fn refresh(&self, shard: &mut Shard, pieces: &[Piece], codecs: &Codecs, out: &mut Vec<Change>) -> Result<()> {
         // All rows and all values before a piece are decoded at once.
         let mut slots: Vec<(u32, u64)> = vec![];
-        let mut before: Vec<&[u8]> = vec![];
+        let (mut before, mut states): (Vec<&[u8]>, Vec<&[u8]>) = (vec![], vec![]);
         let mut places: Vec<Option<usize>> = vec![];
         for piece in pieces {
             slots.extend(range::copies(&shard.rows, piece.key, piece.read.clone()));
             let previous = piece.previous(&shard.rows);
             places.push(previous.map(|_| before.len()));
             if let Some((slot, copy)) = previous {
-                before.push(shard.values.get(slot, copy).ok_or_else(|| Error::bug("a row has no window value"))?);
+                let missing = || Error::bug("a row has no window value");
+                before.push(shard.values.get(slot, copy).ok_or_else(missing)?);
+                if codecs.states.is_some() {
+                    states.push(shard.states.get(slot, copy).ok_or_else(missing)?);
+                }
             }
         }
         if slots.is_empty() {
@@ -243,25 +284,26 @@ impl WindowSpec {
         }
         let rows: Vec<&[u8]> = slots.iter().map(|(slot, _)| shard.rows.row(*slot)).collect();
         let batch = batch_of(&self.input_schema, self.rows.decode(&rows)?, rows.len())?;
-        let before = codec.decode(before.into_iter())?;
+        let before = codecs.values.decode(before.into_iter())?;
+        let states = codecs.states.as_ref().map(|codec| codec.decode(states.into_iter())).transpose()?;
+        let states = states.unwrap_or_default();
         let mut columns: Vec<Vec<ArrayRef>> = vec![vec![]; self.calls.len()];
+        let mut carried: Vec<Vec<ArrayRef>> = vec![vec![]; states.len()];
         let mut start = 0;
         for (piece, place) in pieces.iter().zip(places) {
             let rows = batch.slice(start, (piece.read.end - piece.read.start) as usize);
             for (n, call) in self.calls.iter().enumerate() {
-                let before = place.map(|at| before[n].slice(at, 1));
-                columns[n].push(self.evaluate(call, piece, &rows, before, n)?);
+                let own = codecs.places[n].clone();
+                let at = |columns: &[ArrayRef]| place.map(|at| columns.iter().map(|c| c.slice(at, 1)).collect());
+                let before = Before { value: place.map(|at| before[n].slice(at, 1)), state: at(&states[own.clone()]) };
+                let (values, states) = self.evaluate(call, piece, &rows, before, n)?;
+                columns[n].push(values);
+                carried[own].iter_mut().zip(states).for_each(|(all, state)| all.push(state));
             }
             start += rows.num_rows();
         }
-        let columns = columns
-            .iter()
-            .map(|parts| {
-                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-                arrow::compute::concat(&parts).map_err(|e| Error::bug(e.to_string()))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let encoded = codec.encode(&columns)?;
+        let encoded = codecs.values.encode(&concat_each(&columns)?)?;
+        let carried = codecs.states.as_ref().map(|codec| codec.encode(&concat_each(&carried)?)).transpose()?;
         let (mut start, mut row) = (0, 0);
         for piece in pieces {
             let skip = (piece.write.start - piece.read.start) as usize;
@@ -274,6 +316,9 @@ impl WindowSpec {
                     }
                     out.push((*slot, new.into(), 1));
                 }
+                if let Some(carried) = &carried {
+                    shard.states.set(*slot, *copy, carried.row(row));
+                }
                 row += 1;
             }
             start += (piece.read.end - piece.read.start) as usize;
@@ -281,24 +326,32 @@ impl WindowSpec {
         Ok(())
     }
 
-    /// The values of a call for the rows that a piece writes. `before` is its value in the row before them.
+    /// The values of a call for the rows that a piece writes, and its states there if it goes on from them. `before` is of the row before them.
     fn evaluate(
         &self,
         call: &WindowCall,
         piece: &Piece,
         rows: &RecordBatch,
-        before: Option<ArrayRef>,
+        before: Before,
         n: usize,
-    ) -> Result<ArrayRef> {
+    ) -> Result<(ArrayRef, Vec<ArrayRef>)> {
         let skip = (piece.write.start - piece.read.start) as usize;
         let len = (piece.write.end - piece.write.start) as usize;
         let failed = |e: datafusion::error::DataFusionError| {
             Error::input(format!("window function {} failed: {}", call.label, e.strip_backtrace()))
         };
+        let mut states = vec![];
         let values = match &call.reach {
+            Reach::Running(Running::State) => {
+                let rows = rows.slice(skip, len);
+                let made = accumulated::evaluate(call.expr.as_ref(), &rows, before.state.as_deref()).map_err(failed)?;
+                let (values, carried) = made.ok_or_else(|| Error::bug("a call without a state"))?;
+                states = carried;
+                values
+            }
             Reach::Running(running) => {
                 let values = call.expr.evaluate(&rows.slice(skip, len)).map_err(failed)?;
-                running.go_on(values, before, piece.write.start)?
+                running.go_on(values, before.value, piece.write.start)?
             }
             _ => match alone::evaluate(call, rows, skip, len).map_err(failed)? {
                 Some(values) => values,
@@ -307,9 +360,9 @@ impl WindowSpec {
         };
         let wanted = self.schema.field(self.input_schema.fields().len() + n).data_type();
         if values.data_type() == wanted {
-            return Ok(values);
+            return Ok((values, states));
         }
-        arrow::compute::cast(&values, wanted).map_err(|e| Error::bug(e.to_string()))
+        Ok((arrow::compute::cast(&values, wanted).map_err(|e| Error::bug(e.to_string()))?, states))
     }
 
     fn answer(&self, rows: &Ordered, changes: &[Change], codec: &RowCodec) -> Result<Delta> {
@@ -335,16 +388,16 @@ impl Window {
         let input = Arrivals { delta, keys: &keys, hashes: &hashes, rows: &rows };
         let parts = split(&hashes, self.shards.len());
         let times = self.close_by.iter().map(|k| times_of(&columns[*k])).collect::<Result<Vec<_>>>()?;
-        let (codec, key_codec, close_by) = (&self.value_codec, &self.key_codec, &self.close_by);
+        let (codecs, key_codec, close_by) = (&self.codecs, &self.key_codec, &self.close_by);
         let reader = self.pages.as_ref().and_then(Pages::reader);
         let outs = for_each(&mut self.shards, delta.len(), |s, shard| {
             let fetched = fetch_rows(shard, reader, parts[s].iter().map(|i| hashes[*i as usize]))?;
             find_fetched(&fetched, key_codec, close_by, &mut shard.open)?;
             shard.open.note_rows(&parts[s], &hashes, &keys, &times);
             if puts_out {
-                spec.find_values(shard, &fetched, codec)?;
+                spec.find_values(shard, &fetched, codecs)?;
             }
-            spec.take(shard, &input, &parts[s], codec, puts_out)
+            spec.take(shard, &input, &parts[s], codecs, puts_out)
         })?;
         concat(&spec.schema, &outs)
     }
@@ -366,10 +419,10 @@ impl Operator for Window {
 
     fn present_answer(&mut self, part: Part) -> Result<Delta> {
         let mut absent = absent_rows(&mut self.shards, self.pages.as_ref(), part)?;
-        let (spec, codec) = (&self.spec, &self.value_codec);
-        let mut outs = absent.iter_mut().map(|shard| spec.told(shard, part, codec)).collect::<Result<Vec<_>>>()?;
+        let (spec, codecs) = (&self.spec, &self.codecs);
+        let mut outs = absent.iter_mut().map(|shard| spec.told(shard, part, codecs)).collect::<Result<Vec<_>>>()?;
         let held = self.shards.iter().map(|s| s.rows.len()).sum();
-        outs.extend(for_each(&mut self.shards, held, |_, shard| spec.told(shard, part, codec))?);
+        outs.extend(for_each(&mut self.shards, held, |_, shard| spec.told(shard, part, codecs))?);
         concat(&spec.schema, &outs)
     }
 
@@ -380,10 +433,10 @@ impl Operator for Window {
             for key in shard.open.closed(watermarks) {
                 shard.resident.dropped(hash_bytes(&key));
                 for slot in shard.rows.drop_key(hash_bytes(&key), &key) {
-                    shard.values.truncate(slot, 0);
+                    shard.truncate(slot, 0);
                 }
             }
-            self.spec.find_values(shard, fetched, &self.value_codec)?;
+            self.spec.find_values(shard, fetched, &self.codecs)?;
         }
         Ok(None)
     }
@@ -421,7 +474,8 @@ impl Operator for Window {
     }
 
     fn state_bytes(&self) -> usize {
-        let shard = |s: &Shard| s.rows.bytes() + s.values.bytes() + s.open.bytes() + s.resident.bytes();
+        let shard =
+            |s: &Shard| s.rows.bytes() + s.values.bytes() + s.states.bytes() + s.open.bytes() + s.resident.bytes();
         self.pages.as_ref().map_or(0, Pages::bytes) + self.shards.iter().map(shard).sum::<usize>()
     }
 
@@ -443,14 +497,29 @@ impl Operator for Window {
         for shard in self.shards.iter_mut().filter(|s| !s.open.is_off()) {
             find_keys(shard.rows.arrangement(), &self.key_codec, &self.close_by, &mut shard.open)?;
         }
-        let (spec, codec) = (&self.spec, &self.value_codec);
+        let (spec, codecs) = (&self.spec, &self.codecs);
         let rows = self.shards.iter().map(|s| s.rows.len()).sum();
         for_each(&mut self.shards, rows, |_, shard| {
             let keys: Vec<u32> = shard.rows.keys();
-            spec.complete(shard, &keys, codec)
+            spec.complete(shard, &keys, codecs)
         })?;
         Ok(())
     }
+}
+
+/// What a call came to in the row before those that it is computed for.
+struct Before {
+    value: Option<ArrayRef>,
+    state: Option<Vec<ArrayRef>>,
+}
+
+/// The parts of each column in one.
+fn concat_each(columns: &[Vec<ArrayRef>]) -> Result<Vec<ArrayRef>> {
+    let one = |parts: &Vec<ArrayRef>| {
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        arrow::compute::concat(&parts).map_err(|e| Error::bug(e.to_string()))
+    };
+    columns.iter().map(one).collect()
 }
 
 /// Values of whole partitions are computed for about so many rows at once.

@@ -24,6 +24,8 @@ pub(crate) enum Running {
     Max,
     /// It stays: first_value.
     First,
+    /// It follows from the state of the aggregate, which is kept beside it: averages, and sums of floating-point numbers.
+    State,
 }
 
 impl Running {
@@ -32,7 +34,7 @@ impl Running {
         match self {
             Running::Sum => matches!(value, DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)),
             Running::Min | Running::Max => !value.is_nested() && !value.is_floating() && !is_dictionary(value),
-            Running::Peers | Running::Position | Running::First => true,
+            Running::Peers | Running::Position | Running::First | Running::State => true,
         }
     }
 
@@ -41,7 +43,7 @@ impl Running {
         let bug = |e: arrow::error::ArrowError| Error::bug(format!("a running value: {e}"));
         let Some(before) = before else { return Ok(values) };
         match self {
-            Running::Peers => Ok(values),
+            Running::Peers | Running::State => Ok(values),
             Running::Position => {
                 let values: &Int64Array = values.as_primitive_opt().ok_or_else(|| Error::bug("a rank is a number"))?;
                 Ok(Arc::new(values.unary::<_, Int64Type>(|v| v + position as i64)))

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -29,17 +30,13 @@ fn window(sql: &str, reach: Reach) -> Window {
     let columns = DFSchema::try_from(schema()).unwrap();
     let expr = plan.window_expr[0].clone().transform_columns();
     let options = SortOptions { descending: false, nulls_first: false };
+    let expr = create_window_expr(&expr, &columns, &ExecutionProps::new()).unwrap();
     let mut fields = schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("w", DataType::Int64, true)));
+    fields.push(Arc::new(Field::new("w", expr.field().unwrap().data_type().clone(), true)));
     let spec = WindowSpec {
         keys: vec![],
         rows: SortedRows::new(vec![SortKey { expr: Arc::new(Column::new("n", 0)), options }], &schema()).unwrap(),
-        calls: vec![WindowCall {
-            expr: create_window_expr(&expr, &columns, &ExecutionProps::new()).unwrap(),
-            reach,
-            alone: false,
-            label: sql.into(),
-        }],
+        calls: vec![WindowCall { expr, reach, alone: false, label: sql.into() }],
         input_schema: schema(),
         schema: Arc::new(Schema::new(fields)),
     };
@@ -65,13 +62,21 @@ impl WithoutTable for Expr {
     }
 }
 
-/// `(n, w, weight)` of what changed.
-fn step(window: &mut Window, rows: &[(i64, i64, i64)]) -> Vec<(i64, Option<i64>, i64)> {
+/// What changed.
+fn changes(window: &mut Window, rows: &[(i64, i64, i64)]) -> Delta {
     let column = |f: fn(&(i64, i64, i64)) -> i64| Arc::new(rows.iter().map(f).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema(), vec![column(|r| r.0), column(|r| r.1)]).unwrap();
     let delta = Delta::weighted(batch, rows.iter().map(|r| r.2).collect()).unwrap();
-    let out = window.step(&[delta], StepContext { first: false, now_us: 0 }).unwrap();
-    let numbers = |i: usize| out.batch.column(i).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+    window.step(&[delta], StepContext { first: false, now_us: 0 }).unwrap()
+}
+
+/// `(n, w, weight)` of what changed, `w` as a whole number.
+fn step(window: &mut Window, rows: &[(i64, i64, i64)]) -> Vec<(i64, Option<i64>, i64)> {
+    let out = changes(window, rows);
+    let numbers = |i: usize| {
+        let whole = arrow::compute::cast(out.batch.column(i), &DataType::Int64).unwrap();
+        whole.as_any().downcast_ref::<Int64Array>().unwrap().clone()
+    };
     let (n, w) = (numbers(0), numbers(2));
     (0..out.len()).map(|i| (n.value(i), w.is_valid(i).then(|| w.value(i)), out.weight(i))).collect()
 }
@@ -150,4 +155,68 @@ fn running_values_go_on_from_the_row_before() {
     saved.iter().for_each(|batch| restored.load(batch).unwrap());
     restored.loaded().unwrap();
     check(&mut restored, (last + 1, 1, 1), &[(last + 1, Some(ROWS + 17), 1)]);
+}
+
+#[test]
+fn averages_go_on_from_their_state() {
+    let sql = "avg(v) OVER (ORDER BY n)";
+    let mut means = large(sql, Reach::Running(Running::State));
+    let last = 2 * ROWS;
+    check(&mut means, (last, ROWS + 2, 1), &[(last, Some(2), 1)]);
+    // A peer: both have the mean of both.
+    check(&mut means, (last, ROWS + 4, 1), &[(last, Some(2), -1), (last, Some(3), 1), (last, Some(3), 1)]);
+    check(&mut means, (last, ROWS + 4, -1), &[(last, Some(3), -1), (last, Some(3), -1), (last, Some(2), 1)]);
+    let saved = means.save(true).unwrap();
+    let mut restored = window(sql, Reach::Running(Running::State));
+    saved.iter().for_each(|batch| restored.load(batch).unwrap());
+    restored.loaded().unwrap();
+    check(&mut restored, (last + 1, ROWS + 6, 1), &[(last + 1, Some(3), 1)]);
+}
+
+/// Adds what changed to rows as text, floating-point numbers bit by bit.
+fn add(answer: &mut BTreeMap<String, i64>, out: &Delta) {
+    for row in 0..out.len() {
+        let cells = out.batch.columns().iter().map(|c| match ScalarValue::try_from_array(c, row).unwrap() {
+            ScalarValue::Float64(Some(value)) => format!("{:x}", value.to_bits()),
+            other => other.to_string(),
+        });
+        *answer.entry(cells.collect::<Vec<_>>().join(" ")).or_insert(0) += out.weight(row);
+    }
+    answer.retain(|_, weight| *weight != 0);
+}
+
+#[test]
+fn floating_point_numbers_do_not_depend_on_what_was_before() {
+    for call in ["sum(v / 3.1)", "avg(v / 3.1)", "max(sqrt(v))"] {
+        for order in ["ORDER BY n", "ORDER BY n ROWS UNBOUNDED PRECEDING"] {
+            let (sql, reach) = (format!("{call} OVER ({order})"), Reach::Running(Running::State));
+            let (mut window, mut seed) = (window(&sql, reach.clone()), 7_u64);
+            let mut random = |n: u64| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((seed >> 33) % n) as i64
+            };
+            let (mut held, mut answer) = (vec![], BTreeMap::new());
+            for _ in 0..200 {
+                let mut rows = vec![];
+                for _ in 0..1 + random(4) {
+                    if held.len() > 30 && random(3) == 0 {
+                        let (n, v) = held.swap_remove(random(held.len() as u64) as usize);
+                        rows.push((n, v, -1));
+                    } else {
+                        let new = (random(60), random(1000) * random(1000));
+                        held.push(new);
+                        rows.push((new.0, new.1, 1));
+                    }
+                }
+                add(&mut answer, &changes(&mut window, &rows));
+                // What is computed of all rows at once, here and by the batch engine.
+                let all: Vec<_> = held.iter().map(|(n, v)| (*n, *v, 1)).collect();
+                for reach in [reach.clone(), Reach::Partition] {
+                    let mut anew = BTreeMap::new();
+                    add(&mut anew, &changes(&mut self::window(&sql, reach), &all));
+                    assert_eq!(answer, anew, "{sql}");
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::window_state::WindowFrameContext;
+use datafusion::physical_expr::window::{PlainAggregateWindowExpr, WindowExpr};
+
+/// Aggregates whose state, taken up again, is exactly what it was: what follows is the same wherever it was taken up. (Of a variance it is not: its
+/// mean is multiplied and divided.)
+pub(crate) const TAKEN_UP: [&str; 9] =
+    ["avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "max", "min", "sum"];
+
+/// The types of the state of an aggregate over all rows up to one; `None` if that is not what it is.
+pub(crate) fn state_types(expr: &dyn WindowExpr) -> Option<Vec<DataType>> {
+    let aggregate = expr.as_any().downcast_ref::<PlainAggregateWindowExpr>()?.get_aggregate_expr();
+    let fields = aggregate.state_fields().ok()?;
+    Some(fields.iter().map(|f| f.data_type().clone()).collect())
+}
+
+/// What an aggregate comes to at each of `rows`, and its state there; it goes on from the state `before`.
+pub(super) fn evaluate(
+    expr: &dyn WindowExpr,
+    rows: &RecordBatch,
+    before: Option<&[ArrayRef]>,
+) -> DfResult<Option<(ArrayRef, Vec<ArrayRef>)>> {
+    let Some(aggregate) = expr.as_any().downcast_ref::<PlainAggregateWindowExpr>() else { return Ok(None) };
+    let arguments = expr.evaluate_args(rows)?;
+    let order: Vec<ArrayRef> = expr.order_by_columns(rows)?.into_iter().map(|c| c.values).collect();
+    let options: Vec<SortOptions> = expr.order_by().iter().map(|o| o.options).collect();
+    let mut frames = WindowFrameContext::new(Arc::clone(expr.get_window_frame()), options);
+    let mut accumulator = aggregate.get_aggregate_expr().create_accumulator()?;
+    if let Some(before) = before {
+        accumulator.merge_batch(before)?;
+    }
+    let (mut values, mut states) = (Vec::with_capacity(rows.num_rows()), vec![]);
+    let mut frame = 0..0;
+    for row in 0..rows.num_rows() {
+        let next = frames.calculate_range(&order, &frame, rows.num_rows(), row)?;
+        // Peers share a frame, and what it comes to.
+        let is_new = next.end > frame.end || row == 0;
+        if next.end > frame.end {
+            let new: Vec<ArrayRef> = arguments.iter().map(|a| a.slice(frame.end, next.end - frame.end)).collect();
+            accumulator.update_batch(&new)?;
+        }
+        frame = next;
+        match values.last().filter(|_| !is_new).cloned() {
+            Some(value) => values.push(value),
+            None => values.push(accumulator.evaluate()?),
+        }
+        match states.last().filter(|_| !is_new).cloned() {
+            Some(state) => states.push(state),
+            None => states.push(accumulator.state()?),
+        }
+    }
+    let width = states.first().map_or(0, Vec::len);
+    let column = |n: usize| ScalarValue::iter_to_array(states.iter().map(|state: &Vec<ScalarValue>| state[n].clone()));
+    let states = (0..width).map(column).collect::<DfResult<Vec<_>>>()?;
+    Ok(Some((ScalarValue::iter_to_array(values)?, states)))
+}
