@@ -47,6 +47,7 @@ mod one_way;
 mod ordered_sets;
 mod orders;
 mod outer;
+mod paired;
 mod partitions;
 mod projections;
 mod recursion;
@@ -147,8 +148,12 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     for function in counts::window() {
         registry.register_udwf(function.into())?;
     }
-    for function in
-        one_way::one_way().into_iter().chain(counts::aggregate()).chain(extremes::extremes()).chain(ordered_sets::all())
+    for function in one_way::one_way()
+        .into_iter()
+        .chain(counts::aggregate())
+        .chain(extremes::extremes())
+        .chain(ordered_sets::all())
+        .chain(paired::paired())
     {
         registry.register_udaf(function.into())?;
     }

@@ -156,10 +156,12 @@ async fn is_in_every_order(context: &SessionContext, window: &str) {
 async fn windows_are_in_the_order_that_is_asked_for() {
     const BOUNDS: [&str; 5] =
         ["UNBOUNDED PRECEDING", "1 PRECEDING", "CURRENT ROW", "1 FOLLOWING", "UNBOUNDED FOLLOWING"];
-    let context = testing::context(1);
-    // Groups that come again in a later batch show.
-    context.sql("SET datafusion.execution.batch_size = 2").await.unwrap();
-    context.sql(MOVED).await.unwrap().collect().await.unwrap();
+    let contexts = [testing::context(1), testing::context(3)];
+    for context in &contexts {
+        // Groups that come again in a later batch show.
+        context.sql("SET datafusion.execution.batch_size = 2").await.unwrap();
+        context.sql(MOVED).await.unwrap().collect().await.unwrap();
+    }
     let frames = (0..4).flat_map(|start| (start.max(1)..5).map(move |end| (BOUNDS[start], BOUNDS[end])));
     for (start, end) in frames {
         for function in ["count(*)", "count(v)", "max(v)", "min(v)"] {
@@ -171,7 +173,9 @@ async fn windows_are_in_the_order_that_is_asked_for() {
                 "PARTITION BY g ORDER BY v",
             ] {
                 let over = format!("OVER ({window} ROWS BETWEEN {start} AND {end})");
-                is_in_every_order(&context, &format!("SELECT {function} {over} AS m FROM t")).await;
+                for context in &contexts {
+                    is_in_every_order(context, &format!("SELECT {function} {over} AS m FROM t")).await;
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Case, Expr, ExprSchemable, LogicalPlan, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound,
-    WindowFrameUnits, WindowFunctionDefinition,
+    Expr, ExprSchemable, LogicalPlan, SortExpr, Window as WindowPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -145,14 +145,15 @@ impl Lowering<'_> {
             let made = make(expr)?;
             let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
             let label = label(function);
-            if let Some(call) = taken_up(function, value.data_type()) {
-                let made = make(&call)?;
-                if state_types(made.as_ref()).is_some() {
-                    return Ok(WindowCall { expr: made, reach: Reach::Running(Running::State), alone: false, label });
+            if is_taken_up(function, value.data_type()) {
+                let filter = function.params.filter.as_deref().map(|f| physical(f, from)).transpose()?;
+                let expr = make(&without_filter(function))?;
+                if state_types(expr.as_ref()).is_some() {
+                    return Ok(WindowCall { expr, reach: Reach::Running(Running::State), filter, alone: false, label });
                 }
             }
             let (reach, alone) = reach(function, from, value.data_type(), can_be_alone(made.as_ref()));
-            Ok(WindowCall { expr: made, reach, alone, label })
+            Ok(WindowCall { expr: made, reach, filter: None, alone, label })
         });
         let partition_by = calls.partition_by;
         let first = calls.functions.first().map(|f| label(f));
@@ -202,9 +203,8 @@ fn label(function: &WindowFunction) -> String {
     text
 }
 
-/// The call of an aggregate that goes on from its state at the row before, as its value alone does not tell how; its FILTER is a CASE around its
-/// argument, as it passes over NULL. `value` is its type.
-fn taken_up(function: &WindowFunction, value: &DataType) -> Option<Expr> {
+/// True if a call goes on from the state of an aggregate at the row before, as its value alone does not tell how. `value` is its type.
+fn is_taken_up(function: &WindowFunction, value: &DataType) -> bool {
     let params = &function.params;
     let name = function.fun.name().to_lowercase();
     let is_exact = match name.as_str() {
@@ -214,16 +214,13 @@ fn taken_up(function: &WindowFunction, value: &DataType) -> Option<Expr> {
     };
     let is_plain = !params.distinct && params.null_treatment != Some(NullTreatment::IgnoreNulls);
     let is_aggregate = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_));
-    if !is_aggregate || is_exact || !is_plain || !is_running(&params.window_frame) || !TAKEN_UP.contains(&&*name) {
-        return None;
-    }
+    is_aggregate && !is_exact && is_plain && is_running(&params.window_frame) && TAKEN_UP.contains(&&*name)
+}
+
+fn without_filter(function: &WindowFunction) -> Expr {
     let mut call = function.clone();
-    if let Some(filter) = call.params.filter.take() {
-        let [argument] = call.params.args.as_mut_slice() else { return None };
-        let then = Box::new(std::mem::take(argument));
-        *argument = Expr::Case(Case::new(None, vec![(filter, then)], None));
-    }
-    Some(Expr::from(call))
+    call.params.filter = None;
+    Expr::from(call)
 }
 
 /// Which rows a call's value depends on, and whether each is to be computed by itself. `value` is its type.

@@ -3,10 +3,14 @@
 //! the views is right only if these are.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::{SortOptions, concat_batches};
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
 use datafusion::prelude::SessionContext;
 use fleuve_types::Delta;
 use tokio::runtime::Runtime;
@@ -14,7 +18,7 @@ use tokio::runtime::Runtime;
 use crate::query::Relation;
 use crate::random::Random;
 use crate::tables::{self, TABLES, Table};
-use crate::{add, context, correlated, framed, query};
+use crate::{add, context, correlated, framed, query, sessions};
 
 /// Rows as text, and how often each is there.
 type Rows = BTreeMap<String, i64>;
@@ -25,19 +29,18 @@ fn rows(batch: &RecordBatch) -> Rows {
     rows
 }
 
-/// The answer in one batch; None where the batch engine cannot run it.
-fn answer(context: &SessionContext, sql: &str, runtime: &Runtime) -> Option<RecordBatch> {
+/// The answer in one batch; `None` where DataFusion's planner, in a debug build, asserts what is not so.
+fn answer(context: &SessionContext, sql: &str, runtime: &Runtime) -> Option<Result<RecordBatch>> {
     let asked = || {
         runtime.block_on(async {
             let frame = context.sql(sql).await?;
-            let schema = std::sync::Arc::new(frame.schema().as_arrow().clone());
+            let schema = Arc::new(frame.schema().as_arrow().clone());
             let batches = frame.collect().await?;
             let schema = batches.first().map_or(schema, RecordBatch::schema);
-            Ok::<_, datafusion::common::DataFusionError>(concat_batches(&schema, &batches)?)
+            Ok(concat_batches(&schema, &batches)?)
         })
     };
-    // DataFusion's planner asserts in debug builds what is not so.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(asked)).ok()?.ok()
+    catch_unwind(AssertUnwindSafe(asked)).ok()
 }
 
 /// Are the rows in order by these columns?
@@ -49,16 +52,27 @@ fn is_sorted(batch: &RecordBatch, by: &[(usize, SortOptions)]) -> bool {
     (1..keys.num_rows()).all(|row| keys.row(row - 1) <= keys.row(row))
 }
 
-/// Whether the query could be run at all.
+/// A query and its rows.
+struct Asked<'a> {
+    seed: u64,
+    context: SessionContext,
+    runtime: &'a Runtime,
+    /// It, as a table of columns `c0`, `c1`, ...
+    from: String,
+    plain: RecordBatch,
+    all: Rows,
+}
+
+/// Whether the query could be run at all; those over it then must be.
 pub fn run(seed: u64, runtime: &Runtime) -> bool {
     let mut random = Random::new(seed);
-    let asked = match random.below(10) {
-        0..4 => framed::relation(&mut random, true),
+    let relation = match random.below(10) {
+        0..4 => framed::relation(&mut random),
         // Of what types its columns are is not told.
         4 | 5 => Relation { sql: correlated::generate(&mut random), columns: vec![] },
         _ => query::some_relation(&mut random),
     };
-    let sql = std::env::var("FLEUVE_ORACLE_SQL").unwrap_or_else(|_| asked.sql.clone());
+    let sql = std::env::var("FLEUVE_ORACLE_SQL").unwrap_or_else(|_| relation.sql.clone());
     if std::env::var("FLEUVE_ORACLE_SHOW").is_ok() {
         println!("seed {seed}: {sql}");
     }
@@ -69,83 +83,83 @@ pub fn run(seed: u64, runtime: &Runtime) -> bool {
         }
     }
     let context = context();
-    // Small batches: what is taken for sorted and is not shows between them.
-    let state = context.state_ref();
-    state.write().config_mut().options_mut().execution.batch_size = *random.pick(&[2, 8, 8192]);
-    crate::sessions::register(&context);
+    // What is taken for sorted and is not shows between batches, and between partitions.
+    let (batch_size, partitions) = (*random.pick(&[2, 8, 8192]), 1 + random.below(3));
+    let set = |options: &mut ConfigOptions| {
+        (options.execution.batch_size, options.execution.target_partitions) = (batch_size, partitions);
+    };
+    set(context.state_ref().write().config_mut().options_mut());
+    sessions::register(&context);
     tables::register(&context, &tables);
-    let Some(plain) = answer(&context, &sql, runtime) else { return false };
+    let Some(Ok(plain)) = answer(&context, &sql, runtime) else { return false };
     if plain.num_columns() == 0 {
         return false;
     }
-    let all = rows(&plain);
     let names: Vec<String> = (0..plain.num_columns()).map(|n| format!("c{n}")).collect();
     let from = format!("FROM ({sql}) AS asked({})", names.join(", "));
+    let asked = Asked { seed, context, runtime, from, all: rows(&plain), plain };
     for _ in 0..3 {
-        let count = 1 + random.below(plain.num_columns().min(3));
-        let mut columns: Vec<usize> = (0..plain.num_columns()).collect();
+        let mut columns: Vec<usize> = (0..names.len()).collect();
         let mut chosen = vec![];
-        for _ in 0..count {
+        for _ in 0..1 + random.below(names.len().min(3)) {
             // The last ones are computed more often.
             let at = if random.chance(50) { columns.len() - 1 } else { random.below(columns.len()) };
             chosen.push(columns.remove(at));
         }
-        sorted(seed, &context, runtime, &all, &from, &chosen, &mut random);
+        asked.sorted(&chosen, &mut random);
         // Sums of floating-point numbers depend on the order of their rows, and equal ones need not be equal.
-        if chosen.iter().all(|at| !plain.column(*at).data_type().is_floating()) {
-            grouped(seed, &context, runtime, &plain, &from, &chosen);
+        if chosen.iter().all(|at| !asked.plain.column(*at).data_type().is_floating()) {
+            asked.grouped(&chosen);
         }
-        let condition = query::condition(&mut random, &asked, "asked");
-        parted(seed, &context, runtime, &all, &from, &condition);
+        asked.parted(&query::condition(&mut random, &relation, "asked"));
     }
     true
 }
 
-fn sorted(
-    seed: u64,
-    context: &SessionContext,
-    runtime: &Runtime,
-    all: &Rows,
-    from: &str,
-    chosen: &[usize],
-    random: &mut Random,
-) {
-    let by: Vec<(usize, SortOptions)> =
-        chosen.iter().map(|at| (*at, SortOptions::new(random.chance(50), random.chance(50)))).collect();
-    let keys = by.iter().map(|(at, options)| {
-        let way = if options.descending { "DESC" } else { "ASC" };
-        format!("c{at} {way} NULLS {}", if options.nulls_first { "FIRST" } else { "LAST" })
-    });
-    let sql = format!("SELECT * {from} ORDER BY {}", keys.collect::<Vec<_>>().join(", "));
-    let Some(answer) = answer(context, &sql, runtime) else { return };
-    assert_eq!(&rows(&answer), all, "seed {seed}: other rows\n{sql}");
-    assert!(is_sorted(&answer, &by), "seed {seed}: not sorted\n{sql}\n{answer:?}");
-}
-
-fn grouped(seed: u64, context: &SessionContext, runtime: &Runtime, plain: &RecordBatch, from: &str, chosen: &[usize]) {
-    let keys = chosen.iter().map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
-    let sql = format!("SELECT {keys}, count(*) {from} GROUP BY {keys}");
-    let Some(answer) = answer(context, &sql, runtime) else { return };
-    let groups = rows(&plain.project(chosen).unwrap());
-    let expected: Rows = groups.iter().map(|(key, count)| (format!("{key}|{count}"), 1)).collect();
-    assert_eq!(rows(&answer), expected, "seed {seed}: other groups\n{sql}");
-}
-
-fn parted(seed: u64, context: &SessionContext, runtime: &Runtime, all: &Rows, from: &str, condition: &str) {
-    let mut parts = Rows::new();
-    for is in ["IS TRUE", "IS FALSE", "IS NULL"] {
-        let Some(part) = answer(context, &format!("SELECT * {from} WHERE ({condition}) {is}"), runtime) else { return };
-        add(&mut parts, &Delta::insert(part));
+impl Asked<'_> {
+    /// The answer to `SELECT what FROM` the query and `rest`.
+    fn answer(&self, what: &str, rest: &str) -> Option<(RecordBatch, String)> {
+        let sql = format!("SELECT {what} {} {rest}", self.from);
+        let answer = answer(&self.context, &sql, self.runtime)?;
+        Some((answer.unwrap_or_else(|e| panic!("seed {}: {sql}\n{e}", self.seed)), sql))
     }
-    // As conditions are written.
-    let (holds, not) =
-        (format!("SELECT * {from} WHERE {condition}"), format!("SELECT * {from} WHERE NOT ({condition})"));
-    let null = format!("SELECT * {from} WHERE ({condition}) IS NULL");
-    let mut written = Rows::new();
-    for sql in [&holds, &not, &null] {
-        let Some(part) = answer(context, sql, runtime) else { return };
-        add(&mut written, &Delta::insert(part));
+
+    fn sorted(&self, chosen: &[usize], random: &mut Random) {
+        let by: Vec<(usize, SortOptions)> =
+            chosen.iter().map(|at| (*at, SortOptions::new(random.chance(50), random.chance(50)))).collect();
+        let keys = by.iter().map(|(at, options)| {
+            let way = if options.descending { "DESC" } else { "ASC" };
+            format!("c{at} {way} NULLS {}", if options.nulls_first { "FIRST" } else { "LAST" })
+        });
+        let by_keys = format!("ORDER BY {}", keys.collect::<Vec<_>>().join(", "));
+        let Some((answer, sql)) = self.answer("*", &by_keys) else { return };
+        assert_eq!(rows(&answer), self.all, "seed {}: other rows\n{sql}", self.seed);
+        assert!(is_sorted(&answer, &by), "seed {}: not sorted\n{sql}\n{answer:?}", self.seed);
     }
-    assert_eq!(&parts, all, "seed {seed}: not all rows are in one part\n{null}");
-    assert_eq!(&written, all, "seed {seed}: a condition, its opposite and NULL are not all rows\n{holds}");
+
+    fn grouped(&self, chosen: &[usize]) {
+        let keys = chosen.iter().map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
+        let Some((answer, sql)) = self.answer(&format!("{keys}, count(*)"), &format!("GROUP BY {keys}")) else {
+            return;
+        };
+        let groups = rows(&self.plain.project(chosen).unwrap());
+        let expected: Rows = groups.iter().map(|(key, count)| (format!("{key}|{count}"), 1)).collect();
+        assert_eq!(rows(&answer), expected, "seed {}: other groups\n{sql}", self.seed);
+    }
+
+    /// The condition as it is written, and as it is told apart.
+    fn parted(&self, condition: &str) {
+        let forms = [
+            [condition.to_string(), format!("NOT ({condition})"), format!("({condition}) IS NULL")],
+            ["TRUE", "FALSE", "NULL"].map(|is| format!("({condition}) IS {is}")),
+        ];
+        for form in forms {
+            let mut parts = Rows::new();
+            for part in &form {
+                let Some((part, _)) = self.answer("*", &format!("WHERE {part}")) else { return };
+                add(&mut parts, &Delta::insert(part));
+            }
+            assert_eq!(parts, self.all, "seed {}: {form:?} are not all rows\n{}", self.seed, self.from);
+        }
+    }
 }

@@ -15,12 +15,12 @@ const BOUNDS: [&str; 7] = [
 ];
 
 pub fn generate(random: &mut Random) -> String {
-    relation(random, false).sql
+    relation(random).sql
 }
 
 /// The columns of another relation, and one or two calls over the same rows. Frames that move past rows are asked for of those aggregates alone that
-/// DataFusion (54.1) slides rightly, or of all.
-pub fn relation(random: &mut Random, all_move: bool) -> Relation {
+/// DataFusion (54.1) slides rightly.
+pub fn relation(random: &mut Random) -> Relation {
     let input = query::some_relation(random);
     let mut exprs: Vec<String> = (0..input.columns.len()).map(|n| format!("a.c{n} AS c{n}")).collect();
     let mut columns = input.columns.clone();
@@ -32,7 +32,7 @@ pub fn relation(random: &mut Random, all_move: bool) -> Relation {
         let at = if random.chance(50) { first } else { random.below(input.columns.len()) };
         let of = format!("a.c{at}");
         let (function, gives) = function(random, &input, at);
-        let moves = all_move || !["max", "min", "bit_or", "bool_and"].iter().any(|f| function.starts_with(f));
+        let moves = !["max", "min", "bit_or", "bool_and"].iter().any(|f| function.starts_with(f));
         let frame = match random.below(3) {
             0 => String::new(),
             1 => format!(" ROWS BETWEEN {} AND CURRENT ROW", BOUNDS[0]),

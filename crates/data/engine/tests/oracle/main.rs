@@ -54,8 +54,8 @@ const SEEDS: [u64; 23] = [
     1_029_105, 1_045_417, 1_052_857, 1_058_823, 1_060_160, 1_091_710, 1_096_348, 5_012_446, 5_019_830, 98_715,
 ];
 
-/// Cases in which the batch engine is wrong, not the view: DataFusion 54.1 gives several rows for equal GROUPING SETS with DISTINCT, refuses
-/// `array_agg(DISTINCT 1 ORDER BY 1)` when it runs, and takes rows that are in order within the groups of one of several GROUPING SETS for rows in
+/// Cases in which the batch engine is wrong, not the view: DataFusion 54.1 gives several rows for equal GROUPING SETS with DISTINCT, and
+/// takes rows that are in order within the groups of one of several GROUPING SETS for rows in
 /// the order that `nth_value` asks for.
 const BATCH_FAULTS: [u64; 0] = [];
 
@@ -333,42 +333,42 @@ fn a_view_equals_the_batch_answer() {
 
 #[test]
 fn rows_that_fail_are_left_out_and_nothing_else() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Failing);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Failing);
 }
 
 #[test]
 fn as_of_joins_are_as_defined() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 2, Kind::AsOf);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(2), Kind::AsOf);
 }
 
 #[test]
 fn a_recursion_equals_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Recursive);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Recursive);
 }
 
 #[test]
 fn windows_that_overlap_equal_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Hops);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Hops);
 }
 
 #[test]
 fn correlated_subqueries_equal_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Correlated);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Correlated);
 }
 
 #[test]
 fn estimates_equal_those_of_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Estimated);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Estimated);
 }
 
 #[test]
 fn frames_equal_those_of_the_batch_answer() {
-    compare(setting("FLEUVE_ORACLE_CASES", 2_000) / 4, Kind::Framed);
+    compare(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(4), Kind::Framed);
 }
 
 #[test]
 fn what_a_circuit_keeps_of_another_one_gives_its_own_answer() {
-    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000) / 2);
+    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(2));
     let outcomes: Vec<bool> = each("replaced circuits", &seeds, replaced::run).into_iter().flatten().collect();
     let kept = outcomes.iter().filter(|kept| **kept).count();
     println!("{kept} of {} circuits kept state", outcomes.len());
@@ -377,7 +377,7 @@ fn what_a_circuit_keeps_of_another_one_gives_its_own_answer() {
 
 #[test]
 fn rows_in_indexes_are_those_of_the_tables() {
-    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000) / 2);
+    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(2));
     let outcomes: Vec<bool> = each("indexes", &seeds, indexed::run).into_iter().flatten().collect();
     let used = outcomes.iter().filter(|used| **used).count();
     println!("{used} of {} circuits looked rows up in indexes", outcomes.len());
@@ -386,11 +386,15 @@ fn rows_in_indexes_are_those_of_the_tables() {
 
 #[test]
 fn queries_over_a_query_have_its_rows() {
-    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000) / 2);
+    let seeds = seeds(setting("FLEUVE_ORACLE_CASES", 2_000).div_ceil(2));
     let outcomes: Vec<bool> = each("queries over queries", &seeds, asked_of::run);
     let ran = outcomes.iter().filter(|ran| **ran).count();
     println!("{ran} of {} queries could be run", outcomes.len());
-    assert!(ran * 10 >= outcomes.len() * 8, "only {ran} of {} generated queries could be run at all", outcomes.len());
+    assert!(
+        outcomes.len() < 20 || ran * 10 >= outcomes.len() * 8,
+        "only {ran} of {} generated queries could be run at all",
+        outcomes.len()
+    );
 }
 
 fn seeds(cases: u64) -> Vec<u64> {

@@ -193,7 +193,12 @@ fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String,
         if by == value { format!("ORDER BY {by}{direction}") } else { format!("ORDER BY {by}{direction}, {value}") };
     let distinct = if random.chance(30) { "DISTINCT " } else { "" };
     let texts = columns_of(input, Type::Text);
-    let own = |value: &str| format!("ORDER BY {value}{direction}");
+    // DataFusion 54.1 takes a number for the place of a column.
+    let is_number = |value: &str| value.bytes().all(|b| b.is_ascii_digit());
+    let own = |value: &str| match is_number(value) {
+        true => format!("ORDER BY ({value}){direction}"),
+        false => format!("ORDER BY {value}{direction}"),
+    };
     let nulls = *random.pick(&["", "", " IGNORE NULLS", " RESPECT NULLS"]);
     // DataFusion 54.1 takes some rows whose condition is NULL into first_value and last_value.
     let known = match filter.strip_prefix(" FILTER (WHERE ") {

@@ -118,7 +118,7 @@ pub(crate) trait Accumulator: Send {
 }
 
 /// Functions whose DataFusion accumulator can be asked again and again while rows are only added.
-const REPEATABLE: [&str; 14] = [
+const REPEATABLE: [&str; 17] = [
     "approx_distinct",
     "corr",
     "covar_pop",
@@ -131,6 +131,9 @@ const REPEATABLE: [&str; 14] = [
     "regr_intercept",
     "regr_r2",
     "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
     "topk_merge",
     "topk_sketch",
 ];

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::SortOptions;
+use arrow::compute::{SortOptions, filter};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::common::cast::as_boolean_array;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::window_state::WindowFrameContext;
 use datafusion::physical_expr::window::{PlainAggregateWindowExpr, WindowExpr};
+
+use super::WindowCall;
 
 /// Aggregates whose state, taken up again, is exactly what it was: what follows is the same wherever it was taken up. (Of a variance it is not: its
 /// mean is multiplied and divided.)
@@ -20,14 +23,23 @@ pub(crate) fn state_types(expr: &dyn WindowExpr) -> Option<Vec<DataType>> {
     Some(fields.iter().map(|f| f.data_type().clone()).collect())
 }
 
-/// What an aggregate comes to at each of `rows`, and its state there; it goes on from the state `before`.
+/// What an aggregate comes to at each of `rows`, and its state there; it goes on from the state `before`. `None` if the call is not of one, or there
+/// are no rows.
 pub(super) fn evaluate(
-    expr: &dyn WindowExpr,
+    call: &WindowCall,
     rows: &RecordBatch,
     before: Option<&[ArrayRef]>,
 ) -> DfResult<Option<(ArrayRef, Vec<ArrayRef>)>> {
+    let expr = call.expr.as_ref();
     let Some(aggregate) = expr.as_any().downcast_ref::<PlainAggregateWindowExpr>() else { return Ok(None) };
     let arguments = expr.evaluate_args(rows)?;
+    let passes = call.filter.as_ref().map(|f| f.evaluate(rows)?.into_array(rows.num_rows())).transpose()?;
+    let passes = passes.as_ref().map(|passes| as_boolean_array(passes)).transpose()?;
+    // Rows that do not pass are left out, as the batch engine does: sums of others beside NULLs can differ in the last bit.
+    let of = |argument: &ArrayRef, start: usize, len: usize| -> DfResult<ArrayRef> {
+        let new = argument.slice(start, len);
+        Ok(passes.map_or(Ok(new.clone()), |p| filter(&new, &p.slice(start, len)))?)
+    };
     let order: Vec<ArrayRef> = expr.order_by_columns(rows)?.into_iter().map(|c| c.values).collect();
     let options: Vec<SortOptions> = expr.order_by().iter().map(|o| o.options).collect();
     let mut frames = WindowFrameContext::new(Arc::clone(expr.get_window_frame()), options);
@@ -42,8 +54,8 @@ pub(super) fn evaluate(
         // Peers share a frame, and what it comes to.
         let is_new = next.end > frame.end || row == 0;
         if next.end > frame.end {
-            let new: Vec<ArrayRef> = arguments.iter().map(|a| a.slice(frame.end, next.end - frame.end)).collect();
-            accumulator.update_batch(&new)?;
+            let new = arguments.iter().map(|a| of(a, frame.end, next.end - frame.end));
+            accumulator.update_batch(&new.collect::<DfResult<Vec<_>>>()?)?;
         }
         frame = next;
         match values.last().filter(|_| !is_new).cloned() {
@@ -55,7 +67,7 @@ pub(super) fn evaluate(
             None => states.push(accumulator.state()?),
         }
     }
-    let width = states.first().map_or(0, Vec::len);
+    let Some(width) = states.first().map(Vec::len) else { return Ok(None) };
     let column = |n: usize| ScalarValue::iter_to_array(states.iter().map(|state: &Vec<ScalarValue>| state[n].clone()));
     let states = (0..width).map(column).collect::<DfResult<Vec<_>>>()?;
     Ok(Some((ScalarValue::iter_to_array(values)?, states)))

@@ -51,6 +51,8 @@ pub(crate) enum Reach {
 pub(crate) struct WindowCall {
     pub(crate) expr: Arc<dyn WindowExpr>,
     pub(crate) reach: Reach,
+    /// What passes, if the call goes on from its state; other calls have it in their expression.
+    pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
     /// The value of each row is computed by itself, so that it is exactly the same whatever else is computed.
     pub(crate) alone: bool,
     /// For EXPLAIN.
@@ -222,7 +224,10 @@ impl WindowSpec {
     /// Computes the values of partitions that were fetched: those that their rows had.
     fn find_values(&self, shard: &mut Shard, fetched: &FetchedKeys, codecs: &Codecs) -> Result<()> {
         let slots = fetched.iter().filter_map(|(_, key)| shard.rows.key_slot(hash_bytes(key), key));
-        let pieces: Vec<Piece> = slots.map(|key| Piece::whole(key, shard.rows.total(key))).collect();
+        let pieces: Vec<Piece> = slots
+            .filter(|key| shard.rows.total(*key) > 0)
+            .map(|key| Piece::whole(key, shard.rows.total(key)))
+            .collect();
         self.refresh(shard, &pieces, codecs, &mut vec![])
     }
 
@@ -344,7 +349,7 @@ impl WindowSpec {
         let values = match &call.reach {
             Reach::Running(Running::State) => {
                 let rows = rows.slice(skip, len);
-                let made = accumulated::evaluate(call.expr.as_ref(), &rows, before.state.as_deref()).map_err(failed)?;
+                let made = accumulated::evaluate(call, &rows, before.state.as_deref()).map_err(failed)?;
                 let (values, carried) = made.ok_or_else(|| Error::bug("a call without a state"))?;
                 states = carried;
                 values
