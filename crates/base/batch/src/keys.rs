@@ -3,7 +3,7 @@
 //! itself that this is not sorted: `SELECT k, sum(v) FROM t GROUP BY k ORDER BY - sum(v), k` ("does not satisfy order requirements").
 //!
 //! Such a key is computed below, so that the sort, or the window, has a column. So are lists and structs, as bytes (see [`crate::nested`]). And
-//! an aggregate has each key once.
+//! an aggregate has each key once, and is computed over a frame from its beginning (see [`crate::forward`]).
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr, create_
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use crate::forward::forward;
 use crate::map_with_names;
 use crate::nested::in_order;
 
@@ -53,11 +54,13 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let sorted = LogicalPlan::Sort(Sort { expr, input, fetch: sort.fetch });
             shown(sorted, sort.input.schema()).map(Transformed::yes)
         }
-        LogicalPlan::Window(window) => {
+        LogicalPlan::Window(_) => {
+            let plan = map_with_names(plan, |expr| expr.transform(forward))?;
+            let LogicalPlan::Window(window) = plan.data else { return Ok(plan) };
             let mut keys = Keys::of(window.input.schema());
             let exprs = window.window_expr.iter().map(|e| keys.windowed(e)).collect();
             if keys.below.is_empty() {
-                return Ok(Transformed::no(LogicalPlan::Window(window)));
+                return Ok(Transformed::new_transformed(LogicalPlan::Window(window), plan.transformed));
             }
             let input = Arc::new(keys.below(&window.input)?);
             let windowed = LogicalPlan::Window(Window::try_new(exprs, input)?);

@@ -35,6 +35,7 @@ mod extremes;
 mod fallible;
 mod filtered;
 mod filters;
+mod forward;
 mod groups;
 mod guards;
 mod keys;
