@@ -64,10 +64,8 @@ fn call(random: &mut Random, input: &Relation) -> String {
         6 => format!("approx_percentile_cont({percent} / 100.0) WITHIN GROUP (ORDER BY {x}){{}}"),
         _ => {
             let names = ["corr", "covar_pop", "covar_samp", "regr_slope", "regr_intercept", "regr_r2", "regr_avgx"];
-            // Of whole numbers: a mean of others that are all the same is not quite theirs after a restart, and a slope 0 in place of NULL. What is
-            // added keeps results from lying half way between two numbers.
-            let mut whole = || format!("CAST({} AS DOUBLE)", int(random, input, "a"));
-            let (x, y) = (whole(), whole());
+            // What is added keeps results from lying half way between two numbers.
+            let y = number(random, input);
             format!("round(1000000 * {}({x}, {y}){{}} + 0.31416)", random.pick(&names))
         }
     }

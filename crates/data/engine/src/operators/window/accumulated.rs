@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{SortOptions, filter};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, filter, take};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::cast::as_boolean_array;
@@ -47,28 +47,25 @@ pub(super) fn evaluate(
     if let Some(before) = before {
         accumulator.merge_batch(before)?;
     }
-    let (mut values, mut states) = (Vec::with_capacity(rows.num_rows()), vec![]);
+    // Of each frame, and which one a row has: peers share theirs.
+    let (mut values, mut states) = (vec![], vec![]);
+    let mut frame_of: Vec<u32> = Vec::with_capacity(rows.num_rows());
     let mut frame = 0..0;
     for row in 0..rows.num_rows() {
         let next = frames.calculate_range(&order, &frame, rows.num_rows(), row)?;
-        // Peers share a frame, and what it comes to.
-        let is_new = next.end > frame.end || row == 0;
         if next.end > frame.end {
             let new = arguments.iter().map(|a| of(a, frame.end, next.end - frame.end));
             accumulator.update_batch(&new.collect::<DfResult<Vec<_>>>()?)?;
+            values.push(accumulator.evaluate()?);
+            states.push(accumulator.state()?);
         }
         frame = next;
-        match values.last().filter(|_| !is_new).cloned() {
-            Some(value) => values.push(value),
-            None => values.push(accumulator.evaluate()?),
-        }
-        match states.last().filter(|_| !is_new).cloned() {
-            Some(state) => states.push(state),
-            None => states.push(accumulator.state()?),
-        }
+        frame_of.push(values.len() as u32 - 1);
     }
     let Some(width) = states.first().map(Vec::len) else { return Ok(None) };
-    let column = |n: usize| ScalarValue::iter_to_array(states.iter().map(|state: &Vec<ScalarValue>| state[n].clone()));
-    let states = (0..width).map(column).collect::<DfResult<Vec<_>>>()?;
-    Ok(Some((ScalarValue::iter_to_array(values)?, states)))
+    let frame_of = UInt32Array::from(frame_of);
+    let by_row = |values: Vec<ScalarValue>| Ok(take(&ScalarValue::iter_to_array(values)?, &frame_of, None)?);
+    let state = |n: usize| by_row(states.iter().map(|state| state[n].clone()).collect());
+    let states = (0..width).map(state).collect::<DfResult<Vec<_>>>()?;
+    Ok(Some((by_row(values)?, states)))
 }

@@ -224,10 +224,8 @@ impl WindowSpec {
     /// Computes the values of partitions that were fetched: those that their rows had.
     fn find_values(&self, shard: &mut Shard, fetched: &FetchedKeys, codecs: &Codecs) -> Result<()> {
         let slots = fetched.iter().filter_map(|(_, key)| shard.rows.key_slot(hash_bytes(key), key));
-        let pieces: Vec<Piece> = slots
-            .filter(|key| shard.rows.total(*key) > 0)
-            .map(|key| Piece::whole(key, shard.rows.total(key)))
-            .collect();
+        let pieces = slots.map(|key| Piece::whole(key, shard.rows.total(key))).filter(|p| !p.write.is_empty());
+        let pieces: Vec<Piece> = pieces.collect();
         self.refresh(shard, &pieces, codecs, &mut vec![])
     }
 
