@@ -133,3 +133,44 @@ def test_a_change_that_is_refused_leaves_all_as_it_was(own_server):
     ask(own_server, "INSERT INTO s VALUES (2, 'x2', 7)")
     assert ask(own_server, "SELECT id, name FROM stars ORDER BY id") == [(1, "x1"), (2, "x2"), (2, "x2"), (3, "x3"), (4, "x4")]
     assert ask(own_server, "SELECT n FROM n WHERE name = 'x2'") == [(2,)]
+
+
+def test_records_that_are_older_than_a_column_stay_rows(own_server):
+    """What they hold under its name is not of its type. Queries, views, EXPLAIN ROW and `fleuve verify` agree, over a kill and a stop."""
+    ask(own_server, "CREATE STREAM s (id BIGINT, x INT) WITH (format = 'json', partitions = 2)")
+    produce = lambda *records: own_server.run("produce", "s", stdin="".join(f"{r}\n" for r in records))  # noqa: E731
+    ask(own_server, "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM s")
+    ask(own_server, "CREATE MATERIALIZED VIEW ids AS SELECT id FROM s WHERE id > 1")
+    produce('{"id": 1, "x": 5, "label": "one"}', '{"id": 2, "x": 6, "label": [2]}', '{"id": 3, "label": 3}', '{"id": "bad"}')
+    ask(own_server, "ALTER STREAM s DROP COLUMN x")
+    ask(own_server, "ALTER STREAM s ADD COLUMN x TEXT, ADD COLUMN label INT")
+    produce('{"id": 4, "x": "four", "label": 4}', '{"id": 5, "x": 5}', '{"id": 6, "label": "six"}')
+    ask(own_server, "CREATE MATERIALIZED VIEW labels AS SELECT label, x, count(*) AS n FROM s GROUP BY label, x")
+    rows = [(1, None, None), (2, None, None), (3, None, 3), (4, "four", 4)]
+    dead = ["column 'id': expected BIGINT", "column 'label': expected INT", "column 'x': expected TEXT"]
+
+    def check():
+        assert ask(own_server, "SELECT id, x, label FROM s ORDER BY id") == rows
+        assert ask(own_server, "SELECT id FROM ids ORDER BY id") == [(2,), (3,), (4,)]
+        assert ask(own_server, "SELECT n FROM n") == [(4,)]
+        assert ask(own_server, "SELECT label, x, n FROM labels ORDER BY 1, 2") == [(3, None, 1), (4, "four", 1), (None, None, 2)]
+        reasons = [reason for (reason,) in ask(own_server, "SELECT reason FROM s__dead ORDER BY reason")]
+        assert len(reasons) == 3 and all(r.startswith(d) for r, d in zip(reasons, dead)), reasons
+        behind = ask(own_server, "EXPLAIN ROW n WHERE n = 4")
+        assert sum(row[2] == "public.s" or row[2] == "s" for row in behind) == 4, behind
+        assert "equal to the batch answer" in own_server.run("verify").stdout
+
+    deadline = time.monotonic() + 60
+    while ask(own_server, "SELECT count(*) FROM s__dead") != [(3,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    check()
+    own_server.kill()
+    own_server.start()
+    check()
+    assert own_server.stop() == 0, own_server.tail()
+    own_server.start()
+    check()
+    produce('{"id": 7, "x": "seven", "label": 7}')
+    rows.append((7, "seven", 7))
+    assert ask(own_server, "SELECT id, x, label FROM s ORDER BY id") == rows

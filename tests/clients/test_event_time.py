@@ -140,6 +140,23 @@ def test_joins_by_windows(server):
     assert rows == [["08:00", 1, 1], ["09:00", 1, None]]
 
 
+def test_an_outer_join_may_show_the_time_of_the_side_that_it_fills_up(server):
+    left, right = stream(server), stream(server)
+    windows = f"TUMBLE({left}, ts, {HOUR}) a LEFT JOIN TUMBLE({right}, ts, {HOUR}) b ON a.window_start = b.window_start"
+    it = view(server, f"SELECT b.window_start, a.v AS n FROM {windows}")
+    for s in (left, right):
+        insert(server, s, ("08:10", 1), ("12:00", 2))
+    insert(server, left, ("13:10", 3))
+    insert(server, right, ("15:10", 4))
+    assert server.rows(f"SELECT to_char(window_start, '%H:%M'), n FROM {it} ORDER BY n") == [["08:00", 1], ["12:00", 2]]
+    insert(server, left, ("15:20", 5))
+    rows = server.rows(f"SELECT to_char(window_start, '%H:%M'), n FROM {it} ORDER BY n")
+    assert rows == [["08:00", 1], ["12:00", 2], [None, 3]]
+    with pytest.raises(harness.SqlError) as error:
+        view(server, f"SELECT window_start, n FROM {it}")
+    assert f"window_start of {it} can be NULL in rows that have an event time" in error.value.message
+
+
 def test_late_rows_can_go_to_the_dead_letters(own_server):
     s = stream(own_server, late="dead_letter")
     insert(own_server, s, ("09:00", 1), ("08:55", 2), ("08:54", 3), ("08:00", 4))
@@ -234,6 +251,14 @@ def test_explain_shows_where_the_watermark_goes(server):
     [
         ("CREATE MATERIALIZED VIEW x AS SELECT k, count(*) AS n FROM {s} GROUP BY k EMIT ON WINDOW CLOSE", "no column of the answer follows"),
         ("CREATE MATERIALIZED VIEW x AS SELECT ts, v FROM {s} ORDER BY v LIMIT 3 EMIT ON WINDOW CLOSE", "no column of the answer follows"),
+        (
+            "CREATE MATERIALIZED VIEW x AS SELECT ts, lag(v) OVER (PARTITION BY k ORDER BY ts) FROM {s} EMIT ON WINDOW CLOSE",
+            "keeps the event time only as a column in PARTITION BY",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW x AS SELECT DISTINCT b.ts, a.v FROM {s} a LEFT JOIN {s} b ON a.ts = b.ts EMIT ON WINDOW CLOSE",
+            "ts can be NULL in rows whose event time is in a.ts",
+        ),
         ("CREATE MATERIALIZED VIEW x AS SELECT a.ts FROM {s} a JOIN {s} b ON a.k = b.k EMIT ON WINDOW CLOSE", "no column of the answer follows"),
         ("CREATE MATERIALIZED VIEW x AS SELECT ts, v FROM {plain} EMIT ON WINDOW CLOSE", "reads no stream that has a watermark"),
         ("SELECT ts FROM {s} EMIT ON WINDOW CLOSE", "belongs to a view"),
@@ -248,3 +273,23 @@ def test_what_cannot_be_closed_is_refused(server, statement, message):
     with pytest.raises(harness.SqlError) as error:
         server.sql(statement.format(s=s, plain=plain))
     assert message in error.value.message
+
+
+def test_a_time_in_another_unit_does_not_take_the_watermark_along(server):
+    """Microseconds where milliseconds are read would be the year 57971: a dead letter, and what comes after it is not late."""
+    it = stream(server)
+    counts = view(server, f"SELECT window_start, count(*) AS n FROM TUMBLE({it}, ts, {HOUR}) GROUP BY window_start")
+    server.run("produce", it, stdin='{"k": "a", "ts": 1767225600000000}\n{"k": "b", "ts": "+57971-02-25"}\n')
+    server.sql(f"INSERT INTO {it} VALUES ('c', 1, '2026-01-01 00:10:00'), ('d', 1, '2026-01-01 01:10:00')")
+    deadline = time.monotonic() + PATIENCE_S
+    while server.rows(f"SELECT n FROM {counts}") != [[1]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert server.rows(f"SELECT reason FROM {it}__dead ORDER BY reason DESC") == [
+        ["column 'ts': expected TIMESTAMP, found 1767225600000000, which is outside of the years 1 to 9999 as milliseconds;"
+         " is it in microseconds?"],
+        ["column 'ts': expected TIMESTAMP, found \"+57971-02-25\", which is outside of the years 1 to 9999"],
+    ]
+    assert server.rows(f"SELECT late_records FROM fleuve.streams WHERE name = 'public.{it}' OR name = '{it}'") == [[0]]
+    with pytest.raises(harness.SqlError, match="outside of the years 1 to 9999"):
+        server.sql(f"INSERT INTO {it} VALUES ('e', 1, TIMESTAMP '9999-12-31' + INTERVAL '1 day')")

@@ -115,6 +115,27 @@ def test_a_replay_gives_the_answer_of_then(own_server):
     assert server.rows("SELECT state FROM fleuve.views GROUP BY state") == [["running"]]
 
 
+def test_a_replay_tells_numbers_and_keys_as_they_are(own_server):
+    server = own_server
+    server.sql(
+        "CREATE STREAM pays (who TEXT, k INT, amount DECIMAL(30, 10), price DECIMAL(6, 2));"
+        "CREATE MATERIALIZED VIEW sums AS SELECT who, k, sum(amount) AS total, max(price) AS price FROM pays GROUP BY who, k;"
+        "INSERT INTO pays VALUES ('a, b', 1, 12345678901234567890.0123456789, 38.50), ('it''s', 2, 1, 2);"
+        "INSERT INTO pays VALUES (NULL, 3, 3, 3), ('NULL', 3, 4, 4)"
+    )
+    replay = ("replay", "sums", "--until", "2100-01-01")
+    whole = server.run(*replay, "--format", "csv").stdout
+    assert '"a, b",1,12345678901234567890.0123456789,38.50' in whole.splitlines(), whole
+    watched = server.run(*replay, "--format", "json", "--watch", "'a, b', 1").stdout
+    assert '"total":12345678901234567890.0123456789,"price":38.50}' in watched, watched
+    keys = [("'it''s', 2", "2.00"), ("it's,2", "2.00"), ("NULL,3", "3.00"), ("'NULL',3", "4.00")]
+    for key, price in keys:
+        told = server.run(*replay, "--format", "csv", "--watch", key).stdout.splitlines()
+        assert len(told) == 2 and told[1].endswith(f",{price}"), (key, told)
+    assert "a quote is not closed" in server.run(*replay, "--watch", "'a, 1", check=False).stderr
+    assert "possible values: table, csv, json" in server.run(*replay, "--format", "arrow", check=False).stderr
+
+
 def test_a_flame_graph_is_taken_under_load(own_server):
     server = own_server
     server.sql(

@@ -72,8 +72,9 @@ def test_system_tables(names):
     operators = psql(
         f"SELECT operator, rows_in, rows_out, busy_s > 0 FROM fleuve.operators WHERE view = '{view}' ORDER BY node"
     )
-    # Input, Aggregate and what stands around it: three rows come in, two groups come out.
-    assert "Input|0|3|f" in operators and "Aggregate|3|2|t" in operators
+    # Input, Aggregate, what stands around it and the answer: three rows come in, two groups come out.
+    assert "Input|0|3|t" in operators and "Aggregate|3|2|t" in operators and "Answer|2|2|t" in operators
+    assert psql(f"SELECT decode_s > 0 FROM fleuve.streams WHERE name = '{stream}'").strip() == "t"
     held = f"SELECT max(state_rows), max(state_bytes) > 0 FROM fleuve.operators WHERE view = '{view}'"
     deadline = time.monotonic() + PATIENCE_S
     while psql(held).strip() != "2|t":  # measured a moment later

@@ -53,12 +53,14 @@ mod partitions;
 mod projections;
 mod recursion;
 mod relations;
+mod shifted;
 mod single;
 #[cfg(test)]
 mod testing;
 mod times;
 mod types;
 mod unnest;
+mod words;
 
 use std::sync::Arc;
 
@@ -81,6 +83,7 @@ pub use names::map_with_names;
 pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
 pub use times::TimeTypes;
+pub use words::{in_words, infix, without_widening, words, words_of_columns};
 
 /// The function that stands for a cast of nanoseconds to microseconds.
 pub const MICROS_OF: &str = "fleuve_micros";
@@ -146,7 +149,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         registry.register_udf(function.into())?;
     }
     times::register(registry)?;
-    for function in counts::window() {
+    for function in counts::window().into_iter().chain(shifted::shifted()) {
         registry.register_udwf(function.into())?;
     }
     for function in one_way::one_way()

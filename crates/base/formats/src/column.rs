@@ -44,6 +44,13 @@ impl Bad {
         Bad::new(format!("expected {}, found {found}", sql_type_name(&column.data_type)))
     }
 
+    /// Says more.
+    #[cold]
+    pub(crate) fn with(mut self: Box<Self>, more: &str) -> Box<Bad> {
+        self.what.push_str(more);
+        self
+    }
+
     /// Says in which column or field it was.
     #[cold]
     pub(crate) fn within(mut self: Box<Self>, name: &str) -> Box<Bad> {
@@ -214,6 +221,8 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
     /// False: values are checked and forgotten.
     pub(crate) keep: bool,
+    /// A value that does not fit is NULL. Of a record's own columns only, and these are nullable.
+    pub(crate) loose: bool,
     /// Columns without columns below, at or below this one.
     pub(crate) leaves: u64,
     nulls: NullBufferBuilder,
@@ -264,6 +273,7 @@ impl Column {
             built_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             keep,
+            loose: false,
             leaves,
             nulls: NullBufferBuilder::new(0),
             data,

@@ -6,14 +6,14 @@
 
 use std::borrow::Cow;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, TimeUnit};
 use fleuve_types::{Error, Result};
 
 use crate::column::{Bad, Data, StructData, Taken, quoted};
 use crate::encode::{self, Cells};
 use crate::spec::format_columns;
-use crate::text_value::push_text;
-use crate::time::{NANOS_PER_SECOND, SECONDS_PER_DAY, civil_from_days, days_from_civil, parse_time, to_unit};
+use crate::text_value::{push_count, push_text};
+use crate::time::{NANOS_PER_SECOND, SECONDS_PER_DAY, civil_from_days, days_from_civil, parse_time};
 
 /// The parts of a line in the order of the format's columns, without the time; NULL is `None`.
 type Parts<'a> = [Option<Cow<'a, [u8]>>; 11];
@@ -42,13 +42,7 @@ pub(crate) fn decode_record(columns: &mut StructData, parts: &[usize], bytes: &[
     let (seconds, line) = parse(bytes.trim_ascii_end())?;
     for (column, part) in columns.children.iter_mut().zip(parts) {
         let taken = match (&column.data, &line[*part]) {
-            (Data::Timestamp(unit, _), _) => match to_unit((seconds, 0), *unit) {
-                Some(ticks) => {
-                    column.push_i64(ticks);
-                    Ok(())
-                }
-                None => Err(Bad::new("out of range")),
-            },
+            (Data::Timestamp(..), _) => push_count(column, seconds, TimeUnit::Second, ""),
             (_, Some(text)) => push_text(column, text),
             (_, None) => column.push_null(),
         };

@@ -106,6 +106,18 @@ impl Decoder {
         })
     }
 
+    /// This decoder, for records that are older than some of the stream's columns: what they hold under such a name was not meant for
+    /// the column. It is the column's value if it fits, and NULL if not; whether a record is a row does not depend on it.
+    #[must_use]
+    pub fn before(mut self, columns: impl IntoIterator<Item = usize>) -> Decoder {
+        for at in columns {
+            if let Some(column) = self.columns.children.get_mut(at) {
+                column.loose = column.nullable;
+            }
+        }
+        self
+    }
+
     /// The columns of the batches that this decoder gives.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -6,13 +6,12 @@ mod scan;
 pub(crate) use keys::{Keys, Slot};
 pub(crate) use scan::Cursor;
 
-use arrow::datatypes::i256;
+use arrow::datatypes::{TimeUnit, i256};
 
 use crate::column::{Bad, Column, Data, StructData, Taken, quoted};
 use crate::limits::{ALLOWANCE_BASE, ALLOWANCE_PER_BYTE, MAX_DEPTH};
 use crate::number::{DecimalError, parse_decimal, parse_integer};
-use crate::text_value::push_text;
-use crate::time::millis_to_unit;
+use crate::text_value::{push_count, push_text};
 
 /// What one record may still make (see [`crate::limits::ALLOWANCE_PER_BYTE`]), and room to unescape strings in.
 #[derive(Debug, Default)]
@@ -27,6 +26,15 @@ impl Budget {
     pub(crate) fn begin(&mut self, record_bytes: usize) {
         self.cells = ALLOWANCE_BASE + ALLOWANCE_PER_BYTE * record_bytes as u64;
         self.text = self.cells;
+    }
+
+    /// What is left, to be given back by [`Budget::restore`].
+    pub(crate) fn left(&self) -> (u64, u64) {
+        (self.cells, self.text)
+    }
+
+    pub(crate) fn restore(&mut self, (cells, text): (u64, u64)) {
+        (self.cells, self.text) = (cells, text);
     }
 
     /// One more element of an array.
@@ -92,7 +100,11 @@ fn decode_object(
         match columns.keys.next(cursor, &mut budget.scratch)? {
             Slot::Column { child, exact } if columns.set(child, exact, base) => {
                 let column = &mut columns.children[child];
-                if let Err(bad) = decode_value(column, cursor, depth - 1, budget) {
+                let taken = match column.loose {
+                    false => decode_value(column, cursor, depth - 1, budget),
+                    true => decode_loosely(column, base, cursor, depth - 1, budget),
+                };
+                if let Err(bad) = taken {
                     return Err(bad.within(&columns.children[child].name));
                 }
             }
@@ -140,6 +152,26 @@ pub(crate) fn decode_value(column: &mut Column, cursor: &mut Cursor<'_>, depth: 
     Ok(())
 }
 
+/// One value, or NULL where it does not fit. What follows finds everything as if there were no such column.
+fn decode_loosely(
+    column: &mut Column,
+    base: usize,
+    cursor: &mut Cursor<'_>,
+    depth: usize,
+    budget: &mut Budget,
+) -> Taken {
+    let (start, left) = (*cursor, budget.left());
+    let fits = decode_value(column, cursor, depth, budget).is_ok();
+    budget.restore(left);
+    if fits {
+        return Ok(());
+    }
+    column.truncate(base);
+    column.push_null_unchecked();
+    *cursor = start;
+    cursor.skip_value(depth)
+}
+
 /// The cursor stands at a number.
 fn decode_number(column: &mut Column, cursor: &mut Cursor<'_>) -> Taken {
     match &column.data {
@@ -151,11 +183,10 @@ fn decode_number(column: &mut Column, cursor: &mut Cursor<'_>) -> Taken {
                 _ => return Err(Bad::expected(column, quoted(cursor.since(start)))),
             }
         }
-        Data::Timestamp(unit, _) => {
-            let unit = *unit;
+        Data::Timestamp(..) => {
             let start = cursor.position();
-            match cursor.integer()?.and_then(|millis| millis_to_unit(millis, unit)) {
-                Some(ticks) => column.push_i64(ticks),
+            match cursor.integer()? {
+                Some(millis) => return push_count(column, millis, TimeUnit::Millisecond, ""),
                 None => return Err(Bad::expected(column, quoted(cursor.since(start)))),
             }
         }

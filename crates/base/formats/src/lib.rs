@@ -8,9 +8,10 @@
 //!   own length (see [`limits`]).
 //! - A bad record never spoils another one: the rows of the good ones come out as if the bad one had not been there.
 //! - Whether a record is bad depends on its bytes and on the stream's columns, never on the projection: a column that is
-//!   not asked for is still checked, it is only not built.
+//!   not asked for is still checked, it is only not built. It does not depend on columns that the record is older than
+//!   ([`Decoder::before`]).
 //! - `decode(encode(rows)) == rows` for every type that a stream can have, as far as the format can tell values apart
-//!   (CSV and logs: see [`Encoder`]).
+//!   (CSV and logs: see [`Encoder`]) and dates and times lie in the years 1 to 9999 ([`check_times`]).
 //!
 //! It must not know about topics, the log, the catalog or SQL. Where Avro schemas come from is behind [`SchemaLookup`].
 //!
@@ -26,6 +27,7 @@ mod encode;
 mod json;
 pub mod limits;
 mod number;
+mod range;
 mod record;
 mod spec;
 mod text_value;
@@ -37,6 +39,7 @@ mod tests;
 pub use avro::avro_schema_for;
 pub use decoder::{Decoded, Decoder};
 pub use encode::Encoder;
+pub use range::check_times;
 pub use record::{Header, Headers, RecordRef, pseudo_columns};
 pub use spec::{Format, FormatSpec, format_columns};
 

@@ -14,6 +14,7 @@ mod csv;
 mod hostile;
 mod json;
 mod logs;
+mod older;
 mod parts;
 mod round_trip;
 mod specs;

@@ -1,5 +1,8 @@
 //! One value from plain text: a CSV field, or a JSON or Avro string where the column is no text.
 
+use std::fmt::Display;
+
+use arrow::datatypes::TimeUnit;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -8,7 +11,9 @@ use crate::column::{Bad, Column, Data, Taken, quoted};
 use crate::json::{Budget, Cursor, decode_value, named_float, parse_float, push_decimal};
 use crate::limits::MAX_DEPTH;
 use crate::number::parse_integer;
-use crate::time::{NANOS_PER_SECOND, millis_to_unit, parse_date, parse_time, parse_timestamp, per_second, to_unit};
+use crate::time::{
+    MomentError, NANOS_PER_SECOND, between_units, is_known_moment, parse_date, parse_time, parse_timestamp, per_second,
+};
 
 /// Base64 of RFC 4648, with or without padding.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -46,30 +51,72 @@ pub(crate) fn push_text(column: &mut Column, text: &[u8]) -> Taken {
             }
         }
         Data::Decimal { .. } | Data::Wide { .. } => return push_decimal(column, text),
-        Data::Date(_) => match parse_date(text).filter(|days| i32::try_from(*days).is_ok()) {
-            Some(days) => column.push_i64(days),
-            None => return wrong(column),
+        Data::Date(_) => match parse_date(text) {
+            Ok(days) => column.push_i64(days),
+            Err(MomentError::Range) => return Err(far(column, format!("\"{}\"", quoted(text)))),
+            Err(MomentError::Syntax) => return wrong(column),
         },
         Data::Time(unit, _) => match parse_time(text) {
             Some(nanos) => column.push_i64(nanos / (NANOS_PER_SECOND / per_second(*unit))),
             None => return wrong(column),
         },
-        Data::Timestamp(unit, _) => {
-            let ticks = match parse_timestamp(text) {
-                Some(moment) => to_unit(moment, *unit),
-                None => {
-                    let millis = parse_integer(text).ok().and_then(|v| i64::try_from(v).ok());
-                    millis.and_then(|m| millis_to_unit(m, *unit))
-                }
-            };
-            match ticks {
-                Some(ticks) => column.push_i64(ticks),
+        Data::Timestamp(unit, _) => match parse_timestamp(text, *unit) {
+            Ok(ticks) => column.push_i64(ticks),
+            Err(MomentError::Range) => return Err(far(column, format!("\"{}\"", quoted(text)))),
+            Err(MomentError::Syntax) => match parse_integer(text).ok().and_then(|v| i64::try_from(v).ok()) {
+                Some(millis) => return push_count(column, millis, TimeUnit::Millisecond, ""),
                 None => return wrong(column),
-            }
-        }
+            },
+        },
         Data::List { .. } | Data::Struct(_) => return wrong(column),
     }
     Ok(())
+}
+
+/// A count since the Unix epoch into a timestamp column; `prefix` is what a reason says before it.
+pub(crate) fn push_count(column: &mut Column, count: i64, of: TimeUnit, prefix: &str) -> Taken {
+    let Data::Timestamp(unit, _) = column.data else {
+        return Err(Bad::expected(column, format!("{prefix}{count}")));
+    };
+    match between_units(count, of, unit) {
+        Some(ticks) => {
+            column.push_i64(ticks);
+            Ok(())
+        }
+        None => Err(far_count(column, count, of, unit, prefix)),
+    }
+}
+
+/// A date or moment that the type does not have.
+#[cold]
+pub(crate) fn far(column: &Column, found: impl Display) -> Box<Bad> {
+    Bad::expected(column, format!("{found}, which is outside of {}", years(&column.data)))
+}
+
+#[cold]
+fn far_count(column: &Column, count: i64, of: TimeUnit, to: TimeUnit, prefix: &str) -> Box<Bad> {
+    // From coarse to fine: what is too large for one unit mostly was meant in the next one.
+    let units = [TimeUnit::Microsecond, TimeUnit::Nanosecond].into_iter();
+    let mut finer = units.filter(|u| of != TimeUnit::Second && per_second(*u) > per_second(of));
+    let meant = finer.find(|u| is_known_moment(count, *u) && between_units(count, *u, to).is_some());
+    let hint = meant.map_or(String::new(), |unit| format!("; is it in {}?", unit_name(unit)));
+    far(column, format!("{prefix}{count}")).with(&format!(" as {}{hint}", unit_name(of)))
+}
+
+fn years(data: &Data) -> &'static str {
+    match data {
+        Data::Timestamp(TimeUnit::Nanosecond, _) => "the years 1677 to 2262",
+        _ => "the years 1 to 9999",
+    }
+}
+
+fn unit_name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "seconds",
+        TimeUnit::Millisecond => "milliseconds",
+        TimeUnit::Microsecond => "microseconds",
+        TimeUnit::Nanosecond => "nanoseconds",
+    }
 }
 
 /// Like [`push_text`], with arrays and structs as JSON and blanks around anything but text ignored.

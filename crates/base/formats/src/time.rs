@@ -1,10 +1,27 @@
 //! Dates and times as text (ISO 8601 as RFC 3339 narrows it, and SQL's form with a blank). Strict, without allocation.
 //! Civil dates after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
+use std::ops::Range;
+
 use arrow::datatypes::TimeUnit;
 
 pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The days of the years 1 to 9999, which dates and timestamps lie in.
+const DAYS: Range<i64> = -719_162..2_932_897;
+const SECONDS: Range<i64> = DAYS.start * SECONDS_PER_DAY..DAYS.end * SECONDS_PER_DAY;
+/// What more digits of a fraction mean is less than what a floating-point number tells apart.
+const MAX_FRACTION: usize = 17;
+
+/// Why a text is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MomentError {
+    /// It does not say one.
+    Syntax,
+    /// It is outside of the years 1 to 9999, or of those that the unit can count.
+    Range,
+}
 
 /// Ticks of a unit in one second.
 pub(crate) fn per_second(unit: TimeUnit) -> i64 {
@@ -79,16 +96,16 @@ fn date_prefix(text: &[u8]) -> Option<(i64, usize)> {
     Some((days_from_civil(year, month, day), at + 6))
 }
 
-/// `HH:MM`, `HH:MM:SS` or `HH:MM:SS.f`. Gives seconds, nanoseconds (further digits are cut) and the bytes taken. A leap
-/// second counts as the first one of the next minute.
-fn time_prefix(text: &[u8]) -> Option<(i64, i64, usize)> {
+/// `HH:MM`, `HH:MM:SS` or `HH:MM:SS.f`. Gives seconds, the digits of the fraction and the bytes taken. A leap second counts as
+/// the first one of the next minute.
+fn time_prefix(text: &[u8]) -> Option<(i64, &[u8], usize)> {
     let (hour, minute) = (two(text, 0)?, two(text, 3)?);
     if text[2] != b':' || hour > 23 || minute > 59 {
         return None;
     }
     let seconds = i64::from(hour * 3600 + minute * 60);
     if text.get(5) != Some(&b':') {
-        return Some((seconds, 0, 5));
+        return Some((seconds, &[], 5));
     }
     let second = two(text, 6)?;
     if second > 60 {
@@ -96,16 +113,33 @@ fn time_prefix(text: &[u8]) -> Option<(i64, i64, usize)> {
     }
     let seconds = seconds + i64::from(second);
     if !matches!(text.get(8), Some(b'.' | b',')) {
-        return Some((seconds, 0, 8));
+        return Some((seconds, &[], 8));
     }
     let fraction = &text[9..];
     let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 {
         return None;
     }
-    let padded = fraction[..digits].iter().chain(std::iter::repeat(&b'0'));
-    let nanos = padded.take(9).fold(0, |nanos, digit| nanos * 10 + i64::from(digit - b'0'));
-    Some((seconds, nanos, 9 + digits))
+    Some((seconds, &fraction[..digits], 9 + digits))
+}
+
+/// The first of a fraction's digits as a number, filled up to `places`.
+fn digits_as_number(digits: &[u8], places: usize) -> i64 {
+    let padded = digits.iter().chain(std::iter::repeat(&b'0'));
+    padded.take(places).fold(0, |n, digit| n * 10 + i64::from(digit - b'0'))
+}
+
+/// A fraction of a second in ticks of a unit, at most a whole second. Further digits are rounded as PostgreSQL does, which reads a
+/// floating-point number.
+fn fraction_in(digits: &[u8], unit: TimeUnit) -> i64 {
+    let ticks = per_second(unit);
+    let places = ticks.ilog10() as usize;
+    if digits.len() <= places {
+        return digits_as_number(digits, places);
+    }
+    let known = digits.len().min(MAX_FRACTION);
+    let fraction = digits_as_number(digits, known) as f64 / 10f64.powi(known as i32);
+    (fraction * ticks as f64).round_ties_even() as i64
 }
 
 /// Seconds east of UTC: nothing, `Z`, `+HH`, `+HHMM`, `+HH:MM`, each after an optional blank.
@@ -128,50 +162,70 @@ fn zone(text: &[u8]) -> Option<i64> {
 }
 
 /// A date, as days since 1970-01-01.
-pub(crate) fn parse_date(text: &[u8]) -> Option<i64> {
-    let (days, taken) = date_prefix(text)?;
-    (taken == text.len()).then_some(days)
+pub(crate) fn parse_date(text: &[u8]) -> Result<i64, MomentError> {
+    match date_prefix(text) {
+        Some((days, taken)) if taken == text.len() => known_day(days).ok_or(MomentError::Range),
+        _ => Err(MomentError::Syntax),
+    }
 }
 
-/// A time of day, as nanoseconds since midnight.
+/// A time of day, as nanoseconds since midnight; further digits are cut.
 pub(crate) fn parse_time(text: &[u8]) -> Option<i64> {
-    let (seconds, nanos, taken) = time_prefix(text)?;
+    let (seconds, fraction, taken) = time_prefix(text)?;
+    let nanos = digits_as_number(fraction, 9);
     (taken == text.len() && seconds < SECONDS_PER_DAY).then_some(seconds * NANOS_PER_SECOND + nanos)
 }
 
-/// A moment, as seconds since the Unix epoch and nanoseconds within that second: a date, alone or with `T` or a blank, a time
-/// and maybe a zone. Without a zone it is UTC.
-pub(crate) fn parse_timestamp(text: &[u8]) -> Option<(i64, i64)> {
+/// A moment in ticks of a unit since the Unix epoch: a date, alone or with `T` or a blank, a time and maybe a zone. Without a zone it
+/// is UTC. Further digits are rounded.
+pub(crate) fn parse_timestamp(text: &[u8], unit: TimeUnit) -> Result<i64, MomentError> {
+    let (seconds, fraction) = moment(text).ok_or(MomentError::Syntax)?;
+    to_unit(seconds, fraction_in(fraction, unit), unit).ok_or(MomentError::Range)
+}
+
+/// Seconds since the Unix epoch, and the digits behind them.
+fn moment(text: &[u8]) -> Option<(i64, &[u8])> {
     let (days, taken) = date_prefix(text)?;
     let midnight = days * SECONDS_PER_DAY;
     match text.get(taken) {
-        None => return Some((midnight, 0)),
+        None => return Some((midnight, &[])),
         Some(b'T' | b't' | b' ') => {}
         Some(_) => return None,
     }
     let time = &text[taken + 1..];
-    let (seconds, nanos, taken) = time_prefix(time)?;
+    let (seconds, fraction, taken) = time_prefix(time)?;
     let east = zone(&time[taken..])?;
-    Some((midnight + seconds - east, nanos))
+    Some((midnight + seconds - east, fraction))
 }
 
-/// A moment in ticks of a unit; smaller parts are cut. `None` when it is out of range.
-pub(crate) fn to_unit((seconds, nanos): (i64, i64), unit: TimeUnit) -> Option<i64> {
-    let ticks = per_second(unit);
+/// A day, if it is one of the years 1 to 9999.
+pub(crate) fn known_day(days: i64) -> Option<i64> {
+    DAYS.contains(&days).then_some(days)
+}
+
+/// True for a moment of the years 1 to 9999. All that nanoseconds can count is.
+#[inline]
+pub(crate) fn is_known_moment(ticks: i64, unit: TimeUnit) -> bool {
+    let per = per_second(unit);
+    unit == TimeUnit::Nanosecond || (SECONDS.start * per..SECONDS.end * per).contains(&ticks)
+}
+
+/// Seconds and ticks of a unit together; `None` when that is out of range.
+fn to_unit(seconds: i64, ticks: i64, unit: TimeUnit) -> Option<i64> {
     // Split so that the least moments of each unit do not overflow on the way.
-    let (seconds, nanos) =
-        if seconds < 0 && nanos > 0 { (seconds + 1, nanos - NANOS_PER_SECOND) } else { (seconds, nanos) };
-    seconds.checked_mul(ticks)?.checked_add(nanos.div_euclid(NANOS_PER_SECOND / ticks))
+    let (seconds, ticks) =
+        if seconds < 0 && ticks > 0 { (seconds + 1, ticks - per_second(unit)) } else { (seconds, ticks) };
+    let all = seconds.checked_mul(per_second(unit))?.checked_add(ticks)?;
+    is_known_moment(all, unit).then_some(all)
 }
 
-/// A count of milliseconds in ticks of a unit; `None` when it is out of range.
-pub(crate) fn millis_to_unit(millis: i64, unit: TimeUnit) -> Option<i64> {
-    match unit {
-        TimeUnit::Second => Some(millis.div_euclid(1_000)),
-        TimeUnit::Millisecond => Some(millis),
-        TimeUnit::Microsecond => millis.checked_mul(1_000),
-        TimeUnit::Nanosecond => millis.checked_mul(1_000_000),
+/// A count of one unit since the Unix epoch in ticks of another, smaller parts cut; `None` when it is out of range.
+pub(crate) fn between_units(count: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
+    if !is_known_moment(count, from) {
+        return None;
     }
+    let (from, to) = (per_second(from), per_second(to));
+    if to >= from { count.checked_mul(to / from) } else { Some(count.div_euclid(from / to)) }
 }
 
 fn push_padded(out: &mut Vec<u8>, value: i64, width: usize) {

@@ -18,6 +18,8 @@ pub struct Replacement {
 pub enum Keeps {
     /// Everything: the circuit is the one that runs, and nothing is built.
     All,
+    /// The same, if no row goes that what it reads was said never to lose; else nothing.
+    AllUnlessRowsGo,
     /// The state of some operators, which the others begin with.
     Some(KeptState),
     /// Nothing, and why: its inputs are read from the start.

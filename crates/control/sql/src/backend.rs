@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use fleuve_catalog::{Object, ObjectKind};
-use fleuve_types::{Delta, Epoch, Error, ObjectId, Replacement, Result};
+use fleuve_types::{Clock, Delta, Epoch, Error, ObjectId, Replacement, Result, SystemClock};
 use futures::Stream;
 
 use crate::parse::OnError;
@@ -278,6 +278,19 @@ pub struct StoppedView {
     pub epoch: Epoch,
     /// One that it reads stopped, and it follows that one when it runs again.
     pub by_input: bool,
+    /// When that was, by the clock of epochs, in microseconds; it may not be known of one that stopped before the start.
+    pub since_us: Option<i64>,
+}
+
+/// When a row of a view with EMIT ON WINDOW CLOSE is final. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The watermark of what the view reads: the least one of several streams.
+    pub watermark: Option<i64>,
+    /// It has passed the row.
+    pub is_closed: bool,
+    /// The least watermark that passes the row; `None` if none is known to.
+    pub at: Option<i64>,
 }
 
 /// Everything a query reads, at one epoch.
@@ -293,6 +306,15 @@ pub trait Snapshot: Send + Sync {
     fn names(&self, namespace: &str) -> Vec<String>;
     /// The namespaces.
     fn namespaces(&self) -> Vec<String>;
+    /// When rows of what a view with EMIT ON WINDOW CLOSE asks for are final: of each of `rows`, which have the view's columns. `None` if
+    /// that is not known.
+    ///
+    /// # Errors
+    /// When event time passes through an expression that fails.
+    fn closing(&self, namespace: &str, name: &str, rows: &RecordBatch) -> Result<Option<Vec<Closing>>> {
+        let _ = (namespace, name, rows);
+        Ok(None)
+    }
     /// Why a view shows an older answer; `None` of one that has not stopped.
     fn stopped(&self, namespace: &str, name: &str) -> Option<StoppedView> {
         let _ = (namespace, name);
@@ -332,12 +354,16 @@ pub struct ViewState {
 /// An input of a view that is built, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputToRead {
+    /// The stream or view.
+    pub id: ObjectId,
     /// `namespace.name`, or only the name in `public`.
     pub name: String,
     /// Records of a stream, rows of a view.
     pub rows: u64,
     /// Bytes of the log; not known of a view, whose rows are in memory.
     pub bytes: Option<u64>,
+    /// Records of a stream that were there once and that its log does not hold any more.
+    pub gone: u64,
 }
 
 /// How far a view is run again.
@@ -389,8 +415,8 @@ pub struct Replay {
     pub view: ObjectId,
     /// How far.
     pub until: Until,
-    /// The values of its key, as text: then it is the changes of this row that are told. Empty: the whole answer.
-    pub watch: Vec<String>,
+    /// The values of its key, as text, NULL as `None`: then it is the changes of this row that are told. Empty: the whole answer.
+    pub watch: Vec<Option<String>>,
 }
 
 /// What a replay came to.
@@ -411,6 +437,11 @@ pub struct Replayed {
 pub trait Backend: Send + Sync + 'static {
     /// All objects now.
     fn objects(&self) -> Arc<ObjectSet>;
+
+    /// The platform's clock: that of new objects, and of `now()` in queries.
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
 
     /// The newest consistent state of everything that can be queried.
     fn snapshot(&self) -> Arc<dyn Snapshot>;

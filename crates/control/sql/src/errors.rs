@@ -50,6 +50,10 @@ pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
             let (message, at) = crate::parse::split_place(&inner.to_string());
             Error { location: at, ..Error::input(message) }
         }
+        // The rest of it is the parser's tree.
+        DataFusionError::NotImplemented(m) if m.starts_with("Unsupported ast node ") => {
+            Error::unsupported("this is not supported in FROM")
+        }
         DataFusionError::NotImplemented(m) => Error::unsupported(tidy(m)),
         DataFusionError::ResourcesExhausted(m) => {
             Error::new(ErrorKind::Limit, format!("the query needs too much memory: {}", tidy(m)))

@@ -15,7 +15,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use fleuve_types::{Delta, Epoch, Error, ManualClock, ObjectId, Result, pseudo_fields};
+use fleuve_types::{Clock, Delta, Epoch, Error, ManualClock, ObjectId, Result, pseudo_fields};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 
@@ -32,12 +32,13 @@ pub(crate) struct Fake {
     /// Every list of changes that was applied, as words.
     pub(crate) applied: Mutex<Vec<Vec<String>>>,
     pub(crate) snapshots: Mutex<usize>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 pub(crate) fn session() -> (Arc<Fake>, Session) {
-    let fake = Arc::new(Fake::default());
-    let clock = Arc::new(ManualClock::new(1_700_000_000_000_000));
-    (fake.clone(), Session::new(fake).with_clock(clock))
+    let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
+    let fake = Arc::new(Fake { clock, ..Fake::default() });
+    (fake.clone(), Session::new(fake))
 }
 
 fn table_schema(spec: &Spec) -> Option<Arc<Schema>> {
@@ -167,6 +168,10 @@ impl Snapshot for FakeSnapshot {
 impl Backend for Fake {
     fn objects(&self) -> Arc<ObjectSet> {
         self.objects.lock().clone()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {

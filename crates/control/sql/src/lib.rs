@@ -32,7 +32,10 @@ mod suggest;
 mod window;
 
 pub use backend::*;
-pub use bind::{DEAD_SUFFIX, bind_all, check_expressions, explain_unusable, plan_view, refused_rows, view_key};
+pub use bind::{
+    DEAD_SUFFIX, bind_all, check_expressions, explain_unusable, plan_view, refused_rows, same_columns, same_view,
+    view_key,
+};
 pub use context::query_runtime;
 pub use parse::{OnError, parse};
 pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use fleuve_types::{ColumnPart, Delta, Error, Result};
 
-use crate::event_time::{Horizon, Mark, TimeColumn, shown};
+use crate::event_time::{Complete, Horizon, Loss, Mark, TimeColumn, TimeColumns, shown};
 use crate::keep::Above;
 use crate::lookup::{LookUp, lookups_of};
 use crate::lower::share::Work;
@@ -45,6 +45,10 @@ pub(crate) struct Node {
     pub(crate) key: Option<Vec<usize>>,
     /// Columns that carry event time. Only circuits that emit on window close have any.
     pub(crate) times: Vec<TimeColumn>,
+    /// Sets of them of which no row that has a time lacks all.
+    pub(crate) complete: Complete,
+    /// Why there are none, where they are lost.
+    pub(crate) loss: Option<Loss>,
     /// Which of them the operator closes windows by.
     pub(crate) close_by: Vec<usize>,
     /// What it closes by besides.
@@ -82,16 +86,15 @@ pub struct Circuit {
     pub(crate) touched: Vec<u64>,
     /// Where its state may go, and in which folder.
     pub(crate) space: Option<(Arc<Space>, String)>,
+    /// Is told, in the next step, of how many operators have done their part, and how many there are.
+    pub(crate) watcher: Option<Watcher>,
 }
+
+pub(crate) type Watcher = Box<dyn FnMut(u64, u64) + Send + Sync>;
 
 impl Circuit {
     pub(crate) fn new(nodes: Vec<Node>, inputs: Vec<CircuitInput>, root: usize, on_close: bool, guard: Guard) -> Self {
-        let counters = nodes.iter().map(|node| Counters {
-            description: node.describe(&inputs),
-            inputs: node.inputs.clone(),
-            ..Counters::default()
-        });
-        let profile = Arc::new(Profile(counters.collect()));
+        let profile = Arc::new(Profile(counters(&nodes, &inputs).collect()));
         let follows = |node: &Node| matches!(&node.kind, NodeKind::Operator(o) if o.follows_clock());
         let by_clock = (0..nodes.len()).filter(|n| follows(&nodes[*n])).collect();
         let now_us = i64::MIN;
@@ -115,6 +118,7 @@ impl Circuit {
             steps: 0,
             touched,
             space: None,
+            watcher: None,
         }
     }
 
@@ -123,10 +127,33 @@ impl Circuit {
         &self.inputs
     }
 
+    /// Counts, above its operators, what becomes of the answer, too.
+    pub(crate) fn count_answer(&mut self, description: String) {
+        let answer = Counters { description, inputs: vec![self.root], ..Counters::default() };
+        self.profile = Arc::new(Profile(counters(&self.nodes, &self.inputs).chain([answer]).collect()));
+    }
+
+    /// The figures of the answer, where they are counted.
+    pub(crate) fn answer_counters(&self) -> Option<&Counters> {
+        self.profile.0.get(self.nodes.len())
+    }
+
+    /// The node that is one of its inputs.
+    pub(crate) fn input_node(&self, number: usize) -> Option<usize> {
+        self.nodes.iter().position(|n| matches!(n.kind, NodeKind::Input(i) if i == number))
+    }
+
     /// The columns of one of its inputs.
     pub(crate) fn input_schema(&self, number: usize) -> SchemaRef {
-        let is_it = |n: &&Node| matches!(n.kind, NodeKind::Input(i) if i == number);
-        self.nodes.iter().find(is_it).map_or_else(|| Arc::new(Schema::empty()), |n| n.schema.clone())
+        let node = self.input_node(number).map(|n| &self.nodes[n]);
+        node.map_or_else(|| Arc::new(Schema::empty()), |n| n.schema.clone())
+    }
+
+    /// So much time was spent on the rows of one of its inputs before a step.
+    pub(crate) fn took_in(&self, number: usize, time: Duration) {
+        if let Some(node) = self.input_node(number) {
+            self.profile.spent(node, time);
+        }
     }
 
     /// The columns of the answer.
@@ -174,8 +201,24 @@ impl Circuit {
     }
 
     /// The columns of the answer that carry event time.
-    pub fn time_columns(&self) -> Vec<usize> {
-        self.nodes[self.root].times.iter().map(|t| t.column).collect()
+    pub fn time_columns(&self) -> TimeColumns {
+        let root = &self.nodes[self.root];
+        TimeColumns { all: root.times.iter().map(|t| t.column).collect(), complete: root.complete.clone() }
+    }
+
+    /// The watermarks that the columns of the answer have which carry event time, when its inputs have these.
+    ///
+    /// # Errors
+    /// When an expression that event time passes through fails.
+    pub fn marks_given(&self, inputs: &[Vec<Mark>]) -> Result<Vec<Mark>> {
+        let mut known: Vec<Vec<Mark>> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let of = |node: usize, column: usize| known[node].iter().find(|m| m.0 == column).map(|m| m.1);
+            let mark = |t: &TimeColumn| Ok(t.source.now(inputs, &of)?.map(|watermark| (t.column, watermark)));
+            let marks = node.times.iter().filter_map(|t| mark(t).transpose()).collect::<Result<_>>()?;
+            known.push(marks);
+        }
+        Ok(known.swap_remove(self.root))
     }
 
     /// Takes its inputs from where another circuit of the same shape finds them.
@@ -233,6 +276,8 @@ impl Circuit {
         self.fresh = false;
         self.steps += 1;
         let mut outs: Vec<Delta> = Vec::with_capacity(self.nodes.len());
+        let (mut watcher, operators) = (self.watcher.take(), self.operators().count() as u64);
+        let mut done = 0;
         // A change is let go as soon as its last reader has seen it.
         let mut last_reader = vec![0; self.nodes.len()];
         for (n, node) in self.nodes.iter().enumerate() {
@@ -254,15 +299,16 @@ impl Circuit {
                         self.touched[n] = self.steps;
                         Counters::add(&counters.rows_in, changes.iter().map(Delta::len).sum());
                         let start = Instant::now();
+                        let told = |e| in_names(&self.guards, e);
                         let out = if self.held.contains_key(&n) {
-                            operator.take_in(&changes, context)?;
+                            operator.take_in(&changes, context).map_err(told)?;
                             Delta::empty(node.schema.clone())
                         } else {
-                            operator.step(&changes, context)?
+                            operator.step(&changes, context).map_err(told)?
                         };
                         counters.spent(start.elapsed());
                         for guard in &self.guards {
-                            self.dead.extend(guard.take(n, || counters.description.clone()));
+                            self.dead.extend(guard.take(n, || operator.in_words()));
                         }
                         out
                     }
@@ -283,7 +329,13 @@ impl Circuit {
                 }
             }
             outs.push(out);
+            if matches!(self.nodes[n].kind, NodeKind::Operator(_)) {
+                done += 1;
+                watcher.iter_mut().for_each(|tell| tell(done, operators));
+            }
         }
+        // It may have none.
+        watcher.iter_mut().for_each(|tell| tell(1, 1));
         Ok(outs.swap_remove(self.root))
     }
 
@@ -317,7 +369,7 @@ impl Circuit {
         let by_columns = node.close_by.iter().map(|t| node.times[*t].watermark);
         let watermarks: Vec<Option<i64>> = by_columns.chain(node.horizons.iter().map(|h| h.watermark)).collect();
         let start = Instant::now();
-        let closed = operator.close(&watermarks)?;
+        let closed = operator.close(&watermarks).map_err(|e| in_names(&self.guards, e))?;
         self.profile.0[n].spent(start.elapsed());
         Ok(closed)
     }
@@ -498,15 +550,15 @@ impl Circuit {
             line.push_str("; late rows are left out");
         }
         if let Some(own) = figures.get(n) {
-            line.push_str(&format!(" | node {n}, rows in {}, out {}", own.rows_in, own.rows_out));
+            line.push_str(&format!(" | {}", own.done()));
             if let NodeKind::Operator(o) = &node.kind {
-                let all: f64 = figures.iter().map(|f| f.busy.as_secs_f64()).sum();
-                let (ms, share) = (own.busy.as_secs_f64() * 1e3, own.busy.as_secs_f64() / all.max(1e-9) * 100.0);
-                line.push_str(&format!(", busy {ms:.1} ms ({share:.0} %)"));
+                line.push_str(&own.share_of(figures));
                 line.push_str(&format!(", state {} rows, {} bytes", o.state_rows(), o.state_bytes()));
                 if let Some(pages) = o.pages().filter(|p| p.is_active()) {
                     line.push_str(&format!(", {} bytes on disk", pages.disk_bytes()));
                 }
+            } else if !own.busy.is_zero() {
+                line.push_str(&own.share_of(figures));
             }
         }
         line.push_str(&note(n));
@@ -522,6 +574,19 @@ impl Circuit {
             self.explain_node(*i, depth + 1, figures, note, out);
         }
     }
+}
+
+/// An error in the names that people know.
+pub(crate) fn in_names(guards: &[Guard], error: Error) -> Error {
+    guards.iter().fold(error, |error, guard| Error { message: guard.told(&error.message), ..error })
+}
+
+fn counters<'n>(nodes: &'n [Node], inputs: &'n [CircuitInput]) -> impl Iterator<Item = Counters> + 'n {
+    nodes.iter().map(|node| Counters {
+        description: node.describe(inputs),
+        inputs: node.inputs.clone(),
+        ..Counters::default()
+    })
 }
 
 impl Node {

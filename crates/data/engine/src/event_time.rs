@@ -4,6 +4,7 @@
 //! column (NULL says nothing). At an input it is the stream's watermark; a monotone expression of such a column carries
 //! it on (Akidau et al., "The Dataflow Model", VLDB 2015; Begoli et al., "One SQL to Rule Them All", SIGMOD 2019).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -17,6 +18,65 @@ use crate::state::times_of;
 
 /// A watermark of a relation: the number of a column, and the value below which it gets no more rows, in the column's unit.
 pub type Mark = (usize, i64);
+
+/// Sets of columns that carry event time: each row that has a time has one in at least one column of each set. Of a stream that is its
+/// column alone. An outer join fills a column up with NULL: behind FULL JOIN only the columns of both sides together are such a set.
+pub type Complete = Vec<BTreeSet<usize>>;
+
+/// The columns of a relation that carry event time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeColumns {
+    /// Their numbers.
+    pub all: Vec<usize>,
+    /// Of these.
+    pub complete: Complete,
+}
+
+impl TimeColumns {
+    /// Those of a stream, which has one if it has a watermark.
+    pub fn of_stream(column: Option<usize>) -> Self {
+        Self { all: column.into_iter().collect(), complete: column.into_iter().map(|c| BTreeSet::from([c])).collect() }
+    }
+}
+
+/// So many sets are kept, the smallest: a plan that has more says the same in many ways.
+const MOST_SETS: usize = 64;
+
+/// Without sets that hold another one.
+pub(crate) fn smallest(sets: impl IntoIterator<Item = BTreeSet<usize>>) -> Complete {
+    let mut sets: Vec<BTreeSet<usize>> = sets.into_iter().collect();
+    sets.sort_by_key(|set| (set.len(), set.clone()));
+    let mut out: Complete = vec![];
+    for set in sets {
+        if out.len() < MOST_SETS && !out.iter().any(|smaller| smaller.is_subset(&set)) {
+            out.push(set);
+        }
+    }
+    out
+}
+
+/// One set of each, together, in all ways.
+pub(crate) fn crossed(these: &[BTreeSet<usize>], those: &[BTreeSet<usize>]) -> Complete {
+    smallest(these.iter().flat_map(|this| those.iter().map(move |that| this.union(that).copied().collect())))
+}
+
+/// The sets where column `c` is found at any of `places(c)`.
+pub(crate) fn spread(sets: &[BTreeSet<usize>], places: impl Fn(usize) -> Vec<usize>) -> Complete {
+    let one = |place: usize| BTreeSet::from([place]);
+    let ways = |set: &BTreeSet<usize>| {
+        set.iter().fold(vec![BTreeSet::new()], |ways, column| {
+            crossed(&ways, &places(*column).into_iter().map(one).collect::<Vec<_>>())
+        })
+    };
+    smallest(sets.iter().flat_map(ways))
+}
+
+/// Why the rows of a node have no complete event times although those of its inputs have.
+#[derive(Clone)]
+pub(crate) struct Loss {
+    pub(crate) why: String,
+    pub(crate) hint: String,
+}
 
 /// True for types whose values are points in time that do not depend on a time zone.
 pub(crate) fn is_time(data_type: &DataType) -> bool {
@@ -65,6 +125,14 @@ pub(crate) enum TimeSource {
 }
 
 impl TimeSource {
+    /// The columns that it is the least of, as they are.
+    pub(crate) fn as_columns(&self) -> Option<&[(usize, usize)]> {
+        match self {
+            TimeSource::Least { of, steps } if steps.is_empty() => Some(of),
+            _ => None,
+        }
+    }
+
     /// The watermark as things stand: `inputs` are those of the circuit's inputs, `of` finds those of other nodes.
     pub(crate) fn now(&self, inputs: &[Vec<Mark>], of: &dyn Fn(usize, usize) -> Option<i64>) -> Result<Option<i64>> {
         match self {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use fleuve_types::{Delta, Error, Result};
 
-use crate::circuit::{Circuit, NodeKind};
+use crate::circuit::{Circuit, NodeKind, in_names};
 use crate::keep::{Above, is_timeless};
 use crate::operators::Operator;
 use crate::state::{Pages, Part};
@@ -137,7 +137,7 @@ impl Circuit {
             return Err(Error::bug("an input was taken for an operator that holds back"));
         };
         let start = Instant::now();
-        let told = operator.present_answer(part)?;
+        let told = operator.present_answer(part).map_err(|e| in_names(&self.guards, e))?;
         self.profile.0[node].spent(start.elapsed());
         // What it has still to tell leaves memory last.
         self.touched[node] = self.steps + 1;

@@ -11,7 +11,7 @@ use arrow::array::UInt32Array;
 use arrow::datatypes::DataType;
 use fleuve_types::{Delta, Error, Result};
 
-use crate::circuit::{Circuit, Node, NodeKind};
+use crate::circuit::{Circuit, Node, NodeKind, in_names};
 use crate::lower::share::Base;
 use crate::operators::{Operator, concat_deltas};
 use crate::output::consolidate;
@@ -77,6 +77,12 @@ impl Circuit {
     /// True if the old circuit does all that this one does.
     pub(crate) fn is_like(&self, old: &Circuit, is_same: &dyn Fn(&Table, &Table) -> bool) -> bool {
         self.same_nodes(old, is_same).get(self.root) == Some(&Some(old.root))
+    }
+
+    /// True if this one, with all its state, does what a fresh one would that finds its columns elsewhere.
+    pub(crate) fn can_read_as(&self, other: &Circuit) -> bool {
+        let keys = |circuit: &Circuit| circuit.nodes.iter().map(|n| n.key.clone()).collect::<Vec<_>>();
+        self.shape() == other.shape() && keys(self) == keys(other)
     }
 
     /// What this fresh circuit can take over from one that runs. `is_same` tells which relations are the same. Fails with the reason
@@ -227,7 +233,7 @@ impl Circuit {
             let NodeKind::Operator(operator) = &mut self.nodes[*old].kind else {
                 return Err(Error::bug("an input was taken for an operator with an answer"));
             };
-            out.insert(*new, operator.present_answer(part)?);
+            out.insert(*new, operator.present_answer(part).map_err(|e| in_names(&self.guards, e))?);
         }
         Ok(out)
     }

@@ -24,7 +24,7 @@ mod session;
 mod state;
 
 pub use circuit::{Circuit, CircuitInput};
-pub use event_time::Mark;
+pub use event_time::{Complete, Mark, TimeColumns};
 pub use held::PartSize;
 pub use lookup::{LookUp, RelationIndex};
 pub use lower::{Relations, lower, lower_index, lower_on_close};

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The figures of a circuit's operators, in the order of the circuit.
+/// The figures of a circuit's operators, in the order of the circuit; of a view that shows an answer, that comes last.
 #[derive(Debug, Default)]
 pub struct Profile(pub(crate) Vec<Counters>);
 
@@ -48,6 +48,18 @@ impl OperatorStatus {
     pub fn operator(&self) -> &str {
         self.description.split(':').next().unwrap_or_default()
     }
+
+    /// For EXPLAIN: which it is, and the rows.
+    pub(crate) fn done(&self) -> String {
+        format!("node {}, rows in {}, out {}", self.node, self.rows_in, self.rows_out)
+    }
+
+    /// For EXPLAIN: its time, and what part of that of `all` it is.
+    pub(crate) fn share_of(&self, all: &[OperatorStatus]) -> String {
+        let all: f64 = all.iter().map(|o| o.busy.as_secs_f64()).sum();
+        let own = self.busy.as_secs_f64();
+        format!(", busy {:.1} ms ({:.0} %)", own * 1e3, own / all.max(1e-9) * 100.0)
+    }
 }
 
 impl Counters {
@@ -66,6 +78,13 @@ impl Counters {
         self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// It took in and put out so many rows.
+    pub(crate) fn stepped(&self, rows_in: usize, rows_out: usize, time: Duration) {
+        Self::add(&self.rows_in, rows_in);
+        Self::add(&self.rows_out, rows_out);
+        self.spent(time);
+    }
+
     pub(crate) fn holds(&self, rows: usize, bytes: usize, disk_bytes: u64) {
         self.state_rows.store(rows as u64, Ordering::Relaxed);
         self.state_bytes.store(bytes as u64, Ordering::Relaxed);
@@ -74,6 +93,19 @@ impl Counters {
 }
 
 impl Profile {
+    /// So much time was spent in an operator.
+    pub(crate) fn spent(&self, node: usize, time: Duration) {
+        if let Some(counters) = self.0.get(node) {
+            counters.spent(time);
+        }
+    }
+
+    /// The memory that all of them hold, as it was last measured, and what of their state lies on disk.
+    pub(crate) fn state_bytes(&self) -> (u64, u64) {
+        let of = |c: &Counters| (c.state_bytes.load(Ordering::Relaxed), c.disk_bytes.load(Ordering::Relaxed));
+        self.0.iter().map(of).fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1))
+    }
+
     /// The figures now. Rows and time are exact; state is as it was last measured.
     pub fn operators(&self) -> Vec<OperatorStatus> {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);

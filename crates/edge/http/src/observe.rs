@@ -76,6 +76,9 @@ pub struct StreamReport {
     /// Rows that came behind the watermark.
     #[serde(default)]
     pub late_records: u64,
+    /// Seconds that epochs have spent on reading and decoding its records since the start, once for all views.
+    #[serde(default)]
+    pub decode_s: f64,
     /// The watermark: no row that is on time comes below it. Absent before the first row, and without WATERMARK.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watermark: Option<String>,

@@ -15,8 +15,8 @@ pub trait Sql: Send + Sync + 'static {
     async fn apply(&self, files: &[ProjectFile], dry_run: bool) -> Result<Vec<Applied>>;
     /// The changes of a view or stream.
     async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription>;
-    /// A view run again up to a point; `watch` is the key of the row whose changes are wanted.
-    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+    /// A view run again up to a point; `watch` is the key of the row whose changes are wanted, NULL as `None`.
+    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<Option<String>>) -> Result<Replayed> {
         let _ = (name, until, watch);
         Err(Error::unsupported("nothing can be replayed here"))
     }
@@ -44,7 +44,12 @@ impl Sql for Sessions {
         self.0.subscribe(object.object.id).await
     }
 
-    async fn replay(&self, (namespace, name): (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+    async fn replay(
+        &self,
+        (namespace, name): (&str, &str),
+        until: &str,
+        watch: Vec<Option<String>>,
+    ) -> Result<Replayed> {
         let objects = self.0.objects();
         let object = objects.get(namespace, name).filter(|o| matches!(o.spec, Spec::View(_)));
         let object = object.ok_or_else(|| {

@@ -103,7 +103,7 @@ impl Sql for Fake {
         Ok(files.iter().map(applied).collect())
     }
 
-    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<String>) -> Result<Replayed> {
+    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<Option<String>>) -> Result<Replayed> {
         if name != ("public", "orders") {
             return Err(Error::not_found("there is no such view"));
         }

@@ -1,11 +1,14 @@
 //! What each command takes. The texts here are the program's manual.
 
+mod test;
+
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{ConfigFormat, HostPort};
+pub use test::{TestArgs, TestFormat};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -173,6 +176,17 @@ pub enum RowFormat {
     Arrow,
 }
 
+/// How rows are written that come whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    /// For reading
+    Table,
+    /// With a header line
+    Csv,
+    /// An array of objects, one row per line
+    Json,
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without -c or -f and with a terminal, a prompt opens; \\? lists its commands. Otherwise standard input is read.
@@ -254,6 +268,7 @@ Examples:
   fleuve replay revenue --until orders/0@1234
   fleuve replay revenue --until '2026-05-01 08:00:00' --format csv
   fleuve replay totals --until orders/0@1234 --watch Ann     each change of Ann's row, and the record that made it
+  fleuve replay sums --until orders/0@1234 --watch \"'Ann, Bob', 7\"
 
 The server runs the view again in memory, over the log from its start, beside what it serves: up to the record that
 is named, or all records not later than the time. Of other partitions it takes what is not later than that record.
@@ -266,12 +281,13 @@ pub struct ReplayArgs {
     /// The last record to take in (stream/partition@offset), or a time (of records, UTC)
     #[arg(long, value_name = "POINT")]
     pub until: String,
-    /// The key of a row, with commas between the values of several columns: print each change of it
+    /// The key of a row, with commas between the values of several columns: print each change of it. A text may stand
+    /// in single quotes ('a, b'; 'it''s' with doubled ones), and has to where it holds a comma or is NULL
     #[arg(long, value_name = "KEY")]
     pub watch: Option<String>,
     /// How rows are written
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: RowFormat,
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TextFormat,
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -294,52 +310,6 @@ pub struct VerifyArgs {
     pub show: usize,
     #[command(flatten)]
     pub server: ServerArgs,
-}
-
-/// How the results of tests are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TestFormat {
-    /// For reading
-    Text,
-    /// JUnit's XML, for CI
-    Junit,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "\
-The files DIR/tests/*.sql hold tests in plain SQL. Each test runs in a server of its own, in this process, that holds what the project
-declares (its sources read nothing). Under a query stands the table that it gives, under a statement that fails its error:
-
-  -- test: a page counts its clicks
-  INSERT INTO clicks VALUES ('/', 12), ('/buy', 40), ('/', 8);
-  SELECT page, n FROM pages;
-  -- | page | n |
-  -- | /    | 2 |
-  -- | /buy | 1 |
-  INSERT INTO clicks VALUES (1, 2, 3);
-  -- error: 3 values
-
-What stands before the first test happens at the beginning of each. Rows are compared in their order only if the query says ORDER BY.
-Exits with 1 if a test fails.
-
-Examples:
-  fleuve test examples/access-log
-  fleuve test --only scanners
-  fleuve test --write                              put what queries give under them, to be reviewed
-  fleuve test --format junit > results.xml")]
-pub struct TestArgs {
-    /// The project folder
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
-    /// Only tests whose name or file holds TEXT
-    #[arg(long, value_name = "TEXT")]
-    pub only: Option<String>,
-    /// Write the tables that queries give into the files
-    #[arg(long)]
-    pub write: bool,
-    /// How the results are written
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: TestFormat,
 }
 
 #[derive(Args, Debug)]

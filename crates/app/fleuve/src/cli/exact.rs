@@ -6,6 +6,8 @@ mod tests;
 
 /// Where the cells of rows stand in the answer of `POST /v1/sql`: `{"results":[{"rows":[[...`.
 pub const IN_RESULTS: &[u8] = b"{[{[[";
+/// Where they stand in that of `GET /v1/replay`: `{"rows":[[...`.
+pub const IN_ROWS: &[u8] = b"{[[";
 /// Where they stand in an event of a subscription: `{"row":{...`.
 pub const IN_EVENT: &[u8] = b"{{";
 

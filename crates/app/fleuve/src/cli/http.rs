@@ -67,6 +67,14 @@ impl Server {
         self.send(hyper::Method::GET, path, accept, None).await
     }
 
+    /// `GET path`, and the answer as JSON, with the numbers in `place` [`exact`].
+    ///
+    /// # Errors
+    /// As for [`Server::get`].
+    pub async fn get_json(&self, path: &str, place: &[u8]) -> Result<Value> {
+        json_of(&exact(&self.get(path, JSON).await?.bytes().await?, place))
+    }
+
     /// `POST path` with a JSON body.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use fleuve_types::{Error, Result};
 use serde_json::Value;
 
-use super::args::{ReplayArgs, RowFormat};
-use super::http::{JSON, Server, query_value};
+use super::args::{ReplayArgs, TextFormat};
+use super::exact::IN_ROWS;
+use super::http::{Server, query_value};
 use super::render::{self, Rows};
 use super::sql::table_style;
 use super::term::Out;
@@ -19,14 +20,13 @@ pub async fn run(args: ReplayArgs) -> Result<ExitCode> {
     if let Some(key) = &args.watch {
         path.push_str(&format!("&watch={}", query_value(key)));
     }
-    let mut answer = server.get(&path, JSON).await?.json().await?;
+    let mut answer = server.get_json(&path, IN_ROWS).await?;
     let rows = Rows::from_json(&mut answer)?.ok_or_else(|| Error::bug("the server's answer has no rows"))?;
     let mut out = Out::new();
     match args.format {
-        RowFormat::Json => out.bytes(render::json_array(&rows).as_bytes())?,
-        RowFormat::Csv => out.bytes(render::csv(&rows).as_bytes())?,
-        RowFormat::Table => out.bytes(render::shown(&rows, table_style()).as_bytes())?,
-        RowFormat::Arrow => return Err(Error::input("a replay is written as --format table, json or csv")),
+        TextFormat::Json => out.bytes(render::json_array(&rows).as_bytes())?,
+        TextFormat::Csv => out.bytes(render::csv(&rows).as_bytes())?,
+        TextFormat::Table => out.bytes(render::shown(&rows, table_style()).as_bytes())?,
     }
     out.flush()?;
     // For the person who watches, not for the program that reads the rows.

@@ -28,11 +28,12 @@ impl Platform {
             // What was read by the old columns is not to be read again by the new ones.
             self.engine.checkpoint().await?;
         }
+        super::later::note(&self.log, &before, &changes).await?;
         let commands = changes.iter().map(command).collect();
         let made = self.catalog.apply(commands).await?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
-        let Err(error) = self.run_changes(&after, &made, altered).await else {
+        let Err(error) = self.run_changes((&before, &after), &made, altered).await else {
             self.limit_views(&before, &changes).await?;
             return super::replaced::forget(&self.log, made.replaced.iter().map(|r| r.after.id)).await;
         };
@@ -147,7 +148,7 @@ impl Platform {
 
     async fn run_changes(
         self: &Arc<Self>,
-        set: &ObjectSet,
+        (before, set): (&ObjectSet, &ObjectSet),
         made: &Changes,
         mut altered: BTreeMap<ObjectId, Vec<ViewDefinition>>,
     ) -> Result<()> {
@@ -167,9 +168,13 @@ impl Platform {
         };
         created.sort_by_key(|b| rank(b));
         let created = in_order(created);
+        // Sinks that were given what they write from now on together with their view.
+        let mut handed = BTreeSet::new();
         for bound in created {
             match (&bound.spec, altered.remove(&bound.object.id)) {
                 (Spec::Stream(spec), Some(readers)) => self.alter_stream(set, &bound, spec, readers).await?,
+                (Spec::View(_) | Spec::Index(_), _) => handed.extend(self.replace_view((before, set), &bound).await?),
+                (Spec::Sink(_), _) if handed.contains(&bound.object.id) => {}
                 _ => self.start_object(set, &bound).await?,
             }
         }
@@ -185,9 +190,10 @@ impl Platform {
         readers: Vec<ViewDefinition>,
     ) -> Result<()> {
         let id = bound.object.id;
-        let relation = self.opener().open_stream(set, bound, spec).await?;
+        let relation = self.opener().open_altered(set, bound, spec).await?;
         self.engine.alter_stream(id, relation.clone(), readers).await?;
-        self.streams.write().insert(id, relation);
+        self.streams.write().insert(id, relation.clone());
+        relation.columns_have_come().await?;
         for source in set.by_name.values().filter(|b| matches!(&b.spec, Spec::Source(s) if s.into == id)) {
             // It cuts its input by the stream's format.
             Box::pin(self.start_object(set, source)).await?;
@@ -253,6 +259,7 @@ impl Platform {
                 for (mark, _) in self.log.marks_with_prefix(&format!("dead/{id}/")) {
                     forget(mark).await;
                 }
+                forget(super::later::mark_of(id)).await;
                 Ok(())
             }
             ObjectKind::View => {
@@ -282,14 +289,14 @@ impl Platform {
         }
     }
 
-    /// Goes on with replacements that a crash broke off.
-    pub(super) async fn replace_again(self: Arc<Self>, views: Vec<ObjectId>) {
+    /// Goes on with replacements that a crash broke off; `running` are the objects as they run.
+    pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, views: Vec<ObjectId>) {
         let _one = self.changing.lock().await;
         let set = self.object_set();
         let bound = views.iter().filter_map(|id| set.by_id(*id)).collect();
         for bound in in_order(bound) {
-            let done = match self.start_object(&set, &bound).await {
-                Ok(()) => super::replaced::forget(&self.log, [bound.object.id]).await,
+            let done = match self.replace_view((&running, &set), &bound).await {
+                Ok(_) => super::replaced::forget(&self.log, [bound.object.id]).await,
                 Err(e) => Err(e),
             };
             if let Err(e) = done {
@@ -328,13 +335,21 @@ impl Platform {
                 tracing::warn!(object = object.name, error = %e, "taking an object back");
             }
         }
-        for replaced in &made.replaced {
-            // A view that could not be built left the old one running; the others are started again as they were.
-            let Some(bound) = before.by_id(replaced.before.id) else { continue };
+        let replaced = made.replaced.iter().filter_map(|r| before.by_id(r.before.id));
+        let (views, others): (Vec<_>, Vec<_>) =
+            replaced.partition(|b| matches!(b.spec, Spec::View(_) | Spec::Index(_)));
+        // A view that could not be built left the old one running, and goes on; one that took its place gives it back.
+        let mut handed = BTreeSet::new();
+        for bound in in_order(views) {
+            match self.replace_view((after, &set), &bound).await {
+                Ok(sinks) => handed.extend(sinks),
+                Err(e) => tracing::error!(view = bound.object.name, error = %e, "a view does not run as it did"),
+            }
+        }
+        for bound in others.into_iter().filter(|b| !handed.contains(&b.object.id)) {
             let reads_otherwise =
                 |spec: &StreamSpec| self.relation(bound.object.id).is_some_and(|r| *r.format().schema() != spec.schema);
             match &bound.spec {
-                Spec::View(_) | Spec::Index(_) => {}
                 Spec::Stream(spec) if reads_otherwise(spec) => {
                     let readers = self.readers(&set, &[], bound.object.id);
                     self.alter_stream(&set, bound, spec, readers).await?;

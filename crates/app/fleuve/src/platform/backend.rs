@@ -10,13 +10,15 @@ use datafusion::catalog::TableProvider;
 use fleuve_engine::{ChangesEnd, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, InputToRead, ObjectSet, Replay, Replayed, Snapshot, SourceSpec, Spec,
-    StoppedView, Subscription, ViewSpec, ViewState,
+    Backend, BoundObject, Change, ChangeSet, Closing, InputToRead, ObjectSet, Replay, Replayed, Snapshot, SourceSpec,
+    Spec, StoppedView, Subscription, ViewSpec, ViewState,
 };
-use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
+use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
 
 use super::Platform;
+use super::below::means_the_same;
+use super::closing::Clocks;
 use super::relations::{Declared, Explained};
 use super::stream::DecodedRange;
 use super::table::StreamTable;
@@ -81,7 +83,14 @@ impl Snapshot for At {
             _ => return None,
         };
         let epoch = status.epoch.unwrap_or(self.published.epoch);
-        Some(StoppedView { reason: reason.clone(), epoch, by_input })
+        Some(StoppedView { reason: reason.clone(), epoch, by_input, since_us: status.stopped_us })
+    }
+
+    fn closing(&self, namespace: &str, name: &str, rows: &RecordBatch) -> Result<Option<Vec<Closing>>> {
+        let Some(bound) = self.objects.get(namespace, name) else { return Ok(None) };
+        let Spec::View(view) = &bound.spec else { return Ok(None) };
+        let clocks = Clocks::of(&self.objects, &self.platform.engine, bound, view)?;
+        clocks.closing(&self.published, rows).map(Some)
     }
 }
 
@@ -102,6 +111,10 @@ pub struct Shared(pub Arc<Platform>);
 impl Backend for Shared {
     fn objects(&self) -> Arc<ObjectSet> {
         self.0.object_set()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.0.clock.clone()
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
@@ -164,12 +177,15 @@ impl Backend for Shared {
 
     async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {
         let replaced = views.iter().cloned().map(Change::Replace).collect();
-        let replaced = self.0.with_indexes(&self.0.object_set(), replaced)?;
+        let running = self.0.object_set();
+        let replaced = self.0.with_indexes(&running, replaced)?;
         let definition = |change: &Change| match change {
             Change::Replace(bound) => self.0.opener().running_definition(objects, bound),
             _ => None,
         };
-        self.0.engine.explain_replacements(replaced.iter().filter_map(definition).collect()).await
+        let same = |b: &&BoundObject| running.by_id(b.object.id).is_some_and(|old| means_the_same(old, b));
+        let below = views.iter().filter(same).map(|b| b.object.id).collect();
+        self.0.engine.explain_replacements(replaced.iter().filter_map(definition).collect(), below).await
     }
 
     async fn replay(&self, asked: Replay) -> Result<Replayed> {
@@ -200,10 +216,14 @@ impl Backend for Shared {
         let of = |bound: &Arc<BoundObject>| {
             let (id, name) = (bound.object.id, super::observe::shown(bound));
             match &bound.spec {
-                Spec::Stream(_) => InputToRead { name, rows: self.0.held(id), bytes: self.0.log.size_bytes(id) },
+                Spec::Stream(_) => {
+                    let rows = self.0.held(id);
+                    let (bytes, gone) = (self.0.log.size_bytes(id), self.0.written(id).saturating_sub(rows));
+                    InputToRead { id, name, rows, bytes, gone }
+                }
                 _ => {
                     let rows = published.views.get(&id).map_or(0, |v| v.num_rows() as u64);
-                    InputToRead { name, rows, bytes: None }
+                    InputToRead { id, name, rows, bytes: None, gone: 0 }
                 }
             }
         };
@@ -231,6 +251,7 @@ impl Platform {
             Ok(())
         };
         for batch in rows {
+            fleuve_formats::check_times(&batch)?;
             for value in encoder.encode(&batch)? {
                 let record = NewRecord { timestamp_ms: now, key: None, value: Some(&value), headers: &[] };
                 builder.push(&record).map_err(|e| Error::bug(e.to_string()))?;
@@ -284,6 +305,10 @@ impl Platform {
                 }
                 Err(ChangesEnd::Stopped(told)) => {
                     Some((Err(Error::input(told).hint("its last answer can be read with SELECT")), None))
+                }
+                Err(ChangesEnd::Replaced) => {
+                    let error = Error::input("the view's columns changed: it was replaced");
+                    Some((Err(error.hint("subscribe again to follow it by its new columns")), None))
                 }
                 Err(ChangesEnd::Closed) => Some((Err(Error::not_found("the view was dropped")), None)),
             }

@@ -65,7 +65,7 @@ impl SteppedServer {
 
     /// A new session.
     pub fn session(&self) -> Session {
-        Session::new(Arc::new(Shared(self.platform.clone()))).with_clock(self.platform.clock.clone())
+        Session::new(Arc::new(Shared(self.platform.clone())))
     }
 
     /// Its log.

@@ -5,9 +5,12 @@
 
 mod apply;
 mod backend;
+mod below;
+mod closing;
 mod dead;
 mod durable;
 mod ground;
+mod later;
 mod local;
 mod observe;
 mod open;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_engine::{BuildProgress, OperatorStatus, Published, ViewState};
@@ -94,7 +95,7 @@ fn backfill_report(progress: &BuildProgress) -> BackfillReport {
 }
 
 impl Platform {
-    fn written(&self, stream: ObjectId) -> u64 {
+    pub(super) fn written(&self, stream: ObjectId) -> u64 {
         let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
         (0..partitions).filter_map(|p| self.log.offsets(stream, p)).map(|(_, end)| end.max(0) as u64).sum()
     }
@@ -206,6 +207,7 @@ impl Platform {
         let rates = self.rates.update(self.clock.now_us(), totals);
         let rate = |id: ObjectId| rates.get(&id).copied().unwrap_or(0.0);
         let name_of = |id: ObjectId| objects.by_id(id).map(|b| shown(b)).unwrap_or_default();
+        let decoding = self.engine.decoding();
         let mut report = StatusReport {
             server: ServerReport {
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -232,6 +234,7 @@ impl Platform {
                         dead_letters: dead.map_or(0, |d| self.written(d)),
                         dead_letter_stream: dead.map(name_of),
                         late_records: published.times.get(&id).map_or(0, |t| t.late_rows),
+                        decode_s: decoding.get(&id).map_or(0.0, Duration::as_secs_f64),
                         watermark: self.watermark(id, &published),
                         retention_ms: topic.as_ref().and_then(|t| t.config.retention_ms),
                         retention_bytes: topic.as_ref().and_then(|t| t.config.retention_bytes),
@@ -346,12 +349,43 @@ impl Observe for Watcher {
         let server = &report.server;
         family("uptime_seconds", "gauge", "Seconds since the start.", vec![(String::new(), server.uptime_s as f64)]);
         family("epoch", "gauge", "The epoch that queries see.", vec![(String::new(), server.epoch as f64)]);
+        let epochs = self.platform.engine.epoch_durations();
+        let bucket = |bound: &str, count: u64| (format!("_bucket{{le=\"{bound}\"}}"), count as f64);
+        let mut lines: Vec<_> =
+            epochs.up_to().map(|(bound, count)| bucket(&bound.as_secs_f64().to_string(), count)).collect();
+        lines.push(bucket("+Inf", epochs.count));
+        lines.extend([("_sum".into(), epochs.sum.as_secs_f64()), ("_count".into(), epochs.count as f64)]);
+        family("epoch_seconds", "histogram", "How long epochs took until their answers were seen.", lines);
+        let memory = self.platform.engine.published().memory;
+        let bytes = |bytes: usize| vec![(String::new(), bytes as f64)];
+        family(
+            "state_budget_bytes",
+            "gauge",
+            "Setting memory_budget_bytes: what all views may take together.",
+            bytes(memory.budget_bytes),
+        );
+        family(
+            "state_used_bytes",
+            "gauge",
+            "Memory that the state of views and indexes takes of the budget, those under construction included.",
+            bytes(memory.state_bytes),
+        );
+        if let Some(beside) = memory.beside_bytes {
+            let help = "What the process takes beside state and counts in the budget, as it was seen lately.";
+            family("state_beside_bytes", "gauge", help, bytes(beside));
+        }
         let streams = |f: &dyn Fn(&StreamReport) -> f64| {
             report.streams.iter().map(|s| (label("stream", &s.name), f(s))).collect::<Vec<_>>()
         };
         family("stream_records", "gauge", "Records held.", streams(&|s| s.records as f64));
         family("stream_bytes", "gauge", "Bytes held.", streams(&|s| s.bytes as f64));
         family("stream_dead_letters_total", "counter", "Records that are no row.", streams(&|s| s.dead_letters as f64));
+        family(
+            "stream_decode_seconds_total",
+            "counter",
+            "Time that epochs spent on reading and decoding records, once for all views.",
+            streams(&|s| s.decode_s),
+        );
         family("stream_late_total", "counter", "Rows behind the watermark.", streams(&|s| s.late_records as f64));
         let views = |f: &dyn Fn(&ViewReport) -> f64| {
             report.views.iter().map(|v| (label("view", &v.name), f(v))).collect::<Vec<_>>()

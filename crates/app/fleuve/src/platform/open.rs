@@ -32,6 +32,18 @@ impl Opener<'_> {
         bound: &BoundObject,
         spec: &StreamSpec,
     ) -> Result<Arc<StreamRelation>> {
+        let relation = self.open_altered(set, bound, spec).await?;
+        relation.columns_have_come().await?;
+        Ok(relation)
+    }
+
+    /// As [`Opener::open_stream`], of a stream that is still read by other columns.
+    pub async fn open_altered(
+        &self,
+        set: &ObjectSet,
+        bound: &BoundObject,
+        spec: &StreamSpec,
+    ) -> Result<Arc<StreamRelation>> {
         let id = bound.object.id;
         let unlimited = |bytes: u64| i64::try_from(bytes).ok();
         let config = TopicConfig {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use fleuve_catalog::Object;
 use fleuve_engine::{
-    DeadLetterWriter, Engine, Published, RelationIndex, Relations, ViewDefinition, ViewLimits, ViewSnapshot, ViewState,
+    DeadLetterWriter, Engine, Published, RelationIndex, Relations, TimeColumns, ViewDefinition, ViewLimits,
+    ViewSnapshot, ViewState,
 };
 use fleuve_sql::{BoundObject, DEAD_SUFFIX, ObjectSet, OnError, Spec, StreamSpec, ViewSpec};
 use fleuve_types::ObjectId;
@@ -29,18 +30,18 @@ impl Relations for Declared<'_> {
         None
     }
 
-    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+    fn event_time(&self, table: &(String, String)) -> TimeColumns {
         match self.objects.by_name.get(table).map(|b| &b.spec) {
-            Some(Spec::Stream(stream)) => event_column(stream).into_iter().collect(),
+            Some(Spec::Stream(stream)) => TimeColumns::of_stream(event_column(stream)),
             Some(Spec::View(view)) if view.emit_on_close => {
-                self.engine.circuit(&view.plan, self, true).map_or(vec![], |c| c.time_columns())
+                self.engine.circuit(&view.plan, self, true).map(|c| c.time_columns()).unwrap_or_default()
             }
-            _ => vec![],
+            _ => TimeColumns::default(),
         }
     }
 }
 
-/// As [`Declared`], with the answers of the views and the indexes that run: what joins look up.
+/// As [`Declared`], with the answers of the views and the indexes that run: what joins look up, and which of them only grow.
 pub struct Explained<'a> {
     declared: Declared<'a>,
     running: Arc<Published>,
@@ -73,7 +74,7 @@ impl<'a> Explained<'a> {
 
 impl Relations for Explained<'_> {
     fn is_append_only(&self, table: &(String, String)) -> bool {
-        self.declared.is_append_only(table)
+        self.running(table).map_or_else(|| self.declared.is_append_only(table), ViewSnapshot::is_append_only)
     }
 
     fn key(&self, table: &(String, String)) -> Option<Vec<usize>> {
@@ -90,7 +91,7 @@ impl Relations for Explained<'_> {
         bound.filter_map(|bound| relation_index(self.declared.objects, bound, table)).collect()
     }
 
-    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+    fn event_time(&self, table: &(String, String)) -> TimeColumns {
         self.declared.event_time(table)
     }
 }

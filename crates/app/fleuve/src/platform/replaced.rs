@@ -2,7 +2,7 @@
 //!
 //! The catalog has the new definition as soon as a change is accepted; the view runs by the old one until the new one is built. After
 //! a crash in between, it goes on by the old definition, with its state and what its sinks have, and is then replaced as it would have
-//! been: so sinks get the difference once.
+//! been: so sinks get the difference once, and what keeps state keeps it.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,6 @@ fn mark_of(view: ObjectId) -> String {
 
 /// Notes the definitions of the views and indexes that `changes` replace, durably. One that is noted already is the one that still runs.
 pub(super) async fn note(log: &Log, before: &ObjectSet, changes: &[Change]) -> Result<()> {
-    if !before.by_name.values().any(|b| matches!(b.spec, Spec::Sink(_))) {
-        return Ok(());
-    }
     let mut marks = vec![];
     for change in changes {
         let Change::Replace(new) = change else { continue };

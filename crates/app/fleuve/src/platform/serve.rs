@@ -236,10 +236,10 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
         });
     }
     if ground.stepped {
-        platform.clone().replace_again(replaced).await;
+        platform.clone().replace_again(running, replaced).await;
     } else if !replaced.is_empty() {
         let platform = platform.clone();
-        tokio::spawn(async move { platform.replace_again(replaced).await });
+        tokio::spawn(async move { platform.replace_again(running, replaced).await });
     }
     let set = platform.object_set();
     for bound in set.by_name.values().filter(|b| matches!(b.spec, Spec::Source(_))) {
@@ -284,8 +284,10 @@ async fn engine_parts(
     let definitions = in_order(views).iter().filter_map(|b| opener.running_definition(running, b)).collect();
     let mut sinks: Vec<(ObjectId, ObjectId, Box<dyn SinkWriter>)> = vec![];
     for bound in set.by_name.values() {
+        // It writes what its view has now, which may be to become another one.
+        let bound = running.by_id(bound.object.id).unwrap_or(bound);
         if let Spec::Sink(sink) = &bound.spec {
-            match opener.sink_writer(set, bound, sink).await {
+            match opener.sink_writer(running, bound, sink).await {
                 Ok(writer) => sinks.push((bound.object.id, sink.from, Box::new(writer))),
                 Err(e) => tracing::error!(sink = bound.object.name, error = %e, "a sink could not be started"),
             }

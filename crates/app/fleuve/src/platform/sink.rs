@@ -3,14 +3,17 @@
 //! The last epoch that a sink has written is a mark of the log, set in the same atomic append as the records. After a crash the
 //! engine repeats epochs as the journal has them; those that the mark covers are passed over.
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
-use fleuve_engine::{SinkWriter, ViewRows};
+use fleuve_engine::{SinkRecord, SinkWriter, ViewRows};
 use fleuve_formats::Encoder;
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
@@ -52,8 +55,9 @@ impl StreamSink {
         }
     }
 
-    /// `(key, value)` of every record that a change makes.
-    fn records(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<(Option<Bytes>, Option<Bytes>)>> {
+    /// Every record that a change makes.
+    fn encoded(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<SinkRecord>> {
+        let record = |key, value| SinkRecord { key, value };
         match self.mode {
             SinkMode::Changes => {
                 let mut columns: Vec<ArrayRef> = delta.batch.columns().to_vec();
@@ -62,7 +66,7 @@ impl StreamSink {
                 let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(bug)?;
                 let values = self.value.encode(&batch)?;
                 let keys = self.key_rows(&delta.batch)?;
-                Ok(values.into_iter().enumerate().map(|(i, v)| (keys.get(i).cloned(), Some(v))).collect())
+                Ok(values.into_iter().enumerate().map(|(i, v)| record(keys.get(i).cloned(), Some(v))).collect())
             }
             SinkMode::Upsert => {
                 let came: Vec<u32> = (0..delta.len()).filter(|i| delta.weight(*i) > 0).map(|i| i as u32).collect();
@@ -74,12 +78,52 @@ impl StreamSink {
                 let gone = take_record_batch(&delta.batch, &UInt32Array::from(went)).map_err(bug)?;
                 let gone: Vec<Bytes> = self.key_rows(&gone)?.into_iter().filter(|k| !still.contains(k)).collect();
                 let values = self.value.encode(&rows)?;
-                let mut out: Vec<_> = gone.into_iter().map(|k| (Some(k), None)).collect();
-                out.extend(keys.into_iter().zip(values).map(|(k, v)| (Some(k), Some(v))));
+                let mut out: Vec<_> = gone.into_iter().map(|k| record(Some(k), None)).collect();
+                out.extend(keys.into_iter().zip(values).map(|(k, v)| record(Some(k), Some(v))));
                 Ok(out)
             }
         }
     }
+}
+
+/// What was written last for a key, and whether that is still so.
+struct Written {
+    value: Option<Bytes>,
+    stays: bool,
+}
+
+/// The records by which keys get other values: a tombstone for each that is not there any more, and each record that is not the one
+/// that was written last for its key.
+fn by_key(
+    was: impl Iterator<Item = Result<Vec<SinkRecord>>>,
+    is: impl Iterator<Item = Result<Vec<SinkRecord>>>,
+) -> Result<Vec<SinkRecord>> {
+    let mut written: HashMap<Option<Bytes>, Written> = HashMap::new();
+    for records in was {
+        let known = |SinkRecord { key, value }: SinkRecord| (key, Written { value, stays: false });
+        written.extend(records?.into_iter().map(known));
+    }
+    // One without a key is of a sink that wrote in another mode: nothing can take it back.
+    written.remove(&None);
+    let mut new = vec![];
+    for records in is {
+        for record in records? {
+            match written.get_mut(&record.key) {
+                Some(last) if last.value == record.value => last.stays = true,
+                last => {
+                    if let Some(last) = last {
+                        (last.value, last.stays) = (record.value.clone(), true);
+                    }
+                    new.push(record);
+                }
+            }
+        }
+    }
+    let gone = written.into_iter().filter(|(_, last)| !last.stays).map(|(key, _)| SinkRecord { key, value: None });
+    let mut gone: Vec<SinkRecord> = gone.collect();
+    gone.sort_by(|a, b| a.key.cmp(&b.key));
+    gone.append(&mut new);
+    Ok(gone)
 }
 
 /// The same columns under the names of `schema`.
@@ -135,16 +179,16 @@ impl Append {
 }
 
 impl StreamSink {
-    /// One atomic append of all changes, with the mark that says so. Nothing if the epoch is written already.
-    fn append(&mut self, epoch: Epoch, changes: impl Iterator<Item = Result<Delta>>) -> Result<()> {
+    /// One atomic append of all records, with the mark that says so. Nothing if the epoch is written already.
+    fn append(&self, epoch: Epoch, records: impl Iterator<Item = Result<Vec<SinkRecord>>>) -> Result<()> {
         if self.last_epoch().is_some_and(|last| epoch <= last) {
             return Ok(());
         }
         let partitions = self.log.topic(self.into).map_or(1, |t| t.partitions).max(1);
         let open = (0..partitions).map(|_| BatchBuilder::new()).collect();
         let mut append = Append { into: self.into, now_ms: self.clock.now_ms(), open, parts: vec![] };
-        for delta in changes {
-            for (key, value) in self.records(epoch, &delta?)? {
+        for records in records {
+            for SinkRecord { key, value } in records? {
                 append.push(key.as_ref(), value.as_ref())?;
             }
         }
@@ -156,11 +200,45 @@ impl StreamSink {
 
 impl SinkWriter for StreamSink {
     fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
-        self.append(epoch, std::iter::once(Ok(delta.clone())))
+        if self.last_epoch().is_some_and(|last| epoch <= last) {
+            return Ok(());
+        }
+        let records = self.encoded(epoch, delta)?;
+        self.append(epoch, std::iter::once(Ok(records)))
     }
 
     fn start(&mut self, epoch: Epoch, _: &SchemaRef, rows: ViewRows) -> Result<()> {
-        self.append(epoch, rows.map(|batch| batch.map(Delta::insert)))
+        self.append(epoch, rows.map(|batch| self.encoded(epoch, &Delta::insert(batch?))))
+    }
+
+    fn records(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<SinkRecord>> {
+        self.encoded(epoch, delta)
+    }
+
+    fn records_between(
+        &self,
+        epoch: Epoch,
+        before: &dyn SinkWriter,
+        was: ViewRows,
+        is: ViewRows,
+    ) -> Result<Vec<SinkRecord>> {
+        let is = is.map(|batch| self.encoded(epoch, &Delta::insert(batch?)));
+        match self.mode {
+            SinkMode::Upsert => by_key(was.map(|batch| before.records(epoch, &Delta::insert(batch?))), is),
+            // The rows of before go, with the columns that they had, and those of now come.
+            SinkMode::Changes => {
+                let goes = |batch: RecordBatch| {
+                    let weights = vec![-1; batch.num_rows()];
+                    before.records(epoch, &Delta::weighted(batch, weights)?)
+                };
+                let parts: Vec<Vec<SinkRecord>> = was.map(|batch| goes(batch?)).chain(is).collect::<Result<_>>()?;
+                Ok(parts.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    fn write_records(&mut self, epoch: Epoch, records: &[SinkRecord]) -> Result<()> {
+        self.append(epoch, std::iter::once(Ok(records.to_vec())))
     }
 
     fn last_epoch(&self) -> Option<Epoch> {

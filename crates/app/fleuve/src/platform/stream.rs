@@ -13,13 +13,14 @@ use datafusion::physical_expr::PhysicalExpr;
 use fleuve_engine::{EventTime, LateRow, StreamReader};
 use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseudo_columns};
 use fleuve_log::batch::{Batch, Batches, RecordRef as LogRecord, Records};
-use fleuve_log::{Log, ReadError, ReadSlice};
+use fleuve_log::{AppendError, Log, ReadError, ReadSlice};
 use fleuve_sql::{BoundObject, StreamSpec};
 use fleuve_types::{ColumnPart, Error, ErrorKind, ObjectId, Result, pseudo_fields};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rayon::prelude::*;
 
 use super::dead::{BadRecord, DeadLetters};
+use super::later::LaterColumns;
 use super::relations::event_column;
 
 /// Records below this number are decoded on the calling thread.
@@ -49,6 +50,8 @@ pub struct StreamRelation {
     lookup: Arc<dyn SchemaLookup>,
     event_time: Option<EventTime>,
     dead: Option<DeadLetters>,
+    /// Whoever reads has looked at it before it became another, or reads by the other.
+    later: RwLock<Arc<LaterColumns>>,
     /// `(partition, from) -> (next, bad records)` of ranges read but not passed.
     bad: Mutex<ReadRanges>,
     /// By partition: what follows the last large read of it. One that is not asked for stays until the next.
@@ -97,6 +100,7 @@ impl StreamRelation {
             id: bound.object.id,
             name: format!("{}.{}", bound.object.namespace, bound.object.name),
             dead: dead.map(|dead| DeadLetters::new(log.clone(), bound.object.id, dead)),
+            later: RwLock::new(Arc::new(LaterColumns::of(&log, bound.object.id)?)),
             log,
             format,
             event_time: event_time(spec)?,
@@ -107,6 +111,33 @@ impl StreamRelation {
             bad: Mutex::default(),
             ahead: Mutex::default(),
         })
+    }
+
+    /// Columns that were coming have come: the records that are there are older than they, and no later ones.
+    ///
+    /// # Errors
+    /// The log took nothing.
+    pub async fn columns_have_come(&self) -> Result<()> {
+        let (written, mark) = {
+            // Records are read up to what was durable before: so by the lock no reader is ahead of these ends.
+            let mut later = self.later.write();
+            if !later.are_coming(self.format.schema()) {
+                return Ok(());
+            }
+            let ends = (0..self.partitions()).map(|p| Ok(self.bounds(p)?.1)).collect::<Result<Vec<_>>>()?;
+            let come = later.come(self.format.schema(), &ends);
+            let mark = come.mark(self.id)?;
+            // Queued before any epoch that goes by it.
+            let written = self.log.append_atomic_nowait(vec![], vec![mark.clone()]);
+            *later = Arc::new(come);
+            (written, mark)
+        };
+        match written {
+            Ok(pending) => pending.await,
+            Err(AppendError::Busy) => self.log.append_atomic(vec![], vec![mark]).await,
+            Err(e) => Err(e),
+        }?;
+        Ok(())
     }
 
     /// How its bytes become rows.
@@ -219,7 +250,8 @@ impl StreamRelation {
         Error::io(format!("read stream {} partition {partition} at offset {offset}", self.name), e)
     }
 
-    /// Decodes records `from..to` of a partition (or fewer, at about `max_bytes`); `columns` are positions in the schema.
+    /// Decodes records `from..to` of a partition (or fewer, at about `max_bytes`, or up to where a column came); `columns` are
+    /// positions in the schema.
     pub fn decode(
         &self,
         partition: i32,
@@ -228,7 +260,22 @@ impl StreamRelation {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<DecodedRange> {
+        self.decode_telling(partition, from, to, max_bytes, columns, &|_| ())
+    }
+
+    /// As [`StreamRelation::decode`]; `told` are the records of each piece when it is done.
+    fn decode_telling(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+        told: &(dyn Fn(u64) + Sync),
+    ) -> Result<DecodedRange> {
         let max_bytes = max_bytes.min(READ_AT_MOST);
+        let (newer, until) = self.later.read().newer_than(self.format.schema(), partition, from);
+        let to = to.min(until);
         let (bodies, next) = self.bodies(partition, from, to, max_bytes)?;
         if next < to && max_bytes >= READ_AHEAD_FROM {
             self.read_ahead(partition, next, max_bytes);
@@ -239,8 +286,12 @@ impl StreamRelation {
         // What is made of records is decoded, and let go, where they are read.
         let decoded = |bodies: &[Records]| {
             let records = self.records(partition, bodies, (from, to))?;
-            let pieces = pieces_of(&records, most).into_par_iter();
-            pieces.map(|piece| self.decode_piece(partition, &piece, columns)).collect::<Result<Vec<_>>>()
+            let one = |piece: Piece<'_>| {
+                let decoded = self.decode_piece(partition, &piece, columns, &newer);
+                told(piece.iter().map(|records| records.len() as u64).sum());
+                decoded
+            };
+            pieces_of(&records, most).into_par_iter().map(one).collect::<Result<Vec<_>>>()
         };
         let groups: Vec<&[Records]> = groups(&bodies, most);
         let decoded = groups.into_par_iter().map(decoded).collect::<Result<Vec<_>>>()?;
@@ -257,6 +308,7 @@ impl StreamRelation {
         partition: i32,
         piece: &Piece<'_>,
         columns: &[ColumnPart],
+        newer: &[usize],
     ) -> Result<(RecordBatch, Vec<BadRecord>)> {
         let own = self.own.fields().len();
         let headers_at = own + 4;
@@ -276,7 +328,8 @@ impl StreamRelation {
         } else {
             (0..own).map(ColumnPart::whole).collect()
         };
-        let mut decoder = Decoder::with_parts(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
+        let decoder = Decoder::with_parts(&self.format, self.own_declared(), &built, Some(self.lookup.clone()))?;
+        let mut decoder = decoder.before(newer.iter().copied());
         let decoded = decoder.decode(&refs)?;
         let mut bad: Vec<BadRecord> =
             decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &refs[i as usize], reason)).collect();
@@ -466,7 +519,19 @@ impl StreamReader for StreamRelation {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)> {
-        let range = self.decode(partition, from, to, max_bytes, columns)?;
+        self.read_telling(partition, from, to, max_bytes, columns, &|_| ())
+    }
+
+    fn read_telling(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+        decoded: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let range = self.decode_telling(partition, from, to, max_bytes, columns, decoded)?;
         let mut bad = self.bad.lock();
         // A range that does not fit is decoded once more when it is passed.
         let bytes = |bad: &[BadRecord]| bad.iter().map(BadRecord::memory_bytes).sum::<usize>();

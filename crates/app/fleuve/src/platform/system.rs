@@ -92,6 +92,7 @@ impl Platform {
                     ("dead_letter_stream", texts(s.iter().map(|s| s.dead_letter_stream.clone()))),
                     ("watermark", texts(s.iter().map(|s| s.watermark.clone()))),
                     ("late_records", numbers(s.iter().map(|s| s.late_records))),
+                    ("decode_s", rates(s.iter().map(|s| s.decode_s))),
                 ]
             }
             "views" => {

@@ -1,10 +1,11 @@
 //! `date_trunc`, `date_bin`, `to_char` and `to_timestamp` in microseconds. DataFusion's reckon in nanoseconds on the way,
 //! or give them. And `coalesce` of times and texts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray, UInt32Array, make_array, new_empty_array};
+use arrow::compute::{CastOptions, cast, cast_with_options, interleave, is_null, nullif, take};
 use arrow::datatypes::{
     DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
     IntervalUnit, TimeUnit, TimestampMicrosecondType,
@@ -36,8 +37,12 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     registry.register_udf(Arc::new(Shown { of, signature }.into()))?;
     let of = registry.udf("coalesce")?;
     registry.register_udf(Arc::new(FirstOf { of }.into()))?;
-    let (of, of_texts) = (registry.udf("to_timestamp")?, registry.udf("to_timestamp_micros")?);
-    registry.register_udf(Arc::new(OfEpoch { of, of_texts }.into()))?;
+    let of_epoch = OfEpoch { of: registry.udf("to_timestamp")?, of_micros: registry.udf("to_timestamp_micros")? };
+    registry.register_udf(Arc::new(of_epoch.into()))?;
+    for unit in ["seconds", "millis", "micros", "nanos"] {
+        let of = registry.udf(&format!("to_timestamp_{unit}"))?;
+        registry.register_udf(Arc::new(OfTexts { of }.into()))?;
+    }
     super::series::lists(registry)
 }
 
@@ -115,12 +120,17 @@ impl ScalarUDFImpl for Truncated {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let [_, time] = args.arg_fields else { return exec_err!("date_trunc takes a part and a time") };
-        Ok(Arc::new(Field::new(self.name(), time.data_type().clone(), time.is_nullable())))
+        let [part, time] = args.arg_fields else { return exec_err!("date_trunc takes a part and a time") };
+        let is_nullable = part.is_nullable() || time.is_nullable();
+        Ok(Arc::new(Field::new(self.name(), time.data_type().clone(), is_nullable)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let part = match args.args.as_slice() {
+            [ColumnarValue::Scalar(part), _] if part.is_null() => {
+                return ScalarValue::try_from(args.return_type()).map(ColumnarValue::Scalar);
+            }
+            [ColumnarValue::Array(_), _] => return self.by_part(&args),
             [ColumnarValue::Scalar(part), time] if is_ours(&time.data_type()) => {
                 part.try_as_str().flatten().map(str::to_lowercase)
             }
@@ -137,6 +147,34 @@ impl ScalarUDFImpl for Truncated {
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
         self.of.output_ordering(input)
+    }
+}
+
+impl Truncated {
+    /// Where each row has a part of its own: the rows of each part together.
+    fn by_part(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [part, time] = args.args.as_slice() else { return exec_err!("date_trunc takes a part and a time") };
+        let parts = cast(&part.to_array(args.number_rows)?, &DataType::Utf8)?;
+        let times = time.to_array(args.number_rows)?;
+        let mut rows: BTreeMap<Option<&str>, Vec<u32>> = BTreeMap::new();
+        for (row, part) in parts.as_string::<i32>().iter().enumerate() {
+            rows.entry(part).or_default().push(row as u32);
+        }
+        let mut cut = vec![];
+        let mut places = vec![(0, 0); args.number_rows];
+        for (part, rows) in rows {
+            rows.iter().enumerate().for_each(|(at, row)| places[*row as usize] = (cut.len(), at));
+            let number_rows = rows.len();
+            let times = take(&times, &UInt32Array::from(rows), None)?;
+            let of = vec![ColumnarValue::Scalar(ScalarValue::from(part)), ColumnarValue::Array(times)];
+            let one = ScalarFunctionArgs { args: of, number_rows, ..args.clone() };
+            cut.push(self.invoke_with_args(one)?.into_array(number_rows)?);
+        }
+        if cut.is_empty() {
+            return Ok(ColumnarValue::Array(new_empty_array(args.return_type())));
+        }
+        let cut: Vec<&dyn Array> = cut.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(interleave(&cut, &places)?))
     }
 }
 
@@ -395,20 +433,20 @@ impl ScalarUDFImpl for Micros {
 struct OfEpoch {
     of: Arc<ScalarUDF>,
     /// DataFusion's function that gives microseconds, which takes numbers for such, too.
-    of_texts: Arc<ScalarUDF>,
+    of_micros: Arc<ScalarUDF>,
 }
 
 impl ScalarUDFImpl for OfEpoch {
     as_its_own!();
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.of_texts.return_type(types)
+        self.of_micros.return_type(types)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(of) = args.args.first().map(ColumnarValue::data_type) else { return self.of.invoke_with_args(args) };
         match of {
-            t if t.is_string() => self.of_texts.invoke_with_args(args),
+            t if t.is_string() => of_texts(&self.of_micros, args),
             t if args.args.len() == 1 && t.is_integer() => by_rows(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Int64)?;
                 let micros = |s: i64| s.checked_mul(SECOND).ok_or_else(out_of_range);
@@ -433,4 +471,52 @@ impl ScalarUDFImpl for OfEpoch {
             _ => self.of.invoke_with_args(args),
         }
     }
+}
+
+/// `to_timestamp_seconds(...)` and its like, of other units.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OfTexts {
+    of: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for OfTexts {
+    as_its_own!();
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match args.args.first().map(ColumnarValue::data_type) {
+            Some(t) if t.is_string() => of_texts(&self.of, args),
+            _ => self.of.invoke_with_args(args),
+        }
+    }
+}
+
+/// Times of texts, in the type that is promised: DataFusion forgets the zone where they are columns, fails for a text that is NULL and
+/// takes a pattern that is NULL for an empty one. Without a pattern it goes through nanoseconds.
+fn of_texts(of: &ScalarUDF, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let wanted = args.return_type().clone();
+    let is_one = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+    let rows = if is_one { 1 } else { args.number_rows };
+    let mut arrays = args.args.iter().map(|a| a.to_array(rows)).collect::<Result<Vec<_>>>()?;
+    let times = match arrays.as_slice() {
+        [texts] => cast_with_options(texts, &wanted, &CastOptions { safe: false, ..CastOptions::default() })?,
+        _ => {
+            if let [texts, pattern] = arrays.as_mut_slice() {
+                *texts = nullif(texts, &is_null(pattern)?)?;
+            }
+            args.args = arrays.into_iter().map(ColumnarValue::Array).collect();
+            let args = ScalarFunctionArgs { number_rows: rows, ..args };
+            // Not by itself: it would compare the types.
+            let times = of.inner().invoke_with_args(args)?.to_array(rows)?;
+            // They are moments already: a cast would take them for local times.
+            make_array(times.to_data().into_builder().data_type(wanted).build()?)
+        }
+    };
+    Ok(match is_one {
+        true => ColumnarValue::Scalar(ScalarValue::try_from_array(&times, 0)?),
+        false => ColumnarValue::Array(times),
+    })
 }

@@ -1,6 +1,7 @@
 use crate::column::{Bad, Taken, quoted};
 
 /// Where a pass over a datum stands.
+#[derive(Clone, Copy)]
 pub(crate) struct Datum<'a> {
     rest: &'a [u8],
 }

@@ -7,8 +7,8 @@ use super::schema::{AvroType, Logical, Node, parse_schema};
 use crate::column::{Bad, Column, Data, StructData, Taken};
 use crate::json::{Budget, push_decimal};
 use crate::limits::MAX_DEPTH;
-use crate::text_value::{BASE64, push_text};
-use crate::time::{millis_to_unit, per_second};
+use crate::text_value::{BASE64, far, push_count, push_text};
+use crate::time::{between_units, known_day, per_second};
 
 /// How a value of the writer's gets to a column.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) enum Step {
     Array(Box<Step>),
     /// As JSON text.
     Json(usize),
+    /// As the step says, or NULL where the value, of the type at that position, does not fit.
+    Loose(Box<Step>, usize),
 }
 
 /// A writer's schema, resolved to the columns.
@@ -73,7 +75,11 @@ impl Plan {
             match target {
                 Some((child, exact)) if columns.set(*child, *exact, base) => {
                     let column = &mut columns.children[*child];
-                    if let Err(bad) = self.run(step, column, datum, budget, depth) {
+                    let taken = match step {
+                        Step::Loose(step, node) => self.loosely((step, *node), column, base, datum, budget, depth),
+                        step => self.run(step, column, datum, budget, depth),
+                    };
+                    if let Err(bad) = taken {
                         return Err(bad.within(&column.name));
                     }
                 }
@@ -137,8 +143,30 @@ impl Plan {
                 budget.scratch = text;
                 written
             }
-            Step::Skip(node) => self.skip(*node, datum, budget, depth),
+            Step::Skip(node) | Step::Loose(_, node) => self.skip(*node, datum, budget, depth),
         }
+    }
+
+    /// A value by its step, or NULL where it does not fit. What follows finds everything as if there were no such column.
+    fn loosely(
+        &self,
+        (step, node): (&Step, usize),
+        column: &mut Column,
+        base: usize,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+        depth: usize,
+    ) -> Taken {
+        let (start, left) = (*datum, budget.left());
+        let fits = self.run(step, column, datum, budget, depth).is_ok();
+        budget.restore(left);
+        if fits {
+            return Ok(());
+        }
+        column.truncate(base);
+        column.push_null_unchecked();
+        *datum = start;
+        self.skip(node, datum, budget, depth)
     }
 
     fn value(&self, node: &Node, column: &mut Column, datum: &mut Datum<'_>, budget: &mut Budget) -> Taken {
@@ -156,8 +184,11 @@ impl Plan {
             }
             (AvroType::Double, Data::Float { single, .. }) => {
                 let value = f64::from_le_bytes(datum.array()?);
-                let value = if *single { f64::from(value as f32) } else { value };
-                column.push_f64(value);
+                let kept = if *single { f64::from(value as f32) } else { value };
+                if kept.is_infinite() && value.is_finite() {
+                    return Err(Bad::expected(column, format!("the Avro double {value:e} (too large)")));
+                }
+                column.push_f64(kept);
                 Ok(())
             }
             (AvroType::Bytes, _) => bytes(node, column, datum.sized()?),
@@ -337,6 +368,8 @@ fn branch(branches: &[usize], datum: &mut Datum<'_>) -> Taken<usize> {
 
 /// An `int` or `long` into a column.
 fn integer(node: &Node, column: &mut Column, value: i64) -> Taken {
+    let prefix = if node.avro == AvroType::Int { "the Avro int " } else { "the Avro long " };
+    let found = || format!("{prefix}{value}");
     let ticks = match (&column.data, node.logical) {
         (Data::Int { min, max, .. }, _) => (*min..=*max).contains(&value).then_some(value),
         (Data::UInt64(_), _) => match u64::try_from(value) {
@@ -352,14 +385,17 @@ fn integer(node: &Node, column: &mut Column, value: i64) -> Taken {
             return Ok(());
         }
         (Data::Decimal { .. } | Data::Wide { .. }, _) => return push_decimal(column, value.to_string().as_bytes()),
-        (Data::Date(_), Logical::Date) => i32::try_from(value).ok().map(i64::from),
+        (Data::Date(_), Logical::Date) => match known_day(value) {
+            Some(day) => Some(day),
+            None => return Err(far(column, found())),
+        },
         (Data::Time(unit, _), Logical::Time(from)) => {
             let day = per_second(from) * 86_400;
             if (0..day).contains(&value) { between_units(value, from, *unit) } else { None }
         }
-        (Data::Timestamp(unit, _), Logical::Timestamp(from)) => between_units(value, from, *unit),
+        (Data::Timestamp(..), Logical::Timestamp(from)) => return push_count(column, value, from, prefix),
         // As in JSON: a plain number is milliseconds.
-        (Data::Timestamp(unit, _), Logical::None) => millis_to_unit(value, *unit),
+        (Data::Timestamp(..), Logical::None) => return push_count(column, value, TimeUnit::Millisecond, prefix),
         _ => None,
     };
     match ticks {
@@ -367,13 +403,8 @@ fn integer(node: &Node, column: &mut Column, value: i64) -> Taken {
             column.push_i64(ticks);
             Ok(())
         }
-        None => Err(Bad::expected(column, format!("the Avro {} {value}", node.avro.name()))),
+        None => Err(Bad::expected(column, found())),
     }
-}
-
-fn between_units(value: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
-    let (from, to) = (per_second(from), per_second(to));
-    if to >= from { value.checked_mul(to / from) } else { Some(value.div_euclid(from / to)) }
 }
 
 /// `bytes` or `fixed` into a column.

@@ -20,7 +20,19 @@ impl<'n> Resolver<'n> {
     pub(crate) fn record(&mut self, fields: &[(String, usize)], columns: &StructData) -> Result<Step, String> {
         let mut steps = Vec::with_capacity(fields.len());
         for (name, node) in fields {
-            steps.push(match columns.keys.slot(name.as_bytes()) {
+            let slot = columns.keys.slot(name.as_bytes());
+            steps.push(match slot {
+                Slot::Column { child, .. } if columns.children[child].loose => {
+                    let left = self.steps_left;
+                    let step = self.step(*node, &columns.children[child]);
+                    self.steps_left = left;
+                    match (step, slot) {
+                        (Ok(step), Slot::Column { child, exact }) => {
+                            (Some((child, exact)), Step::Loose(Box::new(step), *node))
+                        }
+                        _ => (None, Step::Skip(*node)),
+                    }
+                }
                 Slot::Column { child, exact } => (Some((child, exact)), self.step(*node, &columns.children[child])?),
                 Slot::Skip => (None, Step::Skip(*node)),
             });

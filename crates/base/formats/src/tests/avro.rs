@@ -6,7 +6,7 @@ use super::*;
 
 /// A registry in memory that counts how often it is asked.
 #[derive(Default)]
-struct Registry {
+pub(super) struct Registry {
     schemas: BTreeMap<u32, String>,
     asked: Mutex<Vec<u32>>,
 }
@@ -21,12 +21,12 @@ impl SchemaLookup for Registry {
     }
 }
 
-fn registry(schemas: &[(u32, &str)]) -> Arc<Registry> {
+pub(super) fn registry(schemas: &[(u32, &str)]) -> Arc<Registry> {
     let schemas = schemas.iter().map(|(id, text)| (*id, text.to_string())).collect();
     Arc::new(Registry { schemas, asked: Mutex::default() })
 }
 
-fn framed(id: u32, datum: &[u8]) -> Vec<u8> {
+pub(super) fn framed(id: u32, datum: &[u8]) -> Vec<u8> {
     [&[0], &id.to_be_bytes()[..], datum].concat()
 }
 
@@ -130,6 +130,86 @@ fn logical_types() {
         decode_all(fields, &registry, &[framed(1, &datum)]),
         [
             "1970-01-02|1970-01-01T00:00:01|00:00:01|1.23|-0.01|00010203-0405-0607-0809-0a0b0c0d0e0f|1969-12-31T23:59:58.999|2024-01-02T00:00:00|-3.0"
+        ]
+    );
+}
+
+/// An Avro integer.
+fn zigzag(value: i64) -> Vec<u8> {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    let mut out = vec![];
+    while rest > 0x7f {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out
+}
+
+#[test]
+fn far_times_and_large_numbers() {
+    let far = "which is outside of the years 1 to 9999";
+    let now = 1_767_225_600;
+    for (avro, to, good, bad, reason) in [
+        (
+            "int\",\"logicalType\":\"date",
+            DataType::Date32,
+            2_932_896,
+            2_932_897,
+            format!("DATE, found the Avro int 2932897, {far}"),
+        ),
+        (
+            "long",
+            micros(),
+            now * 1_000,
+            now * 1_000_000,
+            format!("TIMESTAMP, found the Avro long 1767225600000000, {far} as milliseconds; is it in microseconds?"),
+        ),
+        (
+            "long\",\"logicalType\":\"timestamp-millis",
+            micros_utc(),
+            253_402_300_799_999,
+            now * 1_000_000_000,
+            format!(
+                "TIMESTAMP WITH TIME ZONE, found the Avro long 1767225600000000000, {far} as milliseconds; is it in nanoseconds?"
+            ),
+        ),
+        (
+            "long\",\"logicalType\":\"timestamp-micros",
+            micros(),
+            253_402_300_799_999_999,
+            now * 1_000_000_000,
+            format!("TIMESTAMP, found the Avro long 1767225600000000000, {far} as microseconds; is it in nanoseconds?"),
+        ),
+        (
+            "long\",\"logicalType\":\"local-timestamp-micros",
+            micros(),
+            -62_135_596_800_000_000,
+            i64::MIN,
+            format!(
+                "TIMESTAMP, found the Avro long -9223372036854775808, {far} as microseconds; is it in nanoseconds?"
+            ),
+        ),
+    ] {
+        let schema = format!(r#"{{"type":"record","name":"r","fields":[{{"name":"a","type":{{"type":"{avro}"}}}}]}}"#);
+        let registry = registry(&[(1, &schema)]);
+        let values = [framed(1, &zigzag(good)), framed(1, &zigzag(bad))];
+        let found = decode_all(vec![column("a", to)], &registry, &values);
+        assert!(!found[0].starts_with('!'), "{avro}: {}", found[0]);
+        assert_eq!(found[1], format!("! column 'a': expected {reason}"), "{avro}");
+    }
+    let registry = registry(&[(1, r#"{"type":"record","name":"r","fields":[{"name":"a","type":"double"}]}"#)]);
+    let values: Vec<_> =
+        [1e300, -1e39, f64::INFINITY, f64::NAN, 1e38, 1e-300].map(|v: f64| framed(1, &v.to_le_bytes())).into();
+    assert_eq!(
+        decode_all(vec![column("a", DataType::Float32)], &registry, &values),
+        [
+            "! column 'a': expected REAL, found the Avro double 1e300 (too large)",
+            "! column 'a': expected REAL, found the Avro double -1e39 (too large)",
+            "inf",
+            "NaN",
+            "1e38",
+            "0.0",
         ]
     );
 }

@@ -52,6 +52,15 @@ fn all_types() {
             ("f,1,,,1000,[],", "! column 'u': is NOT NULL and the value is null"),
             ("f,1,,,1000,[,0", "! column 'l.[0]': not JSON: expected a value at byte 1, found the end"),
             ("maybe,1,,,1000,,0", "! column 'b': expected BOOLEAN, found \"maybe\""),
+            ("f,1,,,2024-01-02 03:04:05.0000006,,0", "false|1.00|~|~|2024-01-02T03:04:05.000001|~|0"),
+            (
+                "f,1,,,1767225600000000,,0",
+                "! column 'ts': expected TIMESTAMP, found 1767225600000000, which is outside of the years 1 to 9999 as milliseconds; is it in microseconds?",
+            ),
+            (
+                "f,1,,+10000-01-01,,,0",
+                "! column 'day': expected DATE, found \"+10000-01-01\", which is outside of the years 1 to 9999",
+            ),
         ],
     );
 }

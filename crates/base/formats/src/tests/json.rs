@@ -144,7 +144,15 @@ fn timestamps() {
     let cases = [
         (r#"{"a":"2015-09-12T00:46:58.771Z"}"#, "2015-09-12T00:46:58.771"),
         (r#"{"a":"2015-09-12T02:46:58.771+02:00"}"#, "2015-09-12T00:46:58.771"),
-        (r#"{"a":"2015-09-12 00:46:58.1234567"}"#, "2015-09-12T00:46:58.123456"),
+        (r#"{"a":"2015-09-12 00:46:58.1234567"}"#, "2015-09-12T00:46:58.123457"),
+        // As an INSERT of them: to the even one, and into the next second.
+        (r#"{"a":"2015-09-12 00:46:58.1234565"}"#, "2015-09-12T00:46:58.123456"),
+        (r#"{"a":"2015-09-12 00:46:58.1234564999999999999999999"}"#, "2015-09-12T00:46:58.123456"),
+        (r#"{"a":"2015-09-12 23:59:59,9999995Z"}"#, "2015-09-13T00:00:00"),
+        (r#"{"a":"1969-12-31 23:59:59.9999996"}"#, "1970-01-01T00:00:00"),
+        (r#"{"a":"0001-01-01T00:00:00"}"#, "0001-01-01T00:00:00"),
+        (r#"{"a":"9999-12-31 23:59:59.9999994"}"#, "9999-12-31T23:59:59.999999"),
+        (r#"{"a":253402300799999}"#, "9999-12-31T23:59:59.999"),
         (r#"{"a":"2015-09-12 00:46:58+00"}"#, "2015-09-12T00:46:58"),
         (r#"{"a":"2015-09-12"}"#, "2015-09-12T00:00:00"),
         (r#"{"a":1442018818771}"#, "2015-09-12T00:46:58.771"),
@@ -160,10 +168,49 @@ fn timestamps() {
             (r#"{"a":"1677-09-21T00:12:43.145224192Z"}"#, "1677-09-21T00:12:43.145224192"),
             (
                 r#"{"a":"1677-09-21T00:12:43.145224191Z"}"#,
-                "! column 'a': expected TIMESTAMP, found \"1677-09-21T00:12:43.145224191Z\"",
+                "! column 'a': expected TIMESTAMP, found \"1677-09-21T00:12:43.145224191Z\", which is outside of the years 1677 to 2262",
             ),
             (r#"{"a":"2015-09-12T25:00:00Z"}"#, "! column 'a': expected TIMESTAMP, found \"2015-09-12T25:00:00Z\""),
-            (r#"{"a":99999999999999999}"#, "! column 'a': expected TIMESTAMP, found 99999999999999999"),
+            (
+                r#"{"a":99999999999999999}"#,
+                "! column 'a': expected TIMESTAMP, found 99999999999999999, which is outside of the years 1677 to 2262 as milliseconds; is it in nanoseconds?",
+            ),
+        ],
+    );
+}
+
+/// Of the years 1 to 9999 and no others: a time far ahead would take the watermark with it.
+#[test]
+fn far_dates_and_timestamps() {
+    let far = "which is outside of the years 1 to 9999";
+    for (value, reason) in [
+        ("1767225600000000", format!("1767225600000000, {far} as milliseconds; is it in microseconds?")),
+        ("1767225600000000000", format!("1767225600000000000, {far} as milliseconds; is it in nanoseconds?")),
+        ("\"1767225600000000\"", format!("1767225600000000, {far} as milliseconds; is it in microseconds?")),
+        ("-9223372036854775808", format!("-9223372036854775808, {far} as milliseconds; is it in nanoseconds?")),
+        ("253402300800000", format!("253402300800000, {far} as milliseconds; is it in microseconds?")),
+        ("\"+10000-01-01\"", format!("\"+10000-01-01\", {far}")),
+        ("\"9999-12-31 23:59:59.9999996\"", format!("\"9999-12-31 23:59:59.9999996\", {far}")),
+        ("\"9999-12-31 23:30-01:00\"", format!("\"9999-12-31 23:30-01:00\", {far}")),
+        ("\"0000-12-31T23:59:59\"", format!("\"0000-12-31T23:59:59\", {far}")),
+        ("\"-0044-03-15\"", format!("\"-0044-03-15\", {far}")),
+    ] {
+        let input = format!("{{\"a\":{value}}}");
+        check(&one(micros()), &[(&input, &format!("! column 'a': expected TIMESTAMP, found {reason}"))]);
+    }
+    check(
+        &one(DataType::Date32),
+        &[
+            (r#"{"a":"0001-01-01"}"#, "0001-01-01"),
+            (r#"{"a":"9999-12-31"}"#, "9999-12-31"),
+            (
+                r#"{"a":"+10000-01-01"}"#,
+                "! column 'a': expected DATE, found \"+10000-01-01\", which is outside of the years 1 to 9999",
+            ),
+            (
+                r#"{"a":"0000-12-31"}"#,
+                "! column 'a': expected DATE, found \"0000-12-31\", which is outside of the years 1 to 9999",
+            ),
         ],
     );
 }

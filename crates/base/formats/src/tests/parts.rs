@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::number::{DecimalError, parse_decimal, parse_integer};
-use crate::time::{civil_from_days, days_from_civil, parse_timestamp, to_unit, write_timestamp};
+use crate::time::{civil_from_days, days_from_civil, parse_timestamp, write_timestamp};
 use crate::{Headers, pseudo_columns};
 
 #[test]
@@ -58,13 +58,41 @@ proptest! {
     fn timestamps_are_those_of_arrow(ticks in -60_000_000_000_000_000i64..250_000_000_000_000_000) {
         let mut text = Vec::new();
         prop_assert!(write_timestamp(&mut text, ticks, TimeUnit::Microsecond, true));
-        let moment = parse_timestamp(&text).unwrap();
-        prop_assert_eq!(to_unit(moment, TimeUnit::Microsecond), Some(ticks));
+        prop_assert_eq!(parse_timestamp(&text, TimeUnit::Microsecond), Ok(ticks));
         let zone: arrow::array::timezone::Tz = "+00:00".parse().unwrap();
         let text = String::from_utf8(text).unwrap();
         let parsed = arrow::compute::kernels::cast_utils::string_to_datetime(&zone, &text).unwrap();
         prop_assert_eq!(parsed.timestamp_micros(), ticks);
     }
+}
+
+#[test]
+fn rows_that_no_record_can_say() {
+    use arrow::array::{Date32Array, ListArray, StructArray, TimestampMicrosecondArray, TimestampNanosecondArray};
+    use arrow::datatypes::Int32Type;
+    let ends = [-62_135_596_800_000_000, 253_402_300_799_999_999];
+    let check = |array: arrow::array::ArrayRef| {
+        let batch = RecordBatch::try_from_iter([("c", array)]).unwrap();
+        crate::check_times(&batch).map_err(|e| e.message)
+    };
+    let micros = |ticks: Vec<Option<i64>>| Arc::new(TimestampMicrosecondArray::from(ticks));
+    assert_eq!(check(micros(vec![Some(ends[0]), None, Some(ends[1])])), Ok(()));
+    assert_eq!(check(micros(vec![None])), Ok(()));
+    let far = |text: &str| Err(format!("column \"c\": {text} is outside of the years 1 to 9999"));
+    assert_eq!(check(micros(vec![Some(ends[0] - 1)])), far("0000-12-31T23:59:59.999999"));
+    assert_eq!(check(micros(vec![Some(ends[1] + 1)])), far("+010000-01-01T00:00:00"));
+    assert_eq!(check(Arc::new(TimestampNanosecondArray::from(vec![i64::MIN, i64::MAX]))), Ok(()));
+    assert_eq!(check(Arc::new(Date32Array::from(vec![-719_162, 2_932_896]))), Ok(()));
+    assert_eq!(check(Arc::new(Date32Array::from(vec![-719_163]))), far("0000-12-31"));
+    assert_eq!(check(Arc::new(Date32Array::from(vec![2_932_897]))), far("+010000-01-01"));
+    let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(2_932_897)])]);
+    let list = arrow::compute::cast(&list, &list_of(DataType::Date32)).unwrap();
+    assert_eq!(check(list.clone()), far("+010000-01-01"));
+    let inner = StructArray::from(vec![(Arc::new(column("l", list.data_type().clone())), list)]);
+    assert_eq!(
+        check(Arc::new(inner)),
+        Err("column \"c.l\": +010000-01-01 is outside of the years 1 to 9999".to_string())
+    );
 }
 
 #[test]

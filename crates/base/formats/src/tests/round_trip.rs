@@ -92,15 +92,14 @@ fn fill(column: &mut Column, seed: &mut Seed) {
             let bytes = seed.next().to_le_bytes();
             column.push_bytes(&bytes[..seed.below(9) as usize]);
         }
-        Data::Date(_) => column.push_i64(seed.between(-300_000_000, 300_000_000)),
+        Data::Date(_) => column.push_i64(seed.between(-719_162, 2_932_896)),
         Data::Time(unit, _) => {
             let ticks = seed.between(0, day(*unit) - 1);
             column.push_i64(ticks);
         }
         Data::Timestamp(unit, _) => {
-            // Years that six digits can say.
-            let limit = 30_000_000_000_000i64.saturating_mul(crate::time::per_second(*unit));
-            let ticks = seed.between(-limit, limit);
+            let limit = |seconds: i64| seconds.saturating_mul(crate::time::per_second(*unit));
+            let ticks = seed.between(limit(-62_135_596_800), limit(253_402_300_800).saturating_sub(1));
             column.push_i64(ticks);
         }
         Data::List { child, .. } => {

@@ -9,7 +9,7 @@ mod wildcards;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::physical_expr::utils::collect_columns;
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Error, Location, Result, is_pseudo_column, sql_type_name};
@@ -25,8 +25,22 @@ use crate::{BoundObject, Change, IndexSpec, ObjectSet, Spec, StreamSpec};
 pub(crate) struct Altered {
     /// The columns, in words.
     pub(crate) columns: Vec<String>,
+    /// Whether some come.
+    pub(crate) adds: bool,
     /// Who goes on, and by which text if it is another one now.
     pub(crate) goes_on: Vec<(Object, Option<String>)>,
+}
+
+impl Altered {
+    /// What whoever changed the stream is told of views that go on by another text.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let how = match self.adds {
+            true => "goes on without the new columns in its *",
+            false => "goes on; its * no longer names the columns that go",
+        };
+        let reworded = self.goes_on.iter().filter(|(_, text)| text.is_some());
+        reworded.map(|(object, _)| format!("{} \"{}\" {how}", object.kind, object.name)).collect()
+    }
 }
 
 impl Draft {
@@ -89,7 +103,7 @@ impl Draft {
             self.changes.push(Change::Restate(bound));
         }
         goes_on.extend(readers.others.into_iter().map(|o| (o, None)));
-        Ok(Altered { columns: difference.words(), goes_on })
+        Ok(Altered { columns: difference.words(), adds: !difference.added.is_empty(), goes_on })
     }
 }
 
@@ -207,7 +221,7 @@ impl Difference {
                 continue;
             }
             if !is_wider(field.data_type(), to.data_type()) {
-                let (from, to) = (sql_type_name(field.data_type()), sql_type_name(to.data_type()));
+                let (from, to) = (precise_name(field.data_type()), precise_name(to.data_type()));
                 return Err(Error::unsupported(format!("column \"{}\" of type {from} cannot become {to}", field.name()))
                     .hint("a type can become wider: SMALLINT to INT to BIGINT, REAL to DOUBLE PRECISION, DECIMAL with more digits before or after the point"));
             }
@@ -218,11 +232,9 @@ impl Difference {
 
     fn words(&self) -> Vec<String> {
         let mut out: Vec<String> = vec![];
-        out.extend(
-            self.added
-                .iter()
-                .map(|c| format!("{c} comes; a record from before shows what it holds of that name, else NULL")),
-        );
+        out.extend(self.added.iter().map(|c| {
+            format!("{c} comes; a record from before shows what it holds of that name if that fits, else NULL")
+        }));
         out.extend(
             self.widened
                 .iter()
@@ -231,6 +243,22 @@ impl Difference {
         out.extend(self.dropped.iter().map(|c| format!("{c} goes; the records keep what they hold of it")));
         out
     }
+}
+
+/// A type with the digits of its seconds, where they are not six.
+fn precise_name(data_type: &DataType) -> String {
+    let (DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit)) = data_type else {
+        return sql_type_name(data_type);
+    };
+    let digits = match unit {
+        TimeUnit::Second => "(0)",
+        TimeUnit::Millisecond => "(3)",
+        TimeUnit::Microsecond => "",
+        TimeUnit::Nanosecond => "(9)",
+    };
+    let name = sql_type_name(data_type);
+    let (word, zone) = name.split_once(' ').map_or((name.as_str(), String::new()), |(w, z)| (w, format!(" {z}")));
+    format!("{word}{digits}{zone}")
 }
 
 /// True if every value of the one type is a value of the other.

@@ -19,6 +19,10 @@ pub(crate) fn at_time(plan: LogicalPlan, time_us: i64) -> DfResult<LogicalPlan> 
             Expr::ScalarFunction(f) if f.func.name() == "current_date" => {
                 ScalarValue::Date32(i32::try_from(time_us.div_euclid(DAY_US)).ok())
             }
+            Expr::ScalarFunction(f) if f.func.name() == "current_time" => {
+                let nanos = ScalarValue::Time64Nanosecond(Some(time_us.rem_euclid(DAY_US) * 1_000));
+                nanos.cast_to(&expr.get_type(&DFSchema::empty())?)?
+            }
             _ => return Ok(Transformed::no(expr)),
         };
         Ok(Transformed::yes(Expr::Literal(value, None)))

@@ -9,6 +9,7 @@ use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
 use uuid::{Builder, Uuid};
 
+use super::same::same_columns;
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
 use crate::parse::{self, CommentTarget, CreateStream, EDITION, Name, ObjectWord, OnError, Parsed, Statement};
@@ -219,7 +220,7 @@ impl Draft {
             return Ok(Declared::Restated);
         }
         let same_text = old.object.sql == sql;
-        if same_text && kind == ObjectKind::Sink && stale == Some(false) {
+        if same_text && stale == Some(false) && sink::writes_the_same(&old.spec, &spec) {
             return Ok(Declared::Unchanged);
         }
         let place = Where { text: &parsed.text, at: &parsed.at };
@@ -325,17 +326,20 @@ impl Draft {
         }
         self.changes.push(Change::Replace(bound.as_ref().clone()));
         if matches!(bound.object.kind, ObjectKind::View | ObjectKind::Index) {
-            let same = columns_before.as_deref() == columns(&bound.spec).as_deref();
+            let same = match (&columns_before, columns(&bound.spec)) {
+                (Some(before), Some(now)) => same_columns(before, &now),
+                (before, now) => before.is_none() && now.is_none(),
+            };
             self.rebind_dependents(id, same, name, place)?;
         }
         Ok(())
     }
 
     /// Binds again what reads a replaced view. It must come out with the columns it had.
-    fn rebind_dependents(&mut self, id: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
+    fn rebind_dependents(&mut self, root: ObjectId, same_columns: bool, name: &Name, place: Where<'_>) -> Result<()> {
         let mut broken = Vec::new();
         let mut waiting: BTreeSet<ObjectId> = BTreeSet::new();
-        for dependent in self.dependents_in_order(id) {
+        for dependent in self.dependents_in_order(root) {
             let Object { id, namespace, name, depends_on, .. } = &dependent.object;
             if depends_on.iter().any(|d| waiting.contains(d)) {
                 waiting.insert(*id);
@@ -349,8 +353,9 @@ impl Draft {
             let again = super::statement_of(&dependent.object).and_then(|p| bind_spec(&self.objects, &p));
             match again {
                 Ok(spec) if columns(&spec).as_deref() == columns(&dependent.spec).as_deref() => {
-                    // A sink over the same columns goes on; a view's plan is made anew, over the new input.
-                    if dependent.object.kind == ObjectKind::Sink && same_columns {
+                    // A sink that writes the same columns by the same key goes on; a view's plan is made anew, over the new input.
+                    let is_below = !depends_on.contains(&root);
+                    if (same_columns || is_below) && sink::writes_the_same(&dependent.spec, &spec) {
                         continue;
                     }
                     let object = Object { version: dependent.object.version + 1, ..dependent.object.clone() };
@@ -367,7 +372,7 @@ impl Draft {
         }
         Err(Error::input(format!("\"{}\" cannot change like this, because of {}", name.name, broken.join("; ")))
             .at(place.at.clone())
-            .hint("change those in the same step, or drop them first"))
+            .hint("change those in the same step (`fleuve apply` of a project does), or drop them first"))
     }
 
     /// Everything that depends on these objects, directly or not, each after what it depends on. Dead letters do not count.

@@ -29,7 +29,8 @@ pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
 pub(crate) use index::{alike, whole};
 pub use key::view_key;
-pub(crate) use sink::missing;
+pub use same::{same_columns, same_view};
+pub(crate) use sink::{missing, writes_the_same};
 pub use stream::{DEAD_SUFFIX, check_expressions, refused_rows};
 pub use view::plan_view;
 pub(crate) use view::to_plan;
@@ -57,7 +58,7 @@ pub(crate) fn bind_spec(objects: &ObjectSet, parsed: &Parsed) -> Result<Spec> {
 }
 
 /// The statement of an object, to be bound by the rules that it was made by.
-fn statement_of(object: &Object) -> Result<Parsed> {
+pub(crate) fn statement_of(object: &Object) -> Result<Parsed> {
     Ok(Parsed { edition: object.edition, ..parse::parse_one(&object.sql)? })
 }
 

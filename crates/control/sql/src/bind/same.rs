@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
@@ -13,8 +14,16 @@ use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, RecursiveQuery, Subq
 use crate::ViewSpec;
 use crate::context::binding_state;
 
+/// True if two relations have columns of the same names and types.
+pub fn same_columns(before: &Schema, after: &Schema) -> bool {
+    let columns = |schema: &Schema| -> Vec<(String, DataType)> {
+        schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
+    };
+    columns(before) == columns(after)
+}
+
 /// True if what keeps the one view current keeps the other, too: the same plan over the same inputs, with the same columns.
-pub(crate) fn same_view(before: &ViewSpec, after: &ViewSpec) -> bool {
+pub fn same_view(before: &ViewSpec, after: &ViewSpec) -> bool {
     let alike = before.schema == after.schema
         && before.inputs == after.inputs
         && before.emit_on_close == after.emit_on_close

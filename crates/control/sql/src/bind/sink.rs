@@ -200,6 +200,11 @@ pub(crate) fn bind_sink(objects: &ObjectSet, create: &CreateSink) -> Result<Sink
     Ok(SinkSpec { from, into, format: writing.format, mode: writing.mode, key: writing.key, options })
 }
 
+/// True for a sink that writes the same columns in the same way as before.
+pub(crate) fn writes_the_same(before: &Spec, after: &Spec) -> bool {
+    matches!((before, after), (Spec::Sink(a), Spec::Sink(b)) if (&a.key, a.mode) == (&b.key, b.mode))
+}
+
 /// Whether rows of `from` are rows of `into`: the same columns by name, with the same types.
 fn fits(from: &Schema, into: &Schema) -> Result<(), String> {
     for field in from.fields() {

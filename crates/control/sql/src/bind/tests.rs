@@ -286,7 +286,7 @@ async fn views_are_bound_with_full_names_and_inputs() {
         "CREATE MATERIALIZED VIEW public.a AS SELECT who, count(*) AS n FROM orders GROUP BY who ORDER BY who"
     );
     assert_eq!(a.object.depends_on, [objects.get("public", "orders").unwrap().object.id]);
-    assert_eq!((a.object.version, a.object.created_ms), (1, 1_700_000_000_000));
+    assert_eq!((a.object.version, a.object.created_ms), (1, 1_800_000_000_000));
 }
 
 #[tokio::test]

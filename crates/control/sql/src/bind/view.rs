@@ -108,6 +108,7 @@ fn plan_query(
     let plan = at_once(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
+    refuse_series(&plan, place)?;
     let own = Outline::names_of(outline, plan.schema(), &titles);
     let plan = output(plan, columns, own, place)?;
     let plan = state
@@ -146,6 +147,26 @@ fn refuse_parameters(plan: &LogicalPlan) -> Result<()> {
         Some(first) => Err(Error::input(format!("a view has no parameters, and {first} is one"))),
         None => Ok(()),
     }
+}
+
+/// A function in FROM is no stream and no view, whose changes could be followed.
+fn refuse_series(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(function) = scan.table_name.table().strip_suffix("()")
+        {
+            found = Some(function.to_string());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|e| at_statement(&e, place))?;
+    let Some(name) = found else { return Ok(()) };
+    let at = find_word(&name, place).unwrap_or_else(|| place.at.clone());
+    Err(Error::unsupported(format!("{name} in FROM is not supported in a view"))
+        .at(at)
+        .hint("write a list, FROM (VALUES (1), (2)) AS t (x), or SELECT unnest(range(1, 3)) AS x"))
 }
 
 /// Functions that give something else each time make a view that nobody could compute again. A condition may compare with the time:

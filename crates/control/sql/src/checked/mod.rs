@@ -4,7 +4,6 @@
 //! computed; so constants, queries and views all say the same. `sum` has its own accumulators.
 
 mod arithmetic;
-mod display;
 mod sum;
 
 #[cfg(test)]
@@ -22,7 +21,6 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 
 use self::arithmetic::{Arithmetic, Checked};
-pub(crate) use self::display::infix;
 pub(crate) use self::sum::checked_sum;
 
 /// The rule that makes integer arithmetic checked; after the types are settled.

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Sort, Volatility, Window,
 };
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use fleuve_batch::{can_fail, has_subquery};
+use fleuve_batch::{can_fail_in, has_subquery};
 
 /// The same plan, without the rows that an expression fails for. What is computed of the value of a subquery stays as
 /// it is.
@@ -103,7 +103,7 @@ fn is_careless(expr: &Expr, schema: &DFSchema) -> bool {
     let is_of_rows = |e: &Expr| {
         !e.column_refs().is_empty() && !e.exists(|e| Ok(matches!(e, Expr::OuterReferenceColumn(..)))).unwrap_or(true)
     };
-    can_fail(expr, schema) && !has_subquery(expr) && is_of_rows(expr)
+    can_fail_in(expr, schema) && !has_subquery(expr) && is_of_rows(expr)
 }
 
 /// An expression that is NULL, instead of failing. Beside a subquery it is the parts that are.

@@ -10,7 +10,7 @@
 //! - `minimal`: what of many rows is needed, found by running a part of the query over fewer of them.
 //! - `failing`: rows that a view leaves out because an expression fails for them.
 //! - `names`: how the way is put into words.
-//! - `nearly`: where a row that is not there was left out.
+//! - `nearly`: where a row that is not there was left out; `withheld`: those that a view does not show yet, or any more.
 //! - `show`: the rows of the streams, and the answer as a table.
 
 mod as_of;
@@ -24,6 +24,7 @@ mod show;
 mod trace;
 mod wanted;
 mod window;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, OnError, Snapshot, Spec, 
 pub(crate) use failing::without_failing;
 pub(crate) use nearly::nearly;
 pub(crate) use show::{Line, answer_schema, output_lines, to_batch};
-pub(crate) use trace::{Step, Tracer};
+pub(crate) use trace::{Reads, Step, Tracer};
 pub(crate) use wanted::Wanted;
 
 /// Rows of a view that one statement traces.

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Aggregate, Expr, Join, JoinType, LogicalPlan};
+use datafusion::logical_expr::utils::{split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Aggregate, Expr, Filter, Join, JoinType, LogicalPlan};
 use fleuve_types::{AS_OF_FUNCTION, Result};
 
+use super::Scanned;
 use super::as_of::as_of_call;
 use super::failing::of_success;
 use super::names::{self, listed};
-use super::trace::{Step, Tracer, rows_where};
+use super::trace::{Reads, Step, Tracer, rows_where};
+use super::withheld::withheld;
 use crate::Spec;
 use crate::errors::of_datafusion;
 
@@ -53,10 +55,16 @@ fn columns_of(plan: &LogicalPlan, from: usize) -> impl FnMut(usize) -> Option<Ex
     move |i| columns.get(i.checked_sub(from)?).cloned().map(Expr::Column)
 }
 
+/// What is said of rows, and those rows.
+pub(crate) type Done = (String, Step);
+
 /// The first node on the way that had rows like those asked for and let none pass: what it says, and those rows.
-pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Result<Option<(String, Vec<Step>)>> {
+pub(crate) async fn nearly(tracer: &Tracer, root: Step, view: &Scanned, condition: Expr) -> Result<Vec<Done>> {
     let mut at = root;
     let mut conditions = split_conjunction_owned(condition);
+    if let Some(done) = withheld(tracer, &at, view, &conditions).await? {
+        return Ok(done);
+    }
     for _ in 0..MAX_NODES {
         let plan = at.plan.clone();
         let found = match plan.as_ref() {
@@ -79,23 +87,27 @@ pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Resu
                 let written = names::condition(&filter.predicate, &[&filter.input]).join(" AND ");
                 let why = match of_success(&filter.predicate) {
                     _ if asks_for_partner(&filter.predicate) => NO_PARTNER.into(),
-                    Some(fails) => format!("left out, as it makes this fail: {}", listed(fails, &filter.input)),
+                    Some(_) => {
+                        let fails = failing_for(tracer, filter, &conditions).await?;
+                        format!("left out, as it makes this fail: {}", listed(&fails, &filter.input))
+                    }
                     None if written.is_empty() => "left out by a condition".into(),
                     None => format!("left out, as this is not true of it: {written}"),
                 };
-                Found { why, input: filter.input.clone(), conditions: conditions.clone() }
+                Found { why, input: filter.input.clone(), conditions: conditions.clone(), passes: true }
             }
             LogicalPlan::Sort(sort) => Found {
                 why: "left out, as others come first in the order".into(),
                 input: sort.input.clone(),
                 conditions: conditions.clone(),
+                passes: true,
             },
             LogicalPlan::Limit(limit) => {
                 let why = "left out by LIMIT".into();
-                Found { why, input: limit.input.clone(), conditions: conditions.clone() }
+                Found { why, input: limit.input.clone(), conditions: conditions.clone(), passes: true }
             }
             LogicalPlan::Aggregate(aggregate) => match group(tracer, &at, aggregate, &conditions).await? {
-                Ok(done) => return Ok(Some(done)),
+                Ok(done) => return Ok(vec![done]),
                 Err(below) => {
                     conditions = below;
                     at = at.onto(&aggregate.input);
@@ -107,47 +119,69 @@ pub(crate) async fn nearly(tracer: &Tracer, root: Step, condition: Expr) -> Resu
                 let of_left = |i| columns[..width].get(i).cloned().map(Expr::Column);
                 let own = on_columns(&conditions, &plan, of_left)?;
                 if own.is_empty() {
-                    return Ok(None);
+                    return Ok(vec![]);
                 }
                 let rows = rows_where(&tracer.ground, &plan, all_of(&own)).await?;
-                let found = ("there, with another partner in a join".into(), vec![at.of(&plan, rows)]);
-                return Ok(Some(found).filter(|(_, steps)| steps.iter().all(|s| s.wanted.rows() > 0)));
+                let found = ("there, with another partner in a join".into(), at.of(&plan, rows));
+                return Ok(Some(found).into_iter().filter(|(_, step)| step.wanted.rows() > 0).collect());
             }
             LogicalPlan::Window(window) => {
                 let own = on_columns(&conditions, &plan, columns_of(&window.input, 0))?;
                 let why = "there, with other values of its window functions".into();
-                Found { why, input: window.input.clone(), conditions: own }
+                let passes = own.len() == conditions.len();
+                Found { why, input: window.input.clone(), conditions: own, passes }
             }
             LogicalPlan::Join(join) => match sides(tracer, &at, join, &conditions).await? {
-                Sides::Done(done) => return Ok(Some(done)),
+                Sides::Done(done) => return Ok(done),
                 Sides::Down(side, below) => {
                     conditions = below;
                     at = at.onto(&side);
                     continue;
                 }
-                Sides::Unknown => return Ok(None),
+                Sides::Unknown => return Ok(vec![]),
             },
             LogicalPlan::TableScan(scan) => {
-                let Some(object) = tracer.ground.object(scan) else { return Ok(None) };
-                let Spec::View(view) = &object.bound.spec else { return Ok(None) };
+                let Some(object) = tracer.ground.object(scan) else { return Ok(vec![]) };
+                let Spec::View(view) = &object.bound.spec else { return Ok(vec![]) };
                 let below = Arc::new(tracer.ground.plan_of(view)?);
                 let projected = scan.projection.clone();
                 let mut of_below = columns_of(&below, 0);
                 let place = |i: usize| projected.as_ref().map_or(Some(i), |p| p.get(i).copied());
                 conditions = on_columns(&conditions, &plan, |i| of_below(place(i)?))?;
-                at = Step { plan: below, on_close: view.emit_on_close, ..at }.via(object.shown());
+                at = Step { plan: below, reads: Reads::of(view), ..at }.via(object.shown());
+                if let Some(done) = withheld(tracer, &at, &object, &conditions).await? {
+                    return Ok(done);
+                }
                 continue;
             }
-            _ => return Ok(None),
+            _ => return Ok(vec![]),
         };
         let rows = rows_where(&tracer.ground, &found.input, all_of(&found.conditions)).await?;
         if rows.rows() > 0 {
-            return Ok(Some((found.why, vec![at.of(&found.input, rows)])));
+            // Where such rows pass, it is not this node that leaves them out.
+            let passed = match found.passes {
+                true => rows_where(&tracer.ground, &plan, all_of(&conditions)).await?.rows(),
+                false => 0,
+            };
+            return Ok(if passed > 0 { vec![] } else { vec![(found.why, at.of(&found.input, rows))] });
         }
         conditions = found.conditions;
         at = at.onto(&found.input);
     }
-    Ok(None)
+    Ok(vec![])
+}
+
+/// The expressions that fail for rows which a filter of those that do not fail was given.
+async fn failing_for(tracer: &Tracer, filter: &Filter, conditions: &[Expr]) -> Result<Vec<Expr>> {
+    let mut found = vec![];
+    for part in split_conjunction(&filter.predicate) {
+        let conditions: Vec<Expr> = conditions.iter().cloned().chain([Expr::Not(Box::new(part.clone()))]).collect();
+        let fails = of_success(part).into_iter().flatten();
+        if rows_where(&tracer.ground, &filter.input, all_of(&conditions)).await?.rows() > 0 {
+            found.extend(fails.cloned());
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a condition is that of an as-of join.
@@ -160,13 +194,13 @@ struct Found {
     why: String,
     input: Arc<LogicalPlan>,
     conditions: Vec<Expr>,
+    /// The node's own columns tell whether such rows passed it.
+    passes: bool,
 }
 
-fn all_of(conditions: &[Expr]) -> Option<Expr> {
+pub(super) fn all_of(conditions: &[Expr]) -> Option<Expr> {
     conditions.iter().cloned().reduce(Expr::and)
 }
-
-type Done = (String, Vec<Step>);
 
 /// The group may be there with other values; if not, its rows may be.
 async fn group(
@@ -188,14 +222,14 @@ async fn group(
                 names if names.is_empty() => "the answer has other values".to_string(),
                 names => format!("the group of {names} has other values"),
             };
-            return Ok(Ok((why, vec![at.of(&at.plan, rows)])));
+            return Ok(Ok((why, at.of(&at.plan, rows))));
         }
     }
     on_columns(conditions, &at.plan, |i| aggregate.group_expr.get(i).cloned()).map(Err)
 }
 
 enum Sides {
-    Done(Done),
+    Done(Vec<Done>),
     Down(Arc<LogicalPlan>, Vec<Expr>),
     Unknown,
 }
@@ -229,5 +263,6 @@ async fn sides(tracer: &Tracer, at: &Step, join: &Join, conditions: &[Expr]) -> 
         steps.push(at.of(side, rows));
     }
     let why = if anti { "left out, as it has a partner that NOT IN or NOT EXISTS rules out" } else { NO_PARTNER };
-    Ok(if steps.is_empty() { Sides::Unknown } else { Sides::Done((why.into(), steps)) })
+    let done = steps.into_iter().map(|step| (why.to_string(), step)).collect::<Vec<_>>();
+    Ok(if done.is_empty() { Sides::Unknown } else { Sides::Done(done) })
 }

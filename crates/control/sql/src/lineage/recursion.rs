@@ -285,7 +285,7 @@ impl Tracer {
                 continue;
             }
             let plan = Arc::new(whole.plan(n.checked_sub(1).map(|n| &rounds[n]))?);
-            Box::pin(inner.trace(Step { plan, wanted, via: vec![], on_close: step.on_close })).await?;
+            Box::pin(inner.trace(Step { plan, wanted, via: vec![], reads: step.reads })).await?;
             if let Some(within) = &mut inner.within {
                 before = std::mem::take(&mut within.before);
             }
@@ -300,10 +300,8 @@ impl Tracer {
         for (scan, wanted) in read {
             let Some(object) = self.ground.object(&scan) else { continue };
             let mut whole = self.whole(&object)?;
-            if let Spec::Stream(stream) = &object.bound.spec
-                && let Some(watermark) = stream.watermark.as_ref().filter(|_| step.on_close)
-            {
-                whole = self.on_time(&whole, watermark)?;
+            if let Spec::Stream(stream) = &object.bound.spec {
+                whole = self.read(whole, stream, step.reads)?;
             }
             let rows = self.behind(&whole, &same_in_scan(&scan, &whole, &wanted), &wanted).await?;
             let at = match pools.iter().position(|(p, _)| p.scan.table_name == scan.table_name) {

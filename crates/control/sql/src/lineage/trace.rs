@@ -16,7 +16,7 @@ use super::recursion::Within;
 use super::wanted::{Same, gather, matching, same_columns};
 use super::{Ground, Scanned, Wanted, bug, is_float, schema_of};
 use crate::errors::of_datafusion;
-use crate::{Spec, Watermark};
+use crate::{Spec, StreamSpec, ViewSpec};
 
 /// Nodes that one trace goes through; views over views can have any number.
 const MAX_STEPS: usize = 10_000;
@@ -28,8 +28,25 @@ pub(crate) struct Step {
     pub(crate) wanted: Wanted,
     /// What was passed on the way, from the view down.
     pub(crate) via: Vec<String>,
-    /// The plan leaves late rows out.
-    pub(crate) on_close: bool,
+    /// Which rows of streams with a watermark its plan is about.
+    pub(crate) reads: Reads,
+}
+
+/// Rows of a stream with a watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    All,
+    /// Those that are not behind what their partition had promised before them.
+    OnTime,
+    /// The others.
+    Late,
+}
+
+impl Reads {
+    /// What a view reads.
+    pub(crate) fn of(view: &ViewSpec) -> Self {
+        if view.emit_on_close { Self::OnTime } else { Self::All }
+    }
 }
 
 /// Rows of a stream that were reached on one way.
@@ -62,7 +79,7 @@ impl Step {
 
     /// Other rows of another node.
     pub(super) fn of(&self, plan: &Arc<LogicalPlan>, wanted: Wanted) -> Self {
-        Self { plan: plan.clone(), wanted, via: self.via.clone(), on_close: self.on_close }
+        Self { plan: plan.clone(), wanted, via: self.via.clone(), reads: self.reads }
     }
 
     pub(super) fn via(mut self, what: impl Into<String>) -> Self {
@@ -258,14 +275,12 @@ impl Tracer {
                         plan
                     }
                 };
-                let inside = Step { plan, wanted: rows, via: step.via.clone(), on_close: view.emit_on_close };
+                let reads = Reads::of(view);
+                let inside = Step { plan, wanted: rows, via: step.via.clone(), reads };
                 Ok(vec![inside.via(object.shown())])
             }
             Spec::Stream(stream) => {
-                let whole = match stream.watermark.as_ref().filter(|_| step.on_close) {
-                    Some(watermark) => self.on_time(&whole, watermark)?,
-                    None => whole,
-                };
+                let whole = self.read(whole, stream, step.reads)?;
                 let found = self.places(step, object, &whole, &same).await?;
                 self.found.push(found);
                 Ok(vec![])
@@ -283,10 +298,14 @@ impl Tracer {
             .map_err(|e| of_datafusion(&e))
     }
 
-    /// The rows that are not behind what their partition had promised before them.
-    pub(super) fn on_time(&self, whole: &LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan> {
-        super::window::on_time(&self.ground.context, whole, &watermark.column, watermark.delay_us)
-            .map_err(|e| of_datafusion(&e))
+    /// Those rows of a stream that a plan is about.
+    pub(super) fn read(&self, whole: LogicalPlan, stream: &StreamSpec, reads: Reads) -> Result<LogicalPlan> {
+        match stream.watermark.as_ref().filter(|_| reads != Reads::All) {
+            Some(watermark) => {
+                super::window::on_time(&self.ground.context, &whole, watermark, reads).map_err(|e| of_datafusion(&e))
+            }
+            None => Ok(whole),
+        }
     }
 
     async fn places(&self, step: &Step, stream: Scanned, whole: &LogicalPlan, same: &[Same]) -> Result<Found> {

@@ -15,8 +15,9 @@ use fleuve_types::{Result, SESSION_FUNCTIONS};
 use super::Wanted;
 use super::as_of::as_of_call;
 use super::names::listed;
-use super::trace::{Step, Tracer};
+use super::trace::{Reads, Step, Tracer};
 use super::wanted::{Same, TAG, gather, matching, plain, same_columns};
+use crate::Watermark;
 use crate::errors::of_datafusion;
 
 /// Values that only the rows up to the current one decide.
@@ -182,13 +183,14 @@ fn with_exprs(input: &LogicalPlan, exprs: &[Expr]) -> DfResult<LogicalPlan> {
     LogicalPlanBuilder::from(input.clone()).project(own.chain(more).collect::<Vec<_>>())?.build()
 }
 
-/// The rows of a stream that are not behind the greatest time of their partition before them, less the delay.
+/// The rows of a stream that are not behind the greatest time of their partition before them, less the delay; or those that are.
 pub(super) fn on_time(
     context: &SessionContext,
     whole: &LogicalPlan,
-    time: &str,
-    delay_us: i64,
+    watermark: &Watermark,
+    reads: Reads,
 ) -> DfResult<LogicalPlan> {
+    let (time, delay_us) = (watermark.column.as_str(), watermark.delay_us);
     let column = |name: &str| -> DfResult<Expr> {
         let found = whole.schema().columns().into_iter().find(|c| c.name == name);
         found.map(Expr::Column).ok_or_else(|| DataFusionError::Internal(format!("there is no column {name}")))
@@ -213,7 +215,13 @@ pub(super) fn on_time(
     let call = Expr::WindowFunction(Box::new(call)).alias("__before");
     let delay = lit(ScalarValue::new_interval_mdn(0, 0, delay_us.saturating_mul(1000)));
     let promised = Expr::Column(Column::new_unqualified("__before"));
-    let kept = column(time)?.is_null().or(promised.clone().is_null()).or(column(time)?.gt_eq(promised - delay));
+    let kept = match reads {
+        Reads::All => lit(true),
+        Reads::OnTime => {
+            column(time)?.is_null().or(promised.clone().is_null()).or(column(time)?.gt_eq(promised - delay))
+        }
+        Reads::Late => column(time)?.lt(promised - delay),
+    };
     let own: Vec<Expr> = whole.schema().columns().into_iter().map(Expr::Column).collect();
     LogicalPlanBuilder::from(whole.clone()).window([call])?.filter(kept)?.project(own)?.build()
 }

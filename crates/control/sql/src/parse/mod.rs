@@ -19,7 +19,7 @@ mod types;
 mod tests;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
-use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as At, Token, TokenWithSpan, Tokenizer};
 use fleuve_types::{Error, ErrorKind, Location, Result};
@@ -35,6 +35,30 @@ pub(crate) use text::{TextPlaces, place, split_place};
 pub(crate) use types::parse_type;
 
 use dialect::FleuveDialect;
+
+/// Words that nobody means as a name: what they begin stands in the wrong place.
+const BEGINS_CLAUSE: [Keyword; 20] = [
+    Keyword::CROSS,
+    Keyword::EXCEPT,
+    Keyword::EXPLAIN,
+    Keyword::FETCH,
+    Keyword::FROM,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::INNER,
+    Keyword::INTERSECT,
+    Keyword::JOIN,
+    Keyword::LIMIT,
+    Keyword::NATURAL,
+    Keyword::OFFSET,
+    Keyword::ON,
+    Keyword::ORDER,
+    Keyword::SELECT,
+    Keyword::UNION,
+    Keyword::USING,
+    Keyword::WHERE,
+    Keyword::WITH,
+];
 
 /// One statement and where it stands in the text.
 #[derive(Clone, Debug)]
@@ -207,12 +231,27 @@ impl<'a> StatementParser<'a> {
         }
         let next = self.parser.peek_token();
         if next.token != Token::EOF {
-            return Err(self.expected("the end of the statement"));
+            let error = self.expected("the end of the statement");
+            return Err(match self.reserved_alias() {
+                Some(word) => error.hint(format!("as a name, write AS {word} or \"{word}\": it is a word of SQL's")),
+                None => error,
+            });
         }
         if let Some((_, at)) = self.on_error {
             return Err(Error::input("ON ERROR belongs to CREATE MATERIALIZED VIEW").at(at));
         }
         Ok(statement)
+    }
+
+    /// The next word, if it stands where a name may and is kept for something else.
+    fn reserved_alias(&mut self) -> Option<String> {
+        let Token::Word(word) = self.parser.peek_token().token else { return None };
+        let is_kept = word.quote_style.is_none()
+            && RESERVED_FOR_TABLE_ALIAS.contains(&word.keyword)
+            && !BEGINS_CLAUSE.contains(&word.keyword);
+        self.parser.prev_token();
+        let before = self.parser.next_token().token;
+        (is_kept && matches!(before, Token::RParen | Token::Word(_))).then(|| word.value.to_lowercase())
     }
 
     /// Runs a piece of sqlparser and gives its error a place.

@@ -1,4 +1,4 @@
-//! Which pseudo-columns a `SELECT` names.
+//! Which pseudo-columns a `SELECT` names, and whether the column of a series, by the name that DataFusion gives it.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -10,6 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 use fleuve_types::is_pseudo_column;
 
 use super::spelled;
+
+/// The column of `generate_series(...)` and `range(...)`.
+pub(super) const SERIES_COLUMN: &str = "value";
 
 #[derive(Default)]
 struct Mentions(HashSet<String>);
@@ -23,7 +26,7 @@ impl Visitor for Mentions {
             Expr::CompoundIdentifier(idents) => idents.as_slice(),
             _ => &[],
         };
-        self.0.extend(idents.iter().map(spelled).filter(|name| is_pseudo_column(name)));
+        self.0.extend(idents.iter().map(spelled).filter(|name| is_pseudo_column(name) || name == SERIES_COLUMN));
         ControlFlow::Continue(())
     }
 }

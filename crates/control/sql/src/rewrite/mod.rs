@@ -42,8 +42,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, OrderBy, Query, Select, SetExpr, TableAlias, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut, With,
+    Expr, Ident, ObjectName, ObjectNamePart, OrderBy, Query, Select, SetExpr, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
 };
 use fleuve_types::{Error, ErrorKind, Result};
 
@@ -327,6 +327,12 @@ impl Rewriter<'_> {
                 let at = name.0.first().and_then(|p| p.as_ident()).map(place_of).unwrap_or_default();
                 Err(Error::unsupported("TABLESAMPLE is not offered").at(at))
             }
+            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => Err(unpivoted(factor)),
+            TableFactor::Table { name, args: Some(_), alias: Some(alias), .. }
+            | TableFactor::Function { name, alias: Some(alias), .. } => {
+                name_series(name, alias, mentioned);
+                Ok(())
+            }
             TableFactor::Table { name, args: None, partitions, .. } => {
                 if let Some(kept) = self.resolve(name, mentioned)? {
                     *partitions = kept;
@@ -413,6 +419,24 @@ impl Rewriter<'_> {
             (None, Some(near)) => error.hint(format!("did you mean \"{near}\"?")),
             (None, None) => error,
         }
+    }
+}
+
+/// As in PostgreSQL, the column of a series is called by its alias; by DataFusion's name only where that is asked for.
+fn name_series(name: &ObjectName, alias: &mut TableAlias, mentioned: &HashSet<String>) {
+    let [ObjectNamePart::Identifier(only)] = name.0.as_slice() else { return };
+    let is_series = ["generate_series", "range"].contains(&spelled(only).as_str());
+    if is_series && alias.columns.is_empty() && !mentioned.contains(mentions::SERIES_COLUMN) {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+    }
+}
+
+fn unpivoted(factor: &TableFactor) -> Error {
+    match factor {
+        TableFactor::Pivot { .. } => Error::unsupported("PIVOT is not supported")
+            .hint("write an aggregate for each column: sum(v) FILTER (WHERE k = 'a') AS a"),
+        _ => Error::unsupported("UNPIVOT is not supported")
+            .hint("write a SELECT for each column, and UNION ALL between them"),
     }
 }
 

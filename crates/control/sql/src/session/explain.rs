@@ -1,18 +1,22 @@
 //! `EXPLAIN`: the plans, and the circuit that keeps a view current.
 
+use chrono::DateTime;
 use datafusion::common::ParamValues;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Query;
-use fleuve_types::{Error, Keeps, KeptState, Replacement, Result};
+use fleuve_batch::infix;
+use fleuve_catalog::Object;
+use fleuve_types::{Error, Keeps, Result};
 use futures::StreamExt;
 
+use super::handed::replaced_by;
+use super::replaced::{Rebuilt, changed_options, name_of, with_state};
 use super::show::{shown, text_rows};
 use super::{Outcome, Session};
-use crate::bind::{Declared, Draft, missing};
-use crate::checked::infix;
+use crate::bind::{Declared, Draft, missing, statement_of};
 use crate::errors::{Where, at_statement};
 use crate::parse::{CreateView, ExplainMode, Name, Parsed, Statement, StreamChange};
-use crate::{BoundObject, Change, Spec, ViewSpec, plan_view};
+use crate::{BoundObject, Change, Spec, StoppedView, ViewSpec, plan_view};
 
 /// PostgreSQL's name for the one column.
 pub(super) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];
@@ -42,21 +46,12 @@ fn created(changes: &[Change]) -> Vec<BoundObject> {
     changes.iter().filter_map(view).collect()
 }
 
-/// What becomes of a view, with what becomes of its state.
-fn with_state(what: String, name: &str, declared: Declared, replaced: Option<&Replacement>) -> String {
-    if declared != Declared::Replaced {
-        return what;
-    }
-    match replaced.map(|r| &r.keeps) {
-        Some(Keeps::All) => {
-            format!("{name} goes on as it is: its operators stay the same. All state is kept, nothing is read.")
-        }
-        Some(Keeps::Some(KeptState { state_rows, state_bytes, .. })) => {
-            format!("{what} {state_rows} rows of state are kept, {state_bytes} bytes.")
-        }
-        Some(Keeps::None(why)) => format!("{what} No state is kept: {why}."),
-        None => format!("{what} No state is kept."),
-    }
+/// That a view stopped: since when, and why.
+fn stopped_lines(stopped: &StoppedView) -> Vec<String> {
+    let time = stopped.since_us.and_then(DateTime::from_timestamp_micros);
+    let since = time.map_or_else(String::new, |time| format!("since {}; ", time.format("%Y-%m-%d %H:%M:%S%.3f UTC")));
+    let answer = format!("{since}its answer is that of epoch {}", stopped.epoch);
+    std::iter::once(answer).chain(stopped.reason.lines().map(str::to_string)).collect()
 }
 
 impl Session {
@@ -90,7 +85,7 @@ impl Session {
             return answer(lines);
         }
         section(&mut lines, "Logical plan", plan_lines(&planned.plan));
-        let optimised = planned.context.state().optimize(&planned.plan).map_err(|e| at_statement(&e, place))?;
+        let optimised = planned.state.optimize(&planned.plan).map_err(|e| at_statement(&e, place))?;
         section(&mut lines, "Optimised plan", plan_lines(&optimised));
         match plan_view(&self.backend.objects(), &query.to_string()) {
             Ok(view) => {
@@ -130,23 +125,37 @@ impl Session {
                 (what, created(&draft.changes))
             }
         };
-        let runs = |b: &&BoundObject| objects.by_id(b.object.id).is_some();
-        let replaced: Vec<BoundObject> = rebuilt.iter().filter(runs).cloned().collect();
+        let replaced = replaced_by(&draft.changes, &objects);
         let replaced = match replaced.is_empty() {
             true => vec![],
             false => self.backend.explain_replacements(&draft.objects, &replaced).await?,
         };
         let own = rebuilt.first().and_then(|first| replaced.iter().find(|r| r.view == first.object.id));
-        section(&mut lines, "Change", [with_state(what, &name, declared, own)]);
+        let replaced = Rebuilt { views: &rebuilt, replaced: &replaced };
+        let mut change = vec![with_state(what, &name, declared, own)];
+        change.extend(rebuilt.iter().skip(1).map(|bound| replaced.below(bound, &objects)));
+        section(&mut lines, "Change", change);
+        if let Some(old) = objects.get(create.name.namespace(), &create.name.name)
+            && let Statement::CreateView(before) = statement_of(&old.object)?.statement
+        {
+            let changed = changed_options(&before, create);
+            if !changed.is_empty() {
+                section(&mut lines, "Options", changed);
+            }
+        }
         for bound in &rebuilt {
             let Spec::View(view) = &bound.spec else { continue };
-            let own = shown(&bound.object.namespace, &bound.object.name);
-            let replaced = replaced.iter().find(|r| r.view == bound.object.id);
-            let is_kept = replaced.is_some_and(|r| r.keeps == Keeps::All);
-            let title = if is_kept { "Goes on as it is" } else { "Rebuilt" };
-            let circuit = replaced.map_or_else(|| self.circuit(view), |r| r.circuit.clone());
+            let own = name_of(bound);
+            let kept = replaced.of(bound);
+            let is_kept = kept.is_some_and(|r| r.keeps == Keeps::All);
+            let title = match kept.map(|r| &r.keeps) {
+                Some(Keeps::All) => "Goes on as it is",
+                Some(Keeps::AllUnlessRowsGo) => "Goes on as it is if no row goes of what it reads",
+                _ => "Rebuilt",
+            };
+            let circuit = kept.map_or_else(|| self.circuit(view), |r| r.circuit.clone());
             section(&mut lines, &format!("{title}: {own}"), circuit);
-            if let Some(Keeps::Some(kept)) = replaced.map(|r| &r.keeps) {
+            if let Some(Keeps::Some(kept)) = kept.map(|r| &r.keeps) {
                 let read = format!("{} rows of state that is kept, and nothing of its inputs", kept.rows);
                 section(&mut lines, &format!("Read for {own}"), [read]);
                 continue;
@@ -154,26 +163,14 @@ impl Session {
             if is_kept {
                 continue;
             }
-            let inputs = self.backend.inputs_to_read(view).into_iter().map(|input| match input.bytes {
-                Some(bytes) => format!("{}: {} records, {bytes} bytes of the log", input.name, input.rows),
-                None => format!("{}: {} rows of a view", input.name, input.rows),
-            });
+            let inputs = self.backend.inputs_to_read(view);
+            let inputs = inputs.iter().map(|input| replaced.to_read(input));
             section(&mut lines, &format!("Read for {own}"), inputs);
         }
-        let sinks = draft.objects.by_name.values().filter(|o| match &o.spec {
-            Spec::Sink(sink) => {
-                rebuilt.iter().any(|b| b.object.id == sink.from) && objects.by_id(o.object.id).is_some()
-            }
-            _ => false,
-        });
-        let sinks: Vec<String> =
-            sinks.map(|o| format!("sink {}", shown(&o.object.namespace, &o.object.name))).collect();
         if declared == Declared::Replaced {
-            let views = rebuilt.iter().skip(1).filter(|b| matches!(b.spec, Spec::View(_)));
-            let views = views.map(|b| format!("view {}", shown(&b.object.namespace, &b.object.name)));
-            let mut given: Vec<String> = views.chain(sinks).collect();
-            given.push("subscribers".into());
-            section(&mut lines, "Given the difference between the old and the new answer", given);
+            for (title, given) in replaced.handed(&objects, &draft.objects) {
+                section(&mut lines, title, given);
+            }
         }
         answer(lines)
     }
@@ -206,9 +203,7 @@ impl Session {
             return Err(missing(&objects, name, "view", |s| matches!(s, Spec::View(_))));
         };
         if let Spec::Index(_) = &object.spec {
-            let mut lines = Vec::new();
-            section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
-            return answer(lines);
+            return answer(self.running(&object.object, vec![]).await?);
         }
         let Spec::View(view) = &object.spec else {
             return Err(Error::input(format!(
@@ -218,16 +213,29 @@ impl Session {
             ))
             .at(name.at.clone()));
         };
-        let mut lines = Vec::new();
         if mode.analyze {
-            section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
-            return answer(lines);
+            return answer(self.running(&object.object, vec![]).await?);
         }
+        let mut lines = Vec::new();
         section(&mut lines, "Logical plan", plan_lines(&view.plan));
         let optimised = self.base().optimize(&view.plan).map_err(|e| at_statement(&e, place))?;
         section(&mut lines, "Optimised plan", plan_lines(&optimised));
         section(&mut lines, "Circuit", self.circuit(view));
-        section(&mut lines, "Running", self.backend.explain_running(object.object.id).await?);
-        answer(lines)
+        answer(self.running(&object.object, lines).await?)
+    }
+
+    /// Adds the circuit of a view or index as it runs, or as it was when that stopped.
+    async fn running(&self, object: &Object, mut lines: Vec<String>) -> Result<Vec<String>> {
+        let circuit = self.backend.explain_running(object.id).await?;
+        let title = match self.backend.snapshot().stopped(&object.namespace, &object.name) {
+            None => "Running",
+            Some(stopped) => {
+                let title = if stopped.by_input { "Stopped" } else { "Failed" };
+                section(&mut lines, title, stopped_lines(&stopped));
+                "Ran until then"
+            }
+        };
+        section(&mut lines, title, circuit);
+        Ok(lines)
     }
 }

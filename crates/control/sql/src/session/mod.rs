@@ -4,8 +4,10 @@
 mod apply;
 mod crash;
 mod explain;
+mod handed;
 mod insert;
 mod query;
+mod replaced;
 mod row;
 mod run;
 mod settings;
@@ -20,12 +22,13 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use chrono::DateTime;
 use datafusion::common::ParamValues;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Query;
-use fleuve_types::{Clock, Result, SystemClock};
+use fleuve_types::{Clock, Result};
 use futures::Stream;
 
 #[cfg(test)]
@@ -171,21 +174,14 @@ impl Session {
     /// A new session.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
         Self {
+            clock: backend.clock(),
             backend,
-            clock: Arc::new(SystemClock),
             runtime: default_runtime(),
             extensions: Vec::new(),
             settings: Settings::default(),
             base: OnceLock::new(),
             extra: ExtraSchemas::default(),
         }
-    }
-
-    /// Takes the time of new objects from `clock`.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
     }
 
     /// Takes memory and temporary files for queries from `runtime` (see [`crate::query_runtime`]).
@@ -214,12 +210,21 @@ impl Session {
         self.context_at(self.backend.snapshot())
     }
 
-    /// A context over one snapshot.
+    /// A context over one snapshot. Its clock is the machine's.
     fn context_at(&self, snapshot: Arc<dyn Snapshot>) -> SessionContext {
+        SessionContext::new_with_state(self.state_at(snapshot))
+    }
+
+    /// A state over one snapshot, to plan and run one statement in. `now()` and its like are, all through the statement, the time by
+    /// the platform's clock: a context would give each plan the machine's time anew.
+    fn state_at(&self, snapshot: Arc<dyn Snapshot>) -> SessionState {
         let mut state = self.base().clone();
         let catalog = SnapshotCatalog { source: SnapshotSource::Pinned(snapshot), extra: self.extra.clone() };
         state.register_catalog_list(single(Arc::new(catalog)));
-        SessionContext::new_with_state(state)
+        state.mark_start_execution();
+        let now = DateTime::from_timestamp_micros(self.clock.now_us());
+        state.execution_props_mut().query_execution_start_time = now;
+        state
     }
 
     fn base(&self) -> &SessionState {

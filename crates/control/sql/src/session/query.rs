@@ -7,9 +7,10 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, PSEUDO_COLUMNS, Result};
 use futures::{FutureExt, StreamExt};
@@ -102,7 +103,8 @@ fn ends_with_pseudo_columns(schema: &Schema) -> bool {
 
 /// A query planned over a snapshot.
 pub(super) struct Planned {
-    pub(super) context: SessionContext,
+    /// It is planned in, and runs in.
+    pub(super) state: SessionState,
     pub(super) plan: LogicalPlan,
     /// What the user should know about the answer.
     pub(super) notices: Vec<String>,
@@ -118,7 +120,7 @@ impl Planned {
 
     /// The columns of the answer with the types that they come to, which the plan does not tell yet.
     pub(super) fn settled_schema(&self) -> SchemaRef {
-        let state = self.context.state();
+        let state = &self.state;
         match state.analyzer().execute_and_check(self.plan.clone(), state.config_options(), |_, _| {}) {
             Ok(plan) => named(&Arc::new(plan.schema().as_arrow().clone()), &self.names),
             // Parameters may have no type yet.
@@ -140,7 +142,7 @@ impl Planned {
 
     /// Starts it. Nothing is computed before the rows are asked for.
     pub(super) async fn rows(self, place: Where<'_>) -> Result<Outcome> {
-        let frame = self.context.execute_logical_plan(self.plan).await.map_err(|e| at_statement(&e, place))?;
+        let frame = DataFrame::new(self.state, self.plan);
         let stream = frame.execute_stream().await.map_err(|e| at_statement(&e, place))?;
         let planned = stream.schema();
         let schema = named(&planned, &self.names);
@@ -175,7 +177,7 @@ impl Session {
     /// Plans a query over the newest snapshot.
     pub(super) async fn plan(&self, query: &Query, place: Where<'_>) -> Result<Planned> {
         let snapshot = self.backend.snapshot();
-        let (context, time_us) = (self.context_at(snapshot.clone()), snapshot.time_us());
+        let (state, time_us) = (self.state_at(snapshot.clone()), snapshot.time_us());
         let readable =
             Readable { snapshot: snapshot.clone(), objects: self.backend.objects(), extra: self.extra.clone() };
         let mut query = query.clone();
@@ -185,7 +187,6 @@ impl Session {
             Some(_) => e,
             None => e.at(place.at.clone()),
         })?);
-        let state = context.state();
         let mut plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
         if self.settings.get("query_time").is_some_and(|t| t.eq_ignore_ascii_case("epoch")) {
             plan = at_time(plan, time_us).map_err(|e| at_statement(&e, place))?;
@@ -198,7 +199,7 @@ impl Session {
             .map_err(|e| at_statement(&e, place))?;
         let notices = stopped(&plan, snapshot.as_ref()).map_err(|e| at_statement(&e, place))?;
         let names = Outline::names_of(outline, plan.schema(), &titles);
-        Ok(Planned { context, plan, notices, names })
+        Ok(Planned { state, plan, notices, names })
     }
 }
 

@@ -11,11 +11,11 @@ use fleuve_types::{Error, Result};
 use futures::StreamExt;
 
 use super::{Outcome, Session};
-use crate::bind::{missing, view_key};
-use crate::errors::{Where, of_datafusion};
+use crate::bind::{at_time, missing, view_key};
+use crate::errors::{Where, at_statement, of_datafusion};
 use crate::lineage::{
-    DEFAULT_SHOWN, Ground, Line, MAX_OUTPUT_ROWS, MAX_SHOWN, Step, Tracer, Wanted, answer_schema, nearly, output_lines,
-    renamed, to_batch,
+    DEFAULT_SHOWN, Ground, Line, MAX_OUTPUT_ROWS, MAX_SHOWN, Reads, Scanned, Step, Tracer, Wanted, answer_schema,
+    nearly, output_lines, renamed, to_batch,
 };
 use crate::parse::{ExplainRow, RowsOf, Statement};
 use crate::{Spec, ViewSpec};
@@ -44,28 +44,32 @@ impl Session {
             return Err(Error::input(format!("LIMIT of EXPLAIN ROW is 1 to {MAX_SHOWN}")).at(place.at.clone()));
         }
         let planned = self.plan(&rows_query(asked, view)?, place).await?;
+        let planned = at_time(planned.plan, self.clock.now_us()).map_err(|e| at_statement(&e, place))?;
         let snapshot = self.backend.snapshot();
         let has_stopped = self.backend.view_states().values().any(|s| matches!(s.state.as_str(), "failed" | "stopped"));
         let ground = Ground { context: self.context_at(snapshot.clone()), snapshot, objects, has_stopped };
         // Both were planned over a snapshot of their own; rows are read from one.
-        let condition = condition_of(&planned.plan);
+        let condition = condition_of(&planned);
         let table = ground.snapshot.table(name.namespace(), &name.name);
         let table = table.ok_or_else(|| Error::not_found(format!("\"{}\" is not ready yet", name.name)))?;
         let rows = rows_of(&ground, table, condition.clone()).await.map_err(|e| e.at(place.at.clone()))?;
         let all: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let plan = Arc::new(ground.plan_of(view)?);
         let shown = name.name.clone();
+        let scanned = Scanned { namespace: name.namespace().into(), name: name.name.clone(), bound: object.clone() };
         let mut tracer = Tracer::new(ground);
-        let on_close = view.emit_on_close;
         let mut lines = vec![];
         if all == 0 {
             lines.push(note(format!("no such row is in {shown}")));
-            lines.extend(self.not_there(&mut tracer, (view, &plan), condition, most).await?);
+            lines.extend(self.not_there(&mut tracer, (&scanned, view, &plan), condition, most).await?);
         } else {
             let (own, tagged) = output_lines(&shown, &rows, MAX_OUTPUT_ROWS)?;
             let types: Vec<_> = view.schema.fields().iter().map(|f| f.data_type().clone()).collect();
             let wanted = Wanted::of(tagged, &types)?;
-            tracer.trace(Step { plan, wanted, via: vec![], on_close }).await.map_err(hint_of_failing(view))?;
+            tracer
+                .trace(Step { plan, wanted, via: vec![], reads: Reads::of(view) })
+                .await
+                .map_err(hint_of_failing(view))?;
             let mut behind = tracer.lines(most).await?;
             for line in own {
                 let number = line.row.unwrap_or_default() as u32;
@@ -100,22 +104,24 @@ impl Session {
     async fn not_there(
         &self,
         tracer: &mut Tracer,
-        (view, plan): (&ViewSpec, &Arc<LogicalPlan>),
+        (scanned, view, plan): (&Scanned, &ViewSpec, &Arc<LogicalPlan>),
         condition: Option<Expr>,
         most: usize,
     ) -> Result<Vec<Line>> {
         let Some(condition) = condition else { return Ok(vec![]) };
         // The condition names the view's columns; the plan has them at the same places.
         let condition = renamed(condition, &view.schema, plan)?;
-        let step =
-            Step { plan: plan.clone(), wanted: Wanted::of(vec![], &[])?, via: vec![], on_close: view.emit_on_close };
-        let Some((why, steps)) = nearly(tracer, step, condition).await? else { return Ok(vec![]) };
-        for step in steps {
-            let via = vec![why.clone()].into_iter().chain(step.via.iter().cloned()).collect();
+        let wanted = Wanted::of(vec![], &[])?;
+        let step = Step { plan: plan.clone(), wanted, via: vec![], reads: Reads::of(view) };
+        let found = nearly(tracer, step, scanned, condition).await?;
+        let reasons: Vec<String> = found.iter().map(|(why, _)| why.clone()).collect();
+        for (why, step) in found {
+            let via = vec![why].into_iter().chain(step.via.iter().cloned()).collect();
             tracer.trace(Step { via, ..step }).await?;
         }
         let lines = tracer.lines(most).await?.into_values().flatten();
-        Ok(lines.map(|l| Line { row: None, ..l }).collect())
+        let lines: Vec<Line> = lines.map(|l| Line { row: None, ..l }).collect();
+        Ok(if lines.is_empty() { reasons.into_iter().map(note).collect() } else { lines })
     }
 }
 

@@ -114,19 +114,15 @@ impl Session {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 let altered = draft.altered_view(name, change, parsed)?;
                 draft.declare(&altered).map_err(located(parsed))?;
-                let notices = draft.notices();
+                let mut notices = draft.notices();
+                notices.extend(self.losses(&draft).await);
                 self.carry_out(draft).await.map_err(located(parsed))?;
                 Ok(Outcome::Done { tag: "ALTER MATERIALIZED VIEW".into(), notices })
             }
             Statement::AlterStream { name, changes } => {
                 let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 let altered = draft.alter_stream(name, changes).map_err(located(parsed))?;
-                let reworded = altered.goes_on.iter().filter_map(|(object, text)| {
-                    text.as_ref().map(|_| {
-                        format!("{} \"{}\" goes on without the new columns in its *", object.kind, object.name)
-                    })
-                });
-                let notices = reworded.collect();
+                let notices = altered.notices();
                 self.carry_out(draft).await.map_err(located(parsed))?;
                 Ok(Outcome::Done { tag: "ALTER STREAM".into(), notices })
             }
@@ -219,6 +215,7 @@ impl Session {
             draft.create(parsed).map_err(located(parsed))?;
         }
         let mut notices = draft.notices();
+        notices.extend(self.losses(&draft).await);
         if let Statement::CreateSink(sink) = &parsed.statement
             && draft.objects.by_name.len() > before + 1
         {

@@ -1,4 +1,6 @@
 mod apply;
+mod clock;
+mod handed;
 
 use datafusion::common::ScalarValue;
 use fleuve_types::ErrorKind;
@@ -574,13 +576,29 @@ async fn a_view_is_altered() {
     };
     assert_eq!(limits(), (None, Some(1 << 30)));
     // Its limits alone: what runs goes on.
-    for (change, expected) in [
-        ("SET (memory_bytes = '64 MB')", (Some(64_000_000), Some(1 << 30))),
-        ("SET (memory_bytes = 5000000, state_bytes = '2 GB')", (Some(5_000_000), Some(2_000_000_000))),
-        ("RESET (state_bytes)", (Some(5_000_000), None)),
+    let options = |lines: &[String]| lines.iter().skip_while(|l| *l != "Options").skip(1).cloned().collect::<Vec<_>>();
+    let default = |setting: &str| format!("its default (setting {setting})");
+    let (memory, state) = (default("view_memory_bytes"), default("view_state_bytes"));
+    for (change, expected, told) in [
+        ("SET (state_bytes = 1073741824)", (None, Some(1 << 30)), vec![]),
+        (
+            "SET (memory_bytes = '64 MB')",
+            (Some(64_000_000), Some(1 << 30)),
+            vec![format!("  memory_bytes: from {memory} to '64 MB'")],
+        ),
+        (
+            "SET (memory_bytes = 5000000, state_bytes = '2 GB')",
+            (Some(5_000_000), Some(2_000_000_000)),
+            vec![
+                "  memory_bytes: from '64 MB' to 5000000".to_string(),
+                "  state_bytes: from 1073741824 to '2 GB'".to_string(),
+            ],
+        ),
+        ("RESET (state_bytes)", (Some(5_000_000), None), vec![format!("  state_bytes: from '2 GB' to {state}")]),
     ] {
         let plan = run(&session, &format!("EXPLAIN ALTER MATERIALIZED VIEW v {change}")).await.unwrap();
         assert!(plan[1].contains("goes on as it is"), "{change}: {plan:?}");
+        assert_eq!(options(&plan), told, "{change}");
         let done = run(&session, &format!("ALTER MATERIALIZED VIEW v {change}")).await.unwrap();
         assert_eq!(done, ["ALTER MATERIALIZED VIEW"]);
         assert_eq!(fake.last_applied(), ["restate view v v1"], "{change}");

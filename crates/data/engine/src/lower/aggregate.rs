@@ -7,12 +7,12 @@ use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Aggregate as AggregatePlan, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use fleuve_batch::{in_words, without_widening};
 use fleuve_types::{Error, Result};
 
 use super::share::{Work, of_call, types};
-use super::time::TimeKeys;
-use super::{Lowering, grouping, growth, loose};
-use crate::event_time::TimeColumn;
+use super::time::Times;
+use super::{Lowering, close, grouping, growth, loose};
 use crate::operators::aggregate::{Aggregate, AggregateCall, is_supported, reads_in_order};
 use crate::operators::physical;
 
@@ -39,7 +39,9 @@ impl Lowering<'_> {
         }
         let keys = plan.group_expr.iter().map(|e| physical(e, plan.input.schema())).collect::<Result<Vec<_>>>()?;
         let times = self.time_keys(input, &plan.group_expr, plan.input.schema())?;
-        self.aggregate_by(input, (keys, times), (calls, None), loose(&plan.schema))
+        let node = self.aggregate_by(input, (keys, times), (calls, None), loose(&plan.schema))?;
+        self.loses(node, input, plan.input.schema(), || not_grouped(&plan.group_expr));
+        Ok(node)
     }
 
     /// An aggregate over a node; `schema` has the keys, then the results. `times` are the keys that carry event time; `rows` says
@@ -47,7 +49,7 @@ impl Lowering<'_> {
     pub(super) fn aggregate_by(
         &mut self,
         input: usize,
-        (keys, times): (Vec<Arc<dyn PhysicalExpr>>, TimeKeys),
+        (keys, times): (Vec<Arc<dyn PhysicalExpr>>, Times),
         (calls, rows): (Vec<AggregateCall>, Option<Arc<dyn PhysicalExpr>>),
         schema: SchemaRef,
     ) -> Result<usize> {
@@ -63,16 +65,20 @@ impl Lowering<'_> {
         let key_types = schema.fields().iter().take(keys.len()).map(|f| f.data_type().clone()).collect();
         // Without calls that change this is DISTINCT: what was there once stays.
         let changing = calls.iter().find(|c| !growth::is_fixed(c, &keys)).map(|c| c.label.clone());
+        let fixed = |(n, call)| Some((growth::fixed_to(call, &keys)?, keys.len() + n));
+        let equal: Vec<(usize, usize)> = calls.iter().enumerate().filter_map(fixed).collect();
         let stays = append_only && changing.is_none() && !keys.is_empty();
         let mut operator = Aggregate::new(keys, key_types, calls, schema.clone(), append_only, self.shards)?;
         operator.counts(rows);
         operator.stays(stays);
-        operator.close_by(times.iter().map(|(key, _)| *key).collect());
-        let closes = !times.is_empty();
+        let closing = times.numbers();
+        operator.close_by(closing.clone());
+        let closes = !closing.is_empty();
         let node = self.node(Box::new(operator), vec![input], schema, stays || closes, key);
-        self.nodes[node].is_closed = closes;
         self.shrinks(node, || format!("{} changes when rows arrive", changing.as_deref().unwrap_or("the one row")));
-        self.closes_by(node, times.into_iter().map(|(key, source)| TimeColumn::new(key, source)).collect());
+        self.carries(node, times.with_equals(&equal));
+        self.nodes[node].close_by = (0..closing.len()).collect();
+        self.nodes[node].is_closed = !self.nodes[node].complete.is_empty();
         self.does(node, work);
         Ok(node)
     }
@@ -103,7 +109,7 @@ impl Lowering<'_> {
         let props = ExecutionProps::new();
         let lowered = LoweredAggregateBuilder::new(expr, schema, &arrow, &props)
             .build()
-            .map_err(|e| Error::unsupported(format!("aggregate {expr}: {}", e.strip_backtrace())))?;
+            .map_err(|e| Error::unsupported(format!("aggregate {}: {}", in_words(inner), e.strip_backtrace())))?;
         let mut arguments = f.params.args.iter().map(|a| physical(a, schema)).collect::<Result<Vec<_>>>()?;
         let parameter = f.params.args.get(1).and_then(|a| a.as_literal().cloned());
         let mut order = vec![];
@@ -135,9 +141,19 @@ impl Lowering<'_> {
             output: lowered.aggregate.field().data_type().clone(),
             expr: lowered.aggregate,
             label: inner.to_string(),
+            words: in_words(&without_widening(inner, schema)),
             is_partial: false,
         }))
     }
+}
+
+/// Why an aggregate does not keep the event time.
+pub(super) fn not_grouped(keys: &[Expr]) -> (String, &'static str) {
+    if keys.is_empty() {
+        return ("an aggregate over all rows does not keep the event time".into(), close::GROUP_BY);
+    }
+    let keys = keys.iter().map(in_words).collect::<Vec<_>>().join(", ");
+    (format!("GROUP BY or DISTINCT ON {keys} leaves out the event time"), close::GROUP_BY)
 }
 
 fn unalias(expr: &Expr) -> &Expr {

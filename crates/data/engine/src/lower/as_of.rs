@@ -3,8 +3,8 @@ use datafusion::logical_expr::{Expr, SortExpr, Window};
 use fleuve_types::{AS_OF_FUNCTION, Error, Result};
 
 use super::map::plain_column;
-use super::{Lowering, loose};
-use crate::event_time::TimeColumn;
+use super::time::Times;
+use super::{Lowering, close, loose};
 use crate::operators::as_of::{AsOf, AsOfSpec, RightColumn};
 use crate::operators::physical;
 
@@ -78,9 +78,9 @@ impl Lowering<'_> {
         let mut operator = AsOf::new(spec, self.shards)?;
         // A right row that is not below the watermark touches no left row before it; of the left rows before the first right row
         // after them nothing of the kind can be said.
-        let times: Vec<TimeColumn> = match plain_column(time, schema) {
-            Some(column) if by_time.asc => self.same_times(input).into_iter().filter(|t| t.column == column).collect(),
-            _ => vec![],
+        let times = match plain_column(time, schema) {
+            Some(column) if by_time.asc => self.times_of(input).moved(|c| (c == column).then_some(c)),
+            _ => Times::default(),
         };
         if !times.is_empty() {
             operator.close_by_time();
@@ -88,6 +88,10 @@ impl Lowering<'_> {
         let node = self.node(Box::new(operator), vec![input], out, false, None);
         self.shrinks(node, || "a partner goes when a nearer one comes".into());
         self.closes_by(node, times);
+        self.loses(node, input, schema, || {
+            let why = "an as-of join keeps the event time of its left side alone, with >= or > between the times of the sides";
+            (why.into(), close::LEAVE_OUT)
+        });
         Ok(node)
     }
 }

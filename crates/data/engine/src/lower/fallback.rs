@@ -6,10 +6,11 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use fleuve_types::{Error, Result};
 
+use super::aggregate::not_grouped;
 use super::map::plain_column;
 use super::share::Work;
-use super::{Lowering, loose};
-use crate::event_time::TimeColumn;
+use super::time::Times;
+use super::{Lowering, close, loose};
 use crate::operators::flat_map::FlatMap;
 use crate::operators::partitioned::{Partitioned, PartitionedSpec};
 use crate::operators::recompute::Recompute;
@@ -56,7 +57,7 @@ impl Lowering<'_> {
         let operator = FlatMap { label, input: cell, plan: runner, schema: schema.clone(), guard };
         let (times, is_closed) = match plan {
             LogicalPlan::Unnest(unnest) => (self.unnest_times(unnest, node), self.nodes[node].is_closed),
-            _ => (vec![], false),
+            _ => (Times::default(), false),
         };
         let out = self.node(Box::new(operator), vec![node], schema, append_only, None);
         self.carries(out, times);
@@ -85,7 +86,8 @@ impl Lowering<'_> {
             columns => columns.get(key).copied(),
         };
         // Only a key that is also a column of the output can be followed further.
-        let times: Vec<_> = times.into_iter().filter_map(|(key, s)| Some((key, shown_at(key)?, s))).collect();
+        let closing = times.numbers().into_iter().filter(|key| shown_at(*key).is_some()).collect();
+        let times = times.moved(shown_at);
         let output_keys = if output_columns.is_empty() {
             // The output begins with the input's columns, so the same expressions hold.
             input_keys.clone()
@@ -112,10 +114,11 @@ impl Lowering<'_> {
             schema: schema.clone(),
         };
         let mut operator = Partitioned::new(spec)?;
-        operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
+        operator.close_by(closing);
         let out = self.node(Box::new(operator), vec![node], schema, false, None);
         self.shrinks(out, || "a group is computed anew when rows arrive".into());
-        self.closes_by(out, times.into_iter().map(|(_, column, s)| TimeColumn::new(column, s)).collect());
+        self.closes_by(out, times);
+        self.loses(out, node, input.schema(), || not_grouped(keys));
         Ok(out)
     }
 
@@ -127,16 +130,21 @@ impl Lowering<'_> {
         let runner = PlanRunner::new(&over, self.state)?;
         let mut inputs = vec![];
         let mut cells = vec![];
-        for (cell, leaf) in leaves {
-            let node = self.plan(&leaf)?;
+        for (cell, leaf) in &leaves {
+            let node = self.plan(leaf)?;
             inputs.push(node);
-            cells.push((cell, self.nodes[node].schema.clone()));
+            cells.push((cell.clone(), self.nodes[node].schema.clone()));
         }
         let schema = loose(plan.schema());
         let label = plan.display().to_string();
         let operator = Recompute::new(label, cells, runner, schema.clone())?;
         let node = self.node(Box::new(operator), inputs, schema, false, None);
         self.shrinks(node, || "it is computed anew when rows arrive".into());
+        for (input, (_, from)) in self.nodes[node].inputs.clone().into_iter().zip(&leaves) {
+            self.loses(node, input, from.schema(), || {
+                (format!("{} is computed anew as a whole and keeps no event time", plan.display()), close::LEAVE_OUT)
+            });
+        }
         Ok(node)
     }
 

@@ -11,7 +11,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use fleuve_types::{Error, Result};
 
-use super::{Lowering, loose};
+use super::time::Times;
+use super::{Lowering, close, loose};
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::expand::{self, Expand};
 use crate::operators::map::{Map, Stage};
@@ -73,8 +74,8 @@ impl Lowering<'_> {
         let schema = loose(&plan.schema);
         // Where a set leaves the time out it is NULL, and no such row would ever be shown: only what all sets have closes them.
         let owned: Vec<Expr> = exprs.iter().map(|e| (*e).clone()).collect();
-        let mut times = self.time_keys(input, &owned, plan.input.schema())?;
-        times.retain(|(key, _)| members.iter().all(|set| set[*key]));
+        let times = self.time_keys(input, &owned, plan.input.schema())?;
+        let times = times.moved(|key| members.iter().all(|set| set[key]).then_some(key));
         let ids = ids(&members, schema.field(exprs.len()).data_type())?;
         let sets = members.into_iter().zip(ids).map(|(has, id)| expand::GroupingSet { has, id });
         let (some, empty): (Vec<_>, Vec<_>) = sets.partition(|s| s.has.contains(&true));
@@ -88,14 +89,18 @@ impl Lowering<'_> {
         for set in empty {
             parts.push(self.total(plan, input, set.id, &schema)?);
         }
-        match parts.as_slice() {
-            [one] => Ok(*one),
+        let node = match parts.as_slice() {
+            [one] => *one,
             _ => {
                 let key = Some((0..=exprs.len()).collect());
                 let append_only = parts.iter().all(|p| self.nodes[*p].append_only);
-                Ok(self.node(Box::new(Union { schema: schema.clone() }), parts, schema, append_only, key))
+                self.node(Box::new(Union { schema: schema.clone() }), parts, schema, append_only, key)
             }
-        }
+        };
+        self.loses(node, input, plan.input.schema(), || {
+            ("a grouping set leaves out the event time, and its rows belong to no window".into(), close::GROUP_BY)
+        });
+        Ok(node)
     }
 
     fn calls_again(&self, plan: &Aggregate, input: usize) -> Result<Vec<AggregateCall>> {
@@ -126,7 +131,8 @@ impl Lowering<'_> {
         let results = schema.fields().len() - plan.aggr_expr.len();
         let fields: Vec<Field> = schema.fields().iter().skip(results).map(|f| f.as_ref().clone()).collect();
         let calls = self.calls_again(plan, input)?;
-        let total = self.aggregate_by(input, (vec![], vec![]), (calls, None), Arc::new(Schema::new(fields.clone())))?;
+        let total =
+            self.aggregate_by(input, (vec![], Times::default()), (calls, None), Arc::new(Schema::new(fields.clone())))?;
         let mut project: Vec<Arc<dyn PhysicalExpr>> = vec![];
         for field in schema.fields().iter().take(results - 1) {
             let null = ScalarValue::try_from(field.data_type()).map_err(|e| Error::bug(e.to_string()))?;

@@ -48,6 +48,12 @@ impl Lowering<'_> {
 
 /// True for a call that is the same for all rows of a group: the least, greatest, first or last of one of its keys.
 pub(super) fn is_fixed(call: &AggregateCall, keys: &[Arc<dyn PhysicalExpr>]) -> bool {
+    fixed_to(call, keys).is_some()
+}
+
+/// The number of that key.
+pub(super) fn fixed_to(call: &AggregateCall, keys: &[Arc<dyn PhysicalExpr>]) -> Option<usize> {
     let picks = matches!(call.function.as_str(), "min" | "max" | "first_value" | "last_value");
-    picks && call.filter.is_none() && call.arguments.first().is_some_and(|a| keys.iter().any(|k| k == a))
+    let of = call.arguments.first().filter(|_| picks && call.filter.is_none())?;
+    keys.iter().position(|key| key == of)
 }

@@ -1,17 +1,19 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::{Join as JoinPlan, LogicalPlan, build_join_schema};
+use datafusion::logical_expr::{Expr, Join as JoinPlan, LogicalPlan, build_join_schema};
 use datafusion::physical_expr::PhysicalExpr;
+use fleuve_batch::{in_words, without_widening};
 use fleuve_types::{Error, Result};
 
 use super::lookup::scan_of;
 use super::map::plain_column;
 use super::share::Work;
+use super::time::Times;
 use super::{Lowering, loose};
-use crate::event_time::{TimeColumn, TimeSource};
+use crate::event_time::{Complete, TimeColumn, TimeSource, crossed, spread};
 use crate::lookup::LookUp;
 use crate::operators::join::{Alone, Join, JoinSpec};
 use crate::operators::physical;
@@ -84,7 +86,12 @@ impl Lowering<'_> {
         if let Some(same) = self.same_rows(&mut work, &[left, right], of_keys.chain([filter.as_ref()]))? {
             return Ok(same);
         }
-        let label = describe(plan);
+        let label = describe(plan, &|e| e.to_string());
+        let both = plan.left.schema().join(plan.right.schema());
+        let words = describe(plan, &|e| match &both {
+            Ok(both) => in_words(&without_widening(e, both)),
+            Err(_) => in_words(e),
+        });
         let answers = self.places(&looked_up, plan);
         let keeps_all = answers.iter().all(Option::is_none);
         let (l, r) = (&self.nodes[left], &self.nodes[right]);
@@ -96,6 +103,7 @@ impl Lowering<'_> {
         let schema = loose(&plan.schema);
         let spec = JoinSpec {
             label,
+            words,
             left_keys,
             right_keys,
             key_types,
@@ -119,19 +127,13 @@ impl Lowering<'_> {
         let mut operator = Join::new(spec, self.shards)?;
         let times = self.join_times(plan, left, right);
         operator.close_by(times.iter().map(|(key, _, _)| *key).collect());
-        let (mut columns, close_by) = self.joined_times(plan.join_type, (left, right), &times);
         let interval = self.interval(plan, left, right)?;
-        let shown = shown_at(plan.join_type, self.nodes[left].schema.fields().len());
-        for (is_left, column, source) in interval.times {
-            let column = if is_left { shown.0.then_some(column) } else { shown.1.map(|from| from + column) };
-            if let Some(column) = column.filter(|c| columns.iter().all(|t: &TimeColumn| t.column != *c)) {
-                columns.push(TimeColumn::new(column, source));
-            }
-        }
+        let (carried, close_by) = self.joined_times(plan, (left, right), &times, interval.times);
         let horizons = operator.close_rows(interval.left, interval.right);
         let node = self.node(Box::new(operator), vec![left, right], schema, append_only, key);
         self.shrinks(node, || takes_back.unwrap_or_default().to_string());
-        self.carries(node, columns);
+        self.carries(node, carried);
+        self.join_loses(node, plan, (left, right), !times.is_empty());
         self.nodes[node].close_by = close_by;
         self.nodes[node].horizons = horizons;
         self.does(node, work);
@@ -146,27 +148,52 @@ impl Lowering<'_> {
     }
 
     /// The event times of a join's rows, and which of them belong to the keys of `times`. A change of either side touches rows of
-    /// the other: only a time that is equal on both sides is not below the least of their watermarks.
+    /// the other: only a time that is equal on both sides is not below the least of their watermarks, or one of `within`, which its
+    /// condition bounds.
     fn joined_times(
         &self,
-        kind: JoinType,
+        plan: &JoinPlan,
         (left, right): (usize, usize),
         times: &[(usize, usize, usize)],
-    ) -> (Vec<TimeColumn>, Vec<usize>) {
-        let width = self.nodes[left].schema.fields().len();
-        let (shows_left, shows_right) = shown_at(kind, width);
-        let (mut columns, mut close_by) = (vec![], vec![]);
+        within: Vec<(bool, usize, TimeSource)>,
+    ) -> (Times, Vec<usize>) {
+        let (shows_left, shows_right) = shown_at(plan.join_type, self.nodes[left].schema.fields().len());
+        let place = |is_left: bool, column: usize| match is_left {
+            true => shows_left.then_some(column),
+            false => shows_right.map(|from| from + column),
+        };
+        let (mut columns, mut close_by): (Vec<TimeColumn>, _) = (vec![], vec![]);
+        // What is compared is not NULL in a row that has a partner.
+        let mut compared = vec![];
         for (_, l, r) in times {
             let source = TimeSource::Least { of: vec![(left, *l), (right, *r)], steps: vec![] };
             close_by.push(columns.len());
-            if shows_left {
-                columns.push(TimeColumn::new(*l, source.clone()));
-            }
-            if let Some(from) = shows_right {
-                columns.push(TimeColumn::new(from + r, source));
+            for column in [place(true, *l), place(false, *r)].into_iter().flatten() {
+                columns.push(TimeColumn::new(column, source.clone()));
+                compared.extend((plan.null_equality == NullEquality::NullEqualsNothing).then_some(column));
             }
         }
-        (columns, close_by)
+        for (is_left, column, source) in within {
+            let Some(column) = place(is_left, column) else { continue };
+            compared.push(column);
+            if columns.iter().all(|t| t.column != column) {
+                columns.push(TimeColumn::new(column, source));
+            }
+        }
+        let of = |is_left: bool, node: usize| -> Complete {
+            spread(&self.nodes[node].complete, |c| place(is_left, c).into_iter().collect())
+        };
+        let (of_left, of_right) = (of(true, left), of(false, right));
+        let compared = compared.into_iter().map(|c| BTreeSet::from([c]));
+        let complete: Complete = match plan.join_type {
+            JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => {
+                of_left.into_iter().chain(of_right).chain(compared).collect()
+            }
+            JoinType::Left | JoinType::LeftAnti | JoinType::LeftMark => of_left,
+            JoinType::Right | JoinType::RightAnti | JoinType::RightMark => of_right,
+            JoinType::Full => crossed(&of_left, &of_right),
+        };
+        (Times::new(columns, complete), close_by)
     }
 
     fn join_key(&self, plan: &JoinPlan, left: usize, right: usize) -> Option<Vec<usize>> {
@@ -190,15 +217,15 @@ impl Lowering<'_> {
     }
 }
 
-fn describe(plan: &JoinPlan) -> String {
-    let on: Vec<String> = plan.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+fn describe(plan: &JoinPlan, shown: &dyn Fn(&Expr) -> String) -> String {
+    let on: Vec<String> = plan.on.iter().map(|(l, r)| format!("{} = {}", shown(l), shown(r))).collect();
     let mut label = if on.is_empty() {
         format!("Join {}: every row with every row", plan.join_type)
     } else {
         format!("Join {}: {}", plan.join_type, on.join(" AND "))
     };
     if let Some(filter) = &plan.filter {
-        label.push_str(&format!(", if {filter}"));
+        label.push_str(&format!(", if {}", shown(filter)));
     }
     label
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -6,8 +7,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use fleuve_types::Result;
 
 use super::session::{is_session, read_of};
-use super::time::Times;
-use super::{Lowering, loose, now, prune};
+use super::{Lowering, close, loose, now, prune};
 use crate::operators::map::{Map, Stage};
 use crate::operators::physical;
 
@@ -20,9 +20,20 @@ pub(super) fn plain_column(expr: &Expr, input: &DFSchema) -> Option<usize> {
     }
 }
 
+fn borrowed(chain: Vec<&LogicalPlan>) -> Vec<Cow<'_, LogicalPlan>> {
+    chain.into_iter().map(Cow::Borrowed).collect()
+}
+
 impl Lowering<'_> {
     /// A run of projections and filters becomes one operator.
     pub(super) fn map(&mut self, plan: &LogicalPlan) -> Result<usize> {
+        let (chain, input) = self.below(plan)?;
+        let chain: Vec<&LogicalPlan> = chain.iter().map(AsRef::as_ref).collect();
+        if chain.is_empty() { Ok(input) } else { self.map_over(&chain, input) }
+    }
+
+    /// What is to be mapped, with the projections and filters that are left to do, the topmost first.
+    pub(super) fn below<'p>(&mut self, plan: &'p LogicalPlan) -> Result<(Vec<Cow<'p, LogicalPlan>>, usize)> {
         let mut chain = vec![];
         let mut at = plan;
         loop {
@@ -43,12 +54,12 @@ impl Lowering<'_> {
             && is_session(window)
         {
             let node = self.session(window, &read_of(&chain, window))?;
-            return self.map_over(&chain, node);
+            return Ok((borrowed(chain), node));
         }
         if let LogicalPlan::Window(window) = at
             && let Some((node, left)) = self.first_ranks(&chain, at, window)?
         {
-            return if left.is_empty() { Ok(node) } else { self.map_over(&left.iter().collect::<Vec<_>>(), node) };
+            return Ok((left.into_iter().map(Cow::Owned).collect(), node));
         }
         let input = match at {
             LogicalPlan::TableScan(scan) => {
@@ -57,14 +68,14 @@ impl Lowering<'_> {
             }
             _ => self.plan(at)?,
         };
-        self.map_over(&chain, input)
+        Ok((borrowed(chain), input))
     }
 
     /// Projections and filters, the topmost first, over a node.
     pub(super) fn map_over(&mut self, chain: &[&LogicalPlan], input: usize) -> Result<usize> {
         let mut key = self.nodes[input].key.clone();
         let mut schema = self.nodes[input].schema.clone();
-        let mut times = Times::of(input, &self.nodes[input]);
+        let mut times = self.times_of(input);
         let mut stages: Vec<Stage> = vec![];
         for step in chain.iter().rev() {
             match step {
@@ -102,8 +113,14 @@ impl Lowering<'_> {
         let (append_only, is_closed) = (self.nodes[input].append_only, self.nodes[input].is_closed);
         let operator = Map { stages, guard: self.guard.clone() };
         let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
-        self.carries(node, times.into_columns());
+        self.carries(node, times);
         self.nodes[node].is_closed = is_closed;
+        if let Some(from) = chain.last().and_then(|step| step.inputs().pop()).map(LogicalPlan::schema) {
+            let below = close::names(&self.times_of(input), from);
+            self.loses(node, input, from, || {
+                (format!("a select list leaves out {below}, or only has what does not keep its order"), close::GROUP_BY)
+            });
+        }
         self.maps(node, work);
         Ok(node)
     }

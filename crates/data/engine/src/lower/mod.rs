@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod as_of;
+mod close;
 mod fallback;
 mod fallible;
 mod grouping;
@@ -30,10 +31,12 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Distinct as DistinctPlan, LogicalPlan, TableScan};
+use fleuve_batch::words_of_columns;
 use fleuve_types::{ColumnPart, Delta, Error, Result};
 
+use self::time::Times;
 use crate::circuit::{Circuit, CircuitInput, Node, NodeKind};
-use crate::event_time::{TimeColumn, TimeSource, is_time};
+use crate::event_time::{TimeColumn, TimeColumns, TimeSource, is_time, spread};
 use crate::lookup::{LookUp, RelationIndex};
 use crate::operators::distinct::Distinct;
 use crate::operators::union::Union;
@@ -59,9 +62,9 @@ pub trait Relations {
         vec![]
     }
     /// Columns that carry event time: with late rows left out, its rows come with a watermark of each.
-    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
+    fn event_time(&self, table: &(String, String)) -> TimeColumns {
         let _ = table;
-        vec![]
+        TimeColumns::default()
     }
 }
 
@@ -116,11 +119,14 @@ fn build(
     let guard = Guard::default();
     let mut lowering = Lowering::new(state, relations, shards, on_close, guard.clone());
     let plan = now::filters(fallible::compute_first(scalar::join_scalars(plan)?)?)?;
-    let mut root = lowering.plan(&plan)?;
-    root = lowering.named(root, &plan);
-    if on_close {
-        root = lowering.gate(root)?;
-    }
+    guard.names(words_of_columns(&plan).map_err(|e| Error::bug(e.to_string()))?);
+    let root = match on_close {
+        true => lowering.closed(&plan)?,
+        false => {
+            let root = lowering.plan(&plan)?;
+            lowering.named(root, &plan)
+        }
+    };
     let mut circuit = Circuit::new(lowering.nodes, lowering.inputs, root, on_close, guard);
     circuit.work = lowering.shared.into_work();
     Ok(circuit)
@@ -257,8 +263,14 @@ impl Lowering<'_> {
                 }
                 let append_only = inputs.iter().all(|i| self.nodes[*i].append_only);
                 let times = self.union_times(union, &inputs);
-                let node = self.node(Box::new(Union { schema: schema.clone() }), inputs, schema, append_only, None);
+                let operator = Box::new(Union { schema: schema.clone() });
+                let node = self.node(operator, inputs.clone(), schema, append_only, None);
                 self.carries(node, times);
+                for (input, plan) in inputs.iter().zip(&union.inputs) {
+                    self.loses(node, *input, plan.schema(), || {
+                        ("UNION keeps the event time only in a column where each side has it".into(), close::GROUP_BY)
+                    });
+                }
                 self.does(node, work);
                 Ok(node)
             }
@@ -272,8 +284,8 @@ impl Lowering<'_> {
                 let key = Some((0..schema.fields().len()).collect());
                 let append_only = self.nodes[input].append_only;
                 let mut operator = Distinct::new(schema.clone(), self.shards)?;
-                let times = self.same_times(input);
-                operator.close_by(times.iter().map(|t| t.column).collect());
+                let times = self.times_of(input);
+                operator.close_by(times.numbers());
                 let node = self.node(Box::new(operator), vec![input], schema, append_only, key);
                 self.closes_by(node, times);
                 self.does(node, work);
@@ -319,6 +331,8 @@ impl Lowering<'_> {
             shrinks: None,
             key,
             times: vec![],
+            complete: vec![],
+            loss: None,
             close_by: vec![],
             horizons: vec![],
             is_closed: false,
@@ -352,8 +366,8 @@ impl Lowering<'_> {
             .relations
             .key(&table)
             .and_then(|key| key.iter().map(|k| columns.iter().position(|c| c == k)).collect::<Option<Vec<_>>>());
-        let event_time = if self.on_close { self.relations.event_time(&table) } else { vec![] };
-        self.has_event_time |= !event_time.is_empty();
+        let event_time = if self.on_close { self.relations.event_time(&table) } else { TimeColumns::default() };
+        self.has_event_time |= !event_time.all.is_empty();
         let input = CircuitInput { table, columns: parts, lookup };
         let number = match self.inputs.iter().position(|i| *i == input) {
             Some(number) => number,
@@ -367,14 +381,21 @@ impl Lowering<'_> {
             return Ok(same);
         }
         let carried = |(at, column): (usize, &ColumnPart)| {
-            (event_time.contains(&column.at) && is_time(schema.field(at).data_type()))
+            (event_time.all.contains(&column.at) && is_time(schema.field(at).data_type()))
                 .then(|| TimeColumn::new(at, TimeSource::Input { input: number, column: column.at }))
         };
-        let times = self.inputs[number].columns.iter().enumerate().filter_map(carried).collect();
-        let shrinks = format!("rows of {}.{} can go", self.inputs[number].table.0, self.inputs[number].table.1);
+        let parts = &self.inputs[number].columns;
+        let read = |at: usize| parts.iter().enumerate().filter(|(_, p)| p.at == at).map(|(n, _)| n).collect();
+        let complete = spread(&event_time.complete, read);
+        let times = Times::new(parts.iter().enumerate().filter_map(carried).collect(), complete);
+        let name = self.inputs[number].table.1.clone();
+        let names: Vec<&str> = times.numbers().iter().map(|c| schema.field(*c).name().as_str()).collect();
+        let loss = (!names.is_empty()).then(|| close::of_view(&name, &names.join(", ")));
+        let shrinks = format!("rows of {}.{name} can go", self.inputs[number].table.0);
         let node = self.push(NodeKind::Input(number), vec![], schema, append_only, key);
         self.shrinks(node, || shrinks);
         self.carries(node, times);
+        self.nodes[node].loss = loss;
         Ok(node)
     }
 

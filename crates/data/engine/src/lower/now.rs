@@ -142,7 +142,9 @@ pub(super) fn filters(plan: LogicalPlan) -> Result<LogicalPlan> {
             node => {
                 node.apply_expressions(|e| {
                     if is_asked(e) {
-                        wrong = Some(refuse(format!("now() in {}", plain(&node.display().to_string()))));
+                        let display = node.display().to_string();
+                        let kind = display.split(':').next().unwrap_or_default();
+                        wrong = Some(refuse(format!("now() in {kind}: {}", told(e))));
                     }
                     Ok(TreeNodeRecursion::Continue)
                 })?;
@@ -182,6 +184,11 @@ fn shown(expr: &Expr) -> String {
     plain(&text.replace("main.public.", ""))
 }
 
+/// An expression as users write it, for messages.
+fn told(expr: &Expr) -> String {
+    plain(&fleuve_batch::in_words(&expr.clone().unalias_nested().data))
+}
+
 /// A condition on the time: `value op time`, where the time has no columns and the value does not ask for it.
 struct Condition {
     value: Expr,
@@ -206,7 +213,9 @@ impl Condition {
     }
 
     fn bound(&self, input: &DFSchema) -> Result<Bound> {
+        // What EXPLAIN says is a part of what state is known by.
         let text = format!("{} {} {}", shown(&self.value), self.op, shown(&self.time));
+        let told = format!("{} {} {}", told(&self.value), self.op, told(&self.time));
         let wrong = |e: datafusion::error::DataFusionError| Error::unsupported(e.strip_backtrace());
         let mut now_type = None;
         let column = |name| Expr::Column(Column::new_unqualified(name));
@@ -221,7 +230,7 @@ impl Condition {
         let fields = vec![Field::new("value", value_type, true), Field::new("now", now_type, false)];
         let schema = DFSchema::try_from(arrow::datatypes::Schema::new(fields)).map_err(wrong)?;
         if follows(&time, &schema) != Some(1) {
-            return Err(refuse(format!("in {text} one side does not go on evenly with the time"))
+            return Err(refuse(format!("in {told} one side does not go on evenly with the time"))
                 .hint(format!("{FORMS}; months and years stand with the column: ts + INTERVAL '1 month' > now()")));
         }
         let compare = |op| -> Result<_> {
@@ -230,7 +239,7 @@ impl Condition {
         };
         let (reached, passed) = (compare(Op::GtEq)?, compare(Op::Gt)?);
         let times = Times::new(reached, passed, shift_of(&time), schema.as_arrow().clone())
-            .map_err(|e| refuse(format!("in {text}: {}", e.message)))?;
+            .map_err(|e| refuse(format!("in {told}: {}", e.message)))?;
         let edge = match self.op {
             Op::Lt => Edge::AfterPassed,
             Op::LtEq => Edge::AfterReached,
@@ -300,9 +309,7 @@ impl Lowering<'_> {
         };
         let bounds = asking.iter().map(|expr| match Condition::of(expr) {
             Some(condition) => condition.bound(filter.input.schema()),
-            None => {
-                Err(refuse(format!("the condition {} cannot be followed as time passes", plain(&expr.to_string()))))
-            }
+            None => Err(refuse(format!("the condition {} cannot be followed as time passes", told(expr)))),
         });
         let bounds = bounds.collect::<Result<Vec<_>>>().map_err(|e| Error { kind: ErrorKind::Input, ..e })?;
         let (schema, key) = (self.nodes[input].schema.clone(), self.nodes[input].key.clone());

@@ -15,7 +15,6 @@ use fleuve_types::{Error, Result};
 
 use super::share::Work;
 use super::{Lowering, grouping, loose};
-use crate::event_time::TimeColumn;
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::panes::{PaneCall, PaneKind, Panes};
 use crate::operators::physical;
@@ -296,7 +295,7 @@ impl Lowering<'_> {
         let columns: Vec<Expr> = schema.columns().into_iter().take(keys).map(Expr::Column).chain([list]).collect();
         let times = self.time_keys(input, &columns, &schema)?;
         let node = self.node(Box::new(operator), vec![input], out, append_only, None);
-        self.carries(node, times.into_iter().map(|(column, source)| TimeColumn::new(column, source)).collect());
+        self.carries(node, times);
         self.does(node, work);
         Ok(node)
     }

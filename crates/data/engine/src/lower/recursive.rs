@@ -8,7 +8,7 @@ use fleuve_types::{ColumnPart, Error, Result};
 
 use super::lift::{Leaf, Lifted, lift};
 use super::share::Shared;
-use super::{Lowering, loose};
+use super::{Lowering, close, loose};
 use crate::circuit::{Circuit, CircuitInput, NodeKind};
 use crate::operators::recursive::{Recursive, RecursiveSpec};
 
@@ -70,6 +70,12 @@ impl Lowering<'_> {
         let inputs = std::iter::once(first).chain(others).collect();
         let node = self.node(Box::new(Recursive::new(spec)?), inputs, schema, append_only, key);
         self.shrinks(node, || "its recursive term takes rows back".into());
+        let plans = std::iter::once(plan.static_term.as_ref()).chain(&lifted.others);
+        for (input, from) in self.nodes[node].inputs.clone().into_iter().zip(plans) {
+            self.loses(node, input, from.schema(), || {
+                ("WITH RECURSIVE does not keep the event time".into(), close::LEAVE_OUT)
+            });
+        }
         Ok(node)
     }
 

@@ -4,8 +4,7 @@ use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Window};
 use fleuve_types::{Error, Result, SESSION_FUNCTIONS};
 
-use super::{Lowering, loose};
-use crate::event_time::TimeColumn;
+use super::{Lowering, close, loose};
 use crate::operators::physical;
 use crate::operators::session::{Session, SessionSpec};
 
@@ -90,17 +89,20 @@ impl Lowering<'_> {
         let mut operator = Session::new(spec, self.shards)?;
         // A row that is not below the watermark changes no session that ends before it. Nothing of the kind holds for the
         // start of a session, or for the times of its rows.
-        let time = self.time_keys(input, std::slice::from_ref(time), window.input.schema())?.pop();
-        let times: Vec<TimeColumn> = time
-            .iter()
-            .flat_map(|(_, source)| ends.iter().map(|i| TimeColumn::new(schema_width + i, source.clone())))
-            .collect();
+        let time = self.time_keys(input, std::slice::from_ref(time), window.input.schema())?;
+        let first = ends.first().map(|i| schema_width + i);
+        let others: Vec<(usize, usize)> =
+            first.iter().flat_map(|f| ends.iter().skip(1).map(|i| (*f, schema_width + i))).collect();
+        let times = time.moved(|_| first).with_equals(&others);
         if !times.is_empty() {
             operator.close_by_end();
         }
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
         self.shrinks(node, || "a session's bounds change when rows arrive".into());
         self.closes_by(node, times);
+        self.loses(node, input, window.input.schema(), || {
+            ("of a SESSION window_end alone follows the event time".into(), close::SESSION)
+        });
         Ok(node)
     }
 }

@@ -1,10 +1,12 @@
 //! Which columns of a node carry event time: those that a monotone expression makes of one that does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{Expr, Join as JoinPlan, Operator as Op, Union as UnionPlan, Unnest};
+use datafusion::logical_expr::{Case, Expr, Join as JoinPlan, Operator as Op, Union as UnionPlan, Unnest};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use fleuve_types::{Error, Result};
@@ -12,8 +14,7 @@ use fleuve_types::{Error, Result};
 use super::Lowering;
 use super::map::plain_column;
 use crate::circuit::Node;
-use crate::event_time::{TimeColumn, TimeSource, TimeStep, is_time};
-use crate::operators::gate::Gate;
+use crate::event_time::{Complete, TimeColumn, TimeSource, TimeStep, crossed, is_time, smallest, spread};
 use crate::operators::physical;
 
 /// The column of `input` that an expression follows: the later the one, the later (or equal) the other.
@@ -85,44 +86,63 @@ pub(super) fn alone(expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr
     moved.map(|t| t.data).map_err(|e| Error::bug(e.to_string()))
 }
 
-/// Which keys carry event time, by number, and what.
-pub(super) type TimeKeys = Vec<(usize, TimeSource)>;
+/// When the value of an expression that carries event time is not NULL.
+enum Presence {
+    /// When any of these columns is not.
+    Any(Vec<usize>),
+    /// When all of them are not.
+    All(Vec<usize>),
+    Unknown,
+}
 
-/// The event times of a row as it passes through projections and filters.
-#[derive(Clone)]
-pub(super) struct Times(Vec<TimeColumn>);
+/// The event times of a row as it passes through projections and filters. Of keys they are numbered as these.
+#[derive(Clone, Default)]
+pub(super) struct Times {
+    columns: Vec<TimeColumn>,
+    /// Sets of them of which no row that has a time lacks all.
+    complete: Complete,
+}
 
 impl Times {
+    /// Sets that have other columns are left out.
+    pub(super) fn new(columns: Vec<TimeColumn>, complete: Complete) -> Self {
+        let carried: BTreeSet<usize> = columns.iter().map(|t| t.column).collect();
+        Self { columns, complete: smallest(complete.into_iter().filter(|set| set.is_subset(&carried))) }
+    }
+
     /// The columns of a node, to be followed.
     pub(super) fn of(number: usize, node: &Node) -> Self {
         let of = |t: &TimeColumn| {
             TimeColumn::new(t.column, TimeSource::Least { of: vec![(number, t.column)], steps: vec![] })
         };
-        Self(node.times.iter().map(of).collect())
+        Self { columns: node.times.iter().map(of).collect(), complete: node.complete.clone() }
     }
 
     fn find(&self, column: usize) -> Option<&TimeSource> {
-        self.0.iter().find(|t| t.column == column).map(|t| &t.source)
+        self.columns.iter().find(|t| t.column == column).map(|t| &t.source)
+    }
+
+    /// True if no row that has a time lacks it in all of the columns that are points in time.
+    pub(super) fn is_complete(&self, schema: &Schema) -> bool {
+        self.complete.iter().any(|set| set.iter().all(|c| is_time(schema.field(*c).data_type())))
     }
 
     /// What an expression over these columns carries.
-    fn expression(&self, expr: &Expr, input: &DFSchema) -> Result<Option<TimeSource>> {
-        if self.0.is_empty() {
+    fn expression(&self, expr: &Expr, input: &DFSchema) -> Result<Option<(TimeSource, Presence)>> {
+        if self.columns.is_empty() {
             return Ok(None);
         }
         let Some(leaf) = followed(expr) else { return Ok(None) };
         if let Some(all) = choices(leaf) {
+            let columns: Option<Vec<usize>> = all.iter().map(|e| plain_column(e, input)).collect();
+            let sources: Option<Vec<&TimeSource>> = columns.iter().flatten().map(|c| self.find(*c)).collect();
+            let (Some(columns), Some(sources)) = (columns, sources) else { return Ok(None) };
+            let Some(column) = columns.first().copied() else { return Ok(None) };
             // Whichever it is, it is not below the least of them.
-            let mut least = vec![];
-            let Some(column) = all.first().and_then(|e| plain_column(e, input)) else { return Ok(None) };
-            for argument in all {
-                match plain_column(argument, input).and_then(|c| self.find(c)) {
-                    Some(TimeSource::Least { of, steps }) if steps.is_empty() => least.extend(of),
-                    _ => return Ok(None),
-                }
-            }
+            let least: Option<Vec<_>> = sources.iter().map(|s| s.as_columns().map(<[_]>::to_vec)).collect();
+            let is_leaf = expr.clone().unalias() == *leaf;
             let mut steps = vec![];
-            if expr.clone().unalias() != *leaf {
+            if !is_leaf {
                 let one = Expr::Column(input.columns()[column].clone());
                 let over = expr.clone().transform_down(|e| {
                     let is_leaf = e == *leaf;
@@ -138,33 +158,100 @@ impl Times {
                     input: input.field(column).data_type().clone(),
                 });
             }
-            return Ok(Some(TimeSource::Least { of: least, steps }));
+            let presence = match leaf {
+                _ if takes_first(leaf) => Presence::Any(columns),
+                Expr::Case(case) if has_no_null(case) => Presence::All(columns),
+                _ => Presence::Unknown,
+            };
+            let source = match least {
+                Some(least) => TimeSource::Least { of: least.concat(), steps },
+                None if is_leaf => TimeSource::All(sources.into_iter().cloned().collect()),
+                None => return Ok(None),
+            };
+            return Ok(Some((source, presence)));
         }
         let Some(column) = follows(expr, input) else { return Ok(None) };
-        let Some(TimeSource::Least { of, steps }) = self.find(column) else { return Ok(None) };
-        let mut steps = steps.clone();
+        let Some(mut source) = self.find(column).cloned() else { return Ok(None) };
         if plain_column(expr, input).is_none() {
+            let TimeSource::Least { steps, .. } = &mut source else { return Ok(None) };
             steps.push(TimeStep {
                 expr: alone(&physical(expr, input)?)?,
                 input: input.field(column).data_type().clone(),
             });
         }
-        Ok(Some(TimeSource::Least { of: of.clone(), steps }))
+        Ok(Some((source, Presence::Any(vec![column]))))
     }
 
     /// Behind a projection.
     pub(super) fn project(&self, exprs: &[Expr], input: &DFSchema) -> Result<Self> {
-        let mut out = vec![];
+        let (mut columns, mut of_any, mut complete) = (vec![], vec![], vec![]);
         for (column, expr) in exprs.iter().enumerate() {
-            if let Some(source) = self.expression(expr, input)? {
-                out.push(TimeColumn::new(column, source));
+            let Some((source, presence)) = self.expression(expr, input)? else { continue };
+            columns.push(TimeColumn::new(column, source));
+            match presence {
+                Presence::Any(of) => of_any.push((column, of)),
+                Presence::All(of) if of.iter().all(|c| self.complete.contains(&BTreeSet::from([*c]))) => {
+                    complete.push(BTreeSet::from([column]));
+                }
+                Presence::All(_) | Presence::Unknown => {}
             }
         }
-        Ok(Self(out))
+        let shown = |column: usize| of_any.iter().filter(|(_, of)| of.contains(&column)).map(|(at, _)| *at).collect();
+        complete.extend(spread(&self.complete, shown));
+        Ok(Self::new(columns, complete))
     }
 
-    pub(super) fn into_columns(self) -> Vec<TimeColumn> {
-        self.0
+    /// With columns that are equal to others: of each pair the second to the first.
+    pub(super) fn with_equals(mut self, pairs: &[(usize, usize)]) -> Self {
+        let same = |column: usize| pairs.iter().filter(move |(of, _)| *of == column).map(|(_, equal)| *equal);
+        self.complete = spread(&self.complete, |c| std::iter::once(c).chain(same(c)).collect());
+        let equal = |t: &TimeColumn| same(t.column).map(|c| TimeColumn::new(c, t.source.clone())).collect::<Vec<_>>();
+        let more: Vec<TimeColumn> = self.columns.iter().flat_map(equal).collect();
+        self.columns.extend(more);
+        self
+    }
+
+    /// With each column where it is then; those that are nowhere are left out.
+    pub(super) fn moved(self, place: impl Fn(usize) -> Option<usize>) -> Self {
+        let complete = spread(&self.complete, |c| place(c).into_iter().collect());
+        let at = |t: TimeColumn| Some(TimeColumn { column: place(t.column)?, ..t });
+        Self { columns: self.columns.into_iter().filter_map(at).collect(), complete }
+    }
+
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> Vec<usize> {
+        self.columns.iter().map(|t| t.column).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+}
+
+/// True for a choice that is NULL only if all that it takes are: `coalesce`, which is planned as CASE.
+fn takes_first(choice: &Expr) -> bool {
+    match choice {
+        Expr::ScalarFunction(f) => f.name() == "coalesce",
+        Expr::Case(case) if case.expr.is_none() => {
+            let is_there = |when: &Expr, then: &Expr| matches!(when, Expr::IsNotNull(of) if **of == *then);
+            case.when_then_expr.iter().all(|(when, then)| is_there(when, then))
+                && case.else_expr.as_ref().is_some_and(|e| !is_null(e))
+        }
+        _ => false,
+    }
+}
+
+/// True if no branch is NULL as such.
+fn has_no_null(case: &Case) -> bool {
+    case.else_expr.as_ref().is_some_and(|e| !is_null(e)) && !case.when_then_expr.iter().any(|(_, then)| is_null(then))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(a) => is_null(&a.expr),
+        Expr::Cast(c) => is_null(&c.expr),
+        Expr::Literal(value, _) => value.is_null(),
+        _ => false,
     }
 }
 
@@ -179,7 +266,7 @@ fn choices(expr: &Expr) -> Option<Vec<&Expr>> {
                 .map(|(_, then)| then)
                 .chain(&case.else_expr)
                 .map(AsRef::as_ref)
-                .filter(|e| !matches!(e, Expr::Literal(value, _) if value.is_null()))
+                .filter(|e| !is_null(e))
                 .collect(),
         ),
         _ => None,
@@ -187,21 +274,20 @@ fn choices(expr: &Expr) -> Option<Vec<&Expr>> {
 }
 
 impl Lowering<'_> {
-    /// Gives a node the columns that carry event time.
-    pub(super) fn carries(&mut self, node: usize, times: Vec<TimeColumn>) {
-        self.nodes[node].times = times;
+    /// The event times of a node, to be followed.
+    pub(super) fn times_of(&self, node: usize) -> Times {
+        Times::of(node, &self.nodes[node])
     }
 
-    /// Keys over `input` that carry event time: `(number of the key, what it carries)`.
-    pub(super) fn time_keys(&self, input: usize, keys: &[Expr], schema: &DFSchema) -> Result<TimeKeys> {
-        let times = Times::of(input, &self.nodes[input]);
-        let mut out = vec![];
-        for (number, key) in keys.iter().enumerate() {
-            if let Some(source) = times.expression(key, schema)? {
-                out.push((number, source));
-            }
-        }
-        Ok(out)
+    /// Gives a node the columns that carry event time.
+    pub(super) fn carries(&mut self, node: usize, times: Times) {
+        self.nodes[node].times = times.columns;
+        self.nodes[node].complete = times.complete;
+    }
+
+    /// Keys over `input` that carry event time, by their numbers.
+    pub(super) fn time_keys(&self, input: usize, keys: &[Expr], schema: &DFSchema) -> Result<Times> {
+        self.times_of(input).project(keys, schema)
     }
 
     /// The keys of PARTITION BY that carry event time: their numbers, and the columns where their values stand behind the
@@ -211,33 +297,31 @@ impl Lowering<'_> {
         input: usize,
         keys: &[Expr],
         schema: &DFSchema,
-    ) -> Result<(Vec<usize>, Vec<TimeColumn>)> {
-        let keys_of = self.time_keys(input, keys, schema)?;
-        let column = |(number, source)| Some((number, TimeColumn::new(plain_column(&keys[number], schema)?, source)));
-        Ok(keys_of.into_iter().filter_map(column).unzip())
+    ) -> Result<(Vec<usize>, Times)> {
+        let column = |number: usize| plain_column(&keys[number], schema);
+        let times = self.time_keys(input, keys, schema)?;
+        let numbers = times.numbers().into_iter().filter(|number| column(*number).is_some()).collect();
+        Ok((numbers, times.moved(column)))
     }
 
     /// A node closes windows by all of these columns, which carry event time.
-    pub(super) fn closes_by(&mut self, node: usize, times: Vec<TimeColumn>) {
-        self.nodes[node].close_by = (0..times.len()).collect();
+    pub(super) fn closes_by(&mut self, node: usize, times: Times) {
+        self.nodes[node].close_by = (0..times.columns.len()).collect();
         self.carries(node, times);
     }
 
-    /// The event times of an input, unchanged.
-    pub(super) fn same_times(&self, input: usize) -> Vec<TimeColumn> {
-        Times::of(input, &self.nodes[input]).into_columns()
-    }
-
     /// Columns that carry event time in every input.
-    pub(super) fn union_times(&self, plan: &UnionPlan, inputs: &[usize]) -> Vec<TimeColumn> {
+    pub(super) fn union_times(&self, plan: &UnionPlan, inputs: &[usize]) -> Times {
         let carried = |node: &usize, column: usize| self.nodes[*node].times.iter().any(|t| t.column == column);
-        (0..plan.schema.fields().len())
+        let columns = (0..plan.schema.fields().len())
             .filter(|c| !inputs.is_empty() && inputs.iter().all(|n| carried(n, *c)))
             .map(|c| {
                 let of = inputs.iter().map(|n| (*n, c)).collect();
                 TimeColumn::new(c, TimeSource::Least { of, steps: vec![] })
             })
-            .collect()
+            .collect();
+        let complete = inputs.iter().map(|n| self.nodes[*n].complete.clone()).reduce(|a, b| crossed(&a, &b));
+        Times::new(columns, complete.unwrap_or_default())
     }
 
     /// Keys of a join that carry event time on both sides: `(number of the key, left column, right column)`.
@@ -251,51 +335,23 @@ impl Lowering<'_> {
     }
 
     /// Behind an unnest: the items of lists, and the columns beside them.
-    pub(super) fn unnest_times(&self, unnest: &Unnest, input: usize) -> Vec<TimeColumn> {
-        let times = Times::of(input, &self.nodes[input]);
+    pub(super) fn unnest_times(&self, unnest: &Unnest, input: usize) -> Times {
+        let times = self.times_of(input);
         let column = |(column, from): (usize, &usize)| {
             is_time(unnest.schema.field(column).data_type())
                 .then(|| times.find(*from).map(|s| TimeColumn::new(column, s.clone())))
                 .flatten()
         };
-        unnest.dependency_indices.iter().enumerate().filter_map(column).collect()
-    }
-
-    /// The node that shows rows of `root` only when the watermark has passed them.
-    pub(super) fn gate(&mut self, root: usize) -> Result<usize> {
-        let times: Vec<usize> = self.nodes[root]
-            .times
-            .iter()
-            .map(|t| t.column)
-            .filter(|c| is_time(self.nodes[root].schema.field(*c).data_type()))
-            .collect();
-        if times.is_empty() {
-            let why = if self.has_event_time {
-                "no column of the answer follows the event time of a stream"
-            } else {
-                "the query reads no stream that has a watermark"
-            };
-            return Err(Error::input(format!("EMIT ON WINDOW CLOSE cannot tell when a row is final: {why}")).hint(
-                if self.has_event_time {
-                    "put window_start, window_end or the event time (as it is, or through date_bin or date_trunc) into the select list \
-                     and, if there is one, into GROUP BY; a join needs it equal on both sides, and a window function takes it from a subquery: \
-                     OVER (PARTITION BY m) FROM (SELECT *, date_trunc('minute', ts) AS m FROM ...)"
-                } else {
-                    "declare WATERMARK FOR ts AS ts - INTERVAL '5 seconds' in CREATE STREAM, and use ts in the query"
-                },
-            ));
-        }
-        if self.nodes[root].is_closed {
-            self.nodes[root].append_only = true;
-            return Ok(root);
-        }
-        let (schema, key) = (self.nodes[root].schema.clone(), self.nodes[root].key.clone());
-        let operator = Gate::new(schema.clone(), times.clone())?;
-        let node = self.node(Box::new(operator), vec![root], schema, true, key);
-        let carried = self.same_times(root).into_iter().filter(|t| times.contains(&t.column)).collect();
-        self.carries(node, carried);
-        self.nodes[node].close_by = (0..times.len()).collect();
-        self.nodes[node].is_closed = true;
-        Ok(node)
+        let columns = unnest.dependency_indices.iter().enumerate().filter_map(column).collect();
+        // Of several lists the shorter ones are filled up with NULL.
+        let is_filled = |from: usize| {
+            unnest.list_type_columns.len() > 1 && unnest.list_type_columns.iter().any(|(at, _)| *at == from)
+        };
+        let places = |from: usize| {
+            let of = unnest.dependency_indices.iter().enumerate().filter(|(_, of)| **of == from && !is_filled(from));
+            of.map(|(at, _)| at).collect()
+        };
+        let complete = spread(&times.complete, places);
+        Times::new(columns, complete)
     }
 }

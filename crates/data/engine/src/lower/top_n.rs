@@ -1,16 +1,21 @@
 //! LIMIT, and filters on ranks, as the first rows of each partition.
 
+use std::sync::Arc;
+
 use arrow::compute::SortOptions;
-use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, ScalarValue, internal_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, FetchType, LogicalPlan, Operator, SkipType, SortExpr, Window};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, FetchType, Filter, LogicalPlan, Operator, Projection, SkipType, SortExpr, Window,
+};
 use fleuve_types::{Error, Result};
 
 use super::fallback::has_order;
 use super::map::plain_column;
 use super::share::{Work, types};
 use super::window::WindowCalls;
-use super::{Lowering, loose};
+use super::{Lowering, close, loose};
 use crate::operators::order::{SortKey, SortedRows};
 use crate::operators::physical;
 use crate::operators::top_n::{Bound, Ranking, TopN, TopNSpec};
@@ -116,38 +121,36 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let inputs = window.input.schema().fields().len();
-        let filters = chain.iter().rev().take_while(|p| matches!(p, LogicalPlan::Filter(_))).count();
+        let (above, filters) = filters_first(chain, plan)?;
         let mut bounds: Vec<Bound> = vec![];
         let mut left: Vec<LogicalPlan> = vec![];
         let mut is_read = vec![false; rankings.len()];
-        let mut read = |expr: &Expr| {
+        // The columns that follow those of the window's input are the numbers.
+        let mut read = |expr: &Expr, of: &DFSchema| {
             for column in expr.column_refs() {
-                if let Some(n) = window.schema.maybe_index_of_column(column).and_then(|c| c.checked_sub(inputs)) {
+                if let Some(n) = of.maybe_index_of_column(column).and_then(|c| c.checked_sub(inputs)) {
                     is_read[n] = true;
                 }
             }
         };
-        for step in chain.iter().rev().take(filters) {
-            let LogicalPlan::Filter(filter) = step else { continue };
+        for mut filter in filters {
             let mut rest: Vec<Expr> = vec![];
             for part in split_conjunction(&filter.predicate) {
                 match bound(part, window, inputs, &rankings) {
                     Some(b) => bounds.push(b),
                     None => {
-                        read(part);
+                        read(part, &window.schema);
                         rest.push(part.clone());
                     }
                 }
             }
             if let Some(predicate) = conjunction(rest) {
-                let mut filter = filter.clone();
                 filter.predicate = predicate;
                 left.push(LogicalPlan::Filter(filter));
             }
         }
-        let above = &chain[..chain.len() - filters];
         match above.last() {
-            Some(LogicalPlan::Projection(p)) => p.expr.iter().for_each(read),
+            Some(LogicalPlan::Projection(p)) => p.expr.iter().for_each(|e| read(e, p.input.schema())),
             _ => is_read.fill(true),
         }
         let bounds = merge(bounds);
@@ -160,7 +163,7 @@ impl Lowering<'_> {
         let firsts = Firsts { input: &window.input, partition_by, order_by, bounds, numbers, of: plan };
         let node = self.top_n(firsts)?;
         left.reverse();
-        let chain = above.iter().map(|p| (*p).clone()).chain(left).collect();
+        let chain = above.into_iter().cloned().chain(left).collect();
         Ok(Some((node, chain)))
     }
 
@@ -172,6 +175,7 @@ impl Lowering<'_> {
         let rows = SortedRows::new(sort_keys(firsts.order_by, firsts.input)?, &input_schema)?;
         let schema = if firsts.numbers.is_empty() { input_schema.clone() } else { loose(firsts.of.schema()) };
         let is_one = |b: &Bound| b.ranking == Ranking::RowNumber && b.first.max(1) == b.last;
+        let is_limit = firsts.numbers.is_empty();
         let one_each = firsts.bounds.iter().any(is_one);
         let partition = || firsts.partition_by.iter().map(|k| plain_column(k, from)).collect::<Option<Vec<usize>>>();
         let key = one_each.then(partition).flatten().or_else(|| self.nodes[input].key.clone());
@@ -197,9 +201,65 @@ impl Lowering<'_> {
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
         self.shrinks(node, || "a row goes when enough others come before it".into());
         self.closes_by(node, times);
+        self.loses(node, input, from, || {
+            if is_limit {
+                return (
+                    "LIMIT does not keep the event time, as later rows take the places of others".into(),
+                    close::LEAVE_OUT,
+                );
+            }
+            let why = "the first rows of each partition keep the event time only as a column in PARTITION BY";
+            (why.into(), close::PARTITION_BY)
+        });
         self.does(node, work);
         Ok(node)
     }
+}
+
+/// The filters that stand over a window, the lowest first, with the columns of `window`; and what is left of the chain above them. Columns that
+/// nobody reads are left out as early as can be, right above the window; the filters then come before that.
+fn filters_first<'a>(chain: &[&'a LogicalPlan], window: &LogicalPlan) -> Result<(Vec<&'a LogicalPlan>, Vec<Filter>)> {
+    let (mut passed, mut filters): (Vec<(&LogicalPlan, &Projection)>, Vec<Filter>) = (vec![], vec![]);
+    let input = Arc::new(window.clone());
+    let mut steps = 0;
+    for (at, step) in chain.iter().rev().enumerate() {
+        match step {
+            LogicalPlan::Projection(p) if p.expr.iter().all(|e| plain_column(e, p.input.schema()).is_some()) => {
+                passed.push((*step, p));
+            }
+            LogicalPlan::Filter(filter) => {
+                let predicate = below(&filter.predicate, filter.input.schema(), &passed, window.schema())?;
+                let filter = Filter::try_new(predicate, input.clone()).map_err(|e| Error::bug(e.to_string()))?;
+                filters.push(filter);
+                steps = at + 1;
+            }
+            _ => break,
+        }
+    }
+    let above = &chain[..chain.len() - steps];
+    let passed = passed.iter().filter(|(step, _)| !above.iter().any(|a| std::ptr::eq(*a, *step)));
+    Ok((above.iter().copied().chain(passed.rev().map(|(step, _)| *step)).collect(), filters))
+}
+
+/// An expression over `columns` as one over `lowest`, which projections lie over, the topmost last.
+fn below(
+    expr: &Expr,
+    columns: &DFSchema,
+    projections: &[(&LogicalPlan, &Projection)],
+    lowest: &DFSchema,
+) -> Result<Expr> {
+    let place = |column: &Column| {
+        let first = columns.maybe_index_of_column(column)?;
+        projections.iter().rev().try_fold(first, |at, (_, p)| plain_column(p.expr.get(at)?, p.input.schema()))
+    };
+    let replaced = expr.clone().transform(|e| match &e {
+        Expr::Column(column) => match place(column) {
+            Some(at) => Ok(Transformed::yes(Expr::Column(Column::from(lowest.qualified_field(at))))),
+            None => internal_err!("a condition on {column}, which is not there"),
+        },
+        _ => Ok(Transformed::no(e)),
+    });
+    Ok(replaced.map_err(|e| Error::bug(e.to_string()))?.data)
 }
 
 fn ranking(function: &str) -> Option<Ranking> {

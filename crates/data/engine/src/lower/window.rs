@@ -13,12 +13,11 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_planner::create_window_expr;
-use fleuve_batch::FRAMED_ANEW;
+use fleuve_batch::{FRAMED_ANEW, in_words};
 use fleuve_types::{Error, Result};
 
 use super::top_n::sort_keys;
-use super::{Lowering, as_of, loose, session};
-use crate::event_time::TimeColumn;
+use super::{Lowering, as_of, close, loose, session};
 use crate::operators::map::{Map, Stage};
 use crate::operators::order::SortedRows;
 use crate::operators::physical;
@@ -139,24 +138,27 @@ impl Lowering<'_> {
         let made = calls.functions.iter().zip(&calls.numbers).map(|(function, number)| {
             let expr = &window.window_expr[*number];
             let make = |expr: &Expr| {
-                create_window_expr(expr, from, &ExecutionProps::new())
-                    .map_err(|e| Error::unsupported(format!("window function {expr}: {}", e.strip_backtrace())))
+                create_window_expr(expr, from, &ExecutionProps::new()).map_err(|e| {
+                    Error::unsupported(format!("window function {}: {}", in_words(expr), e.strip_backtrace()))
+                })
             };
             let made = make(expr)?;
             let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
-            let label = label(function);
+            let (label, words) = (label(function), in_words(&expr.clone().unalias_nested().data));
             if is_taken_up(function, value.data_type()) {
                 let filter = function.params.filter.as_deref().map(|f| physical(f, from)).transpose()?;
                 let expr = make(&without_filter(function))?;
                 if state_types(expr.as_ref()).is_some() {
-                    return Ok(WindowCall { expr, reach: Reach::Running(Running::State), filter, alone: false, label });
+                    let reach = Reach::Running(Running::State);
+                    return Ok(WindowCall { expr, reach, filter, alone: false, label, words });
                 }
             }
             let (reach, alone) = reach(function, from, value.data_type(), can_be_alone(made.as_ref()));
-            Ok(WindowCall { expr: made, reach, filter: None, alone, label })
+            Ok(WindowCall { expr: made, reach, filter: None, alone, label, words })
         });
         let partition_by = calls.partition_by;
         let first = calls.functions.first().map(|f| label(f));
+        let over = calls.numbers.first().and_then(|n| window.window_expr.get(*n)).cloned();
         let calls = made.collect::<Result<_>>()?;
         let key = self.nodes[input].key.clone();
         let spec = WindowSpec { keys, rows, calls, input_schema, schema: schema.clone() };
@@ -164,8 +166,13 @@ impl Lowering<'_> {
         let (numbers, times) = self.partition_times(input, partition_by, from)?;
         operator.close_by(numbers);
         let node = self.node(Box::new(operator), vec![input], schema, false, key);
-        self.shrinks(node, || format!("{} changes when rows arrive", first.unwrap_or_default()));
+        let first = first.unwrap_or_default();
+        self.shrinks(node, || format!("{first} changes when rows arrive"));
         self.closes_by(node, times);
+        self.loses(node, input, from, || {
+            let call = over.map(|e| in_words(&e.unalias())).unwrap_or_default();
+            (format!("{call} keeps the event time only as a column in PARTITION BY"), close::PARTITION_BY)
+        });
         Ok(node)
     }
 
@@ -179,7 +186,7 @@ impl Lowering<'_> {
         let key = self.nodes[node].key.clone();
         let stages = vec![Stage { filter: None, project, schema: schema.clone() }];
         let map = Map { stages, guard: self.guard.clone() };
-        let times = self.same_times(node).into_iter().map(|t| TimeColumn { column: places[t.column], ..t }).collect();
+        let times = self.times_of(node).moved(|column| places.get(column).copied());
         let out = self.node(Box::new(map), vec![node], schema, false, key);
         self.carries(out, times);
         out

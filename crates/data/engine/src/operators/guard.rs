@@ -4,14 +4,16 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use fleuve_types::{Delta, Error, ErrorKind, Result};
 use parking_lot::Mutex;
+
+use super::named::Names;
 
 /// A row that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Guard(Arc<Shared>);
 struct Shared {
     skip: AtomicBool,
     dead: Mutex<Vec<DeadRow>>,
+    /// Columns that nobody named, with what they stand for.
+    names: OnceLock<Names>,
 }
 
 /// Rows that were left out of one piece of work.
@@ -51,6 +55,16 @@ impl Guard {
     /// Leaves failing rows out from now on, instead of failing.
     pub(crate) fn skip(&self) {
         self.0.skip.store(true, Ordering::Relaxed);
+    }
+
+    /// What the columns of a plan stand for that nobody named: messages and rows say that instead.
+    pub(crate) fn names(&self, names: Vec<(String, String)>) {
+        let _ = self.0.names.set(Names::new(names));
+    }
+
+    /// A message in the names that people know.
+    pub(crate) fn told(&self, text: &str) -> String {
+        self.0.names.get().map_or_else(|| text.to_string(), |names| names.told(text))
     }
 
     /// True if something else has it, too: an operator.
@@ -98,13 +112,14 @@ impl Guard {
     }
 
     fn reject(&self, row: &Delta, error: Error, left: &mut Left) -> Result<()> {
-        let text = row_json(&row.batch)?;
+        let text = named_json(&row.batch, self.0.names.get())?;
+        let reason = self.told(&error.message);
         if !self.0.skip.load(Ordering::Relaxed) {
-            return Err(Error { message: format!("{} for the row {text}", error.message), ..error });
+            return Err(Error { message: format!("{reason} for the row {text}"), ..error });
         }
         // A row that goes was told when it came.
         if let Ok(copies @ 1..) = u64::try_from(row.weight(0)) {
-            left.push(DeadRow { node: 0, operator: String::new(), reason: error.message, row: text, copies });
+            left.push(DeadRow { node: 0, operator: String::new(), reason, row: text, copies });
         }
         Ok(())
     }
@@ -120,7 +135,7 @@ impl Guard {
     pub(crate) fn take(&self, node: usize, operator: impl FnOnce() -> String) -> Vec<DeadRow> {
         let mut dead = std::mem::take(&mut *self.0.dead.lock());
         if !dead.is_empty() {
-            let operator = operator();
+            let operator = self.told(&operator());
             for row in &mut dead {
                 row.node = node;
                 // An operator that steps a circuit of its own has told already which of that circuit's it was.
@@ -157,15 +172,21 @@ pub(crate) fn slice(delta: &Delta, from: usize, len: usize) -> Delta {
 
 /// The first row of a batch as a JSON object. Of columns with the same name the later ones get a number.
 pub(super) fn row_json(batch: &RecordBatch) -> Result<String> {
+    named_json(batch, None)
+}
+
+/// The same, of the columns that have a name, by that.
+fn named_json(batch: &RecordBatch, known: Option<&Names>) -> Result<String> {
     let failed = |e: arrow::error::ArrowError| Error::bug(format!("a row as JSON: {e}"));
     let options = FormatOptions::default();
     let text = |text: &str| serde_json::to_string(text).map_err(|e| Error::bug(e.to_string()));
     let mut names: Vec<String> = vec![];
     let mut out = String::from("{");
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let same = names.iter().filter(|n| *n == field.name()).count();
-        names.push(field.name().clone());
-        let name = if same == 0 { field.name().clone() } else { format!("{}_{}", field.name(), same + 1) };
+        let Some(own) = known.map_or(Some(field.name().as_str()), |names| names.of(field.name())) else { continue };
+        let same = names.iter().filter(|n| *n == own).count();
+        names.push(own.to_string());
+        let name = if same == 0 { own.to_string() } else { format!("{own}_{}", same + 1) };
         let value = if column.logical_nulls().is_some_and(|n| n.is_null(0)) {
             "null".to_string()
         } else {

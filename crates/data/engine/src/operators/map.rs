@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, NullArray};
+use arrow::array::{Array, BooleanArray, NullArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use fleuve_types::{Delta, Error, Result};
 
 use super::guard::slice;
-use super::{Guard, Left, Operator, StepContext, evaluate, evaluate_filter};
+use super::{Guard, Left, Operator, StepContext, evaluate, evaluate_filter, words_of};
 use crate::state::batch_of;
 
 /// One stage: keep the rows for which `filter` holds, then compute the columns.
@@ -63,6 +63,12 @@ impl Map {
         Ok((concat(&schema, &parts)?, left))
     }
 
+    /// True if it leaves out and moves columns, and copies none.
+    fn only_picks(&self) -> bool {
+        let picks = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().is_some();
+        self.stages.iter().all(|s| s.filter.is_none() && s.project.iter().flatten().all(picks))
+    }
+
     fn run(&self, delta: &Delta) -> Result<Delta> {
         let mut delta = delta.clone();
         for stage in &self.stages {
@@ -93,19 +99,33 @@ pub(crate) fn keep(delta: &Delta, mask: &BooleanArray) -> Result<Delta> {
 
 /// Joins deltas of one schema into one.
 pub(crate) fn concat(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
+    joined(schema, deltas, false)
+}
+
+/// As [`concat`], with the columns side by side. Not for a part of work that runs side by side itself.
+pub(crate) fn concat_wide(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
+    joined(schema, deltas, true)
+}
+
+fn joined(schema: &SchemaRef, deltas: &[Delta], wide: bool) -> Result<Delta> {
+    use rayon::prelude::*;
     let parts: Vec<&Delta> = deltas.iter().filter(|d| !d.is_empty()).collect();
     match parts.as_slice() {
         [] => return Ok(Delta::empty(schema.clone())),
         [one] => return Ok((*one).clone()),
         _ => {}
     }
-    let batches: Vec<&RecordBatch> = parts.iter().map(|d| &d.batch).collect();
-    let rows = batches.iter().map(|b| b.num_rows()).sum();
-    let batch = if schema.fields().is_empty() {
-        batch_of(schema, vec![], rows)?
-    } else {
-        arrow::compute::concat_batches(schema, batches).map_err(|e| Error::bug(e.to_string()))?
+    let rows = parts.iter().map(|d| d.len()).sum();
+    let column = |n: usize| {
+        let of_parts: Vec<&dyn Array> = parts.iter().map(|d| d.batch.column(n).as_ref()).collect();
+        arrow::compute::concat(&of_parts).map_err(|e| Error::bug(e.to_string()))
     };
+    let columns = 0..schema.fields().len();
+    let columns = match wide && rows >= 2 * PIECE_ROWS && columns.len() > 1 {
+        true => columns.into_par_iter().map(column).collect::<Result<Vec<_>>>()?,
+        false => columns.map(column).collect::<Result<Vec<_>>>()?,
+    };
+    let batch = batch_of(schema, columns, rows)?;
     let weights = if parts.iter().all(|d| d.weights.is_none()) {
         None
     } else {
@@ -122,7 +142,7 @@ impl Operator for Map {
     fn step(&mut self, inputs: &[Delta], _: StepContext) -> Result<Delta> {
         use rayon::prelude::*;
         let input = &inputs[0];
-        if input.len() < 2 * PIECE_ROWS || rayon::current_num_threads() == 1 {
+        if input.len() < 2 * PIECE_ROWS || self.only_picks() || rayon::current_num_threads() == 1 {
             let (out, left) = self.guarded(input)?;
             self.guard.note(left);
             return Ok(out);
@@ -140,7 +160,7 @@ impl Operator for Map {
         let (outs, left): (Vec<Delta>, Vec<Left>) = done.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
         left.into_iter().for_each(|l| self.guard.note(l));
         let schema = outs.first().map_or_else(|| input.batch.schema(), |d| d.batch.schema());
-        concat(&schema, &outs)
+        concat_wide(&schema, &outs)
     }
 
     fn describe(&self) -> String {
@@ -153,6 +173,19 @@ impl Operator for Map {
                 parts.push(format!("project {}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
             }
         }
+        format!("Map: {}", parts.join("; "))
+    }
+
+    fn in_words(&self) -> String {
+        let stage = |stage: &Stage| {
+            let filter = stage.filter.as_ref().map(|f| format!("filter {}", words_of(f)));
+            let project = stage.project.as_ref().map(|p| {
+                let exprs: Vec<String> = p.iter().map(words_of).collect();
+                format!("project {}", exprs.join(", "))
+            });
+            filter.into_iter().chain(project)
+        };
+        let parts: Vec<String> = self.stages.iter().flat_map(stage).collect();
         format!("Map: {}", parts.join("; "))
     }
 }

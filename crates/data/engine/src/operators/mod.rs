@@ -26,11 +26,12 @@ mod arrivals;
 mod cell;
 mod eval;
 pub(crate) mod guard;
+pub(crate) mod named;
 mod shard;
 mod timed;
 
 pub(crate) use cell::{Cell, CellNode, PlanRunner};
-pub(crate) use eval::{evaluate, evaluate_filter, physical};
+pub(crate) use eval::{evaluate, evaluate_filter, physical, words_of};
 pub use guard::DeadRow;
 pub(crate) use guard::{Guard, Left, caught};
 pub(crate) use map::concat as concat_deltas;
@@ -136,6 +137,11 @@ pub(crate) trait Operator: Send {
 
     /// One line for EXPLAIN.
     fn describe(&self) -> String;
+
+    /// The same beside a row that it left out, with expressions as people write them.
+    fn in_words(&self) -> String {
+        named::plain(&self.describe())
+    }
 
     /// The circuit that it steps itself, for EXPLAIN.
     fn inner(&self) -> Option<&Circuit> {

@@ -26,7 +26,7 @@ use hashbrown::HashTable;
 use self::chunks::{Chunks, RowHash};
 use self::cold::Cold;
 pub(crate) use self::cold::SavedRuns;
-pub(crate) use self::difference::difference;
+pub(crate) use self::difference::{difference, difference_of};
 use self::layout::{Form, Layout, SharedLayout};
 pub(crate) use self::lookup::Answer;
 pub use self::snapshot::{ViewRows, ViewSnapshot};
@@ -297,6 +297,7 @@ impl Output {
             schema: self.layout.schema.clone(),
             epoch,
             key: self.key.clone(),
+            append_only: self.append_only,
             chunks: self.chunks.list(),
             index: self.key.as_ref().and_then(|_| self.chunks.index()),
             cold: self.cold.as_ref().map(Cold::shot),
@@ -383,6 +384,11 @@ impl Output {
         let weights = weights.as_any().downcast_ref::<Int64Array>().ok_or_else(|| Error::bug("saved weights"))?;
         let rows = batch_of(&self.layout.schema, columns.to_vec(), batch.num_rows())?;
         self.change(&Delta::weighted(rows, weights.values().to_vec())?)
+    }
+
+    /// The columns that tell its rows apart, if the plan says so.
+    pub(crate) fn key(&self) -> Option<&[usize]> {
+        self.key.as_deref()
     }
 
     /// The columns.

@@ -22,6 +22,7 @@ pub(super) struct Inner {
     pub(super) schema: SchemaRef,
     pub(super) epoch: Epoch,
     pub(super) key: Option<Vec<usize>>,
+    pub(super) append_only: bool,
     pub(super) chunks: Arc<[Arc<Chunk>]>,
     /// There if the answer has a key.
     pub(super) index: Option<SharedIndex>,
@@ -53,6 +54,11 @@ impl ViewSnapshot {
     /// The columns that tell its rows apart, if the plan says so.
     pub fn key(&self) -> Option<&[usize]> {
         self.0.key.as_deref()
+    }
+
+    /// True if no row of it ever goes.
+    pub fn is_append_only(&self) -> bool {
+        self.0.append_only
     }
 
     /// True if some of its rows are on disk.

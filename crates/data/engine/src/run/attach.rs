@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use fleuve_types::{Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 
-use super::build::{self, Building, Built, Progress, READING, Round, needed, positions, read_range};
+use super::build::{self, Building, Built, READING, Round, first_of, needed, positions, read_range};
 use super::core::Core;
-use super::keep::{Next, follows};
+use super::keep::Next;
 use super::lookups::places_of;
-use super::stepping::EpochInput;
+use super::progress::Progress;
 use super::times::{AllTimes, StreamTimes};
 use super::view::{View, project};
 use super::{Reply, ViewDefinition};
 use crate::lookup::{Answers, LookedIn};
 use crate::operators::{DeadRow, caught, concat_deltas};
-use crate::output::difference;
 
 /// What a build takes in at the beginning of a round that is not its first.
 struct Changes {
@@ -101,16 +101,22 @@ impl Core {
     fn not_built(&mut self, definition: ViewDefinition, error: &Error, replies: Vec<Reply<()>>, by_input: bool) {
         let id = definition.id;
         self.forget_taps(id);
+        self.below.remove(&id);
         tracing::error!(view = %id, error = %error, "a view could not be built");
+        if let Some(n) = self.views.iter().position(|v| v.id() == id && v.waits) {
+            // What it was built over has other columns by now.
+            self.stop_view(n, &error.to_string(), by_input);
+        }
         match self.views.iter_mut().find(|v| v.id() == id) {
             Some(view) if view.failed.is_some() && view.definition.version == definition.version => {
-                let frontier = view.failed.take().map(|f| f.frontier).unwrap_or_default();
-                view.fail(error.to_string(), by_input, frontier);
+                let before = view.failed.take();
+                let since_us = before.as_ref().and_then(|f| f.since_us);
+                view.fail(error.to_string(), by_input, since_us, before.map(|f| f.frontier).unwrap_or_default());
             }
             Some(_) => {}
             None if replies.is_empty() => match self.plan(definition) {
                 Ok(mut view) => {
-                    view.fail(error.to_string(), by_input, Frontier::default());
+                    view.fail(error.to_string(), by_input, Some(self.time_us), Frontier::default());
                     self.views.push(view);
                     self.sort_views();
                 }
@@ -337,16 +343,22 @@ impl Core {
         let ids: BTreeSet<ObjectId> = read().map(|i| i.object).filter(|i| self.streams.contains_key(i)).collect();
         let mut columns = needed(read(), &ids);
         let mut rows: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        let is_read: Vec<bool> = inputs.iter().map(|i| i.index().is_none()).collect();
         for ((stream, partition), to) in &self.frontier.offsets {
             let Some(columns) = columns.get_mut(stream) else { continue };
             let reader = self.streams[stream].as_ref();
             let mut at = from.get(*stream, *partition).unwrap_or(reader.bounds(*partition)?.0);
+            let start = Instant::now();
             while at < *to {
                 let range = (*partition, at, *to);
                 let most = self.options.epoch_bytes;
-                let (read, next) = caught(READING, || read_range(*stream, reader, range, most, columns, &mut times))?;
+                let read = || read_range(*stream, reader, range, most, columns, &mut times, &|_| ());
+                let (read, next) = caught(READING, read)?;
                 rows.entry(*stream).or_default().extend(read);
                 at = next;
+            }
+            if let Some(n) = first_of(&inputs, &is_read, *stream) {
+                view.circuit.took_in(n, start.elapsed());
             }
         }
         let deltas = inputs
@@ -374,97 +386,8 @@ impl Core {
         Ok(Next::Join(Box::new(view)))
     }
 
-    /// A built view takes part from now on. One that replaces another hands on the difference between their answers.
-    pub(super) fn join(&mut self, mut view: View) -> Result<()> {
-        let id = view.id();
-        view.save_all = true;
-        let dead = view.circuit.take_dead_rows();
-        let Some(at) = self.views.iter().position(|v| v.id() == id) else {
-            self.views.push(view);
-            self.sort_views();
-            return self.tell_build(id, dead);
-        };
-        let old = &mut self.views[at];
-        let difference = if old.output.types() == view.output.types() {
-            Some(difference(&old.output.snapshot(self.epoch), &view.output.snapshot(self.epoch))?)
-        } else {
-            None
-        };
-        view.take_over(old);
-        let follows = follows(old, &view);
-        let mut old = std::mem::replace(old, view);
-        self.topology = None;
-        self.epoch += 1;
-        // Whom nothing is told of need not know when.
-        let noted = if difference.is_some() { self.note_epoch(self.time_us, false, false) } else { Ok(()) };
-        let new = &mut self.views[at];
-        if let Err(e) = noted {
-            new.take_over(&mut old);
-            *new = old;
-            self.topology = None;
-            self.epoch -= 1;
-            return Err(e);
-        }
-        new.kept = None;
-        self.removed.push((id, old.take_names()));
-        for reader in self.views.iter_mut().filter(|v| !follows && v.inputs.iter().any(|i| i.object == id)) {
-            (reader.is_cut_off, reader.save_all) = (true, true);
-        }
-        let Some(difference) = difference else {
-            self.sort_views();
-            self.stop_without_answer(id, false);
-            return self.tell_build(id, dead);
-        };
-        self.views[at].changes.extend(old.changes);
-        self.sort_views();
-        self.stop_without_answer(id, true);
-        let mut outs = HashMap::new();
-        // The difference is not in the journal's epochs: nobody outside may see it before a checkpoint has it, or a crash would
-        // make it twice; and a sink that has not written it by then gets it at the next start.
-        self.withheld = (!self.sinks.is_empty()).then(Vec::new);
-        self.deliver(id, &difference);
-        outs.insert(id, difference);
-        self.step_views(&EpochInput::default(), outs);
-        if let Some(withheld) = self.withheld.take() {
-            self.hand_over(withheld);
-        }
-        self.tell_build(id, dead)
-    }
-
-    /// Delivers the changes of this epoch when they are in a checkpoint.
-    fn hand_over(&mut self, withheld: Vec<(ObjectId, Delta)>) {
-        let epoch = self.epoch;
-        for (id, delta) in &withheld {
-            let goes_out = self.sinks.iter().any(|s| s.view == *id);
-            if let Some(view) = self.views.iter_mut().find(|v| v.id() == *id && goes_out) {
-                view.undelivered = Some((epoch, delta.clone()));
-            }
-        }
-        if !self.checkpoint_now() {
-            tracing::error!(
-                "the checkpoint before a replaced view's difference failed: a crash now would give it to sinks again"
-            );
-        }
-        for (id, delta) in withheld {
-            self.deliver(id, &delta);
-        }
-        self.views.iter_mut().for_each(|v| v.undelivered = None);
-    }
-
-    /// Gives sinks what a crash kept from them.
-    pub(super) fn deliver_late(&mut self) {
-        let late: Vec<_> = self.views.iter_mut().filter_map(|v| Some((v.id(), v.undelivered.take()?))).collect();
-        for (view, (epoch, delta)) in late {
-            // One that has not written anything begins with the whole answer.
-            let limit_bytes = self.options.sink_waiting_bytes;
-            for sink in self.sinks.iter_mut().filter(|s| s.view == view && s.is_before(epoch)) {
-                sink.take(epoch, &delta, limit_bytes);
-            }
-        }
-    }
-
     /// Tells the rows that a build left out. First view and rows are in a checkpoint, or a crash would make both once more.
-    fn tell_build(&mut self, id: ObjectId, dead: Vec<DeadRow>) -> Result<()> {
+    pub(super) fn tell_build(&mut self, id: ObjectId, dead: Vec<DeadRow>) -> Result<()> {
         let epoch = self.epoch;
         let Some(view) = self.views.iter_mut().find(|v| v.id() == id && v.definition.dead_letters.is_some()) else {
             return Ok(());

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
-use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, Frontier, ObjectId, Result};
 
 use super::keep::Keeping;
 use super::memory::{BuildShare, Limits};
+use super::progress::Progress;
 use super::times::{AllTimes, TimeAt, mark, with_time};
 use super::view::{View, ViewInput, project};
-use super::{BuildProgress, Command, EventTime, Reply, StreamReader, ViewDefinition, ViewLimits};
+use super::{Command, EventTime, Reply, StreamReader, ViewDefinition, ViewLimits};
 use crate::event_time::Mark;
 use crate::held::{PartSize, Telling};
 use crate::lookup::{Answers, LookedIn};
@@ -132,74 +133,6 @@ pub(super) struct Round {
     pub(super) progress: Arc<Progress>,
 }
 
-/// How far a build is; it tells, anyone reads.
-pub(super) struct Progress {
-    since: Instant,
-    done: AtomicU64,
-    total: AtomicU64,
-    /// Too much waits for it to go on.
-    is_stopped: AtomicBool,
-    /// Nobody waits for it any more.
-    is_abandoned: AtomicBool,
-}
-
-impl Progress {
-    pub(super) fn begin() -> Arc<Self> {
-        Arc::new(Self {
-            since: Instant::now(),
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            is_stopped: AtomicBool::new(false),
-            is_abandoned: AtomicBool::new(false),
-        })
-    }
-
-    /// So much is to be taken in.
-    pub(super) fn expect(&self, rows: u64) {
-        self.total.fetch_add(rows, Ordering::Relaxed);
-    }
-
-    /// So much was.
-    pub(super) fn advance(&self, rows: u64) {
-        self.done.fetch_add(rows, Ordering::Relaxed);
-    }
-
-    /// Ends the build at its next step.
-    pub(super) fn stop(&self) {
-        self.is_stopped.store(true, Ordering::Relaxed);
-    }
-
-    fn abandon(&self) {
-        self.is_abandoned.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Relaxed)
-    }
-
-    /// # Errors
-    /// When it was stopped, or nobody waits for it any more.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.is_abandoned.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Retry, "the view was dropped or replaced while it was built"));
-        }
-        if !self.is_stopped() {
-            return Ok(());
-        }
-        let message =
-            "while it was built, the views that it reads changed more than may wait (setting view_memory_bytes)";
-        Err(Error::new(ErrorKind::Limit, message))
-    }
-
-    pub(super) fn now(&self) -> BuildProgress {
-        BuildProgress {
-            done: self.done.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
-            elapsed: self.since.elapsed(),
-        }
-    }
-}
-
 /// What a round gives back.
 pub(crate) struct Built {
     pub(super) view: View,
@@ -262,7 +195,7 @@ impl Round {
         let records: i64 = ranges.iter().map(|r| r.3 - r.2).sum();
         let answers: usize = self.answers.values().map(ViewSnapshot::num_rows).sum();
         let rows: usize = answers + self.views.values().map(Delta::len).sum::<usize>();
-        self.progress.total.fetch_add(records.max(0) as u64 + rows as u64, Ordering::Relaxed);
+        self.progress.expect(records.max(0) as u64 + rows as u64);
         let mut first = self.view.circuit.fresh;
         let mut share = self.limits.build();
         let empty: Vec<Delta> = schemas.iter().map(|s| Delta::empty(s.clone())).collect();
@@ -283,6 +216,8 @@ impl Round {
             first = true;
         }
         let follows = self.view.circuit.emits_on_close();
+        let profile = self.view.circuit.profile();
+        let nodes: Vec<usize> = (0..inputs.len()).filter_map(|n| self.view.circuit.input_node(n)).collect();
         let Round { view, streams, times, marks, progress, epoch, batch_bytes, looked_up, .. } = self;
         let mut reading = Reading {
             inputs: &inputs,
@@ -294,11 +229,14 @@ impl Round {
             marks,
             follows,
             batch_bytes: *batch_bytes,
+            progress,
+            profile: &profile,
+            nodes: &nodes,
         };
-        let mut done = rows.saturating_sub(answers) as u64;
+        let mut changed = rows.saturating_sub(answers) as u64;
         if reading.ranges.is_empty() && first {
             view.step(*epoch, &pending, &reading.marks_now(), looked_up)?;
-            progress.done.fetch_add(done, Ordering::Relaxed);
+            progress.advance(changed);
             return Ok(());
         }
         // The next rows are read and decoded while the view takes in those before.
@@ -320,10 +258,10 @@ impl Round {
                 for (n, delta) in batch.rows {
                     pending[n] = delta;
                 }
+                view.circuit.watcher = Some(Box::new(progress.step(batch.records)));
                 view.step(*epoch, &pending, &batch.marks, looked_up)?;
                 pending.clone_from(&empty);
-                done += batch.records;
-                progress.done.fetch_add(std::mem::take(&mut done), Ordering::Relaxed);
+                progress.advance(std::mem::take(&mut changed));
                 progress.check()?;
                 share.hold(view, batch.records)?;
                 while let Some(telling) = view.circuit.held_in_vain(part_size(*batch_bytes)) {
@@ -359,7 +297,7 @@ impl Round {
                     step[n] = project(&delta, input.columns.iter().map(|c| c.at), &schemas[n])?;
                 }
                 self.view.step(self.epoch, &step, &[], &self.looked_up)?;
-                self.progress.done.fetch_add(delta.len() as u64, Ordering::Relaxed);
+                self.progress.advance(delta.len() as u64);
                 self.progress.check()?;
                 share.hold(&mut self.view, delta.len() as u64)?;
                 any = true;
@@ -380,7 +318,7 @@ impl Round {
                 continue;
             }
             let rows = index.rows();
-            self.progress.total.fetch_add(rows as u64, Ordering::Relaxed);
+            self.progress.expect(rows as u64);
             let parts = (rows / ANSWER_ROWS + 1).min(MOST_PARTS) as u64;
             for part in (0..parts).map(|part| Part::nth(part, parts)) {
                 let delta = index.part(part)?;
@@ -391,7 +329,7 @@ impl Round {
                 let mut step = empty.to_vec();
                 step[n] = delta;
                 self.view.step(self.epoch, &step, &[], &self.looked_up)?;
-                self.progress.done.fetch_add(rows, Ordering::Relaxed);
+                self.progress.advance(rows);
                 self.progress.check()?;
                 share.hold(&mut self.view, rows)?;
                 any = true;
@@ -453,6 +391,10 @@ struct Reading<'a> {
     /// Whether the view follows event time.
     follows: bool,
     batch_bytes: usize,
+    progress: &'a Progress,
+    profile: &'a Profile,
+    /// The operators that the inputs are.
+    nodes: &'a [usize],
 }
 
 /// What a view takes in at once.
@@ -480,8 +422,20 @@ impl Reading<'_> {
             let reader = self.streams[stream].as_ref();
             let columns = columns.entry(*stream).or_default();
             let at = (*partition, *from, *to);
-            let (read, next) = read_range(*stream, reader, at, share, columns, self.times)?;
-            records += (next - *from).max(0) as u64;
+            let told = AtomicU64::new(0);
+            let decoded = |records| {
+                told.fetch_add(records, Ordering::Relaxed);
+                self.progress.decoded(records);
+            };
+            let start = Instant::now();
+            let (read, next) = read_range(*stream, reader, at, share, columns, self.times, &decoded)?;
+            if let Some(n) = first_of(self.inputs, self.is_read, *stream) {
+                self.profile.spent(self.nodes[n], start.elapsed());
+            }
+            let passed = (next - *from).max(0) as u64;
+            // Records that are not there any more are passed, too.
+            self.progress.decoded(passed.saturating_sub(told.into_inner()));
+            records += passed;
             *from = next;
             rows.entry(*stream).or_default().extend(read);
         }
@@ -489,11 +443,12 @@ impl Reading<'_> {
         let mut batch = Batch { rows: vec![], records, marks: self.marks_now() };
         for (n, input) in self.inputs.iter().enumerate() {
             if let Some(deltas) = rows.get(&input.object).filter(|_| self.is_read[n]) {
-                let schema = &self.schemas[n];
+                let (schema, start) = (&self.schemas[n], Instant::now());
                 let at = positions(&columns[&input.object], &input.columns);
                 let parts =
                     deltas.iter().map(|d| project(d, at.iter().copied(), schema)).collect::<Result<Vec<_>>>()?;
                 batch.rows.push((n, without_key(concat_deltas(schema, &parts)?, input)?));
+                self.profile.spent(self.nodes[n], start.elapsed());
             }
         }
         Ok(Some(batch))
@@ -515,8 +470,13 @@ impl Reading<'_> {
     }
 }
 
+/// The first input of those that are read that is this stream: its records are decoded once, for all of them.
+pub(super) fn first_of(inputs: &[ViewInput], is_read: &[bool], stream: ObjectId) -> Option<usize> {
+    inputs.iter().zip(is_read).position(|(input, is_read)| *is_read && input.object == stream)
+}
+
 /// Reads a piece `(partition, from, to)` of a stream and gives the offset after it. Of a stream in `times`, which stands at
-/// `from`, late rows are left out.
+/// `from`, late rows are left out. `decoded` is told as [`StreamReader::read_telling`] says.
 pub(super) fn read_range(
     stream: ObjectId,
     reader: &dyn StreamReader,
@@ -524,15 +484,16 @@ pub(super) fn read_range(
     max_bytes: usize,
     columns: &mut Vec<ColumnPart>,
     times: &mut AllTimes,
+    decoded: &(dyn Fn(u64) + Sync),
 ) -> Result<(Vec<Delta>, i64)> {
     let event = reader.event_time().map(|e| EventTime { offsets: None, ..e });
     let (Some(event), Some(times)) = (event, times.get_mut(&stream)) else {
-        let (batches, next) = reader.read(partition, from, to, max_bytes, columns)?;
+        let (batches, next) = reader.read_telling(partition, from, to, max_bytes, columns, decoded)?;
         return Ok((batches.into_iter().map(Delta::insert).collect(), next));
     };
     with_time(columns, &event);
     let to = times.next_floor(partition, from).map_or(to, |floor| floor.min(to));
-    let (batches, next) = reader.read(partition, from, to, max_bytes, columns)?;
+    let (batches, next) = reader.read_telling(partition, from, to, max_bytes, columns, decoded)?;
     let rows: Vec<Delta> = batches.into_iter().map(Delta::insert).collect();
     let sorted = times.sort_out(partition, from, &rows, TimeAt::of(&event, columns)?)?;
     times.take(partition, &sorted, 0);

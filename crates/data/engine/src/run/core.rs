@@ -22,8 +22,8 @@ use super::times::{Advance, AllTimes, TICK_US};
 use super::topology::Topology;
 use super::view::{Manifest, View};
 use super::{
-    ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, Journal, Published, Reply,
-    SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription, beside,
+    Below, ByObject, CheckpointStore, Command, EngineOptions, EngineParts, EpochEntry, EpochStatus, Journal, Published,
+    Reply, SavedCheckpoint, StreamReader, ViewDefinition, ViewState, ViewStatus, ViewSubscription, beside,
 };
 use crate::operators::caught;
 use crate::output::ViewSnapshot;
@@ -50,6 +50,8 @@ pub(super) struct Core {
     pub(super) building: HashMap<ObjectId, Building>,
     /// Views that read one that is not there yet: what they can rely on is known only when it is.
     pub(super) waiting: Vec<(ViewDefinition, Vec<Reply<()>>)>,
+    /// What becomes another one when a view that is being built takes its place.
+    pub(super) below: HashMap<ObjectId, Below>,
     pub(super) epoch: Epoch,
     pub(super) frontier: Frontier,
     /// The time of the epoch, which is what `now()` is in it. It never goes back.
@@ -137,6 +139,7 @@ impl Core {
             building: HashMap::new(),
             advances: BTreeMap::new(),
             waiting: vec![],
+            below: HashMap::new(),
             epoch: 0,
             frontier: Frontier::default(),
             time_us: 0,
@@ -355,9 +358,13 @@ impl Core {
                 self.streams.remove(&id);
                 self.times.remove(&id);
                 self.frontier.offsets.retain(|(stream, _), _| *stream != id);
+                self.epochs.forget(id);
                 let _ = reply.send(Ok(()));
             }
-            Command::CreateView(definition, reply) => self.create(*definition, vec![reply]),
+            Command::CreateView(definition, below, reply) => {
+                self.below.insert(definition.id, *below);
+                self.create(*definition, vec![reply]);
+            }
             Command::ResumeView(id, reply) => self.resume(id, reply),
             Command::AdvanceWatermark(id, watermark, reply) => self.advance_watermark(id, watermark, reply),
             Command::LimitView(id, limits, reply) => {
@@ -391,10 +398,11 @@ impl Core {
                 }));
             }
             Command::Explain(id, reply) => {
-                let _ = reply.send(self.view(id).map(|v| v.circuit.explain(true)));
+                let decoding = self.epochs.decoding();
+                let _ = reply.send(self.view(id).map(|v| v.explain(&decoding)));
             }
-            Command::ExplainReplacements(definitions, reply) => {
-                let _ = reply.send(self.replacements(definitions));
+            Command::ExplainReplacements(definitions, below, reply) => {
+                let _ = reply.send(self.replacements(definitions, &below));
             }
             Command::Built(built) => self.attach(*built),
             Command::FollowClock(reply) => {
@@ -429,6 +437,7 @@ impl Core {
 
     pub(super) fn remove_view(&mut self, id: ObjectId) {
         self.building.remove(&id);
+        self.below.remove(&id);
         self.waiting.retain(|(definition, _)| definition.id != id);
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
             let mut view = self.views.remove(at);
@@ -467,7 +476,9 @@ impl Core {
         let mut count = 0;
         let was = (self.epoch, self.frontier.clone(), self.times.clone(), self.time_us, self.next_tick_us);
         self.before = self.frontier.clone();
-        for Taken { stream, partition, next, rows, sorted } in read.taken {
+        let spent: Vec<_> = read.taken.iter().map(|taken| (taken.stream, taken.spent)).collect();
+        self.epochs.decoded(&spent);
+        for Taken { stream, partition, next, rows, sorted, .. } in read.taken {
             self.frontier.advance(stream, partition, next);
             count += rows.iter().map(|d| d.len() as u64).sum::<u64>();
             input.rows.entry(stream).or_default().extend(rows);
@@ -537,7 +548,7 @@ impl Core {
             tracing::error!(view = %format!("{}.{}", name.0, name.1), reason, "a view stopped");
             // It was idle in epochs that it shows all the same.
             view.epoch = view.epoch.max(self.epoch.saturating_sub(1));
-            view.fail(reason, by_input, self.before.clone());
+            view.fail(reason, by_input, Some(self.time_us), self.before.clone());
             self.topology = None;
             self.shown.touched.insert(id);
             // What it shows from now on cannot be built again.
@@ -586,7 +597,8 @@ impl Core {
         let times = self.times.iter().map(|(id, t)| (*id, t.shown())).collect();
         let (views, status) = (self.shown.views.clone(), self.shown.status.clone());
         let (epoch, time_us, frontier) = (self.epoch, self.time_us, self.frontier.clone());
-        let published = Published { epoch, time_us, frontier, views, status, sinks, times };
+        let memory = self.limits.status();
+        let published = Published { epoch, time_us, frontier, views, status, sinks, times, memory };
         self.publish.send_replace(Arc::new(published));
     }
 }

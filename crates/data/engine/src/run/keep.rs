@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use fleuve_types::{Delta, Epoch, Error, Frontier, ObjectId, Result};
 
-use super::build::{self, Building, Built, Progress};
+use super::build::{self, Building, Built};
 use super::core::Core;
 use super::memory::Limits;
+use super::progress::Progress;
 use super::times::AllTimes;
 use super::view::View;
 use super::{Reply, ViewDefinition};
@@ -130,7 +131,7 @@ impl Keeping {
 
 impl Core {
     /// The view that another replaces if its state can be built upon, or why it cannot. `planned` are replacements that come before it.
-    fn sound(&self, new: &View, planned: &[View]) -> std::result::Result<&View, String> {
+    fn sound(&self, new: &View, planned: &[&View]) -> std::result::Result<&View, String> {
         let old = self.find_view(new.id()).ok_or("there is no such view yet")?;
         if let Some(failure) = &old.failed {
             return Err(format!("the running view stopped: {}", failure.reason));
@@ -151,13 +152,13 @@ impl Core {
     }
 
     /// What a view that replaces another can keep of it, or why nothing. `planned` are replacements that come before it.
-    pub(super) fn keeps(&self, new: &View, planned: &[View]) -> std::result::Result<Kept, String> {
+    pub(super) fn keeps(&self, new: &View, planned: &[&View]) -> std::result::Result<Kept, String> {
         let old = self.sound(new, planned)?;
         new.circuit.keeps(&old.circuit, &same_objects(new, old))
     }
 
     /// True if what runs is all that a new definition asks for: its state is that of this one after a restart, too.
-    pub(super) fn is_unchanged(&self, new: &View, planned: &[View]) -> bool {
+    pub(super) fn is_unchanged(&self, new: &View, planned: &[&View]) -> bool {
         self.sound(new, planned).is_ok_and(|old| {
             old.manifest.shape == new.manifest.shape
                 && old.circuit.schema() == new.circuit.schema()
@@ -257,6 +258,8 @@ impl Core {
     pub(super) fn goes_on(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
         self.building.remove(&definition.id);
         self.forget_taps(definition.id);
+        let below = self.below.remove(&definition.id).unwrap_or_default();
+        self.write_otherwise(definition.id, below.sinks, true);
         if let Some(view) = self.views.iter_mut().find(|v| v.id() == definition.id) {
             view.definition = definition;
             // Its version is new.

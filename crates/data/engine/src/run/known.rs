@@ -8,6 +8,7 @@ use fleuve_types::ObjectId;
 
 use super::view::View;
 use super::{StreamReader, ViewDefinition};
+use crate::event_time::TimeColumns;
 use crate::lookup::RelationIndex;
 use crate::lower::Relations;
 
@@ -16,7 +17,7 @@ struct KnownRelation {
     key: Option<Vec<usize>>,
     /// Of a view.
     answer: Option<SchemaRef>,
-    event_time: Vec<usize>,
+    event_time: TimeColumns,
     /// Those that the view may use.
     indexes: Vec<RelationIndex>,
 }
@@ -44,7 +45,10 @@ impl Known {
                 append_only: view.output.is_append_only(),
                 key: view.circuit.key().map(<[usize]>::to_vec),
                 answer: Some(view.output.schema().clone()),
-                event_time: if view.circuit.emits_on_close() { view.circuit.time_columns() } else { vec![] },
+                event_time: match view.circuit.emits_on_close() {
+                    true => view.circuit.time_columns(),
+                    false => TimeColumns::default(),
+                },
                 indexes: of(id),
             },
             None => {
@@ -53,7 +57,7 @@ impl Known {
                     append_only: true,
                     key: None,
                     answer: None,
-                    event_time: event.map(|e| e.column).into_iter().collect(),
+                    event_time: TimeColumns::of_stream(event.map(|e| e.column)),
                     indexes: of(id),
                 }
             }
@@ -92,7 +96,7 @@ impl Relations for Known {
         self.objects.get(table).map_or(vec![], |o| o.indexes.clone())
     }
 
-    fn event_time(&self, table: &(String, String)) -> Vec<usize> {
-        self.objects.get(table).map_or(vec![], |o| o.event_time.clone())
+    fn event_time(&self, table: &(String, String)) -> TimeColumns {
+        self.objects.get(table).map(|o| o.event_time.clone()).unwrap_or_default()
     }
 }

@@ -44,6 +44,17 @@ const ROW_BYTES: u64 = 128;
 /// This part of the budget may be added before memory is measured.
 const UNMEASURED_PART: u64 = 16;
 
+/// The memory budget and what is held of it, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStatus {
+    /// What all may take together.
+    pub budget_bytes: usize,
+    /// What the state of all views and indexes takes, and of those that are being built.
+    pub state_bytes: usize,
+    /// What the process takes beside state, as far as it counts. None where it cannot be looked at.
+    pub beside_bytes: Option<usize>,
+}
+
 /// What all that hold state know of the memory that is held.
 pub(super) struct Limits {
     budget: usize,
@@ -102,6 +113,12 @@ impl Limits {
     /// Memory has just been measured.
     fn measured(&self) {
         self.beside.as_ref().inspect(|b| b.measured());
+    }
+
+    /// As others see it.
+    pub(super) fn status(&self) -> MemoryStatus {
+        let beside_bytes = self.beside.as_ref().map(Beside::bytes);
+        MemoryStatus { budget_bytes: self.budget, state_bytes: self.held(), beside_bytes }
     }
 
     pub(super) fn held(&self) -> usize {

@@ -16,15 +16,19 @@ mod lookups;
 mod memory;
 mod open;
 mod pace;
+mod progress;
 mod reading;
 mod sinks;
+mod status;
 mod stepping;
 mod subscribers;
+mod switch;
 mod times;
 mod topology;
+mod unwritten;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -40,13 +44,19 @@ pub use self::beside::ProcessMemory;
 pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
+pub use self::epochs::{Durations, EpochStatus};
+pub use self::memory::MemoryStatus;
+pub use self::progress::BuildProgress;
+pub use self::sinks::SinkWriter;
+pub use self::status::{Published, ViewState, ViewStatus};
 pub use self::subscribers::{ChangesEnd, ViewChanges};
+pub use self::switch::Below;
 pub use self::times::{EventTime, LateRow, StreamTime};
+pub use self::unwritten::SinkRecord;
 use crate::circuit::Circuit;
 use crate::lower::{lower, lower_index, lower_on_close};
-use crate::operators::{DeadRow, concat_deltas};
-use crate::output::{ViewRows, ViewSnapshot};
-use crate::profile::Profile;
+use crate::operators::DeadRow;
+use crate::output::ViewSnapshot;
 use crate::session::optimize;
 
 /// Reads one stream as rows. The same range always gives the same rows.
@@ -71,6 +81,24 @@ pub trait StreamReader: Send + Sync {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)>;
+    /// As [`StreamReader::read`]. Tells `decoded` how many records have become rows, a piece at a time and from any thread; records of the
+    /// range that are not there need not be told.
+    ///
+    /// # Errors
+    /// As for [`StreamReader::read`].
+    fn read_telling(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+        decoded: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let (rows, next) = self.read(partition, from, to, max_bytes, columns)?;
+        decoded((next - from).max(0) as u64);
+        Ok((rows, next))
+    }
     /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters, and
     /// the rows of it that came late, if [`EventTime::offsets`] asks for them.
     fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()>;
@@ -78,22 +106,6 @@ pub trait StreamReader: Send + Sync {
     fn event_time(&self) -> Option<EventTime> {
         None
     }
-}
-
-/// Takes a view's changes out. Writing the same epoch again must change nothing.
-pub trait SinkWriter: Send {
-    /// Hands over the change of one epoch. Never waits: returns as soon as it is on its way in order.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Retry`] when it cannot be taken now: it is handed over again, before later ones. Others stop the sink.
-    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()>;
-    /// Hands over the answer that a sink begins with, as the change of `epoch`; it may be large, so it comes in batches.
-    fn start(&mut self, epoch: Epoch, schema: &SchemaRef, rows: ViewRows) -> Result<()> {
-        let parts = rows.map(|b| b.map(Delta::insert)).collect::<Result<Vec<_>>>()?;
-        self.write(epoch, &concat_deltas(schema, &parts)?)
-    }
-    /// The last epoch that is durably written, if any.
-    fn last_epoch(&self) -> Option<Epoch>;
 }
 
 /// What decided an epoch: with the log, it gives the same again.
@@ -225,104 +237,6 @@ impl Default for EngineOptions {
     }
 }
 
-/// How a view is doing.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ViewState {
-    /// Takes part in epochs.
-    Running,
-    /// Reads what was there before it.
-    Building(BuildProgress),
-    /// Stopped alone, with the reason; shows its last answer.
-    Failed(String),
-    /// Stopped because one that it reads did; shows its last answer.
-    Stopped(String),
-}
-
-/// How far a view under construction is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct BuildProgress {
-    /// Input records and rows that were there when it began (or began its last round), and were taken in.
-    pub done: u64,
-    /// All of them.
-    pub total: u64,
-    /// Since it began.
-    pub elapsed: Duration,
-}
-
-impl BuildProgress {
-    /// `0.0..=1.0`
-    pub fn share(&self) -> f64 {
-        if self.total == 0 { 0.0 } else { self.done as f64 / self.total as f64 }
-    }
-
-    /// How long it will take if it goes on as it did. `None` before anything was done.
-    pub fn remaining(&self) -> Option<Duration> {
-        let share = self.share();
-        (share > 0.0).then(|| self.elapsed.mul_f64((1.0 - share) / share))
-    }
-}
-
-/// An epoch that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochStatus {
-    /// Its number.
-    pub epoch: Epoch,
-    /// When it began.
-    pub time_us: i64,
-    /// Rows that it took in.
-    pub rows: u64,
-    /// How long it took until its answers were seen.
-    pub duration: Duration,
-}
-
-/// A view's figures.
-#[derive(Clone, Debug)]
-pub struct ViewStatus {
-    /// How it is doing.
-    pub state: ViewState,
-    /// Rows of its answer.
-    pub rows: usize,
-    /// Memory of its circuit and its answer.
-    pub state_bytes: usize,
-    /// What of its state lies on disk and is read as needed.
-    pub disk_bytes: u64,
-    /// Changed rows it has put out since the start.
-    pub rows_out: u64,
-    /// Its last epoch, if that is not what the engine has reached.
-    pub epoch: Option<Epoch>,
-    /// What its answer includes, if that is not what the engine has reached.
-    pub frontier: Option<Frontier>,
-    /// What its operators have done and hold.
-    pub profile: Arc<Profile>,
-}
-
-impl ViewStatus {
-    /// That of a view that has no answer yet.
-    fn building(progress: BuildProgress, profile: Arc<Profile>) -> Self {
-        let state = ViewState::Building(progress);
-        Self { state, rows: 0, state_bytes: 0, disk_bytes: 0, rows_out: 0, epoch: None, frontier: None, profile }
-    }
-}
-
-/// What readers see: all views at one epoch, with the inputs that it includes.
-#[derive(Clone, Default)]
-pub struct Published {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its time, which is what `now()` is in views.
-    pub time_us: i64,
-    /// The offsets that it includes.
-    pub frontier: Frontier,
-    /// The views' answers.
-    pub views: ByObject<ViewSnapshot>,
-    /// The views' figures.
-    pub status: ByObject<ViewStatus>,
-    /// The sinks, with the reason if one has stopped.
-    pub sinks: HashMap<ObjectId, Option<String>>,
-    /// The event times of streams that have one.
-    pub times: HashMap<ObjectId, StreamTime>,
-}
-
 /// One epoch's change of a view, for subscribers.
 #[derive(Clone, Debug)]
 pub struct ViewChange {
@@ -348,7 +262,7 @@ pub(crate) enum Command {
     AddStream(ObjectId, Arc<dyn StreamReader>, Reply<()>),
     AlterStream(ObjectId, Arc<dyn StreamReader>, Vec<ViewDefinition>, Reply<()>),
     RemoveStream(ObjectId, Reply<()>),
-    CreateView(Box<ViewDefinition>, Reply<()>),
+    CreateView(Box<ViewDefinition>, Box<Below>, Reply<()>),
     DropView(ObjectId, Reply<()>),
     ResumeView(ObjectId, Reply<()>),
     LimitView(ObjectId, ViewLimits, Reply<()>),
@@ -357,7 +271,7 @@ pub(crate) enum Command {
     DropSink(ObjectId, Reply<()>),
     Subscribe(ObjectId, Reply<ViewSubscription>),
     Explain(ObjectId, Reply<Vec<String>>),
-    ExplainReplacements(Vec<ViewDefinition>, Reply<Vec<Replacement>>),
+    ExplainReplacements(Vec<ViewDefinition>, BTreeSet<ObjectId>, Reply<Vec<Replacement>>),
     Built(Box<build::Built>),
     FollowClock(Reply<()>),
     Checkpoint(Reply<()>),
@@ -494,7 +408,15 @@ impl Engine {
     /// # Errors
     /// When the plan cannot run, or its build fails.
     pub async fn create_view(&self, view: ViewDefinition) -> Result<()> {
-        self.ask(|r| Command::CreateView(Box::new(view), r)).await
+        self.replace_view(view, Below::default()).await
+    }
+
+    /// As [`Engine::create_view`] of a view that runs, with what becomes another one in the same moment.
+    ///
+    /// # Errors
+    /// As for [`Engine::create_view`].
+    pub async fn replace_view(&self, view: ViewDefinition, below: Below) -> Result<()> {
+        self.ask(|r| Command::CreateView(Box::new(view), Box::new(below), r)).await
     }
 
     /// Builds a view that failed anew, over all its input; returns when it runs again. Views that stopped because of it follow.
@@ -547,12 +469,17 @@ impl Engine {
         self.ask(|r| Command::Explain(view, r)).await
     }
 
-    /// What [`Engine::create_view`] of these views, which run, would keep of them and what it would build, one after the other.
+    /// What [`Engine::replace_view`] of these views, which run, would keep of them and what it would build, one after the other. Those of
+    /// `below` would be given as [`Below::views`].
     ///
     /// # Errors
     /// When a plan cannot run.
-    pub async fn explain_replacements(&self, views: Vec<ViewDefinition>) -> Result<Vec<Replacement>> {
-        self.ask(|r| Command::ExplainReplacements(views, r)).await
+    pub async fn explain_replacements(
+        &self,
+        views: Vec<ViewDefinition>,
+        below: BTreeSet<ObjectId>,
+    ) -> Result<Vec<Replacement>> {
+        self.ask(|r| Command::ExplainReplacements(views, below, r)).await
     }
 
     /// Takes an epoch at the clock's time, if anything is due by it; returns when it is seen.
@@ -589,6 +516,16 @@ impl Engine {
     /// The last epochs that were taken, oldest first; at most some hundred.
     pub fn epochs(&self) -> Vec<EpochStatus> {
         self.epochs.all()
+    }
+
+    /// How long epochs took, all of them since the start.
+    pub fn epoch_durations(&self) -> Durations {
+        self.epochs.durations()
+    }
+
+    /// The time that epochs spent on reading and decoding each stream since the start, once for all views that read it.
+    pub fn decoding(&self) -> HashMap<ObjectId, Duration> {
+        self.epochs.decoding()
     }
 
     /// Tells when [`Engine::published`] changes.

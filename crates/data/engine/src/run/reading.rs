@@ -1,6 +1,7 @@
 //! Reading what an epoch takes in. A stream that cannot be read stops the views that read it, and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use fleuve_types::{ColumnPart, Delta, Error, ErrorKind, Frontier, ObjectId, Result};
 use rayon::prelude::*;
@@ -32,6 +33,8 @@ pub(super) struct Taken {
     pub(super) rows: Vec<Delta>,
     /// The same of a stream with an event time: which of them are late.
     pub(super) sorted: Option<Sorted>,
+    /// How long it took to read and decode it.
+    pub(super) spent: Duration,
 }
 
 /// What an epoch found in the streams.
@@ -92,7 +95,9 @@ impl Core {
             let id = &range.stream;
             let event = events.get(id).map(|event| (event, &times[id]));
             let source = Source { reader: streams[id].as_ref(), event, share, whole };
-            source.read(*range, reads.get(id).filter(|_| wanted(id)).map(Vec::as_slice))
+            let start = Instant::now();
+            let taken = source.read(*range, reads.get(id).filter(|_| wanted(id)).map(Vec::as_slice));
+            taken.map(|taken| Taken { spent: start.elapsed(), ..taken })
         };
         let parts: Vec<Result<Taken>> = ranges.par_iter().map(one).collect();
         if let Some(e) = parts.iter().filter_map(|p| p.as_ref().err()).find(|e| comes_back(e))
@@ -112,7 +117,8 @@ impl Core {
                         "a stream cannot be read");
                     let next = if whole { range.to } else { range.to.min(range.from + BROKEN_RECORDS) };
                     let (stream, partition) = (range.stream, range.partition);
-                    read.taken.push(Taken { stream, partition, next, rows: vec![], sorted: None });
+                    let spent = Duration::ZERO;
+                    read.taken.push(Taken { stream, partition, next, rows: vec![], sorted: None, spent });
                     read.broken.entry(range.stream).or_insert(e);
                 }
             }
@@ -150,10 +156,10 @@ impl Source<'_> {
     /// Reads a range; without `columns`, which nobody wants, passes over it.
     fn read(&self, range: Range, columns: Option<&[ColumnPart]>) -> Result<Taken> {
         let Range { stream, partition, from, to } = range;
-        let (mut rows, mut next) = (vec![], from);
+        let (mut rows, mut next, spent) = (vec![], from, Duration::ZERO);
         let Some(columns) = columns else {
             self.pass(range, to, None)?;
-            return Ok(Taken { stream, partition, next: to, rows, sorted: None });
+            return Ok(Taken { stream, partition, next: to, rows, sorted: None, spent });
         };
         loop {
             let (batches, at) = caught(READING, || self.reader.read(partition, next, to, self.share, columns))?;
@@ -168,7 +174,7 @@ impl Source<'_> {
             None => None,
         };
         self.pass(range, next, sorted.as_ref())?;
-        Ok(Taken { stream, partition, next, rows, sorted })
+        Ok(Taken { stream, partition, next, rows, sorted, spent })
     }
 
     /// Tells the reader that a range was passed. If it cannot look at the range for dead letters, there are none of it.

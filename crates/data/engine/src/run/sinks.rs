@@ -4,15 +4,54 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::SchemaRef;
 use fleuve_types::{Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 
 use super::core::Core;
-use super::{SinkWriter, ViewChange};
-use crate::operators::caught;
-use crate::output::ViewSnapshot;
+use super::{SinkRecord, ViewChange};
+use crate::operators::{caught, concat_deltas};
+use crate::output::{ViewRows, ViewSnapshot};
 
 /// How long a stop, or a checkpoint that has to be, waits for what sinks could not take yet.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Takes a view's changes out. Writing the same epoch again must change nothing.
+pub trait SinkWriter: Send {
+    /// Hands over the change of one epoch. Never waits: returns as soon as it is on its way in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] when it cannot be taken now: it is handed over again, before later ones. Others stop the sink.
+    fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()>;
+    /// Hands over the answer that a sink begins with, as the change of `epoch`; it may be large, so it comes in batches.
+    fn start(&mut self, epoch: Epoch, schema: &SchemaRef, rows: ViewRows) -> Result<()> {
+        let parts = rows.map(|b| b.map(Delta::insert)).collect::<Result<Vec<_>>>()?;
+        self.write(epoch, &concat_deltas(schema, &parts)?)
+    }
+    /// The records that [`SinkWriter::write`] would write of a change.
+    ///
+    /// # Errors
+    /// When rows cannot be encoded.
+    fn records(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<SinkRecord>>;
+    /// The records that have to follow where `before` wrote the rows `was`, so that what is written comes to what this one writes of the
+    /// rows `is`, which may have other columns.
+    ///
+    /// # Errors
+    /// When rows cannot be read or encoded.
+    fn records_between(
+        &self,
+        epoch: Epoch,
+        before: &dyn SinkWriter,
+        was: ViewRows,
+        is: ViewRows,
+    ) -> Result<Vec<SinkRecord>>;
+    /// Hands over records instead of a change.
+    ///
+    /// # Errors
+    /// As for [`SinkWriter::write`].
+    fn write_records(&mut self, epoch: Epoch, records: &[SinkRecord]) -> Result<()>;
+    /// The last epoch that is durably written, if any.
+    fn last_epoch(&self) -> Option<Epoch>;
+}
 
 /// A sink and the view it takes out.
 pub(super) struct Sink {
@@ -22,15 +61,76 @@ pub(super) struct Sink {
     /// It has the view's answer, or will before all that follows.
     has_begun: bool,
     pub(super) failed: Option<String>,
-    /// Changes that it could not take yet, in their order.
-    waiting: VecDeque<(Epoch, Delta)>,
+    /// What it could not take yet, in its order.
+    waiting: VecDeque<(Epoch, Waiting)>,
     waiting_bytes: usize,
+    /// The epoch of which it got records and no change.
+    records_of: Option<Epoch>,
+}
+
+/// What waits for a sink.
+enum Waiting {
+    Change(Delta),
+    Records(Vec<SinkRecord>),
+}
+
+impl Waiting {
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Waiting::Change(delta) => delta.memory_bytes(),
+            Waiting::Records(records) => records.iter().map(SinkRecord::memory_bytes).sum(),
+        }
+    }
+
+    fn write(&self, epoch: Epoch, writer: &mut dyn SinkWriter) -> Result<()> {
+        match self {
+            Waiting::Change(delta) => writer.write(epoch, delta),
+            Waiting::Records(records) => writer.write_records(epoch, records),
+        }
+    }
 }
 
 impl Sink {
     pub(super) fn new(id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Self {
         let has_begun = writer.last_epoch().is_some();
-        Self { id, view, writer, has_begun, failed: None, waiting: VecDeque::new(), waiting_bytes: 0 }
+        let (waiting, records_of) = (VecDeque::new(), None);
+        Self { id, view, writer, has_begun, failed: None, waiting, waiting_bytes: 0, records_of }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// It writes records in this epoch, and not its view's change.
+    pub(super) fn has_records_of(&self, epoch: Epoch) -> bool {
+        self.records_of == Some(epoch)
+    }
+
+    /// What it has to write so that what `writer` writes of the rows `after` follows what it has written of the rows `before`.
+    pub(super) fn records_until(
+        &self,
+        epoch: Epoch,
+        writer: &dyn SinkWriter,
+        before: &ViewSnapshot,
+        after: &ViewSnapshot,
+    ) -> Result<Vec<SinkRecord>> {
+        let own = self.writer.as_ref();
+        caught("the sink", || writer.records_between(epoch, own, before.rows(), after.rows()))
+    }
+
+    /// It writes by another writer from now on; what waits becomes the records that it would have been. One that had stopped goes on.
+    pub(super) fn write_by(&mut self, writer: Box<dyn SinkWriter>) {
+        let own = std::mem::replace(&mut self.writer, writer);
+        self.failed = None;
+        for n in 0..self.waiting.len() {
+            let (epoch, waiting) = &self.waiting[n];
+            let Waiting::Change(delta) = waiting else { continue };
+            match caught("the sink", || own.records(*epoch, delta)) {
+                Ok(records) => self.waiting[n].1 = Waiting::Records(records),
+                Err(e) => return self.stop(&e.to_string()),
+            }
+        }
+        self.waiting_bytes = self.waiting.iter().map(|(_, waiting)| waiting.memory_bytes()).sum();
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -43,8 +143,20 @@ impl Sink {
     }
 
     pub(super) fn take(&mut self, epoch: Epoch, delta: &Delta, limit_bytes: usize) {
-        self.waiting_bytes += delta.memory_bytes();
-        self.waiting.push_back((epoch, delta.clone()));
+        self.take_in(epoch, Waiting::Change(delta.clone()), limit_bytes);
+    }
+
+    /// As [`Sink::take`], of records in place of the change of an epoch.
+    pub(super) fn take_records(&mut self, epoch: Epoch, records: Vec<SinkRecord>, limit_bytes: usize) {
+        self.records_of = Some(epoch);
+        if !records.is_empty() {
+            self.take_in(epoch, Waiting::Records(records), limit_bytes);
+        }
+    }
+
+    fn take_in(&mut self, epoch: Epoch, waiting: Waiting, limit_bytes: usize) {
+        self.waiting_bytes += waiting.memory_bytes();
+        self.waiting.push_back((epoch, waiting));
         self.catch_up();
         if self.waiting_bytes > limit_bytes {
             let bytes = self.waiting_bytes;
@@ -54,10 +166,10 @@ impl Sink {
 
     /// Writes what waits, as far as it can be taken now.
     fn catch_up(&mut self) {
-        while let Some((epoch, delta)) = self.waiting.front() {
-            match caught("the sink", || self.writer.write(*epoch, delta)) {
+        while let Some((epoch, waiting)) = self.waiting.front() {
+            match caught("the sink", || waiting.write(*epoch, self.writer.as_mut())) {
                 Ok(()) => {
-                    self.waiting_bytes -= delta.memory_bytes();
+                    self.waiting_bytes -= waiting.memory_bytes();
                     self.waiting.pop_front();
                 }
                 Err(e) if e.kind == ErrorKind::Retry => return,
@@ -66,7 +178,7 @@ impl Sink {
         }
     }
 
-    fn stop(&mut self, reason: &str) {
+    pub(super) fn stop(&mut self, reason: &str) {
         tracing::error!(sink = %self.id, reason, "a sink stopped");
         self.failed = Some(reason.to_string());
         self.waiting = VecDeque::new();
@@ -138,7 +250,8 @@ impl Core {
         }
         let limit_bytes = self.options.sink_waiting_bytes;
         // One that has not begun gets the answer first: when the replay is over, or its view is built.
-        for sink in self.sinks.iter_mut().filter(|s| s.view == id && s.failed.is_none() && s.has_begun) {
+        let takes = |s: &&mut Sink| s.view == id && s.failed.is_none() && s.has_begun && !s.has_records_of(epoch);
+        for sink in self.sinks.iter_mut().filter(takes) {
             sink.take(epoch, delta, limit_bytes);
         }
     }

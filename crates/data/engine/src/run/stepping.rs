@@ -2,12 +2,14 @@
 //! whatever the order in which they were done.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use fleuve_types::{ColumnPart, Delta, ObjectId, Result};
 use rayon::prelude::*;
 
 use super::build::positions;
 use super::core::Core;
+use super::switch::Given;
 use super::view::{View, project};
 use crate::event_time::Mark;
 use crate::lookup::Answers;
@@ -21,6 +23,8 @@ pub(super) struct EpochInput {
     pub(super) on_time: HashMap<ObjectId, Vec<Delta>>,
     /// The columns that were read.
     pub(super) columns: HashMap<ObjectId, Vec<ColumnPart>>,
+    /// Changes of inputs, in place of those of what they read.
+    pub(super) given: Given,
 }
 
 /// A view that takes a step, with its place, the watermarks of its inputs, and the answers that it looks rows up in.
@@ -76,7 +80,7 @@ impl Core {
             view.circuit.tell_time(time_us);
             let is_due = view.circuit.due_us().is_some_and(|at| at <= time_us);
             let is_idle = !fed.contains(&n) && view.marks == now && !is_due;
-            if view.failed.is_none() && !outs.contains_key(&view.id()) && !is_idle {
+            if view.failed.is_none() && !view.waits && !outs.contains_key(&view.id()) && !is_idle {
                 // Of views that have taken their steps.
                 due.insert(n, (now, self.looked_up_by(n)));
             }
@@ -112,7 +116,7 @@ impl Core {
                 let old = self.views.iter_mut().find(|v| v.id() == *view);
                 bytes += old.map_or(0, |old| keeping.note(old));
             } else {
-                for (id, delta) in outs.iter().filter(|(id, _)| building.reads.contains(id)) {
+                for (id, delta) in outs.iter().filter(|(id, d)| building.reads.contains(id) && !d.is_empty()) {
                     bytes += delta.memory_bytes();
                     building.retained.entry(*id).or_default().push(delta.clone());
                 }
@@ -130,21 +134,30 @@ impl Core {
 
 /// The change of each input of a view.
 fn inputs_of(view: &View, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -> Result<Vec<Delta>> {
-    view.inputs
-        .iter()
-        .enumerate()
-        .map(|(n, input)| {
-            let schema = view.circuit.input_schema(n);
-            if let Some(delta) = outs.get(&input.object) {
-                return project(delta, input.columns.iter().map(|c| c.at), &schema);
-            }
-            let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
-            let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
-                return Ok(Delta::empty(schema));
-            };
-            let at = positions(&epoch.columns[&input.object], &input.columns);
-            let parts = deltas.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
-            concat_deltas(&schema, &parts)
-        })
-        .collect()
+    let of = |n: usize| {
+        let start = Instant::now();
+        let change = change_of(view, n, epoch, outs)?;
+        if !change.is_empty() {
+            view.circuit.took_in(n, start.elapsed());
+        }
+        Ok(change)
+    };
+    (0..view.inputs.len()).map(of).collect()
+}
+
+fn change_of(view: &View, n: usize, epoch: &EpochInput, outs: &HashMap<ObjectId, Delta>) -> Result<Delta> {
+    let (input, schema) = (&view.inputs[n], view.circuit.input_schema(n));
+    if let Some(given) = epoch.given.get(&(view.id(), n)) {
+        return Ok(given.clone());
+    }
+    if let Some(delta) = outs.get(&input.object) {
+        return project(delta, input.columns.iter().map(|c| c.at), &schema);
+    }
+    let on_time = epoch.on_time.get(&input.object).filter(|_| view.circuit.emits_on_close());
+    let Some(deltas) = on_time.or_else(|| epoch.rows.get(&input.object)) else {
+        return Ok(Delta::empty(schema));
+    };
+    let at = positions(&epoch.columns[&input.object], &input.columns);
+    let parts = deltas.iter().map(|d| project(d, at.iter().copied(), &schema)).collect::<Result<Vec<_>>>()?;
+    concat_deltas(&schema, &parts)
 }

@@ -16,6 +16,8 @@ pub enum ChangesEnd {
     Lagged(u64),
     /// The view is gone.
     Closed,
+    /// The view was replaced by one with other columns.
+    Replaced,
     /// The view has stopped, for this reason.
     Stopped(String),
 }
@@ -128,8 +130,17 @@ impl Subscribers {
 
     /// The view stops: after what waits for them there is nothing but that.
     pub(super) fn stop(&mut self, reason: &str) {
+        self.end(&ChangesEnd::Stopped(reason.to_string()));
+    }
+
+    /// What comes now has other columns than what waits for them.
+    pub(super) fn end_by_columns(&mut self) {
+        self.end(&ChangesEnd::Replaced);
+    }
+
+    fn end(&mut self, end: &ChangesEnd) {
         for queue in self.queues.drain(..) {
-            queue.end(ChangesEnd::Stopped(reason.to_string()));
+            queue.end(end.clone());
         }
     }
 

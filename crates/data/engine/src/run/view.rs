@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::coldest_first;
 use super::subscribers::{QueueLimits, Subscribers};
+use super::unwritten::Unwritten;
 use super::{EngineOptions, ViewDefinition, ViewState, ViewStatus};
 use crate::circuit::Circuit;
 use crate::event_time::Mark;
@@ -20,7 +22,7 @@ use crate::lookup::{Answers, LookUp};
 use crate::lower::{Relations, lower, lower_index, lower_on_close};
 use crate::operators::{DeadRow, caught};
 use crate::output::{Output, SavedRows, SavedRuns, consolidate};
-use crate::paging::{Evictable, StateRuns, Unwritten};
+use crate::paging::{self, Evictable, StateRuns};
 use crate::session::optimize;
 use crate::state::runs::Space;
 use crate::state::{Part, Room, Section, hash_bytes, read_run, write_run};
@@ -38,6 +40,8 @@ const DEAD_SECTION: u32 = u32::MAX - 1;
 const UNDELIVERED_SECTION: u32 = u32::MAX - 2;
 /// Says that what earlier files hold of the answer does not count; its batch has no rows.
 const ANEW_SECTION: u32 = u32::MAX - 3;
+/// That of records that sinks may not have written yet.
+const RECORDS_SECTION: u32 = u32::MAX - 4;
 /// Epochs whose dead letters may wait to be taken.
 const UNTOLD_EPOCHS: usize = 10_000;
 
@@ -75,6 +79,8 @@ pub(super) struct SavedFailure {
     by_input: bool,
     epoch: Epoch,
     frontier: Vec<u8>,
+    #[serde(default)]
+    since_us: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -110,6 +116,8 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// It stopped because one that it reads did.
     pub(super) by_input: bool,
+    /// The time of the epoch in which that was, if it is known.
+    pub(super) since_us: Option<i64>,
     /// The input that its answer includes.
     pub(super) frontier: Frontier,
 }
@@ -142,6 +150,10 @@ pub(super) struct View {
     pub(super) untold: VecDeque<(Epoch, Vec<DeadRow>)>,
     /// The change of an epoch that is no step of the journal (it took another view's place), until sinks have it.
     pub(super) undelivered: Option<(Epoch, Delta)>,
+    /// What sinks write in such an epoch instead, as the columns of the change are not those of before.
+    pub(super) unwritten: Vec<Unwritten>,
+    /// What it reads has other columns by now: it takes no step until it is built anew.
+    pub(super) waits: bool,
     /// A view that it reads was replaced, and what this one holds does not follow from the difference: it is not to be built upon.
     pub(super) is_cut_off: bool,
     /// What it takes over of the view whose place it takes.
@@ -184,6 +196,9 @@ impl View {
         let mut output =
             Output::new(circuit.schema().clone(), circuit.key().map(<[usize]>::to_vec), circuit.is_append_only())?;
         output.page_in_space(space, &place);
+        if definition.index_by.is_none() {
+            circuit.count_answer(super::explain::of_answer(&output));
+        }
         let shape = hash_bytes(circuit.shape().as_bytes());
         let label = Label::of(&format!("view {}.{}", definition.name.0, definition.name.1));
         // Those that no join uses are nothing to it.
@@ -208,6 +223,8 @@ impl View {
             pending: None,
             untold: VecDeque::new(),
             undelivered: None,
+            unwritten: vec![],
+            waits: false,
             is_cut_off: false,
             kept: None,
             label,
@@ -264,8 +281,13 @@ impl View {
         let (circuit, output) = (&mut self.circuit, &mut self.output);
         let _shown = fleuve_profile::enter(self.label);
         let delta: Delta = caught("an operator", || {
-            let delta = consolidate(step(circuit)?)?;
+            let change = step(circuit)?;
+            let (start, came) = (Instant::now(), change.len());
+            let delta = consolidate(change)?;
             output.apply(&delta)?;
+            if let Some(answer) = circuit.answer_counters().filter(|_| came > 0) {
+                answer.stepped(came, delta.len(), start.elapsed());
+            }
             Ok(delta)
         })?;
         if !delta.is_empty() {
@@ -295,10 +317,19 @@ impl View {
         if !std::mem::take(&mut self.is_unmeasured) && self.untold.is_empty() {
             return self.state_bytes;
         }
-        let untold: usize = self.untold.iter().flat_map(|(_, rows)| rows).map(DeadRow::memory_bytes).sum();
-        self.state_bytes = self.circuit.measure() + self.output.bytes() + self.circuit.dead_bytes() + untold;
+        let answer = self.answer_bytes();
+        self.state_bytes = self.circuit.measure() + answer;
         self.disk_bytes = self.circuit.disk_bytes() + self.output.disk_bytes();
+        if let Some(counters) = self.circuit.answer_counters() {
+            counters.holds(self.output.rows(), answer, self.output.disk_bytes());
+        }
         self.state_bytes
+    }
+
+    /// Memory of its answer, and of the rows that were left out and wait to be told.
+    pub(super) fn answer_bytes(&self) -> usize {
+        let untold: usize = self.untold.iter().flat_map(|(_, rows)| rows).map(DeadRow::memory_bytes).sum();
+        self.output.bytes() + self.circuit.dead_bytes() + untold
     }
 
     /// The names of all its files, now that it goes.
@@ -355,10 +386,10 @@ impl View {
     }
 
     /// Copies what changed of the state that lies in runs, as far as there is room; the rest is written.
-    pub(super) fn begin_flush(&mut self, room: &mut Room) -> Result<Unwritten> {
+    pub(super) fn begin_flush(&mut self, room: &mut Room) -> Result<paging::Unwritten> {
         // A step that failed leaves the operators in the middle of it.
         if self.failed.is_some() {
-            return Ok(Unwritten::nothing());
+            return Ok(paging::Unwritten::nothing());
         }
         self.is_unmeasured = true;
         self.circuit.begin_flush(PAGE_FROM_BYTES, room)
@@ -384,6 +415,7 @@ impl View {
             disk_bytes: self.disk_bytes,
             rows_out: self.rows_out,
             epoch: self.failed.as_ref().map(|_| self.epoch),
+            stopped_us: self.failed.as_ref().and_then(|f| f.since_us),
         }
     }
 
@@ -394,12 +426,13 @@ impl View {
             by_input: f.by_input,
             epoch: self.epoch,
             frontier: f.frontier.encode(),
+            since_us: f.since_us,
         })
     }
 
     /// Takes no part in epochs any more; shows its last answer.
-    pub(super) fn fail(&mut self, reason: String, by_input: bool, frontier: Frontier) {
-        self.failed = Some(Failure { reason, by_input, frontier });
+    pub(super) fn fail(&mut self, reason: String, by_input: bool, since_us: Option<i64>, frontier: Frontier) {
+        self.failed = Some(Failure { reason, by_input, since_us, frontier });
         self.save_all = true;
         if let Some(told) = self.stopped() {
             self.changes.stop(&told);
@@ -465,6 +498,9 @@ impl View {
         if let Some((epoch, delta)) = &self.undelivered {
             sections.push(Section { node: UNDELIVERED_SECTION, batch: with_epoch(*epoch, delta)? });
         }
+        for unwritten in &self.unwritten {
+            sections.push(Section { node: RECORDS_SECTION, batch: unwritten.to_batch()? });
+        }
         let answer = self.output.save(full)?;
         let is_nothing = sections.is_empty() && answer.rows.is_empty() && !full;
         if matches!(answer.rows, SavedRows::All(_)) {
@@ -486,6 +522,8 @@ impl View {
                     self.pending = super::dead::from_batch(&section.batch)?;
                 } else if section.node == UNDELIVERED_SECTION {
                     self.undelivered = Some(of_epoch(&section.batch)?);
+                } else if section.node == RECORDS_SECTION {
+                    self.unwritten.push(Unwritten::from_batch(&section.batch)?);
                 } else {
                     self.circuit.load(&section)?;
                 }
@@ -496,7 +534,7 @@ impl View {
         self.is_cut_off = self.manifest.is_cut_off;
         if let Some(saved) = self.manifest.failed.clone() {
             let frontier = Frontier::decode(&saved.frontier).unwrap_or_default();
-            self.fail(saved.reason, saved.by_input, frontier);
+            self.fail(saved.reason, saved.by_input, saved.since_us, frontier);
             self.epoch = saved.epoch;
         }
         self.save_all = false;

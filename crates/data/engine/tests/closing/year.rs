@@ -10,7 +10,7 @@ use super::{Row, Streams, TABLES, inputs, register};
 const HOUR: i64 = 3_600 * 1_000_000;
 
 /// Queries over windows of a day, one for each operator that keeps state.
-const QUERIES: [(&str, &str); 14] = [
+const QUERIES: [(&str, &str); 16] = [
     (
         "aggregate",
         "SELECT date_trunc('day', ts) d, k, count(*), sum(v), min(s), max(v), count(DISTINCT s) FROM t0 GROUP BY 1, k",
@@ -28,6 +28,12 @@ const QUERIES: [(&str, &str); 14] = [
         "SELECT a.d, a.v, b.s FROM (SELECT date_trunc('day', ts) d, * FROM t0) a LEFT JOIN (SELECT date_trunc('day', ts) d, * FROM t1) b
          ON a.d = b.d AND a.k = b.k AND a.v < b.v",
     ),
+    (
+        "outer join that shows the time of the other side",
+        "SELECT b.d, a.v, b.s FROM (SELECT date_trunc('day', ts) d, * FROM t0) a LEFT JOIN (SELECT date_trunc('day', ts) d, * FROM t1) b
+         ON a.d = b.d AND a.k = b.k AND a.v < b.v",
+    ),
+    ("first of each", "SELECT DISTINCT ON (d, s) d, s, v FROM (SELECT date_trunc('day', ts) d, s, v FROM t0) ORDER BY d, s, v"),
     ("window function", "SELECT d, rank() OVER (PARTITION BY d ORDER BY v) FROM (SELECT date_trunc('day', ts) d, v FROM t0)"),
     (
         "top-n",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleuve_engine::ViewState;
+use fleuve_engine::{BuildProgress, Published, ViewState};
 use fleuve_types::ErrorKind;
 
 use crate::world::{World, id};
@@ -35,6 +35,35 @@ async fn a_view_that_is_being_built_is_not_resumed_once_more() {
     world.let_builds_read("s0", None);
     first.await.unwrap().unwrap();
     world.check("resumed").await;
+    world.stop().await;
+}
+
+/// How far a build is moves with what is decoded of a piece, before the view has taken any of it in; that of one beside the running
+/// view, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_moves_within_what_it_reads_at_once() {
+    const OTHER: &str = "SELECT v AS k, count(*) AS n FROM s0 GROUP BY v";
+    let mut world = World::empty();
+    world.read_more_at_once(1_000);
+    world.start(2).await;
+    (0..1_000).for_each(|n| world.push("s0", (n % 7, n)));
+    world.wait().await;
+    for query in ["SELECT k, count(*) AS n FROM s0 GROUP BY k", OTHER] {
+        world.hold_builds_within("s0", true);
+        let made = world.begin_to_renew("v", query).await;
+        let of = |p: &Published| match p.status.get(&id("v")).map(|s| s.state.clone()) {
+            Some(ViewState::Building(progress)) => progress,
+            _ => BuildProgress::default(),
+        };
+        let seen = world.engine().watch().wait_for(|p| of(p).done > 0).await.unwrap().clone();
+        // Half of the records are decoded and none is taken in.
+        assert_eq!((of(&seen).done, of(&seen).total), (250, 1_000), "{query}");
+        assert!(of(&seen).remaining().is_some());
+        world.hold_builds_within("s0", false);
+        made.await.unwrap().unwrap();
+        world.check("built").await;
+    }
+    assert_eq!(world.view("v").len(), 1_000);
     world.stop().await;
 }
 

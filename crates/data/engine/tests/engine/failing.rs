@@ -106,6 +106,24 @@ async fn a_dead_row_says_what_and_why() {
     world.stop().await;
 }
 
+/// In words of the query: without columns that the planner makes, and the functions that stand for operators.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_row_is_told_in_words_of_the_query() {
+    let mut world = World::new(&mut Random::new(1));
+    world.skip("v1", "SELECT k, (k + v) / v AS q, (k + v) * 2 AS r FROM s0 WHERE v <> 0 AND k + v > 0");
+    world.start(1).await;
+    world.create("v1", "SELECT k, (k + v) / v AS q, (k + v) * 2 AS r FROM s0 WHERE k + v > 0").await;
+    world.push("s0", (77, 0));
+    world.wait().await;
+    let last = world.told("v1").pop().unwrap();
+    assert!(last.reason.starts_with("expression (s0.k + s0.v) / s0.v failed: "), "{}", last.reason);
+    assert!(last.operator.contains("filter s0.k + s0.v > 0"), "{}", last.operator);
+    for text in [last.reason, last.operator, last.row] {
+        assert!(!text.contains("__") && !text.contains('@') && !text.contains("main.public"), "{text}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_that_stopped_stays_readable_and_runs_again_when_it_is_told() {
     let mut world = World::new(&mut Random::new(1));
@@ -128,6 +146,8 @@ async fn a_view_that_stopped_stays_readable_and_runs_again_when_it_is_told() {
     };
     assert!(reason.contains("Divide by zero") && reason.contains(r#"for the row {"k":2,"v":0}"#), "{reason}");
     assert!(matches!(world.status("v2").state, ViewState::Stopped(r) if r.contains("v1")));
+    let since = world.engine().published().time_us;
+    assert_eq!(world.status("v0").stopped_us, None);
     world.push("s0", (3, 1));
     // What it showed last it goes on to show, after a restart too; a checkpoint does not make it run.
     for round in 0..3 {
@@ -135,6 +155,8 @@ async fn a_view_that_stopped_stays_readable_and_runs_again_when_it_is_told() {
         assert_eq!((world.view("v1"), world.view("v2")), (one.clone(), two.clone()), "round {round}");
         assert!(matches!(world.status("v1").state, ViewState::Failed(r) if r == reason), "round {round}");
         assert!(matches!(world.status("v2").state, ViewState::Stopped(_)), "round {round}");
+        assert_eq!(["v1", "v2"].map(|v| world.status(v).stopped_us), [Some(since); 2], "round {round}");
+        world.pass(1_000_000);
         assert_eq!(world.status("v0").state, ViewState::Running);
         assert_eq!(world.view("v0"), world.batch("v0").await);
         world.checkpoint().await;

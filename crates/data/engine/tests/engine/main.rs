@@ -118,15 +118,31 @@ async fn figures_add_up() {
     let aggregate = operators.iter().find(|o| o.operator() == "Aggregate").unwrap();
     assert_eq!((aggregate.rows_in, aggregate.inputs.as_slice()), (rows as u64, &[input.node][..]));
     assert!(!aggregate.busy.is_zero());
-    let root = operators.last().unwrap();
-    assert_eq!(root.rows_out, status.rows_out);
+    assert!(!input.busy.is_zero(), "its rows were picked, and some of them read and decoded for its build");
+    // The last one is the answer.
+    let [.., root, answer] = operators.as_slice() else { panic!("{operators:?}") };
+    assert_eq!((answer.description.as_str(), answer.inputs.as_slice()), ("Answer: key [k]", &[root.node][..]));
+    assert_eq!((answer.rows_in, answer.rows_out), (root.rows_out, status.rows_out));
+    assert!(!answer.busy.is_zero());
     // The state is measured a moment after the last epoch.
     let measured = |p: &fleuve_engine::Published| {
         let of = &p.status[&world::id("v0")];
-        let held = of.profile.operators().iter().find(|o| o.operator() == "Aggregate").map(|o| o.state_rows);
-        held == Some(groups as u64) && of.state_bytes > 0
+        let operators = of.profile.operators();
+        let held = |name: &str| operators.iter().find(|o| o.operator() == name).map(|o| o.state_rows);
+        let sum: u64 = operators.iter().map(|o| o.state_bytes).sum();
+        let all = Some(groups as u64);
+        let of_memory = p.memory.budget_bytes > 0 && p.memory.state_bytes >= of.state_bytes;
+        held("Aggregate") == all && held("Answer") == all && sum == of.state_bytes as u64 && sum > 0 && of_memory
     };
     drop(world.engine().watch().wait_for(|p| measured(p)).await.unwrap());
+    let lines = world.engine().explain(world::id("v0")).await.unwrap();
+    assert!(lines[0].starts_with(&format!("Answer: key [k] | node {}, rows in ", answer.node)), "{lines:?}");
+    assert!(lines[0].contains(&format!("state {groups} rows")) && lines[1].starts_with("  "), "{lines:?}");
+    assert!(lines.last().unwrap().contains("epochs decoded it for all views in "), "{lines:?}");
+    assert!(world.engine().decoding()[&world::id("s0")] > std::time::Duration::ZERO);
+    let durations = world.engine().epoch_durations();
+    assert_eq!(durations.count, world.engine().epochs().len() as u64);
+    assert!(durations.count > 0 && durations.sum > std::time::Duration::ZERO);
     let epochs = world.engine().epochs();
     assert!(epochs.windows(2).all(|two| two[0].epoch < two[1].epoch));
     assert!(epochs.iter().map(|e| e.rows).sum::<u64>() > 0);

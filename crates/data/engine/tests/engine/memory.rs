@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampSecondArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
 use fleuve_engine::{
     CheckpointStore, DeadLetterWriter, DeadRow, EpochEntry, EventTime, Journal, LateRow, MemoryFiles, RunFile,
-    RunFileWriter, RunFiles, SavedCheckpoint, SinkWriter, StreamReader,
+    RunFileWriter, RunFiles, SavedCheckpoint, SinkRecord, SinkWriter, StreamReader, ViewRows,
 };
 use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -38,6 +39,9 @@ pub struct Memory {
     /// Whoever reads from the start, as builds do, waits for its turn.
     pub turns: Mutex<Turns>,
     pub next_turn: Condvar,
+    /// Builds wait when half of a piece is decoded.
+    pub is_held_within: Mutex<bool>,
+    pub go_on_within: Condvar,
 }
 
 #[derive(Default)]
@@ -130,6 +134,23 @@ impl StreamReader for Memory {
         Ok((vec![rows.project(&columns).unwrap()], next))
     }
 
+    fn read_telling(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+        decoded: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let (rows, next) = self.read(partition, from, to, max_bytes, columns)?;
+        let (all, half) = ((next - from) as u64, (next - from) as u64 / 2);
+        decoded(half);
+        self.go_on_within.wait_while(&mut self.is_held_within.lock(), |held| *held);
+        decoded(all - half);
+        Ok((rows, next))
+    }
+
     fn passed(&self, _: i32, _: i64, _: i64, _: &[LateRow]) -> Result<()> {
         Ok(())
     }
@@ -161,6 +182,17 @@ pub struct Reader {
     pub columns: Columns,
 }
 
+fn whole() -> Vec<ColumnPart> {
+    (0..ROW.len()).map(ColumnPart::whole).collect()
+}
+
+impl Reader {
+    fn own(&self, rows: &[RecordBatch], columns: &[ColumnPart]) -> Vec<RecordBatch> {
+        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
+        rows.iter().map(|r| by_columns(r, self.columns).project(&columns).unwrap()).collect()
+    }
+}
+
 impl StreamReader for Reader {
     fn schema(&self) -> SchemaRef {
         by_columns(&batch(&[]), self.columns).schema()
@@ -182,11 +214,21 @@ impl StreamReader for Reader {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<(Vec<RecordBatch>, i64)> {
-        let whole: Vec<ColumnPart> = (0..ROW.len()).map(ColumnPart::whole).collect();
-        let (rows, next) = self.memory.read(partition, from, to, max_bytes, &whole)?;
-        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
-        let rows = rows.iter().map(|r| by_columns(r, self.columns).project(&columns).unwrap()).collect();
-        Ok((rows, next))
+        let (rows, next) = self.memory.read(partition, from, to, max_bytes, &whole())?;
+        Ok((self.own(&rows, columns), next))
+    }
+
+    fn read_telling(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+        columns: &[ColumnPart],
+        decoded: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let (rows, next) = self.memory.read_telling(partition, from, to, max_bytes, &whole(), decoded)?;
+        Ok((self.own(&rows, columns), next))
     }
 
     fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()> {
@@ -414,6 +456,49 @@ impl SinkWriter for MemorySink {
         if sunk.last.is_none_or(|last| epoch > last) && self.life.goes_on() {
             sunk.last = Some(epoch);
             add(&mut sunk.rows, delta);
+        }
+        Ok(())
+    }
+
+    fn records(&self, _: Epoch, delta: &Delta) -> Result<Vec<SinkRecord>> {
+        let mut rows = BTreeMap::new();
+        add(&mut rows, delta);
+        let bytes = |text: String| Some(Bytes::from(text));
+        Ok(rows
+            .into_iter()
+            .map(|(row, weight)| SinkRecord { key: bytes(weight.to_string()), value: bytes(row) })
+            .collect())
+    }
+
+    fn records_between(
+        &self,
+        epoch: Epoch,
+        before: &dyn SinkWriter,
+        was: ViewRows,
+        is: ViewRows,
+    ) -> Result<Vec<SinkRecord>> {
+        let mut out = vec![];
+        for batch in was {
+            let batch = batch?;
+            let weights = vec![-1; batch.num_rows()];
+            out.extend(before.records(epoch, &Delta::weighted(batch, weights)?)?);
+        }
+        for batch in is {
+            out.extend(self.records(epoch, &Delta::insert(batch?))?);
+        }
+        Ok(out)
+    }
+
+    fn write_records(&mut self, epoch: Epoch, records: &[SinkRecord]) -> Result<()> {
+        check(&self.busy)?;
+        let mut sunk = self.sunk.lock();
+        if sunk.last.is_none_or(|last| epoch > last) && self.life.goes_on() {
+            sunk.last = Some(epoch);
+            let text = |bytes: &Option<Bytes>| String::from_utf8(bytes.clone().unwrap().to_vec()).unwrap();
+            for record in records {
+                *sunk.rows.entry(text(&record.value)).or_default() += text(&record.key).parse::<i64>().unwrap();
+            }
+            sunk.rows.retain(|_, w| *w != 0);
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 mod answers;
 mod disk;
 mod index;
+mod replacing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -338,7 +339,7 @@ impl World {
     /// What replacing a view would come to.
     pub async fn explain_replacement(&self, name: &'static str, query: &'static str) -> Replacement {
         let definition = self.definition(name, query, 9).await;
-        self.engine().explain_replacements(vec![definition]).await.unwrap().remove(0)
+        self.engine().explain_replacements(vec![definition], BTreeSet::new()).await.unwrap().remove(0)
     }
 
     pub fn values(&self, stream: &str) -> Vec<Row> {
@@ -373,19 +374,23 @@ impl World {
     /// As [`World::try_create`], with the indexes that the view may use by now and no others.
     pub async fn renew(&mut self, name: &'static str, query: &'static str) -> Result<()> {
         let version = self.views.iter().find(|v| v.0 == name).map_or(1, |v| v.2 + 1);
-        let definition = self.definition(name, query, version).await;
-        self.engine().create_view(definition).await?;
-        match self.views.iter_mut().find(|v| v.0 == name) {
-            Some(view) => *view = (name, query, version),
-            None => self.views.push((name, query, version)),
-        }
-        Ok(())
+        let below = self.below(name, query).await;
+        self.replace(name, query, version, below).await
     }
 
     /// Begins to make a view, which goes on meanwhile.
     pub async fn begin_to_create(&mut self, name: &'static str, query: &'static str) -> JoinHandle<Result<()>> {
         let (definition, engine) = (self.definition(name, query, 1).await, self.engine().clone());
         self.views.push((name, query, 1));
+        tokio::spawn(async move { engine.create_view(definition).await })
+    }
+
+    /// Begins to make a view, or to replace it.
+    pub async fn begin_to_renew(&mut self, name: &'static str, query: &'static str) -> JoinHandle<Result<()>> {
+        let version = self.views.iter().find(|v| v.0 == name).map_or(1, |v| v.2 + 1);
+        let (definition, engine) = (self.definition(name, query, version).await, self.engine().clone());
+        self.views.retain(|v| v.0 != name);
+        self.views.push((name, query, version));
         tokio::spawn(async move { engine.create_view(definition).await })
     }
 
@@ -398,6 +403,12 @@ impl World {
     /// Builds wait before they read a stream.
     pub fn hold_builds(&self, stream: &str) {
         *self.stream(stream).turns.lock() = Turns { came: 0, may: Some(0) };
+    }
+
+    /// Builds wait in the middle of what they read at once of a stream, or go on.
+    pub fn hold_builds_within(&self, stream: &str, held: bool) {
+        *self.stream(stream).is_held_within.lock() = held;
+        self.stream(stream).go_on_within.notify_all();
     }
 
     /// Until so many builds have come to read a stream since they are held.

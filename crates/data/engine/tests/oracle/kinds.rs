@@ -267,6 +267,32 @@ fn lines_of(sql: &str, append_only: bool, operator: &str) -> Vec<String> {
     lines.into_iter().map(|l| l.trim_start().to_string()).filter(|l| l.starts_with(operator)).collect()
 }
 
+/// Whether or not what the rows are chosen by is shown.
+#[test]
+fn first_rows_are_kept_as_such() {
+    let ranked = "(SELECT *, row_number() OVER (PARTITION BY k ORDER BY v DESC, ts) AS n FROM t) w";
+    for sql in [
+        format!("SELECT * FROM {ranked} WHERE n = 1"),
+        format!("SELECT k, v FROM {ranked} WHERE n = 1"),
+        format!("SELECT k, s FROM {ranked} WHERE n = 1"),
+        format!("SELECT s FROM {ranked} WHERE n <= 3"),
+        format!("SELECT s, n FROM {ranked} WHERE n <= 3 AND s <> 'a'"),
+        format!("SELECT s FROM {ranked} WHERE n <= 3 AND (n > 1 OR b)"),
+        format!("SELECT x.s FROM (SELECT s, n AS m FROM {ranked} WHERE n < 5) x WHERE x.m > 2"),
+        "SELECT s FROM t QUALIFY rank() OVER (PARTITION BY k ORDER BY v) < 3".to_string(),
+    ] {
+        let lines = circuit(&sql, true).explain(false);
+        let has = |operator: &str| lines.iter().any(|l| l.trim_start().starts_with(operator));
+        assert!(has("TopN") && !has("Window"), "{sql}\n{}", lines.join("\n"));
+    }
+    // A key that is shown is the answer's, though the order is not.
+    let latest = format!("SELECT k, s FROM {ranked} WHERE n = 1");
+    assert_eq!(circuit(&latest, true).key(), Some(&[0][..]));
+    let distinct = "SELECT DISTINCT ON (k) k, s, v FROM t ORDER BY k, v DESC";
+    assert!(lines_of(distinct, true, "Aggregate").iter().all(|l| l.contains("(one row kept)")));
+    assert!(!lines_of(distinct, false, "Aggregate").iter().any(|l| l.contains("(one row kept)")));
+}
+
 #[test]
 fn append_only_is_told_and_where_it_is_lost() {
     let cases: [(&str, &str, &str); 14] = [

@@ -1,5 +1,9 @@
 /// A small generator of numbers (splitmix64; Steele, Lea, Flood, OOPSLA 2014): the same seed gives the same case for ever.
-pub struct Random(u64);
+pub struct Random {
+    state: u64,
+    #[allow(dead_code)] // not every test that has this file keeps cases
+    kept: bool,
+}
 
 /// From one state to the next.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -13,18 +17,24 @@ fn mixed(mut z: u64) -> u64 {
 impl Random {
     /// The numbers of a seed, which have nothing to do with those of the seeds beside it.
     pub fn new(seed: u64) -> Self {
-        Self(mixed(mixed(seed.wrapping_mul(STEP)).wrapping_add(STEP)))
+        Self { state: mixed(mixed(seed.wrapping_mul(STEP)).wrapping_add(STEP)), kept: false }
     }
 
     /// The numbers that [`Self::new`] gave once, for cases that were kept: those of a seed are those of the one before it but for the first.
     #[allow(dead_code)] // not every test that has this file keeps cases
     pub fn overlapping(seed: u64) -> Self {
-        Self(seed.wrapping_mul(STEP))
+        Self { state: seed.wrapping_mul(STEP), kept: true }
+    }
+
+    /// As [`Self::chance`] for what came later than the cases that were kept, which stay as they were.
+    #[allow(dead_code)]
+    pub fn newer(&mut self, percent: usize) -> bool {
+        !self.kept && self.chance(percent)
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
-        mixed(self.0)
+        self.state = self.state.wrapping_add(STEP);
+        mixed(self.state)
     }
 
     pub fn below(&mut self, n: usize) -> usize {

@@ -79,7 +79,16 @@ fn firsts(random: &mut Random, input: Relation) -> Relation {
     }
     let shown = if random.chance(40) { input.columns.len() } else { columns.len() };
     columns.truncate(shown);
-    let list: Vec<String> = (0..shown).map(|i| format!("w.c{i} AS c{i}")).collect();
+    // Often what the rows are chosen by is not shown.
+    let mut places: Vec<usize> = (0..shown).collect();
+    if random.newer(50) {
+        places.retain(|_| random.chance(60));
+        if places.is_empty() {
+            places.push(random.below(shown));
+        }
+    }
+    let columns = places.iter().map(|place| columns[*place]).collect();
+    let list: Vec<String> = places.iter().enumerate().map(|(to, from)| format!("w.c{from} AS c{to}")).collect();
     let sql = format!(
         "SELECT {} FROM (SELECT {} FROM ({}) a) w WHERE {}",
         list.join(", "),
@@ -200,16 +209,18 @@ fn of_rows(random: &mut Random, input: &Relation, over: &str) -> (String, Type) 
     let kind = input.columns[any];
     let frame = frame(random);
     let decimals = columns_of(input, Type::Decimal);
-    match random.below(18) {
+    let call = random.below(18);
+    let nulls = if (4..=9).contains(&call) && random.newer(40) { " IGNORE NULLS" } else { "" };
+    match call {
         0 | 1 => (format!("row_number() OVER ({over})"), Type::Int),
         2 => (format!("rank() OVER ({over})"), Type::Int),
         3 => (format!("ntile(3) OVER ({over})"), Type::Int),
-        4 => (format!("lag(a.c{any}) OVER ({over})"), kind),
-        5 => (format!("lag({value}, 2, 7) OVER ({over})"), Type::Int),
-        6 => (format!("lead(a.c{any}) OVER ({over})"), kind),
-        7 => (format!("first_value(a.c{any}) OVER ({over}{frame})"), kind),
-        8 => (format!("last_value(a.c{any}) OVER ({over}{frame})"), kind),
-        9 => (format!("nth_value(a.c{any}, 2) OVER ({over}{frame})"), kind),
+        4 => (format!("lag(a.c{any}){nulls} OVER ({over})"), kind),
+        5 => (format!("lag({value}, 2, 7){nulls} OVER ({over})"), Type::Int),
+        6 => (format!("lead(a.c{any}){nulls} OVER ({over})"), kind),
+        7 => (format!("first_value(a.c{any}){nulls} OVER ({over}{frame})"), kind),
+        8 => (format!("last_value(a.c{any}){nulls} OVER ({over}{frame})"), kind),
+        9 => (format!("nth_value(a.c{any}, 2){nulls} OVER ({over}{frame})"), kind),
         10 => (format!("count(*) OVER ({over}{frame})"), Type::Int),
         11 => (format!("count(a.c{any}) OVER ({over}{frame})"), Type::Int),
         12 => (format!("min(coalesce(a.c{any}, {})) OVER ({over}{frame})", some(kind)), kind),

@@ -1,9 +1,9 @@
 use fleuve_types::{Error, ErrorKind};
 
-use crate::Sim;
 use crate::objects::{Certain, Index, Sink, View};
 use crate::query;
 use crate::world::{World, outcome, within};
+use crate::{Scope, Sim};
 
 /// More views than this make a run slow.
 const MOST_VIEWS: usize = 5;
@@ -66,7 +66,12 @@ impl World {
         let mut sources = self.objects.sources(&STREAMS);
         let later: Vec<&String> = self.objects.views[at..].iter().map(|v| &v.name).collect();
         sources.retain(|s| !later.contains(&&s.name));
-        let query = query::of_shape(&mut self.random, &sources, view.query.shape);
+        // Now and then by other columns, which may be refused.
+        let has_others = self.scope >= Scope::Full && self.random.below(3) == 0;
+        let query = match has_others {
+            true => query::generate(&mut self.random, &sources, self.scope),
+            false => query::of_shape(&mut self.random, &sources, view.query.shape),
+        };
         let sql = format!("CREATE OR REPLACE MATERIALIZED VIEW {} AS {}", view.name, query.sql);
         let done = self.declare(&sql).await?;
         let (is_same, text) = (query.sql == view.query.sql, self.text_of(&view.name)?);

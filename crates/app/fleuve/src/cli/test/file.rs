@@ -19,13 +19,6 @@ use fleuve_types::{Error, Location, Result};
 
 use super::table::{Line, Place, Table, line};
 
-/// The tests of a file.
-#[derive(Debug)]
-pub struct TestFile {
-    pub path: String,
-    pub tests: Vec<Test>,
-}
-
 /// One test.
 #[derive(Clone, Debug)]
 pub struct Test {
@@ -54,6 +47,8 @@ pub struct Step {
 pub enum Wanted {
     Nothing,
     Rows(Table),
+    /// Rows, and their table is not in the file yet.
+    Missing,
     /// An error whose message holds this text.
     Error(String),
 }
@@ -64,11 +59,11 @@ struct Reader<'a> {
     tests: Vec<Test>,
 }
 
-/// Reads a file. With `incomplete`, queries may have no table yet.
+/// Reads the tests of a file.
 ///
 /// # Errors
 /// With file, line and column.
-pub fn read(file: &ProjectFile, incomplete: bool) -> Result<TestFile> {
+pub fn read(file: &ProjectFile) -> Result<Vec<Test>> {
     let statements = fleuve_sql::parse(&file.text).map_err(|mut e| {
         let at = e.location.take().unwrap_or_default();
         e.at(Location { file: Some(file.path.clone()), ..at })
@@ -83,7 +78,7 @@ pub fn read(file: &ProjectFile, incomplete: bool) -> Result<TestFile> {
         reader.step(parsed, next);
     }
     reader.comments(&lines, next..lines.len())?;
-    reader.finish(incomplete)
+    reader.finish()
 }
 
 impl Reader<'_> {
@@ -185,12 +180,14 @@ impl Reader<'_> {
                 let message = format!("the row has {} values, the table {} columns", cells.len(), table.columns.len());
                 return Err(self.error(at, indent, message));
             }
-            Wanted::Error(_) => return Err(self.error(at, indent, "the query is to fail, so it gives no table")),
+            Wanted::Error(_) | Wanted::Missing => {
+                return Err(self.error(at, indent, "the query is to fail, so it gives no table"));
+            }
         }
         Ok(())
     }
 
-    fn finish(mut self, incomplete: bool) -> Result<TestFile> {
+    fn finish(mut self) -> Result<Vec<Test>> {
         if self.tests.is_empty() {
             let error = self.error(0, 0, "there is no test in this file");
             return Err(error.hint("a test begins with a line `-- test: NAME`"));
@@ -201,13 +198,13 @@ impl Reader<'_> {
             if !names.insert(test.name.clone()) {
                 return Err(Error::input(format!("two tests have the name '{}'", test.name)).at(first));
             }
-            if let Some(step) = test.steps.iter().find(|s| s.query && s.wanted == Wanted::Nothing && !incomplete) {
-                let error = Error::input("the query lacks the table that it is to give").at(step.at.clone());
-                return Err(error.hint("write it as comments under the query; `fleuve test --write` does"));
+            // What happens in every test may go without: it is not what the test is about.
+            for step in test.steps.iter_mut().filter(|s| s.query && s.wanted == Wanted::Nothing) {
+                step.wanted = Wanted::Missing;
             }
             test.steps.splice(0..0, self.setup.iter().cloned());
         }
-        Ok(TestFile { path: self.path.to_string(), tests: self.tests })
+        Ok(self.tests)
     }
 }
 

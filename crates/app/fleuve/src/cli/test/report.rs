@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::run::{Difference, Failure, Report, What};
+use super::table::cell;
 use crate::cli::render::{Column, Rows, TableStyle, table};
 use crate::cli::term::Paint;
 
@@ -12,7 +13,10 @@ const EQUAL_SHOWN: usize = 10;
 /// A failure as lines.
 pub fn told(failure: &Failure, style: TableStyle) -> Vec<String> {
     let sql = failure.sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut lines = vec![format!("{}: {sql}", failure.at)];
+    let mut lines = match sql.is_empty() {
+        true => vec![failure.at.to_string()],
+        false => vec![format!("{}: {sql}", failure.at)],
+    };
     match &failure.what {
         What::Message(text) => lines.extend(text.lines().map(ToString::to_string)),
         What::Rows(difference) => lines.extend(rows(difference, style)),
@@ -29,7 +33,8 @@ fn rows(difference: &Difference, style: TableStyle) -> Vec<String> {
         if *sign == ' ' && equal > EQUAL_SHOWN && !difference.order_only {
             continue;
         }
-        let value = |text: &Option<String>| text.clone().map_or(Value::Null, Value::String);
+        // As a table of the file has them: the text 'NULL' is not NULL.
+        let value = |text: &Option<String>| text.as_ref().map_or(Value::Null, |_| Value::String(cell(text.as_ref())));
         shown.push(std::iter::once(Value::String(sign.to_string())).chain(row.iter().map(value)).collect());
         marked.push(*sign != ' ');
     }
@@ -39,7 +44,7 @@ fn rows(difference: &Difference, style: TableStyle) -> Vec<String> {
         lines.push(format!("and {} more rows that are as wanted", equal - EQUAL_SHOWN));
     }
     lines.push(match difference.order_only {
-        true => "these rows are wanted, but in another order".into(),
+        true => "these rows are wanted, but in another order: + is the first out of place, - is wanted there".into(),
         false => "- is wanted and not there, + is there and not wanted".into(),
     });
     lines

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use arrow::array::timezone::Tz;
+use arrow::compute::kernels::cast_utils::string_to_datetime;
 use fleuve_sql::{Outcome, ProjectFile, Session};
 use fleuve_types::{Error, Location, Result, sql_type_name};
 use futures::TryStreamExt;
@@ -20,14 +22,25 @@ pub struct Report {
     pub took: Duration,
     /// Why and where it failed.
     pub failure: Option<Failure>,
-    /// The tables that its queries gave, and where they belong in the file.
+    /// The tables that are to be written into the file, and where they belong in it.
     pub tables: Vec<(Place, Vec<String>)>,
+}
+
+impl Report {
+    /// That of a file that cannot be read.
+    pub fn unreadable(path: &str, mut error: Error) -> Self {
+        let begin = || Location { file: Some(path.to_string()), line: 1, column: 1 };
+        let at = error.location.take().unwrap_or_else(begin);
+        let what = What::Message(error.to_string());
+        Self { took: Duration::ZERO, failure: Some(Failure { at, sql: String::new(), what }), tables: vec![] }
+    }
 }
 
 /// A statement that did not give what it should.
 #[derive(Debug)]
 pub struct Failure {
     pub at: Location,
+    /// Empty of a file that cannot be read.
     pub sql: String,
     pub what: What,
 }
@@ -45,7 +58,7 @@ pub struct Difference {
     pub columns: Vec<Column>,
     /// Each row with `-` if it is wanted but not there, `+` if it is there but not wanted, else a blank.
     pub rows: Vec<(char, Vec<Option<String>>)>,
-    /// The rows are right, but not their order.
+    /// The rows are right, but not their order: `+` is the first that is out of place, before it `-` the one that is wanted there.
     pub order_only: bool,
 }
 
@@ -55,11 +68,11 @@ pub struct Found {
     pub rows: Vec<Vec<Option<String>>>,
 }
 
-/// Runs a test.
+/// Runs a test. With `write`, a table that is missing or differs is no failure: it is to be written.
 ///
 /// # Errors
 /// When no server can be started or the project cannot be applied; that is no fault of the test.
-pub async fn run(project: &[ProjectFile], test: &Test) -> Result<Report> {
+pub async fn run(project: &[ProjectFile], test: &Test, write: bool) -> Result<Report> {
     let begun = Instant::now();
     let local = Local::start_at(test.steps.iter().find_map(|step| step.now_us)).await?;
     let session = local.session();
@@ -67,7 +80,8 @@ pub async fn run(project: &[ProjectFile], test: &Test) -> Result<Report> {
     let mut report = Report { took: Duration::ZERO, failure: None, tables: vec![] };
     if applied.is_ok() {
         for step in &test.steps {
-            if let Some(what) = run_step(&local, &session, step, &mut report.tables).await {
+            let tables = write.then_some(&mut report.tables);
+            if let Some(what) = run_step(&local, &session, step, tables).await {
                 report.failure = Some(Failure { at: step.at.clone(), sql: step.sql.clone(), what });
                 break;
             }
@@ -84,7 +98,7 @@ async fn run_step(
     local: &Local,
     session: &Session,
     step: &Step,
-    tables: &mut Vec<(Place, Vec<String>)>,
+    to_write: Option<&mut Vec<(Place, Vec<String>)>>,
 ) -> Option<What> {
     if let Some(now_us) = step.now_us {
         let set = async {
@@ -107,19 +121,24 @@ async fn run_step(
             e.location = None;
             message(format!("it fails: {e}"))
         }
-        (Wanted::Nothing, Ok(found)) => {
-            if let (true, Some(found)) = (step.query, found) {
-                tables.push(table(step, &found));
-            }
+        (Wanted::Nothing, Ok(None)) => None,
+        (Wanted::Rows(_) | Wanted::Missing, Ok(None)) => message("it gives no rows".into()),
+        (wanted, Ok(Some(found))) => {
+            let given = table(step, &found);
+            let wrong = match wanted {
+                Wanted::Rows(wanted) => Some(compare(wanted, found, step.ordered)?),
+                Wanted::Missing => message(LACKS_TABLE.into()),
+                _ => None,
+            };
+            let Some(tables) = to_write else { return wrong };
+            tables.push(given);
             None
-        }
-        (Wanted::Rows(_), Ok(None)) => message("it gives no rows".into()),
-        (Wanted::Rows(wanted), Ok(Some(found))) => {
-            tables.push(table(step, &found));
-            compare(wanted, found, step.ordered)
         }
     }
 }
+
+const LACKS_TABLE: &str =
+    "the query lacks the table that it is to give (write it as comments under the query; `fleuve test --write` does)";
 
 /// What `--write` writes: rows without an order of their own are sorted, so that it writes the same again.
 fn table(step: &Step, found: &Found) -> (Place, Vec<String>) {
@@ -177,12 +196,13 @@ pub fn compare(wanted: &Table, found: Found, ordered: bool) -> Option<What> {
         }
     }
     let equal = left.is_empty() && rows.iter().all(|(sign, _)| *sign == ' ');
-    let order_only = equal && ordered && !wanted.rows.iter().zip(&found.rows).all(|(a, b)| same(a, b));
-    if equal && !order_only {
-        return None;
+    if equal {
+        let first = wanted.rows.iter().zip(&found.rows).position(|(a, b)| !same(a, b)).filter(|_| ordered)?;
+        rows[first].0 = '+';
+        rows.insert(first, ('-', wanted.rows[first].clone()));
     }
     rows.extend(left.into_iter().map(|row| ('-', row)));
-    Some(What::Rows(Difference { columns: found.columns, rows, order_only }))
+    Some(What::Rows(Difference { columns: found.columns, rows, order_only: equal }))
 }
 
 fn same_value(wanted: Option<&String>, found: Option<&String>, column: &Column) -> bool {
@@ -193,7 +213,7 @@ fn same_value(wanted: Option<&String>, found: Option<&String>, column: &Column) 
     if column.is_number() {
         return same_number(wanted, found, matches!(column.sql_type.as_str(), "REAL" | "DOUBLE PRECISION"));
     }
-    column.sql_type.starts_with("TIMESTAMP") && moment(wanted) == moment(found)
+    column.sql_type.starts_with("TIMESTAMP") && moment(wanted).is_some_and(|time| moment(found) == Some(time))
 }
 
 fn same_number(wanted: &str, found: &str, float: bool) -> bool {
@@ -207,13 +227,15 @@ fn same_number(wanted: &str, found: &str, float: bool) -> bool {
     }
 }
 
-/// A moment in one of its usual forms: `2024-05-01`, `2024-05-01 10:00`, `2024-05-01T10:00:00.000Z`.
-fn moment(text: &str) -> String {
-    let text = text.trim_end_matches('Z').trim_end_matches("+00:00").replacen('T', " ", 1);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text };
-    match text.len() {
-        10 => text + " 00:00:00",
-        16 => text + ":00",
-        _ => text,
-    }
+/// A moment in one of its usual forms, as seconds and nanoseconds: `2024-05-01`, `2024-05-01 10:00`, `2024-05-01T10:00:00.000Z`,
+/// `2024-05-01 12:00:00+02`. Without an offset it is UTC.
+fn moment(text: &str) -> Option<(i64, u32)> {
+    let utc: Tz = "+00:00".parse().ok()?;
+    let read = |text: &str| string_to_datetime(&utc, text).ok();
+    let without_seconds = || {
+        let (minute, zone) = text.split_at_checked("2024-05-01 10:00".len())?;
+        read(&format!("{minute}:00{zone}"))
+    };
+    let time = read(text).or_else(without_seconds)?;
+    Some((time.timestamp(), time.timestamp_subsec_nanos()))
 }

@@ -83,7 +83,7 @@ fn value(text: &str) -> Option<String> {
 }
 
 /// A value as a cell has it: in quotes where it would be read as something else.
-fn cell(value: Option<&String>) -> String {
+pub fn cell(value: Option<&String>) -> String {
     let Some(text) = value else { return "NULL".into() };
     let plain = !text.is_empty()
         && text.trim() == text

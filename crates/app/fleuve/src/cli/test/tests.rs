@@ -1,6 +1,8 @@
+mod whole;
+
 use fleuve_sql::ProjectFile;
 
-use super::file::{TestFile, Wanted, read};
+use super::file::{Test, Wanted, read};
 use super::report::{junit, told};
 use super::run::{Failure, Found, What, compare, run};
 use super::table::{Line, Table, line, written};
@@ -11,12 +13,12 @@ fn file(text: &str) -> ProjectFile {
     ProjectFile { path: "tests/a.sql".into(), text: text.into() }
 }
 
-fn tests(text: &str) -> TestFile {
-    read(&file(text), false).unwrap()
+fn tests(text: &str) -> Vec<Test> {
+    read(&file(text)).unwrap()
 }
 
 fn refused(text: &str) -> String {
-    read(&file(text), false).unwrap_err().to_string()
+    read(&file(text)).unwrap_err().to_string()
 }
 
 fn row(cells: &[&str]) -> Vec<Option<String>> {
@@ -51,20 +53,20 @@ fn a_file_is_read() {
         "-- about it\nINSERT INTO s VALUES (0);\n-- test: one\n-- why\nINSERT INTO s\n  VALUES (1);\nSELECT a\n FROM s ORDER BY a;\n\
          -- ┌───┐\n-- │ a │\n-- ├───┤\n-- │ 1 │\n-- └───┘\n-- 1 row\n\n-- test: two\nINSERT INTO s VALUES ('x');\n-- error: not a number\n",
     );
-    let names: Vec<&str> = all.tests.iter().map(|t| t.name.as_str()).collect();
+    let names: Vec<&str> = all.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["one", "two"]);
-    let one = &all.tests[0].steps;
+    let one = &all[0].steps;
     assert_eq!(one.len(), 3);
     assert_eq!(one[2].wanted, Wanted::Rows(Table { columns: vec!["a".into()], rows: vec![row(&["1"])] }));
     assert!(one[2].ordered && one[2].query && !one[1].query);
     assert_eq!((one[2].place.clone(), one[2].at.to_string()), (8..14, "tests/a.sql:7:1".to_string()));
-    assert_eq!(all.tests[1].steps[1].wanted, Wanted::Error("not a number".into()));
+    assert_eq!(all[1].steps[1].wanted, Wanted::Error("not a number".into()));
 }
 
 #[test]
 fn mistakes_say_where() {
     assert_eq!(refused("-- test: a\nSELEC 1;\n").split(": ").next(), Some("tests/a.sql:2:1"));
-    assert!(refused("-- test: a\n\n  SELECT 1;\n").starts_with("tests/a.sql:3:3: the query lacks"));
+    assert_eq!(tests("SELECT 1;\n-- test: a\n\n  SELECT 1;\n")[0].steps[1].wanted, Wanted::Missing);
     assert!(refused("SELECT 1;").contains("no test"));
     assert!(refused("-- test:\n").starts_with("tests/a.sql:1:1: a test wants a name"));
     assert!(refused("-- test: a\nINSERT INTO s VALUES (1);\n-- | a |\n").starts_with("tests/a.sql:3:1: no query"));
@@ -101,18 +103,55 @@ fn values_are_compared_by_what_they_mean() {
 }
 
 #[test]
+fn times_are_compared_by_their_value() {
+    let is = |wanted: &str, given: &str| {
+        compare(&table(&[&[wanted]]), found(&["TIMESTAMP WITH TIME ZONE"], &[&[given]]), true).is_none()
+    };
+    let given = "2024-04-30T22:00:00Z";
+    for same in [
+        "2024-05-01 00:00:00+02",
+        "2024-05-01 00:00+02:00",
+        "2024-04-30 22:00",
+        "2024-04-30 22:00:00.000",
+        "2024-04-30T22:00:00+00:00",
+        "2024-04-30 16:30:00-0530",
+    ] {
+        assert!(is(same, given), "{same}");
+    }
+    for other in ["2024-05-01 00:00:00", "2024-04-30 22:00:00+02", "2024-04-30 22:00:00.000001", "2024-04-30", "soon"] {
+        assert!(!is(other, given), "{other}");
+    }
+    assert!(is("9999-12-31", "9999-12-31T00:00:00Z") && is("infinity", "infinity") && !is("soon", "late"));
+}
+
+#[test]
 fn copies_and_order_count() {
     let types = ["BIGINT"];
     let is = |wanted: &[&[&str]], given: &[&[&str]], ordered| compare(&table(wanted), found(&types, given), ordered);
     assert!(is(&[&["1"], &["2"]], &[&["2"], &["1"]], false).is_none());
     let Some(What::Rows(order)) = is(&[&["1"], &["2"]], &[&["2"], &["1"]], true) else { panic!() };
     assert!(order.order_only);
+    let marked = |sign: char, value: &str| (sign, row(&[value]));
+    assert_eq!(order.rows, [marked('-', "1"), marked('+', "2"), marked(' ', "1")]);
     let Some(What::Rows(copies)) = is(&[&["1"], &["1"], &["2"]], &[&["1"], &["2"], &["2"]], false) else { panic!() };
     let signs: String = copies.rows.iter().map(|(sign, _)| *sign).collect();
     assert_eq!(signs, "  +-");
     let failure = Failure { at: Default::default(), sql: "SELECT\n c0".into(), what: What::Rows(copies) };
     let lines = told(&failure, TableStyle { paint: Paint::none(), max_width: None });
     assert!(lines.contains(&"│ - │  1 │".to_string()), "{lines:#?}");
+}
+
+#[test]
+fn texts_are_shown_as_the_tables_of_the_file_have_them() {
+    let what = compare(&table(&[&["NULL"], &["a"]]), found(&["TEXT"], &[&["'NULL'"], &[""], &["a"]]), false).unwrap();
+    let What::Rows(mut difference) = what else { panic!() };
+    // `row` makes NULL of NULL.
+    difference.rows[0].1 = vec![Some("NULL".into())];
+    let failure = Failure { at: Default::default(), sql: "SELECT c0".into(), what: What::Rows(difference) };
+    let lines = told(&failure, TableStyle { paint: Paint::none(), max_width: None });
+    for line in ["│ + │ 'NULL' │", "│ + │ ''     │", "│   │ a      │", "│ - │ NULL   │"] {
+        assert!(lines.contains(&line.to_string()), "{lines:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,8 +169,8 @@ async fn tests_run_on_their_own() {
          INSERT INTO nowhere VALUES (1);\n-- error: NOWHERE\n-- test: wrong\nSELECT n FROM v;\n-- | n |\n-- | 4 |\n",
     );
     let mut reports = vec![];
-    for test in all.tests {
-        reports.push((test.name.clone(), run(&project, &test).await.unwrap()));
+    for test in all {
+        reports.push((test.name.clone(), run(&project, &test, false).await.unwrap()));
     }
     let failed: Vec<bool> = reports.iter().map(|(_, r)| r.failure.is_some()).collect();
     assert_eq!(failed, [false, false, true], "{reports:#?}");
@@ -151,13 +190,15 @@ async fn the_clock_is_set() {
         "-- now: 2026-05-01 10:00\nINSERT INTO s VALUES (1, '2026-05-01 09:30:00'), (2, '2026-05-01 10:30:00');\n\
          -- test: it goes on\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n-- now: 2026-05-01 10:29:59.999999\nSELECT n FROM v;\n-- | n |\n-- | 1 |\n\
          -- now: 2026-05-01 10:30\nSELECT n FROM v;\n-- | n |\n-- | 2 |\n-- now: 2026-05-02\nSELECT n FROM v;\n-- | n |\n\
+         SELECT now() AS now, current_date AS day, current_time AS time, count(*) AS n FROM s WHERE ts < now();\n\
+         -- | now | day | time | n |\n-- | 2026-05-02 00:00 | 2026-05-02 | 00:00:00 | 2 |\n\
          -- test: it does not go back\n-- now: 2026-04-01\n",
     );
-    let went = run(&project, &all.tests[0]).await.unwrap();
+    let went = run(&project, &all[0], false).await.unwrap();
     assert!(went.failure.is_none(), "{went:#?}");
-    let back = run(&project, &all.tests[1]).await.unwrap().failure.unwrap();
+    let back = run(&project, &all[1], false).await.unwrap().failure.unwrap();
     assert!(matches!(&back.what, What::Message(m) if m.contains("does not go back")), "{back:#?}");
-    assert_eq!(back.at.line, 19);
+    assert_eq!(back.at.line, 22);
     assert!(refused("-- test: a\n-- now: soon\n").starts_with("tests/a.sql:2:1: 'soon' is no time"));
 }
 
@@ -177,8 +218,8 @@ async fn a_stream_is_said_to_be_complete() {
          -- test: a stream without event time\nALTER STREAM s__dead ADVANCE WATERMARK TO '2026-05-01 10:00';\n-- error: no WATERMARK\n\
          ALTER STREAM s ADVANCE WATERMARK TO 'noon';\n-- error: 'noon' is no TIMESTAMP\n",
     );
-    for test in &all.tests {
-        let went = run(&project, test).await.unwrap();
+    for test in &all {
+        let went = run(&project, test, false).await.unwrap();
         assert!(went.failure.is_none(), "{went:#?}");
     }
 }

@@ -77,14 +77,14 @@ impl Answer {
     }
 }
 
-/// The row whose changes are told: the key's columns and their values as text.
+/// The row whose changes are told: the key's columns and their values as text, NULL as `None`.
 pub(super) struct Watched {
     pub(super) columns: Vec<usize>,
-    pub(super) values: Vec<String>,
+    pub(super) values: Vec<Option<String>>,
 }
 
 impl Watched {
-    pub(super) fn new(bound: &BoundObject, view: &ViewSpec, values: &[String]) -> Result<Self> {
+    pub(super) fn new(bound: &BoundObject, view: &ViewSpec, values: &[Option<String>]) -> Result<Self> {
         let key = view_key(&view.plan).ok_or_else(|| {
             let error =
                 Error::input(format!("\"{}\" has no key that is known, so no row can be watched", bound.object.name));
@@ -97,7 +97,9 @@ impl Watched {
                 key.join(", "),
                 values.len()
             );
-            return Err(Error::input(message).hint("--watch takes one value for each, with commas between"));
+            return Err(Error::input(message).hint(
+                "--watch takes one value for each, with commas between; a text that holds one stands in single quotes",
+            ));
         }
         let columns = key.iter().map(|name| view.schema.index_of(name).map_err(bug)).collect::<Result<_>>()?;
         Ok(Self { columns, values: values.to_vec() })
@@ -106,9 +108,10 @@ impl Watched {
     pub(super) fn is(&self, batch: &RecordBatch, row: usize) -> Result<bool> {
         for (column, value) in self.columns.iter().zip(&self.values) {
             let array = batch.column(*column);
-            let is = match array.is_null(row) {
-                true => value == "NULL",
-                false => array_value_to_string(array, row).map_err(bug)? == *value,
+            let is = match value {
+                None => array.is_null(row),
+                Some(_) if array.is_null(row) => false,
+                Some(text) => array_value_to_string(array, row).map_err(bug)? == *text,
             };
             if !is {
                 return Ok(false);

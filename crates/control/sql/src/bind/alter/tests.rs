@@ -40,7 +40,10 @@ async fn what_reads_a_stream_goes_on_with_more_columns() {
         run(&session, "SHOW CREATE stars").await.unwrap(),
         ["stars|CREATE MATERIALIZED VIEW public.stars AS SELECT * EXCLUDE (c, \"D\") FROM s"]
     );
-    run(&session, "ALTER STREAM s DROP COLUMN \"D\", DROP COLUMN c").await.unwrap();
+    assert_eq!(
+        run(&session, "ALTER STREAM s DROP COLUMN \"D\", DROP COLUMN c").await.unwrap(),
+        ["ALTER STREAM", "view \"stars\" goes on; its * no longer names the columns that go"]
+    );
     assert_eq!(
         run(&session, "SHOW CREATE stars").await.unwrap(),
         ["stars|CREATE MATERIALIZED VIEW public.stars AS SELECT * FROM s"]
@@ -82,6 +85,14 @@ async fn what_cannot_be_is_refused_and_says_why() {
         ("ALTER STREAM s ALTER COLUMN a TYPE BIGINT", "view some (it would be another query); view stars"),
         ("ALTER STREAM s ALTER COLUMN a TYPE TEXT", "column \"a\" of type INT cannot become TEXT"),
         ("ALTER STREAM s ALTER COLUMN a TYPE SMALLINT", "cannot become SMALLINT"),
+        (
+            "ALTER STREAM s ALTER COLUMN ts TYPE TIMESTAMP(9)",
+            "column \"ts\" of type TIMESTAMP cannot become TIMESTAMP(9)",
+        ),
+        (
+            "ALTER STREAM s ALTER COLUMN ts TYPE TIMESTAMP(3) WITH TIME ZONE",
+            "of type TIMESTAMP cannot become TIMESTAMP(3) WITH TIME ZONE",
+        ),
         ("ALTER STREAM s DROP COLUMN ts", "\"ts\" is the column of the stream's watermark, so it cannot go"),
         (
             "ALTER STREAM s ADD COLUMN c INT, DROP COLUMN x",
@@ -131,7 +142,7 @@ async fn explain_says_what_goes_on() {
     let lines = run(&session, "EXPLAIN ALTER STREAM s ADD COLUMN c BIGINT").await.unwrap();
     let wanted = [
         "Columns of s",
-        "  c comes; a record from before shows what it holds of that name, else NULL",
+        "  c comes; a record from before shows what it holds of that name if that fits, else NULL",
         "",
         "Goes on with all its state",
         "  view offsets",

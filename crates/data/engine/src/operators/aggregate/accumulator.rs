@@ -11,7 +11,7 @@ use fleuve_types::{Error, Result};
 use super::bits::{BitFold, Which};
 use super::count::{BoolFold, Count};
 use super::distinct::Distinct;
-use super::extreme::extreme;
+use super::extreme::{end_of_order, extreme, keeps_one};
 use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
 use super::in_order::{self, InOrder, reads_in_order};
@@ -37,6 +37,8 @@ pub(crate) struct AggregateCall {
     pub(crate) expr: Arc<AggregateFunctionExpr>,
     /// For EXPLAIN.
     pub(crate) label: String,
+    /// As people write it.
+    pub(crate) words: String,
     /// Its arguments are what was added up already: of `count` a count, of `sum` and `avg` a sum and a count.
     pub(crate) is_partial: bool,
 }
@@ -177,6 +179,9 @@ pub(crate) fn accumulator_for(call: &AggregateCall, append_only: bool) -> Result
 
 /// The accumulator of a call without DISTINCT.
 fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<Box<dyn Accumulator>> {
+    if keeps_one(call, append_only) {
+        return end_of_order(call);
+    }
     if reads_in_order(&call.function) {
         return Ok(Box::new(InOrder::new(call)?));
     }

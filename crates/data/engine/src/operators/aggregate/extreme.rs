@@ -1,13 +1,15 @@
-//! min and max. One value per group where rows only come; an ordered multiset per group where they can go.
+//! min and max. One value per group where rows only come; an ordered multiset per group where they can go. And the first and last value in an
+//! order, where rows only come: one row per group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use fleuve_types::{Error, Result};
 
-use super::accumulator::{Accumulator, Input};
+use super::accumulator::{Accumulator, AggregateCall, Input};
 use crate::state::{ByteSet, RowCodec, resize};
 
 type Key = Box<[u8]>;
@@ -16,15 +18,32 @@ type Key = Box<[u8]>;
 pub(super) fn extreme(argument: DataType, max: bool, append_only: bool) -> Result<Box<dyn Accumulator>> {
     let codec = RowCodec::new(vec![argument])?;
     Ok(if append_only {
-        Box::new(Best { codec, max, best: vec![], heap_bytes: 0 })
+        Box::new(Best { codec, max, skips_null: true, best: vec![], heap_bytes: 0 })
     } else {
         Box::new(Multiset { codec, max, values: vec![], entries: 0, heap_bytes: 0 })
     })
 }
 
+/// True if one row per group is all that a call needs where rows only come.
+pub(super) fn keeps_one(call: &AggregateCall, append_only: bool) -> bool {
+    append_only && !call.distinct && matches!(call.function.as_str(), "first_value" | "last_value")
+}
+
+/// The call's value in the first or last row of each group, where rows only come. Rows that ORDER BY does not tell apart are in the order of their
+/// values.
+pub(super) fn end_of_order(call: &AggregateCall) -> Result<Box<dyn Accumulator>> {
+    // The arguments are the value, then what the rows are ordered by.
+    let (value, order) = call.argument_types.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
+    let types = order.iter().chain([value]).cloned().collect();
+    let options: Vec<_> = call.order.iter().map(|(_, options)| *options).chain([SortOptions::default()]).collect();
+    let codec = RowCodec::sorted(types, &options)?;
+    let max = call.function == "last_value";
+    Ok(Box::new(Best { codec, max, skips_null: call.ignores_null, best: vec![], heap_bytes: 0 }))
+}
+
 fn null_of(codec: &RowCodec) -> Result<Key> {
-    let null = arrow::array::new_null_array(&codec.types()[0], 1);
-    Ok(codec.encode(&[null])?.row(0).into())
+    let nulls: Vec<ArrayRef> = codec.types().iter().map(|t| arrow::array::new_null_array(t, 1)).collect();
+    Ok(codec.encode(&nulls)?.row(0).into())
 }
 
 fn column<'a>(codec: &RowCodec, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
@@ -34,9 +53,12 @@ fn column<'a>(codec: &RowCodec, values: impl Iterator<Item = Option<&'a [u8]>>) 
     columns.pop().ok_or_else(|| Error::bug("min/max without a column"))
 }
 
+/// The least or greatest row of each group. Its last column is the value, what comes before it is what the rows are ordered by.
 struct Best {
     codec: RowCodec,
     max: bool,
+    /// Whether rows without a value count.
+    skips_null: bool,
     best: Vec<Option<Key>>,
     heap_bytes: usize,
 }
@@ -53,15 +75,16 @@ impl Accumulator for Best {
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let rows = self.codec.encode(input.arguments)?;
+        let (value, order) = input.arguments.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
+        let rows = self.codec.encode(&[order, std::slice::from_ref(value)].concat())?;
         let (best, max, heap) = (&mut self.best, self.max, &mut self.heap_bytes);
-        input.each(|group, row, _| {
+        input.each_row(self.skips_null, |group, row, _| {
             let value = rows.row(row);
             match &mut best[group] {
                 Some(now) => {
                     let better = if max { value > &**now } else { value < &**now };
                     if better {
-                        replace(now, value);
+                        replace(now, value, heap);
                     }
                 }
                 slot @ None => {
@@ -101,10 +124,11 @@ impl Accumulator for Best {
     }
 }
 
-fn replace(now: &mut Key, value: &[u8]) {
+fn replace(now: &mut Key, value: &[u8], heap: &mut usize) {
     if now.len() == value.len() {
         now.copy_from_slice(value);
     } else {
+        *heap = (*heap + value.len()).saturating_sub(now.len());
         *now = value.into();
     }
 }

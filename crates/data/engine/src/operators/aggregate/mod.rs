@@ -10,6 +10,7 @@ mod close;
 mod count;
 mod distinct;
 mod extreme;
+mod failing;
 mod float;
 mod generic;
 mod in_order;
@@ -30,10 +31,11 @@ use rayon::prelude::*;
 pub(crate) use accumulator::{Accumulator, AggregateCall, Input, accumulator_for, is_supported};
 pub(crate) use in_order::reads_in_order;
 
+use self::extreme::keeps_one;
 use self::pages::Store;
 use super::shard::{for_each, shard_of, split};
 use super::{Operator, StepContext, evaluate, evaluate_filter};
-use crate::operators::map::concat;
+use crate::operators::map::{concat, concat_wide};
 use crate::state::{
     ByteSet, Paged, Pages, Part, Resident, RowCodec, Windows, batch_of, changes_from_batch, changes_to_batch,
     hash_bytes, resize, times_at, times_of,
@@ -65,6 +67,8 @@ pub(crate) struct Aggregate {
 
 /// The groups of one shard.
 struct Groups {
+    /// The calls as people write them.
+    words: Arc<[String]>,
     keys: ByteSet,
     /// By group: the sum of the weights of its rows.
     totals: Vec<i64>,
@@ -162,6 +166,7 @@ impl Aggregate {
 impl Groups {
     fn new(calls: &[AggregateCall], append_only: bool) -> Result<Self> {
         Ok(Self {
+            words: calls.iter().map(|c| c.words.clone()).collect(),
             keys: ByteSet::default(),
             totals: vec![],
             accumulators: calls.iter().map(|c| accumulator_for(c, append_only)).collect::<Result<_>>()?,
@@ -200,8 +205,9 @@ impl Groups {
     /// Key columns and results of `slots` as one batch.
     fn emit(&mut self, slots: &[u32], codec: &RowCodec, schema: &SchemaRef) -> Result<RecordBatch> {
         let mut columns = codec.decode(slots.iter().map(|s| self.keys.key(*s)))?;
-        for a in &mut self.accumulators {
-            columns.push(a.emit(slots, &self.keys)?);
+        for n in 0..self.accumulators.len() {
+            let results = self.accumulators[n].emit(slots, &self.keys);
+            columns.push(results.map_err(|e| self.of_group(e, n, slots, (codec, schema)))?);
         }
         let columns = columns
             .into_iter()
@@ -264,16 +270,17 @@ impl Groups {
             self.totals[*slot as usize] += input.weight(*i as usize) * rows;
             self.dirty[*slot as usize] = true;
         }
-        let keys = &self.keys;
+        let (keys, words) = (&self.keys, &self.words);
         let update = |(n, a): (usize, &mut Box<dyn Accumulator>)| {
-            a.update(&Input {
+            let updated = a.update(&Input {
                 arguments: &aggregate.evaluated.arguments[n],
                 filter: aggregate.evaluated.filters[n].as_ref(),
                 rows,
                 groups: &groups,
                 weights: input.weights.as_deref(),
                 keys,
-            })
+            });
+            updated.map_err(|e| failing::of_call(e, &words[n]))
         };
         if rows.len() < SIDE_BY_SIDE_ROWS || rayon::current_num_threads() == 1 {
             self.accumulators.iter_mut().enumerate().try_for_each(update)?;
@@ -390,7 +397,7 @@ impl Aggregate {
             return Ok(Delta::insert(row));
         }
         let outs = for_each(&mut self.shards, input.len(), |s, groups| groups.step(&shared, &parts[s]))?;
-        concat(&self.schema, &outs)
+        concat_wide(&self.schema, &outs)
     }
 }
 
@@ -445,7 +452,11 @@ impl Operator for Aggregate {
 
     fn describe(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
-        let calls: Vec<String> = self.calls.iter().map(|c| c.label.clone()).collect();
+        let label = |c: &AggregateCall| match keeps_one(c, self.append_only) {
+            true => format!("{} (one row kept)", c.label),
+            false => c.label.clone(),
+        };
+        let calls: Vec<String> = self.calls.iter().map(label).collect();
         format!("Aggregate: by [{}], [{}]", keys.join(", "), calls.join(", "))
     }
 

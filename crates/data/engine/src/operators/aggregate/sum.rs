@@ -130,7 +130,7 @@ impl ExactSum {
             // The widened sum divided and cut off, as DataFusion's `DecimalAverager` does.
             Some(factor) => match sum.checked_mul(factor) {
                 Some(wide) => Ok(Some(wide / i128::from(count))),
-                None => Err(Error::input("avg: the sum of a group passes the range of DECIMAL(38)")),
+                None => Err(Error::input("the sum passes the range of DECIMAL(38)")),
             },
         }
     }
@@ -138,7 +138,7 @@ impl ExactSum {
 
 /// A sum in the width of the answer.
 fn narrow<T: TryFrom<i128>>(sum: Option<i128>, name: &str) -> Result<Option<T>> {
-    let beyond = |sum: i128| Error::input(format!("{name} out of range: the sum of a group is {sum}"));
+    let beyond = |sum: i128| Error::input(format!("{name} out of range: the sum is {sum}"));
     sum.map(|sum| T::try_from(sum).map_err(|_| beyond(sum))).transpose()
 }
 

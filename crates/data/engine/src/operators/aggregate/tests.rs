@@ -28,6 +28,7 @@ fn call(function: &str, parameter: Option<f64>) -> AggregateCall {
         output: DataType::Float64,
         expr: Arc::new(expr),
         label: function.into(),
+        words: function.into(),
         is_partial: false,
     }
 }

@@ -20,7 +20,7 @@ use fleuve_types::{Delta, Result};
 
 use self::lookup::Change;
 use self::output::Output;
-use super::map::concat;
+use super::map::concat_wide;
 use super::shard::{Dealt, both, deal, for_each_by, shard_of, split};
 use super::timed::{find_fetched, find_keys};
 use super::{Guard, Left, Operator, StepContext, evaluate};
@@ -76,6 +76,8 @@ pub(crate) const SHARDS_PER_CORE: usize = 8;
 /// What a join does; built by lowering.
 pub(crate) struct JoinSpec {
     pub(crate) label: String,
+    /// The same as people write it.
+    pub(crate) words: String,
     pub(crate) left_keys: Vec<Arc<dyn PhysicalExpr>>,
     pub(crate) right_keys: Vec<Arc<dyn PhysicalExpr>>,
     pub(crate) key_types: Vec<DataType>,
@@ -411,7 +413,7 @@ impl Operator for Join {
         })?;
         let (outs, left): (Vec<Delta>, Vec<Left>) = outs.into_iter().unzip();
         left.into_iter().for_each(|l| self.spec.guard.note(l));
-        concat(&self.spec.schema, &outs)
+        concat_wide(&self.spec.schema, &outs)
     }
 
     fn look_up_in(&mut self, input: usize, place: Option<LookedIn>) {
@@ -483,6 +485,10 @@ impl Operator for Join {
         };
         let looked_up: String = ["left", "right"].into_iter().zip(&self.spec.looked_up).map(side).collect();
         format!("{}{waits}{looked_up}", self.spec.label)
+    }
+
+    fn in_words(&self) -> String {
+        self.spec.words.clone()
     }
 
     /// With no key all rows belong together.

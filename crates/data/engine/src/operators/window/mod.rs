@@ -19,10 +19,11 @@ use fleuve_types::{Delta, Error, Result};
 
 use super::arrivals::Arrivals;
 use super::map::concat;
+use super::named::of_keys;
 use super::order::SortedRows;
 use super::shard::{for_each, shard_of, split};
 use super::timed::{find_fetched, find_keys};
-use super::{Operator, StepContext, evaluate};
+use super::{Operator, StepContext, evaluate, words_of};
 use crate::state::{
     Arrangement, Due, FetchedKeys, OpenKeys, Ordered, Paged, Pages, Part, Resident, RowCodec, TableShard, Values,
     absent_rows, batch_of, changes_from_batch, changes_to_batch, fetch_due, fetch_rows, hash_bytes, paged_shards,
@@ -57,6 +58,8 @@ pub(crate) struct WindowCall {
     pub(crate) alone: bool,
     /// For EXPLAIN.
     pub(crate) label: String,
+    /// As people write it.
+    pub(crate) words: String,
 }
 
 /// What lowering says about window functions.
@@ -341,7 +344,8 @@ impl WindowSpec {
         let skip = (piece.write.start - piece.read.start) as usize;
         let len = (piece.write.end - piece.write.start) as usize;
         let failed = |e: datafusion::error::DataFusionError| {
-            Error::input(format!("window function {} failed: {}", call.label, e.strip_backtrace()))
+            let partition = self.partition_of(rows);
+            Error::input(format!("window function {} failed{partition}: {}", call.words, e.strip_backtrace()))
         };
         let mut states = vec![];
         let values = match &call.reach {
@@ -354,7 +358,11 @@ impl WindowSpec {
             }
             Reach::Running(running) => {
                 let values = call.expr.evaluate(&rows.slice(skip, len)).map_err(failed)?;
-                running.go_on(values, before.value, piece.write.start)?
+                let values = running.go_on(values, before.value, piece.write.start);
+                values.map_err(|e| {
+                    let partition = self.partition_of(rows);
+                    Error { message: format!("{}, in {}{partition}", e.message, call.words), ..e }
+                })?
             }
             _ => match alone::evaluate(call, rows, skip, len).map_err(failed)? {
                 Some(values) => values,
@@ -366,6 +374,13 @@ impl WindowSpec {
             return Ok((values, states));
         }
         Ok((arrow::compute::cast(&values, wanted).map_err(|e| Error::bug(e.to_string()))?, states))
+    }
+
+    /// Which partition these rows are in, for messages.
+    fn partition_of(&self, rows: &RecordBatch) -> String {
+        let values = self.keys.iter().map(|k| evaluate(k, rows)).collect::<Result<Vec<_>>>().unwrap_or_default();
+        let keys = if rows.num_rows() > 0 { of_keys(self.keys.iter().map(words_of), &values) } else { None };
+        keys.map_or_else(String::new, |keys| format!(" in the partition {keys}"))
     }
 
     fn answer(&self, rows: &Ordered, changes: &[Change], codec: &RowCodec) -> Result<Delta> {

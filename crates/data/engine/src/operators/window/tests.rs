@@ -36,7 +36,7 @@ fn window(sql: &str, reach: Reach) -> Window {
     let spec = WindowSpec {
         keys: vec![],
         rows: SortedRows::new(vec![SortKey { expr: Arc::new(Column::new("n", 0)), options }], &schema()).unwrap(),
-        calls: vec![WindowCall { expr, reach, filter: None, alone: false, label: sql.into() }],
+        calls: vec![WindowCall { expr, reach, filter: None, alone: false, label: sql.into(), words: sql.into() }],
         input_schema: schema(),
         schema: Arc::new(Schema::new(fields)),
     };

@@ -4,7 +4,7 @@
 const MAX_DEPTH: usize = 32;
 
 /// A line of a plan with operators between what they compute with.
-pub(crate) fn infix(line: &str) -> String {
+pub fn infix(line: &str) -> String {
     within(line, 0)
 }
 
