@@ -83,7 +83,7 @@ fn default(args: &PartitionEvaluatorArgs<'_>) -> Result<ScalarValue> {
     match (given, args.input_fields()) {
         (Some(given), [value, ..]) if !value.data_type().is_null() => given.cast_to(value.data_type()),
         (Some(given), _) => Ok(given),
-        (None, [value, .., default]) if value.data_type().is_null() => ScalarValue::try_from(default.data_type()),
+        (None, [value, _, default]) if value.data_type().is_null() => ScalarValue::try_from(default.data_type()),
         (None, [value, ..]) => ScalarValue::try_from(value.data_type()),
         (None, []) => exec_err!("lag and lead take a value"),
     }
@@ -141,6 +141,7 @@ mod tests {
                 ("lead(v, -2, 0)", ["0", "0", "0", "0", "20", "0", "0", "0", "0"]),
                 ("lead(v, 0)", ["", "20", "", "40", "50", "7", "8", "", ""]),
                 ("lead(v, 1, -1)", ["20", "40", "40", "50", "-1", "8", "-1", "-1", "-1"]),
+                ("lag(NULL, 1)", ["", "", "", "", "", "", "", "", ""]),
                 ("lag('a', 1, 'b')", ["b", "a", "a", "a", "a", "b", "a", "b", "a"]),
             ] {
                 let over = "OVER (PARTITION BY g ORDER BY id)";

@@ -17,11 +17,15 @@ use fleuve_engine::{SinkRecord, SinkWriter, ViewRows};
 use fleuve_formats::Encoder;
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
+use fleuve_log::limits::APPEND_BYTES;
 use fleuve_sql::SinkMode;
-use fleuve_types::{Clock, Delta, Epoch, Error, ObjectId, Result};
+use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 
 /// A record batch is closed at about this size.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// What a record has beside its key and value, at most.
+const RECORD_BYTES: usize = 32;
 
 /// Writes one view's changes into one stream.
 pub struct StreamSink {
@@ -126,6 +130,28 @@ fn by_key(
     Ok(gone)
 }
 
+/// All records, if one append takes them.
+fn fitting(parts: impl Iterator<Item = Result<Vec<SinkRecord>>>, limit_bytes: usize) -> Result<Vec<SinkRecord>> {
+    let (mut all, mut bytes) = (vec![], 0);
+    for part in parts {
+        let mut part = part?;
+        let of =
+            |r: &SinkRecord| [&r.key, &r.value].into_iter().flatten().map(|b| b.len()).sum::<usize>() + RECORD_BYTES;
+        bytes += part.iter().map(of).sum::<usize>();
+        if bytes > limit_bytes {
+            let error = Error::new(
+                ErrorKind::Limit,
+                format!("what a sink of it would have to write has more than the {limit_bytes} bytes of one append"),
+            );
+            return Err(
+                error.hint("drop the sink, replace the view, and create the sink anew, into a stream of its own")
+            );
+        }
+        all.append(&mut part);
+    }
+    Ok(all)
+}
+
 /// The same columns under the names of `schema`.
 fn rename(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -224,15 +250,17 @@ impl SinkWriter for StreamSink {
     ) -> Result<Vec<SinkRecord>> {
         let is = is.map(|batch| self.encoded(epoch, &Delta::insert(batch?)));
         match self.mode {
-            SinkMode::Upsert => by_key(was.map(|batch| before.records(epoch, &Delta::insert(batch?))), is),
+            SinkMode::Upsert => {
+                let records = by_key(was.map(|batch| before.records(epoch, &Delta::insert(batch?))), is)?;
+                fitting(std::iter::once(Ok(records)), APPEND_BYTES)
+            }
             // The rows of before go, with the columns that they had, and those of now come.
             SinkMode::Changes => {
                 let goes = |batch: RecordBatch| {
                     let weights = vec![-1; batch.num_rows()];
                     before.records(epoch, &Delta::weighted(batch, weights)?)
                 };
-                let parts: Vec<Vec<SinkRecord>> = was.map(|batch| goes(batch?)).chain(is).collect::<Result<_>>()?;
-                Ok(parts.into_iter().flatten().collect())
+                fitting(was.map(|batch| goes(batch?)).chain(is), APPEND_BYTES)
             }
         }
     }

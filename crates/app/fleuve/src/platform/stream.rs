@@ -118,26 +118,31 @@ impl StreamRelation {
     /// # Errors
     /// The log took nothing.
     pub async fn columns_have_come(&self) -> Result<()> {
-        let (written, mark) = {
-            // Records are read up to what was durable before: so by the lock no reader is ahead of these ends.
-            let mut later = self.later.write();
-            if !later.are_coming(self.format.schema()) {
-                return Ok(());
+        loop {
+            let written = {
+                // Records are read up to what was durable before: so by the lock no reader is ahead of these ends.
+                let mut later = self.later.write();
+                if !later.are_coming(self.format.schema()) {
+                    return Ok(());
+                }
+                let ends = (0..self.partitions()).map(|p| Ok(self.bounds(p)?.1)).collect::<Result<Vec<_>>>()?;
+                let come = later.come(self.format.schema(), &ends);
+                // Queued before any epoch that goes by it.
+                let written = self.log.append_atomic_nowait(vec![], vec![come.mark(self.id)?]);
+                if written.is_ok() {
+                    *later = Arc::new(come);
+                }
+                written
+            };
+            match written {
+                Ok(pending) => return pending.await.map(|_| ()).map_err(Error::from),
+                // An append that is waited for goes through when there is room again.
+                Err(AppendError::Busy) => {
+                    self.log.append_atomic(vec![], vec![("settled".into(), None)]).await.map(drop)?
+                }
+                Err(e) => return Err(e.into()),
             }
-            let ends = (0..self.partitions()).map(|p| Ok(self.bounds(p)?.1)).collect::<Result<Vec<_>>>()?;
-            let come = later.come(self.format.schema(), &ends);
-            let mark = come.mark(self.id)?;
-            // Queued before any epoch that goes by it.
-            let written = self.log.append_atomic_nowait(vec![], vec![mark.clone()]);
-            *later = Arc::new(come);
-            (written, mark)
-        };
-        match written {
-            Ok(pending) => pending.await,
-            Err(AppendError::Busy) => self.log.append_atomic(vec![], vec![mark]).await,
-            Err(e) => Err(e),
-        }?;
-        Ok(())
+        }
     }
 
     /// How its bytes become rows.

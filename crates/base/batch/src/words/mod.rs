@@ -64,16 +64,20 @@ pub fn in_words(expr: &Expr) -> String {
 }
 
 /// The columns of a plan's nodes whose names nobody wrote, as [`in_words`] calls them, with what they stand for. Without those that stand for
-/// several things.
+/// several things. Of those that a user wrote with the marks of the planner's own, `__op` for one, with themselves.
 pub fn words_of_columns(plan: &LogicalPlan) -> Result<Vec<(String, String)>> {
     let mut found: Vec<(String, Option<String>)> = vec![];
     plan.apply_with_subqueries(|node| {
-        for column in node.schema().columns().iter().filter(|c| is_made(c)) {
-            let Some(stands_for) = words(&Expr::Column(column.clone()), &[node], &|_| None) else { continue };
+        for (at, column) in node.schema().columns().iter().enumerate().filter(|(_, c)| is_made(c)) {
             let name = in_words(&Expr::Column(Column::new_unqualified(&column.name)));
-            if name == stands_for {
-                continue;
-            }
+            let stands_for = match is_named(node, at) {
+                true if is_own_name(&column.name) => name.clone(),
+                true => continue,
+                false => match words(&Expr::Column(column.clone()), &[node], &|_| None) {
+                    Some(words) if words != name => words,
+                    _ => continue,
+                },
+            };
             match found.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) if known.as_ref() != Some(&stands_for) => *known = None,
                 Some(_) => {}
@@ -85,7 +89,42 @@ pub fn words_of_columns(plan: &LogicalPlan) -> Result<Vec<(String, String)>> {
     Ok(found.into_iter().filter_map(|(name, words)| Some((name, words?))).collect())
 }
 
-/// Whether a column has a name that nobody wrote.
+/// Whether the column of a plan at a place has a name of a table's, or one that a query gives it.
+fn is_named(plan: &LogicalPlan, at: usize) -> bool {
+    let of = |input: &LogicalPlan, column: &Column| {
+        input.schema().maybe_index_of_column(column).is_some_and(|at| is_named(input, at))
+    };
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::SubqueryAlias(alias) => is_named(&alias.input, at),
+        LogicalPlan::Filter(filter) => is_named(&filter.input, at),
+        LogicalPlan::Sort(sort) => is_named(&sort.input, at),
+        LogicalPlan::Limit(limit) => is_named(&limit.input, at),
+        LogicalPlan::Distinct(Distinct::All(input)) => is_named(input, at),
+        LogicalPlan::Projection(projection) => match projection.expr.get(at) {
+            Some(Expr::Alias(alias)) => {
+                // The planner names what it changes as it was called.
+                let is_text = alias.name.contains('(') || alias.name.contains("main.");
+                !is_text && !is_own_name(&alias.name) && alias.name != alias.expr.schema_name().to_string()
+            }
+            Some(Expr::Column(column)) => of(&projection.input, column),
+            _ => false,
+        },
+        LogicalPlan::Window(window) => at < window.input.schema().fields().len() && is_named(&window.input, at),
+        LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(at) {
+            Some(Expr::Column(column)) => of(&aggregate.input, column),
+            _ => false,
+        },
+        LogicalPlan::Join(join) => {
+            let (table, field) = plan.schema().qualified_field(at);
+            let column = Column::new(table.cloned(), field.name());
+            of(&join.left, &column) || of(&join.right, &column)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a column may have a name that nobody wrote.
 fn is_made(column: &Column) -> bool {
     is_own(column) || is_computed(column)
 }
@@ -150,8 +189,11 @@ fn done(expr: Expr) -> Transformed<Expr> {
 }
 
 fn is_own(column: &Column) -> bool {
-    let own = |name: &str| name.starts_with("__");
-    own(&column.name) || column.relation.as_ref().is_some_and(|table| own(table.table()))
+    is_own_name(&column.name) || column.relation.as_ref().is_some_and(|table| is_own_name(table.table()))
+}
+
+fn is_own_name(name: &str) -> bool {
+    name.starts_with("__")
 }
 
 /// Whether a column may be called by the text of what it computes.
@@ -186,6 +228,9 @@ impl Names<'_> {
             return own;
         }
         let place = over.iter().find_map(|plan| Some((*plan, plan.schema().maybe_index_of_column(column)?)));
+        if own.is_some() && place.is_some_and(|(plan, at)| is_named(plan, at)) {
+            return own;
+        }
         place.and_then(|(plan, at)| self.output(plan, at)).or(own)
     }
 
@@ -259,5 +304,17 @@ mod tests {
         let of = |name: &str| names.iter().find(|(n, _)| n.contains(name)).map(|(_, words)| words.as_str());
         assert_eq!(of("__common_expr_1"), Some("t.k + t.a"), "{names:?}\n{}", plan.display_indent());
         assert_eq!(of("sum("), Some("sum(t.a + 1)"), "{names:?}\n{}", plan.display_indent());
+    }
+
+    #[tokio::test]
+    async fn names_that_somebody_wrote_are_kept() {
+        let context = SessionContext::new();
+        let table = r#"CREATE TABLE logs ("@timestamp" TIMESTAMP, "user-id" BIGINT, __op TEXT, b BIGINT)"#;
+        context.sql(table).await.unwrap();
+        let sql = r#"SELECT "@timestamp", "a plus" / b, __op FROM (SELECT *, "user-id" + b AS "a plus" FROM logs LIMIT 9) q WHERE "user-id" > 1"#;
+        let plan = context.sql(sql).await.unwrap().into_optimized_plan().unwrap();
+        let wanted = [("\"q.a plus / q.b\"", "q.\"a plus\" / q.b"), ("__op", "__op")];
+        let wanted = wanted.map(|(name, words)| (name.to_string(), words.to_string()));
+        assert_eq!(words_of_columns(&plan).unwrap(), wanted, "{}", plan.display_indent());
     }
 }

@@ -16,6 +16,7 @@ use fleuve_types::{Error, Result};
 use super::{Lowering, NodeKind};
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::map::Stage;
+use crate::operators::unwritten;
 
 type Physical = Arc<dyn PhysicalExpr>;
 
@@ -74,8 +75,8 @@ fn over(expr: &Physical, columns: &[Physical]) -> Result<Physical> {
     let new = expr.clone().transform_up(|e| {
         let column = (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index);
         Ok(match column.and_then(|at| columns.get(at)) {
-            Some(new) => Transformed::yes(new.clone()),
-            None => Transformed::no(e),
+            Some(new) => Transformed::yes(unwritten(new.clone()).data),
+            None => unwritten(e),
         })
     });
     new.map(|t| t.data).map_err(|e| Error::bug(e.to_string()))
@@ -84,7 +85,7 @@ fn over(expr: &Physical, columns: &[Physical]) -> Result<Physical> {
 fn without_names(expr: &Physical) -> Result<Physical> {
     let new = expr.clone().transform_up(|e| {
         let column = (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index);
-        Ok(column.map_or_else(|| Transformed::no(e), |at| Transformed::yes(nameless(at))))
+        Ok(column.map_or_else(|| unwritten(e), |at| Transformed::yes(nameless(at))))
     });
     new.map(|t| t.data).map_err(|e| Error::bug(e.to_string()))
 }

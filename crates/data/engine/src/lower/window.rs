@@ -202,6 +202,10 @@ fn label(function: &WindowFunction) -> String {
     if let Some(filter) = &params.filter {
         text.push_str(&format!(" FILTER (WHERE {filter})"));
     }
+    // Of others it does not stand here: state of before would not be taken up.
+    if params.null_treatment == Some(NullTreatment::IgnoreNulls) && matches!(function.fun.name(), "lag" | "lead") {
+        text.push_str(" IGNORE NULLS");
+    }
     let frame = &params.window_frame;
     let is_usual = frame.units == WindowFrameUnits::Range && (is_running(frame) || params.order_by.is_empty());
     if !is_usual {

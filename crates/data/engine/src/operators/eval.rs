@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column as Named, DFSchema, Result as DfResult};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr};
@@ -75,6 +76,14 @@ impl PhysicalExpr for Written {
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.runs.fmt_sql(f)
+    }
+}
+
+/// An expression without what it was made of, to be a part of others that are compared.
+pub(crate) fn unwritten(expr: Arc<dyn PhysicalExpr>) -> Transformed<Arc<dyn PhysicalExpr>> {
+    match expr.downcast_ref::<Written>() {
+        Some(written) => Transformed::yes(written.runs.clone()),
+        None => Transformed::no(expr),
     }
 }
 

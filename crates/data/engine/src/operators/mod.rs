@@ -31,7 +31,7 @@ mod shard;
 mod timed;
 
 pub(crate) use cell::{Cell, CellNode, PlanRunner};
-pub(crate) use eval::{evaluate, evaluate_filter, physical, words_of};
+pub(crate) use eval::{evaluate, evaluate_filter, physical, unwritten, words_of};
 pub use guard::DeadRow;
 pub(crate) use guard::{Guard, Left, caught};
 pub(crate) use map::concat as concat_deltas;

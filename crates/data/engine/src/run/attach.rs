@@ -63,6 +63,11 @@ impl Core {
             return self.not_built(definition, &error, replies, true);
         }
         let id = definition.id;
+        let runs = |v: &View| v.definition.version == definition.version && v.failed.is_none() && !v.is_cut_off;
+        if may_keep && self.find_view(id).is_some_and(runs) {
+            // It is what runs: another one did not take its place, or it went on when what it reads was replaced.
+            return self.goes_on(definition, replies);
+        }
         let again = definition.clone();
         let view = match self.plan(definition) {
             Ok(view) => view,

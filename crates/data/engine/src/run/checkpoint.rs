@@ -123,7 +123,7 @@ impl Taken {
         }
         let mut manifest = view.manifest.clone();
         manifest.failed = view.saved_failure();
-        manifest.is_cut_off = view.is_cut_off;
+        (manifest.is_cut_off, manifest.waits) = (view.is_cut_off, view.waits);
         if full {
             self.stale.extend(manifest.files.drain(..).map(|f| f.name));
         }

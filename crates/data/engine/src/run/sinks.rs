@@ -118,10 +118,10 @@ impl Sink {
         caught("the sink", || writer.records_between(epoch, own, before.rows(), after.rows()))
     }
 
-    /// It writes by another writer from now on; what waits becomes the records that it would have been. One that had stopped goes on.
+    /// It writes by another writer from now on; what waits becomes the records that it would have been. One that has stopped lacks changes,
+    /// and does not go on by this.
     pub(super) fn write_by(&mut self, writer: Box<dyn SinkWriter>) {
         let own = std::mem::replace(&mut self.writer, writer);
-        self.failed = None;
         for n in 0..self.waiting.len() {
             let (epoch, waiting) = &self.waiting[n];
             let Waiting::Change(delta) = waiting else { continue };

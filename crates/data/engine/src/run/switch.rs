@@ -79,7 +79,7 @@ impl Core {
         let (mut view, going_on) = self.plan_below(view, below.views);
         let (going_on, given) = self.given_below(&self.views[at], going_on, &before, &after)?;
         let stays: BTreeSet<ObjectId> = going_on.iter().map(View::id).collect();
-        let unwritten = self.records_between(id, self.epoch + 1, &below.sinks, &before, &after);
+        let unwritten = self.records_between(id, self.epoch + 1, &below.sinks, &before, &after)?;
         let old = &mut self.views[at];
         view.take_over(old);
         let follows = follows(old, &view);
@@ -108,9 +108,11 @@ impl Core {
                 reader.save_all = true;
             }
         }
-        for reader in self.views.iter_mut().filter(|v| v.inputs.iter().any(|i| i.object == id)) {
-            if !follows && !stays.contains(&reader.id()) {
-                (reader.is_cut_off, reader.save_all, reader.waits) = (true, true, !has_same_types);
+        // By the places of before the others would find other columns: they wait until they are built anew.
+        let is_cut_off = |v: &View| v.inputs.iter().any(|i| i.object == id) && !stays.contains(&v.id());
+        if !follows || !has_same_columns {
+            for reader in self.views.iter_mut().filter(|v| is_cut_off(v)) {
+                (reader.is_cut_off, reader.save_all, reader.waits) = (true, true, !has_same_columns);
             }
         }
         self.sort_views();
@@ -211,6 +213,9 @@ impl Core {
     }
 
     /// What sinks have to write so that it follows what they wrote before.
+    ///
+    /// # Errors
+    /// It cannot be written.
     fn records_between(
         &self,
         view: ObjectId,
@@ -218,31 +223,19 @@ impl Core {
         writers: &[(ObjectId, Box<dyn SinkWriter>)],
         before: &ViewSnapshot,
         after: &ViewSnapshot,
-    ) -> Vec<(ObjectId, Result<Unwritten>)> {
-        let sinks = self.sinks.iter().filter(|s| s.view == view && s.has_begun());
+    ) -> Result<Vec<Unwritten>> {
+        let sinks = self.sinks.iter().filter(|s| s.view == view && s.has_begun() && s.failed.is_none());
         let of = |sink: &Sink| {
             let (id, writer) = writers.iter().find(|(id, _)| *id == sink.id)?;
             let records = sink.records_until(epoch, writer.as_ref(), before, after);
-            Some((*id, records.map(|records| Unwritten { sink: *id, epoch, records })))
+            Some(records.map(|records| Unwritten { sink: *id, epoch, records }))
         };
         sinks.filter_map(of).collect()
     }
 
     /// Delivers the changes of this epoch, and what sinks of a view write instead, when they are in a checkpoint.
-    fn hand_over(
-        &mut self,
-        view: ObjectId,
-        withheld: Vec<(ObjectId, Delta)>,
-        unwritten: Vec<(ObjectId, Result<Unwritten>)>,
-    ) {
+    fn hand_over(&mut self, view: ObjectId, withheld: Vec<(ObjectId, Delta)>, unwritten: Vec<Unwritten>) {
         let epoch = self.epoch;
-        let mut records = vec![];
-        for (sink, made) in unwritten {
-            match made {
-                Ok(unwritten) => records.push(unwritten),
-                Err(e) => self.sinks.iter_mut().filter(|s| s.id == sink).for_each(|s| s.stop(&e.to_string())),
-            }
-        }
         for (id, delta) in &withheld {
             let goes_out = self.sinks.iter().any(|s| s.view == *id);
             if let Some(view) = self.views.iter_mut().find(|v| v.id() == *id && goes_out) {
@@ -250,14 +243,14 @@ impl Core {
             }
         }
         if let Some(view) = self.views.iter_mut().find(|v| v.id() == view) {
-            view.unwritten = records.iter().filter(|u| !u.records.is_empty()).cloned().collect();
+            view.unwritten = unwritten.iter().filter(|u| !u.records.is_empty()).cloned().collect();
         }
         if !self.checkpoint_now() {
             tracing::error!(
                 "the checkpoint before a replaced view's difference failed: a crash now would give it to sinks again"
             );
         }
-        self.write_records(records);
+        self.write_records(unwritten);
         for (id, delta) in withheld {
             self.deliver(id, &delta);
         }

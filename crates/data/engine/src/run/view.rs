@@ -63,6 +63,9 @@ pub(super) struct Manifest {
     /// See [`View::is_cut_off`].
     #[serde(default)]
     pub(super) is_cut_off: bool,
+    /// See [`View::waits`].
+    #[serde(default)]
+    pub(super) waits: bool,
 }
 
 impl Manifest {
@@ -536,6 +539,10 @@ impl View {
             let frontier = Frontier::decode(&saved.frontier).unwrap_or_default();
             self.fail(saved.reason, saved.by_input, saved.since_us, frontier);
             self.epoch = saved.epoch;
+        } else if self.manifest.waits {
+            // A crash came before it was built anew. Its answer stays, for the difference.
+            let reason = "what it reads was replaced by other columns, and it was not built anew";
+            self.fail(reason.into(), true, None, Frontier::default());
         }
         self.save_all = false;
         Ok(())

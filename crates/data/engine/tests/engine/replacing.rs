@@ -300,6 +300,60 @@ async fn a_view_over_columns_that_changed_waits_until_it_is_replaced() {
     world.stop().await;
 }
 
+/// Not from streams of which retention has taken what was there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_already_goes_on() {
+    let mut random = Random::new(19);
+    let mut world = World::new(&mut random);
+    world.start(2).await;
+    world.create("v0", BEFORE).await;
+    // Of window functions no circuit is like another one.
+    world.create("v1", "SELECT k, v, lag(v) OVER (PARTITION BY k ORDER BY v) AS p FROM s1").await;
+    world
+        .create("v2", "SELECT b.v, a.n, lag(a.n) OVER (ORDER BY a.n, b.v) AS p FROM s1 b JOIN v0 a ON b.k = a.k")
+        .await;
+    world.append(&mut random);
+    world.wait().await;
+    world.truncate("s1");
+    world.create("v0", OTHER_COLUMNS).await;
+    for name in ["v1", "v2"] {
+        world.create_as_it_is(name).await;
+    }
+    world.append(&mut random);
+    world.wait().await;
+    world.bring_back("s1");
+    for name in ["v0", "v1", "v2"] {
+        assert_eq!(world.view(name), world.batch(name).await, "{name}");
+    }
+    world.stop().await;
+}
+
+/// Columns of the same types that change their names are others, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_does_not_read_columns_by_the_places_of_others() {
+    let mut random = Random::new(23);
+    let mut world = World::new(&mut random);
+    world.start(2).await;
+    world.create("v0", "SELECT k, count(*) AS n, count(v) + 100 AS m FROM s0 GROUP BY k").await;
+    world.create("v1", "SELECT n, count(*) AS c FROM v0 GROUP BY n").await;
+    world.append(&mut random);
+    world.wait().await;
+    let before = world.view("v1");
+    world.create_alone("v0", "SELECT k, count(v) + 100 AS m, count(*) AS n FROM s0 GROUP BY k").await;
+    world.append(&mut random);
+    world.wait().await;
+    assert_eq!(world.view("v1"), before);
+    // After a crash it is not taken for one that runs: it is built anew.
+    world.checkpoint().await;
+    world.crash(1).await;
+    world.append(&mut random);
+    world.wait().await;
+    world.runs("v1").await;
+    world.wait().await;
+    assert_eq!(world.view("v1"), world.batch("v1").await);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_ends_with_the_columns_that_it_has() {
     let mut random = Random::new(7);

@@ -295,7 +295,7 @@ fn first_rows_are_kept_as_such() {
 
 #[test]
 fn append_only_is_told_and_where_it_is_lost() {
-    let cases: [(&str, &str, &str); 14] = [
+    let cases: [(&str, &str, &str); 15] = [
         ("SELECT k FROM t WHERE v > 1", "Map", "(append-only)"),
         ("SELECT DISTINCT k FROM t", "Aggregate", "(append-only)"),
         ("SELECT k, min(k), max(k) FROM t GROUP BY k", "Aggregate", "(append-only)"),
@@ -327,6 +327,11 @@ fn append_only_is_told_and_where_it_is_lost() {
             "SELECT k, lag(v) OVER (ORDER BY ts) FROM t",
             "Window",
             "(not append-only: lag(t.v) changes when rows arrive)",
+        ),
+        (
+            "SELECT k, lead(v) IGNORE NULLS OVER (ORDER BY ts) FROM t",
+            "Window",
+            "(not append-only: lead(t.v) IGNORE NULLS changes when rows arrive)",
         ),
         (
             "WITH RECURSIVE r AS (SELECT v FROM t UNION SELECT u.v FROM r JOIN u ON u.k = r.v) SELECT * FROM r",

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use fleuve_engine::SinkRecord;
 
-use super::by_key;
+use super::{by_key, fitting};
 
 fn records(list: &[(&'static str, &'static str)]) -> Vec<SinkRecord> {
     let bytes = |text: &'static str| (text != "-").then(|| Bytes::from_static(text.as_bytes()));
@@ -36,4 +36,12 @@ fn a_key_that_comes_twice_ends_as_its_last_record() {
 #[test]
 fn what_was_written_without_keys_stays() {
     assert_eq!(between(&[("-", "1")], &[("a", "1")]), records(&[("a", "1")]));
+}
+
+#[test]
+fn more_than_one_append_takes_is_refused() {
+    let parts = || records(&[("a", "1"), ("b", "2"), ("c", "3")]).into_iter().map(|r| Ok(vec![r]));
+    assert_eq!(fitting(parts(), 3 * 34).unwrap().len(), 3);
+    let error = fitting(parts(), 3 * 34 - 1).unwrap_err();
+    assert!(error.to_string().contains("more than the 101 bytes of one append"), "{error}");
 }

@@ -53,6 +53,12 @@ impl World {
         self.replace(name, query, version, Below::default()).await.unwrap();
     }
 
+    /// Asks for what runs, as a server does that takes a change back, or after an input was replaced.
+    pub async fn create_as_it_is(&mut self, name: &'static str) {
+        let (_, query, version) = *self.views.iter().find(|v| v.0 == name).unwrap();
+        self.replace(name, query, version, Below::default()).await.unwrap();
+    }
+
     pub(super) async fn replace(
         &mut self,
         name: &'static str,
