@@ -331,12 +331,14 @@ def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
         terminal.expect("page=/a")
         terminal.type("\x03")
         terminal.expect("Cancelled")
+        # The line editor is there again.
+        terminal.expect("\x1b[6n")
         terminal.type("SELECT count(*) FROM generate_series(1, 1000000000000);\r")
         terminal.expect("1000000000000")
         # The line has been taken: before that, Ctrl-C would only clear it.
         terminal.expect("\r\n")
         # And before the query is under way it is nobody's.
-        time.sleep(3)
+        terminal.watch(3)
         terminal.type("\x03")
         terminal.expect("Cancelled")
         terminal.type("SELECT 40 + 2 AS n;\r")
@@ -386,6 +388,12 @@ class Terminal:
             gone = not self.read()
             assert not gone and time.monotonic() < deadline, f"{text!r} did not come; the terminal shows {self.seen[-2000:]!r}"
         self.seen = self.seen.split(text, 1)[1]
+
+    def watch(self, seconds):
+        """Goes on answering for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.read(), f"it went; the terminal shows {self.seen[-2000:]!r}"
 
     def exit_code(self, pid):
         deadline = time.monotonic() + PATIENCE_S
