@@ -265,15 +265,13 @@ impl StreamRelation {
         max_bytes: usize,
         columns: &[ColumnPart],
     ) -> Result<DecodedRange> {
-        self.decode_telling(partition, from, to, max_bytes, columns, &|_| ())
+        self.decode_telling((partition, from, to), max_bytes, columns, &|_| ())
     }
 
     /// As [`StreamRelation::decode`]; `told` are the records of each piece when it is done.
     fn decode_telling(
         &self,
-        partition: i32,
-        from: i64,
-        to: i64,
+        (partition, from, to): (i32, i64, i64),
         max_bytes: usize,
         columns: &[ColumnPart],
         told: &(dyn Fn(u64) + Sync),
@@ -523,20 +521,9 @@ impl StreamReader for StreamRelation {
         to: i64,
         max_bytes: usize,
         columns: &[ColumnPart],
-    ) -> Result<(Vec<RecordBatch>, i64)> {
-        self.read_telling(partition, from, to, max_bytes, columns, &|_| ())
-    }
-
-    fn read_telling(
-        &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        max_bytes: usize,
-        columns: &[ColumnPart],
         decoded: &(dyn Fn(u64) + Sync),
     ) -> Result<(Vec<RecordBatch>, i64)> {
-        let range = self.decode_telling(partition, from, to, max_bytes, columns, decoded)?;
+        let range = self.decode_telling((partition, from, to), max_bytes, columns, decoded)?;
         let mut bad = self.bad.lock();
         // A range that does not fit is decoded once more when it is passed.
         let bytes = |bad: &[BadRecord]| bad.iter().map(BadRecord::memory_bytes).sum::<usize>();

@@ -488,12 +488,12 @@ pub(super) fn read_range(
 ) -> Result<(Vec<Delta>, i64)> {
     let event = reader.event_time().map(|e| EventTime { offsets: None, ..e });
     let (Some(event), Some(times)) = (event, times.get_mut(&stream)) else {
-        let (batches, next) = reader.read_telling(partition, from, to, max_bytes, columns, decoded)?;
+        let (batches, next) = reader.read(partition, from, to, max_bytes, columns, decoded)?;
         return Ok((batches.into_iter().map(Delta::insert).collect(), next));
     };
     with_time(columns, &event);
     let to = times.next_floor(partition, from).map_or(to, |floor| floor.min(to));
-    let (batches, next) = reader.read_telling(partition, from, to, max_bytes, columns, decoded)?;
+    let (batches, next) = reader.read(partition, from, to, max_bytes, columns, decoded)?;
     let rows: Vec<Delta> = batches.into_iter().map(Delta::insert).collect();
     let sorted = times.sort_out(partition, from, &rows, TimeAt::of(&event, columns)?)?;
     times.take(partition, &sorted, 0);

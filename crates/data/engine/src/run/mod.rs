@@ -69,7 +69,8 @@ pub trait StreamReader: Send + Sync {
     fn bounds(&self, partition: i32) -> Result<(i64, i64)>;
     /// Rows of `partition` from offset `from` up to, not including, `to` (or less, at about `max_bytes`), `columns` only.
     /// Gives the rows and the offset after the last record looked at. A struct may come with more fields than were
-    /// asked for.
+    /// asked for. Tells `decoded` how many records have become rows, a piece at a time and from any thread; records of the range that are
+    /// not there need not be told.
     ///
     /// # Errors
     /// [`ErrorKind::Retry`] and [`ErrorKind::Io`] are tried again; others, and panics, stop the views that read the stream.
@@ -80,25 +81,8 @@ pub trait StreamReader: Send + Sync {
         to: i64,
         max_bytes: usize,
         columns: &[ColumnPart],
-    ) -> Result<(Vec<RecordBatch>, i64)>;
-    /// As [`StreamReader::read`]. Tells `decoded` how many records have become rows, a piece at a time and from any thread; records of the
-    /// range that are not there need not be told.
-    ///
-    /// # Errors
-    /// As for [`StreamReader::read`].
-    fn read_telling(
-        &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        max_bytes: usize,
-        columns: &[ColumnPart],
         decoded: &(dyn Fn(u64) + Sync),
-    ) -> Result<(Vec<RecordBatch>, i64)> {
-        let (rows, next) = self.read(partition, from, to, max_bytes, columns)?;
-        decoded((next - from).max(0) as u64);
-        Ok((rows, next))
-    }
+    ) -> Result<(Vec<RecordBatch>, i64)>;
     /// Called once for every range that the engine has passed, in order; where bad records are sent to the dead letters, and
     /// the rows of it that came late, if [`EventTime::offsets`] asks for them.
     fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()>;

@@ -162,7 +162,8 @@ impl Source<'_> {
             return Ok(Taken { stream, partition, next: to, rows, sorted: None, spent });
         };
         loop {
-            let (batches, at) = caught(READING, || self.reader.read(partition, next, to, self.share, columns))?;
+            let (batches, at) =
+                caught(READING, || self.reader.read(partition, next, to, self.share, columns, &|_| ()))?;
             rows.extend(batches.into_iter().map(Delta::insert));
             next = at;
             if !self.whole || next >= to {

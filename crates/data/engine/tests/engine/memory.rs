@@ -113,6 +113,7 @@ impl StreamReader for Memory {
         to: i64,
         _: usize,
         columns: &[ColumnPart],
+        decoded: &(dyn Fn(u64) + Sync),
     ) -> Result<(Vec<RecordBatch>, i64)> {
         if from == self.start.lock()[partition as usize] {
             self.wait_for_turn();
@@ -131,24 +132,11 @@ impl StreamReader for Memory {
         }
         let rows = batch(&rows);
         let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
-        Ok((vec![rows.project(&columns).unwrap()], next))
-    }
-
-    fn read_telling(
-        &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        max_bytes: usize,
-        columns: &[ColumnPart],
-        decoded: &(dyn Fn(u64) + Sync),
-    ) -> Result<(Vec<RecordBatch>, i64)> {
-        let (rows, next) = self.read(partition, from, to, max_bytes, columns)?;
         let (all, half) = ((next - from) as u64, (next - from) as u64 / 2);
         decoded(half);
         self.go_on_within.wait_while(&mut self.is_held_within.lock(), |held| *held);
         decoded(all - half);
-        Ok((rows, next))
+        Ok((vec![rows.project(&columns).unwrap()], next))
     }
 
     fn passed(&self, _: i32, _: i64, _: i64, _: &[LateRow]) -> Result<()> {
@@ -186,13 +174,6 @@ fn whole() -> Vec<ColumnPart> {
     (0..ROW.len()).map(ColumnPart::whole).collect()
 }
 
-impl Reader {
-    fn own(&self, rows: &[RecordBatch], columns: &[ColumnPart]) -> Vec<RecordBatch> {
-        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
-        rows.iter().map(|r| by_columns(r, self.columns).project(&columns).unwrap()).collect()
-    }
-}
-
 impl StreamReader for Reader {
     fn schema(&self) -> SchemaRef {
         by_columns(&batch(&[]), self.columns).schema()
@@ -213,22 +194,11 @@ impl StreamReader for Reader {
         to: i64,
         max_bytes: usize,
         columns: &[ColumnPart],
-    ) -> Result<(Vec<RecordBatch>, i64)> {
-        let (rows, next) = self.memory.read(partition, from, to, max_bytes, &whole())?;
-        Ok((self.own(&rows, columns), next))
-    }
-
-    fn read_telling(
-        &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        max_bytes: usize,
-        columns: &[ColumnPart],
         decoded: &(dyn Fn(u64) + Sync),
     ) -> Result<(Vec<RecordBatch>, i64)> {
-        let (rows, next) = self.memory.read_telling(partition, from, to, max_bytes, &whole(), decoded)?;
-        Ok((self.own(&rows, columns), next))
+        let (rows, next) = self.memory.read(partition, from, to, max_bytes, &whole(), decoded)?;
+        let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
+        Ok((rows.iter().map(|r| by_columns(r, self.columns).project(&columns).unwrap()).collect(), next))
     }
 
     fn passed(&self, partition: i32, from: i64, to: i64, late: &[LateRow]) -> Result<()> {
