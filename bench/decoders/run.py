@@ -1,11 +1,12 @@
-"""The decoders of JSON and CSV beside others, over the same lines into the same columns.
+"""The decoders of JSON, CSV and Avro beside others, over the same records into the same columns.
 
     LINES=200000 ROUNDS=9 ./dev bench decoders
 
-Bids of Nexmark, one in a record; all seven columns, and two of them. `arrow` are Arrow's own decoders; simd-json and sonic-rs parse with
-SIMD instructions, into a struct by serde whose fields are appended to Arrow's builders, which is what a decoder on top of them would
-do at the least. CPU seconds of one thread, the best of the rounds. `NATIVE=1` builds all for the processor of this machine (sonic-rs uses
-SIMD instructions only so); else, as Fleuve is built, for any of the architecture.
+Bids of Nexmark, one in a record; all seven columns, and two of them. `arrow` and `arrow-avro` are Arrow's own decoders; simd-json and
+sonic-rs parse with SIMD instructions, into a struct by serde whose fields are appended to Arrow's builders, which is what a decoder on top of
+them would do at the least; so it is with the values that apache-avro makes of records. Avro has Confluent's frame; `nullable` fields are unions
+with null, and an empty text is null. CPU seconds of one thread, the best of the rounds. `NATIVE=1` builds all for the processor of this
+machine (sonic-rs uses SIMD instructions only so); else, as Fleuve is built, for any of the architecture.
 """
 
 import json
@@ -33,12 +34,12 @@ def main():
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     ours = {row["case"]: row["cpu_seconds"] for row in rows if row["subject"] == "fleuve"}
     results = Results("decoders")
-    print(f"{lines} lines. {machine()}. The best of {rounds} rounds.\n")
-    print(f"{'case':<22}{'subject':<12}{'MB/s':>8}{'of ours':>9}   (its time; to reach: 1)")
+    print(f"{lines} records. {machine()}. The best of {rounds} rounds.\n")
+    print(f"{'case':<31}{'subject':<12}{'MB/s':>8}{'of ours':>9}   (its time; to reach: 1)")
     for row in rows:
         seconds = row["cpu_seconds"]
         results.add(row["case"], row["subject"], seconds, cpu=seconds, rows=lines, correct=True)
-        print(f"{row['case']:<22}{row['subject']:<12}{row['bytes'] / seconds / 1e6:>8.0f}{seconds / ours[row['case']]:>9.2f}")
+        print(f"{row['case']:<31}{row['subject']:<12}{row['bytes'] / seconds / 1e6:>8.0f}{seconds / ours[row['case']]:>9.2f}")
     results.write()
 
 

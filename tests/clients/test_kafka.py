@@ -145,6 +145,16 @@ def test_key_headers_timestamp_and_null_values(topic):
     assert (second.key(), second.value()) == (b"tombstone", None)
 
 
+def test_a_timestamp_in_nanoseconds_is_refused(topic):
+    errors = []
+    producer = Producer({"bootstrap.servers": BOOTSTRAP})
+    for timestamp in (time.time_ns(), time.time_ns() // 1_000_000):
+        producer.produce(topic, b"x", timestamp=timestamp, partition=0, on_delivery=lambda error, _: errors.append(error))
+        assert producer.flush(PATIENCE_S) == 0
+    assert errors[0].code() == KafkaError.INVALID_TIMESTAMP
+    assert errors[1] is None, errors[1]
+
+
 def test_idempotent_producer_keeps_order(topic):
     values = [str(i).encode() for i in range(5000)]
     acked = produce(topic, values, partition=2, **{"enable.idempotence": True, "linger.ms": 1})
@@ -188,6 +198,32 @@ def test_topics_are_made_on_demand(admin):
     produce(made, [b"first"])
     assert [m.value() for m in read_all(made, 1)] == [b"first"]
     done(admin.delete_topics([made]))
+
+
+def test_topics_of_namespaces_are_made(admin):
+    """A topic `namespace.name` is the stream `name` of that namespace; a name that cannot be one is refused, and a producer sees it."""
+    namespace = name("ns")
+    made, on_demand = f"{namespace}.orders-v1", f"{namespace}.events"
+    done(admin.create_topics([NewTopic(made, 2, 1)]))
+    produce(on_demand, [b"first"])
+    topics = admin.list_topics(timeout=PATIENCE_S).topics
+    assert [len(topics[t].partitions) for t in (made, on_demand)] == [2, 1]
+    assert [m.value() for m in read_all(on_demand, 1)] == [b"first"]
+
+    wrong = f"{namespace}.orders.v1"
+    with pytest.raises(KafkaException, match="more than one dot") as refused:
+        done(admin.create_topics([NewTopic(wrong, 1, 1)]))
+    assert refused.value.args[0].code() == KafkaError.TOPIC_EXCEPTION
+    errors = []
+    producer = Producer({"bootstrap.servers": BOOTSTRAP, "message.timeout.ms": 30_000})
+    try:
+        producer.produce(wrong, b"x", on_delivery=lambda error, _: errors.append(error))
+        assert producer.flush(PATIENCE_S) == 0
+    except KafkaException as e:
+        # It knows that at once.
+        errors.append(e.args[0])
+    assert errors[0].code() == KafkaError.TOPIC_EXCEPTION, errors
+    done(admin.delete_topics([made, on_demand]))
 
 
 def test_consuming_does_not_make_topics(admin):

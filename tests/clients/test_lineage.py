@@ -2,7 +2,10 @@
 
 import json
 import threading
+import time
 import urllib.request
+
+PATIENCE_S = 60
 
 
 def places(rows):
@@ -113,6 +116,51 @@ def test_a_replay_gives_the_answer_of_then(own_server):
             assert {"name": "Ann", "n": row["n"], "total": row["total"]} in json.loads(first)
     # Nothing of it touched what runs.
     assert server.rows("SELECT state FROM fleuve.views GROUP BY state") == [["running"]]
+
+
+def wait_for(server, query, wanted):
+    deadline = time.monotonic() + PATIENCE_S
+    while (rows := server.rows(query)) != wanted:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.05)
+
+
+def test_what_was_late_in_a_new_partition_is_behind_no_row_and_in_no_replay(own_server):
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    server = own_server
+    server.sql(
+        "CREATE STREAM ticks (id INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second') WITH (idle_timeout = '1 day');"
+        "CREATE MATERIALIZED VIEW closed AS SELECT window_start, count(*) AS n FROM TUMBLE(ticks, ts, INTERVAL '10 seconds')"
+        "  GROUP BY window_start EMIT ON WINDOW CLOSE;"
+        "CREATE MATERIALIZED VIEW ranked AS SELECT window_start, id, row_number() OVER (PARTITION BY window_start ORDER BY id) AS n"
+        "  FROM TUMBLE(ticks, ts, INTERVAL '10 seconds') EMIT ON WINDOW CLOSE;"
+        "INSERT INTO ticks VALUES (7, '2024-01-01 00:00:10'), (8, '2024-01-01 00:01:00')"
+    )
+    admin = AdminClient({"bootstrap.servers": server.kafka})
+    [grown] = admin.create_partitions([NewPartitions("ticks", 3)]).values()
+    grown.result()
+
+    def produce(partition, *rows):
+        lines = "".join(f'{{"id": {id}, "ts": "2024-01-01T00:{at}"}}\n' for id, at in rows)
+        server.run("produce", "ticks", "--partition", str(partition), stdin=lines)
+
+    produce(1, (1, "00:12"), (2, "00:13"), (3, "01:30"))
+    produce(2, (4, "00:14"), (5, "01:30"))
+    wait_for(server, "SELECT late_records FROM fleuve.streams WHERE name = 'ticks'", [[3]])
+    produce(0, (6, "01:30"))
+    running = [["2024-01-01T00:00:10", 1], ["2024-01-01T00:01:00", 1]]
+    wait_for(server, "SELECT * FROM closed ORDER BY window_start", running)
+    # The record that closed the window is the one that tells of it in a replay, too.
+    replay = ("replay", "closed", "--format", "json", "--until", "2100-01-01")
+    assert sorted([row["window_start"], row["n"]] for row in json.loads(server.run(*replay).stdout)) == running
+    told = json.loads(server.run(*replay, "--watch", "2024-01-01T00:00:10").stdout)
+    assert [(row["_weight"], row["_partition"], row["_offset"], row["n"]) for row in told] == [(1, 0, 1, 1)]
+    assert places(server.rows("EXPLAIN ROW closed WHERE window_start = '2024-01-01 00:00:10'")) == [("ticks", 0, 0)]
+    assert places(server.rows("EXPLAIN ROW ranked WHERE id = 7 AND n = 1")) == [("ticks", 0, 0)]
+    [none, late] = server.rows("EXPLAIN ROW ranked WHERE id = 1")
+    assert none[1] == "no such row is in ranked" and late[2:5] == ["ticks", 1, 0]
+    assert late[1].startswith("the row was late: the watermark had passed it when it came"), late
 
 
 def test_a_replay_tells_numbers_and_keys_as_they_are(own_server):

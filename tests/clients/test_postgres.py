@@ -171,6 +171,23 @@ def test_parameters_in_conditions(db, shop, placeholder):
     assert ids(f"at >= {p}", dt.datetime(2024, 5, 1, 10, 30)) == [2]
     assert ids(f"at BETWEEN {p} AND {p}", dt.datetime(2024, 5, 1), dt.datetime(2024, 5, 1, 10)) == [1]
     assert ids(f"id > {p} LIMIT 10", -1) == [1, 2, 3]
+    assert ids(f"id = ANY({p})", [1, 3, 7]) == [1, 3]
+    assert ids(f"customer = ANY({p})", ["ann", "eve"]) == [1, 3]
+    assert ids(f"customer <> ALL({p})", ["ann"]) == [2]
+    assert ids(f"NOT customer = ANY({p})", []) == [1, 2, 3]
+    assert ids(f"at = ANY({p})", [dt.datetime(2024, 5, 1, 10)]) == [1]
+    assert ids(f"at::date + {p} = {p}", 3, dt.date(2024, 5, 4)) == [1, 2]
+    assert ids(f"at + {p} = {p}", dt.timedelta(hours=1), dt.datetime(2024, 5, 1, 11)) == [1]
+
+
+def test_texts_are_read_as_what_they_stand_beside(db, shop):
+    orders, _ = shop
+    assert db.execute(f"SELECT id FROM {orders} WHERE at = %s", ["2024-05-01 10:00"]).fetchall() == [(1,)]
+    assert db.execute("SELECT %s::timestamp", ["2024-05-01 10:00"]).fetchone() == (dt.datetime(2024, 5, 1, 10),)
+    assert db.execute(f"SELECT id FROM {orders} WHERE at + %t = %s", ["1 hour", "2024-05-01 11:00"]).fetchall() == [(1,)]
+    assert db.execute(f"SELECT id FROM {orders} WHERE extract(hour FROM at) = %s", ["10.4"]).fetchall() == []
+    assert db.execute(f"SELECT count(*) FROM {orders} WHERE extract(second FROM at) < %s", ["100"]).fetchone() == (2,)
+    assert db.execute(f"SELECT id FROM {orders} WHERE id = ANY(%s)", ["{2,3}"]).fetchall() in ([(2,), (3,)], [(3,), (2,)])
 
 
 def test_null_parameters(db, shop):
@@ -209,6 +226,14 @@ def test_insert_with_parameters(db):
         ("SELECT no_such_function(1)", "42883"),
         ("SELECT 1/0", "22012"),
         ("SELECT CAST('x' AS BIGINT)", "22P02"),
+        ("SELECT x::int FROM (VALUES ('x')) t (x)", "22P02"),
+        ("SELECT x::timestamp FROM (VALUES ('x')) t (x)", "22007"),
+        ("SELECT 'a' ~ '('", "2201B"),
+        ("SELECT (SELECT x FROM (VALUES (1), (2)) t (x))", "21000"),
+        ("SELECT 'a' + x FROM (VALUES (true)) t (x)", "42883"),
+        ("SELECT rank() FROM (VALUES (1)) t (x)", "42809"),
+        ("SELECT * FROM (VALUES (1)) t (x) WHERE row_number() OVER () = 1", "42P20"),
+        ("SELECT * FROM (VALUES (1)) t (x) JOIN (VALUES (1)) u (y)", "42601"),
         ("COPY t FROM STDIN", "0A000"),
         ("LISTEN x", "0A000"),
         ("SET no_such_setting = 1", "42704"),

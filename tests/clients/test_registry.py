@@ -12,6 +12,7 @@ import struct
 import time
 import uuid
 
+import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -163,6 +164,75 @@ def test_nonsense_is_refused(client, topic):
     with pytest.raises(SchemaRegistryError) as refused:
         client.get_schema(2_000_000_000)
     assert (refused.value.http_status_code, refused.value.error_code) == (404, 40403)
+
+
+def until(server, query, rows):
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := server.rows(query)) != rows:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def produce(kafka, topic, value):
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(topic, value)
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def test_records_outlive_their_schema(own_server):
+    """What is deleted for good is gone for clients; records that name it stay rows for views and queries, through a crash, too."""
+    client = SchemaRegistryClient({"url": own_server.registry})
+    own_server.sql("CREATE STREAM kept (id BIGINT, customer TEXT) WITH (format = 'avro')")
+    question = "SELECT count(*) AS n, min(customer) AS customer FROM kept"
+    own_server.sql(f"CREATE MATERIALIZED VIEW counted AS {question}")
+    written = AvroSerializer(client, json.dumps(ORDER))({"id": 7, "customer": "Zoë"}, context("kept"))
+    produce(own_server.kafka, "kept", written)
+    until(own_server, "SELECT * FROM counted", [[1, "Zoë"]])
+    client.delete_subject("kept-value")
+    client.delete_subject("kept-value", permanent=True)
+    for crash in (False, True):
+        if crash:
+            own_server.kill()
+            own_server.start()
+        client = SchemaRegistryClient({"url": own_server.registry})
+        assert client.get_subjects(deleted=True) == []
+        with pytest.raises(SchemaRegistryError) as refused:
+            client.get_schema(struct.unpack(">bI", written[:5])[1])
+        assert (refused.value.http_status_code, refused.value.error_code) == (404, 40403)
+        assert own_server.rows("SELECT * FROM counted") == own_server.rows(question) == [[1, "Zoë"]]
+        own_server.run("verify")
+    own_server.sql(f"CREATE MATERIALIZED VIEW built_later AS {question}")
+    # The same schema comes back under another id, and both kinds of records are rows.
+    again = AvroSerializer(client, json.dumps(ORDER))({"id": 8, "customer": "Ada"}, context("kept"))
+    assert again[1:5] != written[1:5]
+    produce(own_server.kafka, "kept", again)
+    for view in ("counted", "built_later"):
+        until(own_server, f"SELECT * FROM {view}", [[2, "Ada"]])
+    assert own_server.rows("SELECT count(*) FROM kept__dead") == [[0]]
+
+
+def test_insert_beside_a_producer_that_named_its_record(server, client):
+    stream = f"named_{uuid.uuid4().hex[:10]}"
+    server.sql(f"CREATE STREAM {stream} (id BIGINT, customer TEXT) WITH (format = 'avro')")
+    value = AvroSerializer(client, json.dumps(ORDER))({"id": 1, "customer": "a"}, context(stream))
+    produce(server.kafka, stream, value)
+    server.sql(f"INSERT INTO {stream} VALUES (2, 'b')")
+    latest = client.get_latest_version(f"{stream}-value")
+    assert latest.version == 2 and "Order" in json.loads(latest.schema.schema_str)["name"]
+    until(server, f"SELECT id, customer FROM {stream} ORDER BY id", [[1, "a"], [2, "b"]])
+
+
+def test_an_insert_whose_schema_does_not_fit_says_what_to_do(server, client):
+    stream = f"refused_{uuid.uuid4().hex[:10]}"
+    client.register_schema(f"{stream}-value", avro(ORDER))
+    server.sql(f"CREATE STREAM {stream} (id TEXT, customer BIGINT) WITH (format = 'avro')")
+    with psycopg.connect(os.environ["FLEUVE_POSTGRES_URL"], autocommit=True) as connection:
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute(f"INSERT INTO {stream} VALUES ('x', 2)")
+    said = refused.value.diag
+    assert "BACKWARD" in said.message_primary and "at /id" in said.message_primary
+    assert len(said.message_primary) < 500
+    assert f"PUT /config/{stream}-value" in said.message_hint
 
 
 @pytest.mark.skipif(not KAFKA, reason="FLEUVE_KAFKA is not set")

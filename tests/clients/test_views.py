@@ -252,12 +252,14 @@ def test_metrics_of_epochs_and_memory(own_server):
         lines = [line for line in own_server.metrics().splitlines() if line.startswith(f"fleuve_{family}")]
         return {name.removeprefix(f"fleuve_{family}"): float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
+    deadline = time.monotonic() + PATIENCE_S
+    while values("epoch_seconds")["_count"] == 0:  # the rows are durable before an epoch takes them
+        assert time.monotonic() < deadline, own_server.metrics()
     epochs = values("epoch_seconds")
     buckets = [count for name, count in epochs.items() if name.startswith("_bucket")]
     assert len(buckets) > 5 and buckets == sorted(buckets), epochs
     assert epochs['_bucket{le="+Inf"}'] == epochs["_count"] >= 1 and epochs["_sum"] > 0, epochs
     assert values("stream_decode_seconds_total")['{stream="s"}'] > 0
-    deadline = time.monotonic() + PATIENCE_S
     while values("state_used_bytes")[""] == 0:  # measured a moment later
         assert time.monotonic() < deadline, own_server.metrics()
     assert values("state_budget_bytes")[""] > values("state_used_bytes")[""]

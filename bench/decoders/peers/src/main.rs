@@ -1,13 +1,15 @@
-//! CPU seconds of decoders over the same lines, into the same columns: Fleuve's beside SIMD parsers and Arrow's. `decoders LINES ROUNDS`;
-//! a line of JSON for each case and subject, with the best of the rounds.
+//! CPU seconds of decoders over the same records, into the same columns: Fleuve's beside SIMD parsers and Arrow's.
+//! `decoders LINES ROUNDS [FORMAT [SUBJECT]]`; a line of JSON for each case and subject, with the best of the rounds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod avro;
+
 use arrow::array::{Array, ArrayRef, AsArray, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use fleuve_formats::{Decoder, FormatSpec, RecordRef};
+use fleuve_formats::{Decoder, FormatSpec, RecordRef, SchemaLookup};
 use serde::Deserialize;
 
 /// Records that are decoded at once.
@@ -77,9 +79,14 @@ fn cpu_seconds() -> f64 {
 }
 
 fn schema() -> SchemaRef {
+    schema_of(true)
+}
+
+fn schema_of(nullable: bool) -> SchemaRef {
     let names = ["auction", "bidder", "price", "channel", "url", "date_time", "extra"];
     let of = |at: usize| if at < 3 { DataType::Int64 } else { DataType::Utf8 };
-    Arc::new(Schema::new(names.iter().enumerate().map(|(at, n)| Field::new(*n, of(at), true)).collect::<Vec<_>>()))
+    let fields = names.iter().enumerate().map(|(at, name)| Field::new(*name, of(at), nullable));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Bids as JSON and as CSV.
@@ -100,15 +107,21 @@ fn lines(count: usize) -> [Vec<String>; 2] {
     all
 }
 
+/// One case: what all subjects read, and what the sum of the first column is.
 struct Measured<'a> {
     rounds: usize,
     bytes: usize,
     case: &'a str,
     expected: i64,
+    /// For a profile: no other subject.
+    only: Option<&'a str>,
 }
 
 impl Measured<'_> {
     fn subject(&self, subject: &str, mut work: impl FnMut() -> i64) {
+        if self.only.is_some_and(|only| only != subject) {
+            return;
+        }
         let mut best = f64::MAX;
         for _ in 0..self.rounds {
             let begun = cpu_seconds();
@@ -121,9 +134,14 @@ impl Measured<'_> {
     }
 }
 
-fn ours(format: &str, projection: &[usize], records: &[RecordRef<'_>]) -> impl FnMut() -> i64 {
+fn ours(
+    format: &str,
+    projection: &[usize],
+    records: &[RecordRef<'_>],
+    lookup: Option<Arc<dyn SchemaLookup>>,
+) -> impl FnMut() -> i64 {
     let spec = FormatSpec::new(format, &BTreeMap::new(), Some(schema())).expect("a format");
-    let mut decoder = Decoder::new(&spec, schema(), projection, None).expect("a decoder");
+    let mut decoder = Decoder::new(&spec, schema(), projection, lookup).expect("a decoder");
     move || {
         let run = |run| {
             let decoded = decoder.decode(run).expect("a run is decoded");
@@ -149,11 +167,15 @@ fn arrow(bytes: &[u8], mut step: impl FnMut(&[u8]) -> (usize, Option<RecordBatch
 }
 
 fn main() {
-    let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse().expect("a number")).collect();
-    let [count, rounds] = arguments[..] else { panic!("decoders LINES ROUNDS") };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (numbers, names) = arguments.split_at(arguments.len().min(2));
+    let numbers: Vec<usize> = numbers.iter().map(|a| a.parse().expect("a number")).collect();
+    let [count, rounds] = numbers[..] else { panic!("decoders LINES ROUNDS [FORMAT [SUBJECT]]") };
+    let wanted = |format: &str| names.first().is_none_or(|name| name == format);
+    let only = names.get(1).map(String::as_str);
     let [json, csv] = lines(count);
     let expected = csv.iter().map(|l| l.split(',').next().expect("a field").parse::<i64>().expect("a number")).sum();
-    for (format, lines) in [("json", &json), ("csv", &csv)] {
+    for (format, lines) in [("json", &json), ("csv", &csv)].into_iter().filter(|(format, _)| wanted(format)) {
         // All read the same bytes, which lie one after the other, as in the log.
         let joined = lines.join("\n") + "\n";
         let lines: Vec<&str> = joined.lines().collect();
@@ -162,9 +184,9 @@ fn main() {
         let bytes = lines.iter().map(|l| l.len()).sum();
         for (columns, projection) in [("seven columns", &ALL[..]), ("two columns", &TWO[..])] {
             let case = format!("{format}, {columns}");
-            let measured = Measured { rounds, bytes, case: &case, expected };
+            let measured = Measured { rounds, bytes, case: &case, expected, only };
             let is_two = projection.len() == 2;
-            measured.subject("fleuve", ours(format, projection, &records));
+            measured.subject("fleuve", ours(format, projection, &records, None));
             if format == "csv" {
                 measured.subject("arrow", || {
                     let builder = arrow::csv::ReaderBuilder::new(schema()).with_batch_size(RUN);
@@ -216,6 +238,11 @@ fn main() {
                 }
                 total
             });
+        }
+    }
+    for (format, nullable) in [("avro", false), ("avro, nullable", true)] {
+        if wanted(format) {
+            avro::measure(&csv, format, nullable, &Measured { rounds, bytes: 0, case: "", expected, only });
         }
     }
 }

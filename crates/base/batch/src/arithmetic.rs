@@ -1,7 +1,8 @@
 //! Arithmetic that DataFusion 54.1 does with other numbers than SQL has:
 //!
 //! - `n / 2` of an unsigned `n` is a division of whole numbers; it takes unsigned ones with others to decimals;
-//! - `extract(EPOCH FROM (a - b))` has the part of a second; it lost it beyond two seconds;
+//! - `date_part('epoch', a - b)` has the part of a second; it lost it beyond two seconds; of other fields it gave totals;
+//! - `- (a - b)` is the time between two others, of which DataFusion says that it has no sign;
 //! - `round(d, 1)` of a decimal has the type that it has in the end. DataFusion takes the number of digits for any until a cast of it is computed,
 //!   when comparisons have settled on another type (`Invalid comparison operation`).
 
@@ -15,6 +16,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::names::map_with_names;
+use crate::times::of_span;
 
 /// Gives such arithmetic the numbers of SQL. To come before types are settled, those of outer columns, too.
 #[derive(Debug)]
@@ -82,6 +84,10 @@ fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Negative(value) if is_unsigned(&value, schema) => {
             Transformed::yes(Expr::Negative(Box::new(bigint(*value))))
         }
+        Expr::Negative(value) if is_span(&value, schema) => {
+            let zero = Expr::Literal(ScalarValue::DurationMicrosecond(Some(0)), None);
+            Transformed::yes(zero - *value)
+        }
         Expr::ScalarFunction(call) if call.name() == "round" => match digits_of(&call) {
             Some(digits) => {
                 let args = call.args.into_iter().take(1).chain([lit(digits)]).collect();
@@ -89,8 +95,8 @@ fn signed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             }
             None => Transformed::no(Expr::ScalarFunction(call)),
         },
-        Expr::ScalarFunction(call) => match epoch_of(&call, schema) {
-            Some(seconds) => Transformed::yes(seconds),
+        Expr::ScalarFunction(call) => match field_of_span(&call, schema) {
+            Some(field) => Transformed::yes(field),
             None => Transformed::no(Expr::ScalarFunction(call)),
         },
         other => Transformed::no(other),
@@ -121,6 +127,11 @@ fn is_unsigned(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
+/// The time between two others, whose sign DataFusion does not change.
+fn is_span(expr: &Expr, schema: &DFSchema) -> bool {
+    type_of(expr, schema).is_some_and(|t| t == DataType::Duration(TimeUnit::Microsecond))
+}
+
 fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     expr.get_type(schema).ok()
 }
@@ -133,11 +144,14 @@ fn cast(expr: Expr, to: DataType) -> Expr {
     Expr::Cast(Cast::new(Box::new(expr), to))
 }
 
-/// The seconds of a time between two others.
-fn epoch_of(call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
+/// A field of the time between two others.
+fn field_of_span(call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
+    let is_theirs = call.name() == "date_part" && !call.func.aliases().iter().any(|a| a.starts_with("fleuve_"));
     let [Expr::Literal(part, _), between] = call.args.as_slice() else { return None };
-    let is_epoch = call.name() == "date_part" && part.try_as_str()??.eq_ignore_ascii_case("epoch");
-    let DataType::Duration(unit) = type_of(between, schema).filter(|_| is_epoch)? else { return None };
+    let DataType::Duration(unit) = type_of(between, schema).filter(|_| is_theirs)? else { return None };
+    if !part.try_as_str()??.eq_ignore_ascii_case("epoch") {
+        return of_span(&call.func, &call.args);
+    }
     let per_second = match unit {
         TimeUnit::Second => 1.0,
         TimeUnit::Millisecond => 1e3,

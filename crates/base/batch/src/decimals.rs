@@ -25,10 +25,13 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use crate::names::map_with_names;
+use crate::texts::text_for;
 use crate::types::{is_comparison, with_types};
 
 /// Most digits of a decimal.
 const MAX_DIGITS: i16 = 38;
+/// What a floating-point number holds of any number.
+const DIGITS_OF_DOUBLE: i16 = 15;
 
 /// Settles types as DataFusion's rule of the name does, those of decimals and floating-point numbers first. In its
 /// place, since what is above wants to know the types below.
@@ -242,9 +245,13 @@ fn member(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<(Expr, Su
     })
 }
 
-/// Numbers of one kind, if there are decimals and floating-point numbers among them.
-fn together(values: Vec<Expr>, how: Meeting, schema: &DFSchema) -> Result<Vec<Expr>> {
-    let types = values.iter().map(|v| v.get_type(schema)).collect::<Result<Vec<_>>>()?;
+/// Numbers of one kind, if there are decimals and floating-point numbers among them. Texts that are compared with decimals are numbers, too.
+fn together(mut values: Vec<Expr>, how: Meeting, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let mut types = types_in(&values, schema)?;
+    if how == Meeting::Compared && are_numbers(&types, &values) {
+        values = values.into_iter().map(|v| written_as_text(&v).unwrap_or(v)).collect();
+        types = types_in(&values, schema)?;
+    }
     let known: Vec<Option<&Expr>> = values.iter().map(Some).collect();
     let Some(common) = meeting(&types, &known, how) else { return Ok(values) };
     let each = values.into_iter().zip(types).map(|(value, of)| match &common {
@@ -253,6 +260,32 @@ fn together(values: Vec<Expr>, how: Meeting, schema: &DFSchema) -> Result<Vec<Ex
         Common::Float(_) => Ok(value),
     });
     each.collect()
+}
+
+fn types_in(values: &[Expr], schema: &DFSchema) -> Result<Vec<DataType>> {
+    values.iter().map(|v| v.get_type(schema)).collect()
+}
+
+/// True where a decimal is compared with a text of the query, and with nothing that is no number.
+fn are_numbers(types: &[DataType], values: &[Expr]) -> bool {
+    let is_text = |value: &Expr| matches!(value, Expr::Literal(value, _) if value.try_as_str().flatten().is_some());
+    types.iter().any(DataType::is_decimal)
+        && values.iter().any(is_text)
+        && types.iter().zip(values).all(|(t, value)| t.is_numeric() || t.is_null() || is_text(value))
+}
+
+/// A text as the number that it would be without its quotes. A cast to the other's type would round it, or find it too large.
+fn written_as_text(expr: &Expr) -> Option<Expr> {
+    let Expr::Literal(text, _) = expr else { return None };
+    let text = text_for(text.try_as_str()??, &DataType::Decimal128(MAX_DIGITS as u8, 0));
+    let number = Digits::of(text.trim())?;
+    let (whole, part) = number.places();
+    Some(match (i64::try_from(number.value), whole + part) {
+        (Ok(value), _) if part == 0 => lit(value),
+        (_, digits) if digits <= DIGITS_OF_DOUBLE => lit(text.trim().parse::<f64>().ok()?),
+        (_, digits) if digits <= MAX_DIGITS => Expr::Literal(number.decimal(), None),
+        _ => return None,
+    })
 }
 
 /// What numbers that meet become.

@@ -22,6 +22,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use crate::forward::forward;
 use crate::map_with_names;
 use crate::nested::in_order;
+use crate::texts::with_read_texts;
 
 /// Plans a query that is optimized already.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ pub struct CarefulPlanner;
 #[async_trait]
 impl QueryPlanner for CarefulPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::default().create_physical_plan(&with_sortable_keys(plan.clone())?, state).await
+        let plan = with_read_texts(with_sortable_keys(plan.clone())?)?;
+        DefaultPhysicalPlanner::default().create_physical_plan(&plan, state).await
     }
 }
 

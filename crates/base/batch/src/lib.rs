@@ -26,6 +26,8 @@ macro_rules! as_its_own {
 }
 
 mod arithmetic;
+mod arrays;
+mod bytes;
 mod careful;
 mod counts;
 mod decimals;
@@ -39,7 +41,9 @@ mod forward;
 mod groups;
 mod guards;
 mod keys;
+mod lacking;
 mod lists;
+mod means;
 mod membership;
 mod names;
 mod nested;
@@ -57,6 +61,7 @@ mod shifted;
 mod single;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod times;
 mod types;
 mod unnest;
@@ -79,9 +84,11 @@ pub use counts::row_number;
 pub use decimals::compared_as;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
+pub use means::rounded_mean;
 pub use names::map_with_names;
 pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
+pub use texts::{TEXT_CAST, list_items, reading_texts, text_for, time_text};
 pub use times::TimeTypes;
 pub use words::{in_words, infix, without_widening, words, words_of_columns};
 
@@ -141,7 +148,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     state
 }
 
-/// Puts functions in the place of DataFusion's of the same names, and two of new names.
+/// Puts functions in the place of DataFusion's of the same names, and some of new names.
 pub fn register(state: &mut SessionState) -> Result<()> {
     times::register_series(state);
     let registry: &mut dyn FunctionRegistry = state;
@@ -149,6 +156,9 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         registry.register_udf(function.into())?;
     }
     times::register(registry)?;
+    arrays::register(registry)?;
+    bytes::register(registry)?;
+    lacking::register(registry)?;
     for function in counts::window().into_iter().chain(shifted::shifted()) {
         registry.register_udwf(function.into())?;
     }
@@ -158,6 +168,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         .chain(extremes::extremes())
         .chain(ordered_sets::all())
         .chain(paired::paired())
+        .chain([means::mean()])
     {
         registry.register_udaf(function.into())?;
     }

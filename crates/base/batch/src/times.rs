@@ -6,8 +6,12 @@
 //!   `UNION`, joins; so does `date + time` ([`Microseconds`]);
 //! - `date_trunc`, `date_bin`, `to_char`, `to_timestamp` and `generate_series` take and give them ([`functions`],
 //!   [`series`]).
+//!
+//! And what of times PostgreSQL tells otherwise: fields ([`fields`]) and patterns ([`patterns`]).
 
+mod fields;
 mod functions;
+mod patterns;
 mod series;
 
 use std::sync::Arc;
@@ -27,6 +31,7 @@ use datafusion::sql::sqlparser::ast::{DataType as Sql, TimezoneInfo};
 use crate::names::map_with_names;
 use crate::types::{is_comparison, with_types};
 
+pub(crate) use fields::of_span;
 pub(crate) use functions::register;
 pub(crate) use series::register as register_series;
 

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use fleuve_types::Result;
 use hashbrown::{HashMap, HashSet};
 
+use crate::SchemaLookup;
 use crate::column::{Bad, StructData, Taken};
 use crate::json::Budget;
 use crate::limits::MAX_WRITER_SCHEMAS;
-use crate::{RecordRef, SchemaLookup};
 
 pub use describe::avro_schema_for;
 pub(crate) use write::write_row;
@@ -32,40 +32,68 @@ const FRAME_BYTES: usize = 5;
 /// Decodes with the schemas that it has looked up. Derived state.
 pub(crate) struct AvroDecoder {
     lookup: Arc<dyn SchemaLookup>,
-    /// By schema id; or why a schema cannot be used.
-    plans: HashMap<u32, Result<Plan, String>>,
+    /// Of each schema; or why it cannot be used.
+    plans: Vec<Result<Plan, String>>,
+    /// By schema id.
+    positions: HashMap<u32, usize>,
+    /// The id before, and its position: most records of a run have the same.
+    last: Option<(u32, usize)>,
     /// Ids that the registry did not know when the run began.
     unknown: HashSet<u32>,
 }
 
 impl AvroDecoder {
     pub(crate) fn new(lookup: Arc<dyn SchemaLookup>) -> Self {
-        Self { lookup, plans: HashMap::new(), unknown: HashSet::new() }
+        Self { lookup, plans: Vec::new(), positions: HashMap::new(), last: None, unknown: HashSet::new() }
     }
 
-    /// Makes the schemas of a run ready.
-    ///
-    /// # Errors
-    /// Those of the lookup.
-    pub(crate) fn resolve(&mut self, records: &[RecordRef<'_>], columns: &StructData) -> Result<()> {
+    /// A run begins.
+    pub(crate) fn begin(&mut self) {
         self.unknown.clear();
         if self.plans.len() >= MAX_WRITER_SCHEMAS {
             self.plans.clear();
+            self.positions.clear();
+            self.last = None;
         }
-        for id in records.iter().filter_map(|r| schema_id(r.value?)) {
-            if self.plans.contains_key(&id) || self.unknown.contains(&id) {
-                continue;
+    }
+
+    /// Makes the schema of a record ready.
+    ///
+    /// # Errors
+    /// Those of the lookup.
+    #[inline]
+    pub(crate) fn resolve(&mut self, record: &[u8], columns: &StructData) -> Result<()> {
+        match schema_id(record) {
+            Some(id) if self.position(id).is_none() && !self.unknown.contains(&id) => self.look_up(id, columns),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn look_up(&mut self, id: u32, columns: &StructData) -> Result<()> {
+        match self.lookup.schema_by_id(id)? {
+            Some(text) => {
+                self.positions.insert(id, self.plans.len());
+                self.plans.push(Plan::new(&text, columns));
             }
-            match self.lookup.schema_by_id(id)? {
-                Some(text) => {
-                    self.plans.insert(id, Plan::new(&text, columns));
-                }
-                None => {
-                    self.unknown.insert(id);
-                }
+            None => {
+                self.unknown.insert(id);
             }
         }
         Ok(())
+    }
+
+    /// Where a schema's plan is, if there is one.
+    #[inline]
+    fn position(&mut self, id: u32) -> Option<usize> {
+        if let Some((last, position)) = self.last
+            && last == id
+        {
+            return Some(position);
+        }
+        let position = *self.positions.get(&id)?;
+        self.last = Some((id, position));
+        Some(position)
     }
 
     pub(crate) fn decode_record(
@@ -78,7 +106,7 @@ impl AvroDecoder {
         let Some(id) = schema_id(bytes) else {
             return Err(Bad::new("not Avro in Confluent framing (a zero byte and the schema's id in four bytes)"));
         };
-        match self.plans.get(&id) {
+        match self.position(id).map(|at| &self.plans[at]) {
             Some(Ok(plan)) => {
                 let mut datum = Datum::new(&bytes[FRAME_BYTES..]);
                 plan.decode(columns, base, &mut datum, budget)?;

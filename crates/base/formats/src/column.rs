@@ -110,10 +110,11 @@ impl VarLen {
     }
 
     fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let (rows, size) = (self.offsets.len(), self.bytes.len());
-        let offsets = std::mem::replace(&mut self.offsets, Vec::with_capacity(rows));
+        let next = with_room(self.offsets.len());
+        let offsets = std::mem::replace(&mut self.offsets, next);
         self.offsets.push(0);
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(size));
+        let next = with_room(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
         (OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes))
     }
 }
@@ -167,10 +168,7 @@ impl StructData {
     pub(crate) fn end(&mut self) -> Taken {
         for (child, seen) in self.children.iter_mut().zip(&self.seen) {
             if seen / 2 != self.object {
-                if !child.nullable {
-                    return Err(Bad::new("is NOT NULL and has no value").within(&child.name));
-                }
-                child.push_null_unchecked();
+                child.push_missing()?;
             }
         }
         Ok(())
@@ -333,6 +331,15 @@ impl Column {
         Ok(())
     }
 
+    /// NULL for what a record does not have.
+    pub(crate) fn push_missing(&mut self) -> Taken {
+        if !self.nullable {
+            return Err(Bad::new("is NOT NULL and has no value").within(&self.name));
+        }
+        self.push_null_unchecked();
+        Ok(())
+    }
+
     /// NULL, also where a column does not take it: below a NULL struct.
     pub(crate) fn push_null_unchecked(&mut self) {
         if self.keep {
@@ -378,7 +385,7 @@ impl Column {
     }
 
     /// An integer, or the ticks of a date or time; the caller has checked the range.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_i64(&mut self, value: i64) {
         if !self.keep {
             return;
@@ -421,7 +428,7 @@ impl Column {
     }
 
     /// A text (the caller knows that it is UTF-8) or bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_bytes(&mut self, value: &[u8]) {
         if let (true, Data::Text(values) | Data::Bytes(values)) = (self.keep, &mut self.data) {
             values.bytes.extend_from_slice(value);
@@ -501,9 +508,14 @@ fn bug(e: arrow::error::ArrowError) -> Error {
     Error::bug(format!("a decoded column does not fit its type: {e}"))
 }
 
+/// For the next run, which mostly is as long: with a little more room than this one took, so that it is not moved for its last values.
+fn with_room<T>(len: usize) -> Vec<T> {
+    Vec::with_capacity(len + len / 16)
+}
+
 fn taken<T: arrow::datatypes::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let capacity = values.len();
-    std::mem::replace(values, Vec::with_capacity(capacity)).into()
+    let next = with_room(values.len());
+    std::mem::replace(values, next).into()
 }
 
 fn narrowed(data_type: &DataType, values: &mut Vec<i64>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {

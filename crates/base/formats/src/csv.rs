@@ -3,11 +3,12 @@
 use arrow::datatypes::Field;
 use fleuve_types::Result;
 
-use crate::column::{Bad, Data, StructData, Taken};
+use crate::column::{Bad, Column, Data, StructData, Taken};
 use crate::encode::{Cells, unsayable, write_plain};
 use crate::json::Budget;
 use crate::spec::CsvOptions;
 use crate::text_value::push_field;
+use crate::words::Positions;
 
 /// Takes in one row. An unquoted field that is the null text is NULL; so is any empty unquoted one, but in a text column
 /// only if the null text is empty.
@@ -16,7 +17,7 @@ pub(crate) fn decode_record(
     bytes: &[u8],
     options: &CsvOptions,
     budget: &mut Budget,
-    field: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
 ) -> Taken {
     // Most records are ASCII, and that is seen much sooner.
     if !bytes.is_ascii()
@@ -26,27 +27,35 @@ pub(crate) fn decode_record(
     }
     let bytes = without_last(without_last(bytes, b'\n'), b'\r');
     let wanted = columns.children.len();
-    let mut rest = Some(bytes);
-    let mut found = 0;
-    while let Some(text) = rest {
-        let split = split_field(text, options, field);
-        let (raw, quoted, after) = split.map_err(|bad| match columns.children.get(found) {
-            Some(column) => bad.within(&column.name),
-            None => bad,
-        })?;
-        if let Some(column) = columns.children.get_mut(found) {
-            let text_column = matches!(column.data, Data::Text(_));
-            let null = !quoted && (raw == options.null.as_bytes() || (raw.is_empty() && !text_column));
-            let taken = match null {
-                true => column.push_null(),
-                false => push_field(column, raw, budget),
-            };
-            taken.map_err(|bad| bad.within(&columns.children[found].name))?;
+    let mut fields = Fields::new(bytes, options);
+    for (at, column) in columns.children.iter_mut().enumerate() {
+        let taken = match fields.next(scratch) {
+            Ok(Some(field)) => take_field(column, &field, options, budget),
+            Ok(None) => return Err(Bad::new(format!("expected {wanted} fields, found {at}"))),
+            Err(bad) => Err(bad),
+        };
+        if let Err(bad) = taken {
+            return Err(bad.within(&column.name));
         }
+    }
+    let mut found = wanted;
+    while fields.next(scratch)?.is_some() {
         found += 1;
-        rest = after;
     }
     if found == wanted { Ok(()) } else { Err(Bad::new(format!("expected {wanted} fields, found {found}"))) }
+}
+
+#[inline(always)]
+fn take_field(column: &mut Column, field: &FieldText<'_>, options: &CsvOptions, budget: &mut Budget) -> Taken {
+    let null = options.null.as_bytes();
+    let is_null = match field.text.is_empty() {
+        true => null.is_empty() || !matches!(column.data, Data::Text(_)),
+        false => !null.is_empty() && field.text == null,
+    };
+    if is_null && !field.quoted {
+        return column.push_null();
+    }
+    push_field(column, field.text, budget)
 }
 
 fn without_last(bytes: &[u8], last: u8) -> &[u8] {
@@ -56,25 +65,51 @@ fn without_last(bytes: &[u8], last: u8) -> &[u8] {
     }
 }
 
-/// A field: its text, whether it was quoted, and what follows its delimiter (`None` at the end of the row).
-type SplitField<'a, 's> = (&'s [u8], bool, Option<&'a [u8]>);
+struct FieldText<'s> {
+    text: &'s [u8],
+    quoted: bool,
+}
 
-/// The first field of `text`; a quoted one with quotes inside is unescaped into `scratch`.
-fn split_field<'a: 's, 's>(
-    text: &'a [u8],
-    options: &CsvOptions,
-    scratch: &'s mut Vec<u8>,
-) -> Taken<SplitField<'a, 's>> {
-    let quote = match options.quote {
-        Some(quote) if text.first() == Some(&quote) => quote,
-        _ => {
-            return Ok(match memchr::memchr(options.delimiter, text) {
-                Some(end) => (&text[..end], false, Some(&text[end + 1..])),
-                None => (text, false, None),
-            });
+/// The fields of a row, one after the other.
+struct Fields<'a> {
+    row: &'a [u8],
+    quote: Option<u8>,
+    delimiters: Positions<'a>,
+    /// Where the next field begins; beyond the row's end when there is none.
+    start: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn new(row: &'a [u8], options: &CsvOptions) -> Self {
+        Self { row, quote: options.quote, delimiters: Positions::new(row, options.delimiter), start: 0 }
+    }
+
+    /// The next field; a quoted one is unescaped into `scratch`.
+    #[inline(always)]
+    fn next<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Taken<Option<FieldText<'s>>>
+    where
+        'a: 's,
+    {
+        let (row, start) = (self.row, self.start);
+        match (row.get(start), self.quote) {
+            (Some(first), Some(quote)) if *first == quote => {
+                self.start = unquote(row, start, quote, &mut self.delimiters, scratch)?;
+                Ok(Some(FieldText { text: scratch, quoted: true }))
+            }
+            (None, _) if start > row.len() => Ok(None),
+            _ => {
+                let end = self.delimiters.next_or_end();
+                self.start = end + 1;
+                Ok(Some(FieldText { text: &row[start..end], quoted: false }))
+            }
         }
-    };
+    }
+}
+
+/// Unescapes the quoted field that begins at `start`; gives the next one's start.
+fn unquote(row: &[u8], start: usize, quote: u8, delimiters: &mut Positions<'_>, scratch: &mut Vec<u8>) -> Taken<usize> {
     scratch.clear();
+    let text = &row[start..];
     let mut at = 1;
     loop {
         let Some(run) = memchr::memchr(quote, &text[at..]) else {
@@ -82,15 +117,17 @@ fn split_field<'a: 's, 's>(
         };
         scratch.extend_from_slice(&text[at..at + run]);
         at += run + 1;
-        match text.get(at) {
-            Some(b) if *b == quote => {
-                scratch.push(quote);
-                at += 1;
-            }
-            Some(b) if *b == options.delimiter => return Ok((scratch, true, Some(&text[at + 1..]))),
-            None => return Ok((scratch, true, None)),
-            Some(_) => return Err(Bad::new(format!("text follows the closing quote at byte {at}"))),
+        if text.get(at) != Some(&quote) {
+            break;
         }
+        scratch.push(quote);
+        at += 1;
+    }
+    // Delimiters inside of the quotes are passed over.
+    delimiters.seek(start + at);
+    match delimiters.next_or_end() == start + at {
+        true => Ok(start + at + 1),
+        false => Err(Bad::new(format!("text follows the closing quote at byte {at}"))),
     }
 }
 

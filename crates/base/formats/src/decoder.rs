@@ -129,19 +129,25 @@ impl Decoder {
     /// Limit: the run's values are larger than [`crate::limits::MAX_DECODE_BYTES`] together; decode fewer. Else what
     /// [`SchemaLookup`] gave: nothing was decoded, try again.
     pub fn decode(&mut self, records: &[RecordRef<'_>]) -> Result<Decoded> {
-        let bytes: usize = records.iter().map(|r| r.value.map_or(0, <[u8]>::len)).sum();
-        if bytes > MAX_DECODE_BYTES || u32::try_from(records.len()).is_err() {
-            let text = format!("{} records of {bytes} bytes are too many to decode at once", records.len());
-            return Err(Error::new(ErrorKind::Limit, text));
+        if u32::try_from(records.len()).is_err() {
+            return Err(too_many(records));
         }
         if let Reading::Avro(avro) = &mut self.reading {
-            avro.resolve(records, &self.columns)?;
+            avro.begin();
         }
         // What an earlier call left behind when it failed.
         self.columns.truncate(0);
         let mut rows = Vec::with_capacity(records.len());
         let mut bad = Vec::new();
+        let mut bytes = 0;
         for (index, record) in records.iter().enumerate() {
+            bytes += record.value.map_or(0, <[u8]>::len);
+            if bytes > MAX_DECODE_BYTES {
+                return Err(too_many(records));
+            }
+            if let (Reading::Avro(avro), Some(value)) = (&mut self.reading, record.value) {
+                avro.resolve(value, &self.columns)?;
+            }
             match self.decode_record(rows.len(), record.value) {
                 Ok(()) => rows.push(index as u32),
                 Err(why) => {
@@ -184,6 +190,13 @@ impl Decoder {
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|e| Error::bug(format!("decoded columns do not make a batch: {e}")))
     }
+}
+
+#[cold]
+fn too_many(records: &[RecordRef<'_>]) -> Error {
+    let bytes: usize = records.iter().filter_map(|r| r.value).map(<[u8]>::len).sum();
+    let text = format!("{} records of {bytes} bytes are too many to decode at once", records.len());
+    Error::new(ErrorKind::Limit, text)
 }
 
 /// `text` and `raw`: the value as it is.

@@ -32,6 +32,7 @@ mod record;
 mod spec;
 mod text_value;
 mod time;
+mod words;
 
 #[cfg(test)]
 mod tests;

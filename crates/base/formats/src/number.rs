@@ -2,6 +2,8 @@
 
 use arrow::array::ArrowNativeTypeOp;
 
+use crate::words::digits_up_to_8;
+
 /// Why a text is no decimal of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecimalError {
@@ -167,6 +169,24 @@ fn divide_rounding<T: ArrowNativeTypeOp>(mut value: T, places: u64, mut lost: bo
         value = value.add_wrapping(T::ONE);
     }
     (value, lost)
+}
+
+/// The common case of [`parse_integer`]: at most 16 plain digits, maybe with a minus. `None` leaves it to the general one.
+#[inline]
+pub(crate) fn plain_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let value = match digits.len() {
+        ..=8 => digits_up_to_8(digits)?,
+        9..=16 => {
+            let (front, back) = digits.split_at(digits.len() - 8);
+            digits_up_to_8(front)? * 100_000_000 + digits_up_to_8(back)?
+        }
+        _ => return None,
+    } as i64;
+    Some(if negative { -value } else { value })
 }
 
 /// The integer that a number is exactly (`12`, `1.20e1`), if it is one and fits.

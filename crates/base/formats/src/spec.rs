@@ -161,6 +161,11 @@ impl FormatSpec {
         self.csv.header
     }
 
+    /// What stands between the fields of a CSV row, and what around those that hold it; `None` for other formats.
+    pub fn csv_marks(&self) -> Option<(u8, Option<u8>)> {
+        (self.format == Format::Csv).then_some((self.csv.delimiter, self.csv.quote))
+    }
+
     fn check_columns(&self) -> Result<()> {
         let fields = self.schema.fields();
         if fields.is_empty() {

@@ -10,6 +10,7 @@ use fleuve_types::{ColumnPart, narrow_struct};
 use crate::{Decoded, Decoder, FormatSpec, RecordRef, SchemaLookup};
 
 mod avro;
+mod byte_by_byte;
 mod csv;
 mod hostile;
 mod json;

@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::column::{Bad, Column, Data, Taken, quoted};
 use crate::json::{Budget, Cursor, decode_value, named_float, parse_float, push_decimal};
 use crate::limits::MAX_DEPTH;
-use crate::number::parse_integer;
+use crate::number::{parse_integer, plain_integer};
 use crate::time::{
     MomentError, NANOS_PER_SECOND, between_units, is_known_moment, parse_date, parse_time, parse_timestamp, per_second,
 };
@@ -122,19 +122,24 @@ fn unit_name(unit: TimeUnit) -> &'static str {
 /// Like [`push_text`], with arrays and structs as JSON and blanks around anything but text ignored.
 pub(crate) fn push_field(column: &mut Column, text: &[u8], budget: &mut Budget) -> Taken {
     match &column.data {
-        Data::Text(_) => push_text(column, text),
+        Data::Text(_) => column.push_bytes(text),
+        Data::Int { min, max, .. } => match plain_integer(text) {
+            Some(value) if (*min..=*max).contains(&value) => column.push_i64(value),
+            _ => return push_text(column, text.trim_ascii()),
+        },
         Data::List { .. } | Data::Struct(_) => {
             let mut cursor = Cursor::new(text);
             cursor.blanks();
             decode_value(column, &mut cursor, MAX_DEPTH, budget)?;
             cursor.blanks();
             match cursor.peek() {
-                None => Ok(()),
-                Some(_) => Err(cursor.syntax("the end of the field")),
+                None => {}
+                Some(_) => return Err(cursor.syntax("the end of the field")),
             }
         }
-        _ => push_text(column, text.trim_ascii()),
+        _ => return push_text(column, text.trim_ascii()),
     }
+    Ok(())
 }
 
 fn boolean(text: &[u8]) -> Option<bool> {

@@ -224,8 +224,11 @@ pub(crate) fn between_units(count: i64, from: TimeUnit, to: TimeUnit) -> Option<
     if !is_known_moment(count, from) {
         return None;
     }
+    if from == to {
+        return Some(count);
+    }
     let (from, to) = (per_second(from), per_second(to));
-    if to >= from { count.checked_mul(to / from) } else { Some(count.div_euclid(from / to)) }
+    if to > from { count.checked_mul(to / from) } else { Some(count.div_euclid(from / to)) }
 }
 
 fn push_padded(out: &mut Vec<u8>, value: i64, width: usize) {

@@ -9,8 +9,10 @@ mod delta;
 mod error;
 mod frontier;
 mod id;
+mod moment;
 mod replacement;
 mod schema;
+mod type_words;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use column::{ColumnPart, narrow_struct};
@@ -18,5 +20,7 @@ pub use delta::{Delta, consolidate_rows};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use frontier::{Epoch, Frontier};
 pub use id::ObjectId;
+pub use moment::{KNOWN_MS, far_ms};
 pub use replacement::{Keeps, KeptState, Replacement};
 pub use schema::{AS_OF_FUNCTION, PSEUDO_COLUMNS, SESSION_FUNCTIONS, is_pseudo_column, pseudo_fields, sql_type_name};
+pub use type_words::with_sql_types;

@@ -6,6 +6,7 @@
 //!
 //! Invariants:
 //! - An id means one schema for ever; it is never given out again, even after a permanent deletion.
+//! - What is deleted for good is gone for clients and stays for decoders: records that name it are rows as before.
 //! - The same schema (normal form, type and references) has the same id under every subject.
 //! - What is answered is durable. A change is decided by pure functions over [`State`] and written in one transaction.
 //! - A version that another schema refers to can't be deleted.
@@ -26,6 +27,6 @@ pub use compatibility::Compatibility;
 pub use error::{Code, RegistryError, Result};
 pub use registry::{Listed, Registry};
 pub use state::{
-    Draft, MAX_REFERENCES, MAX_SCHEMAS, MAX_SUBJECT_BYTES, MAX_TOTAL_BYTES, Reference, SchemaKind, State, Stored,
-    VersionRef, Versioned,
+    Draft, MAX_REFERENCES, MAX_RETIRED, MAX_RETIRED_BYTES, MAX_SCHEMAS, MAX_SUBJECT_BYTES, MAX_TOTAL_BYTES, Reference,
+    SchemaKind, State, Stored, VersionRef, Versioned,
 };

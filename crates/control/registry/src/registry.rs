@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fleuve_types::Error;
 use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
@@ -39,18 +40,31 @@ impl Registry {
         Ok(Self { pool, state: Arc::new(RwLock::new(state)), writer: Arc::default() })
     }
 
-    /// The text of a schema by id, with references put in: what a decoder needs. Never waits for the disk.
+    /// The text of a schema by id, with references put in: what a decoder needs, also of schemas that are deleted for good. Never
+    /// waits for the disk.
     pub fn schema_by_id(&self, id: i32) -> Option<String> {
-        self.read(|state| state.schema(id).ok().map(|stored| stored.whole.clone()))
+        self.read(|state| state.whole(id).map(str::to_owned))
     }
 
     /// Registers an Avro schema without references and gives its id; the same id if it is there already.
     ///
     /// # Errors
-    /// `Input` if it is no schema or not compatible with earlier versions; `Io`.
+    /// `Input` if it is no schema or not compatible with earlier versions, with the first reason only; `Io`.
     pub async fn register(&self, subject: &str, schema: &str) -> fleuve_types::Result<i32> {
-        let registered = self.submit(subject, Draft::avro(schema)).await.map_err(fleuve_types::Error::from)?;
-        Ok(registered.schema.id)
+        let error = match self.submit(subject, Draft::avro(schema)).await {
+            Ok(registered) => return Ok(registered.schema.id),
+            Err(error) => error,
+        };
+        let why = match error.code {
+            Code::Incompatible => self.check(subject, Draft::avro(schema), None).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Err(if why.is_empty() { error.into() } else { refused(subject, self.level(subject), &why) })
+    }
+
+    /// What the record of a subject's latest schema is called; `None` where that is no Avro record.
+    pub fn record_name(&self, subject: &str) -> Option<String> {
+        self.read(|state| state.record_name(subject))
     }
 
     /// Registers a schema as the newest version of a subject, unless the subject has it already.
@@ -138,7 +152,8 @@ impl Registry {
     /// Deletes a subject: first a mark; with `permanent`, what is marked goes for good. Gives the versions concerned.
     ///
     /// # Errors
-    /// `SubjectNotFound`, `SubjectSoftDeleted`, `SubjectNotSoftDeleted`, `ReferenceExists`, `Store`.
+    /// `SubjectNotFound`, `SubjectSoftDeleted`, `SubjectNotSoftDeleted`, `ReferenceExists`, `NotPermitted` (too much was deleted for good),
+    /// `Store`.
     pub async fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Vec<i32>> {
         let subject = subject.to_string();
         self.change(move |state| state.delete_subject(&subject, permanent)).await
@@ -147,7 +162,7 @@ impl Registry {
     /// Deletes one version, as [`Registry::delete_subject`] does all. Gives its number.
     ///
     /// # Errors
-    /// `SubjectNotFound`, `VersionNotFound`, `VersionSoftDeleted`, `VersionNotSoftDeleted`, `ReferenceExists`, `Store`.
+    /// `SubjectNotFound`, `VersionNotFound`, `VersionSoftDeleted`, `VersionNotSoftDeleted`, `ReferenceExists`, `NotPermitted`, `Store`.
     pub async fn delete_version(&self, subject: &str, version: VersionRef, permanent: bool) -> Result<i32> {
         let subject = subject.to_string();
         self.change(move |state| state.delete_version(&subject, version, permanent)).await
@@ -218,6 +233,23 @@ impl Registry {
         });
         changed.await.map_err(|e| RegistryError::new(Code::Store, format!("the registry failed: {e}")))?
     }
+}
+
+/// Longest reason that is told whole, in characters.
+const MAX_REASON: usize = 300;
+
+/// An incompatible schema in few words, for somebody who did not write it.
+fn refused(subject: &str, level: Compatibility, why: &[String]) -> Error {
+    let reasons: Vec<&String> = why.iter().filter(|reason| !reason.starts_with('{')).collect();
+    let first: String = reasons.first().map_or("", |reason| reason.as_str()).chars().take(MAX_REASON).collect();
+    let more = match reasons.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let level = level.as_str();
+    Error::input(format!("the schema of these rows does not fit subject \"{subject}\", whose level is {level}: {first}{more}")).hint(
+        format!("at the registry, PUT /config/{subject} with {{\"compatibility\": \"NONE\"}} lets any schema follow; or write the rows with a client that has the subject's schema"),
+    )
 }
 
 #[cfg(test)]

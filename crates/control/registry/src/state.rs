@@ -5,7 +5,7 @@ mod delete;
 mod read;
 mod register;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,10 @@ use crate::{Code, Compatibility, RegistryError, Result};
 pub const MAX_SCHEMAS: usize = 100_000;
 /// Most bytes of schema text in the registry; all of it is held in memory.
 pub const MAX_TOTAL_BYTES: usize = 256 << 20;
+/// Most schemas that are kept for records alone after they were deleted for good.
+pub const MAX_RETIRED: usize = 100_000;
+/// Most bytes of their text; all of it is held in memory.
+pub const MAX_RETIRED_BYTES: usize = 256 << 20;
 /// Longest subject, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 1024;
 /// Most schemas that one schema refers to, those of its references counted too.
@@ -141,8 +145,8 @@ pub(crate) enum Write {
     Version { subject: String, version: i32, id: i32, deleted: bool },
     /// A version is gone for good.
     RemoveVersion { subject: String, version: i32 },
-    /// A schema that no version has any more.
-    RemoveSchema(i32),
+    /// A schema that no version has any more: it stays for the records that name it.
+    Retire(i32),
     /// The level of a subject (empty: of all); `None` takes it away.
     Level { subject: String, level: Option<Compatibility> },
 }
@@ -160,6 +164,8 @@ type Identity = (SchemaKind, String, Vec<Reference>);
 #[derive(Clone, Debug, Default)]
 pub struct State {
     schemas: BTreeMap<i32, Arc<Stored>>,
+    /// What was deleted for good, as decoders read it: no client sees it, and records of its id stay rows.
+    retired: BTreeMap<i32, Arc<str>>,
     ids: HashMap<Identity, i32>,
     subjects: BTreeMap<String, BTreeMap<i32, Slot>>,
     /// By subject; the empty name is the level for all.
@@ -167,6 +173,7 @@ pub struct State {
     /// Ids up to this one were given out.
     last_id: i32,
     text_bytes: usize,
+    retired_bytes: usize,
 }
 
 impl State {
@@ -196,12 +203,7 @@ impl State {
                         }
                     }
                 }
-                Write::RemoveSchema(id) => {
-                    if let Some(stored) = self.schemas.remove(id) {
-                        self.text_bytes -= size(&stored);
-                        self.ids.remove(&identity(&stored.draft));
-                    }
-                }
+                Write::Retire(id) => self.retire(*id),
                 Write::Level { subject, level: Some(level) } => {
                     self.levels.insert(subject.clone(), *level);
                 }
@@ -210,6 +212,25 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Retires every schema that no version has.
+    pub(crate) fn retire_unused(&mut self) {
+        let used: HashSet<i32> = self.subjects.values().flat_map(|slots| slots.values().map(|slot| slot.id)).collect();
+        let unused: Vec<i32> = self.schemas.keys().copied().filter(|id| !used.contains(id)).collect();
+        unused.into_iter().for_each(|id| self.retire(id));
+    }
+
+    fn retire(&mut self, id: i32) {
+        let Some(stored) = self.schemas.remove(&id) else { return };
+        self.text_bytes -= size(&stored);
+        // The same schema may have come back under a new id since.
+        let identity = identity(&stored.draft);
+        if self.ids.get(&identity) == Some(&id) {
+            self.ids.remove(&identity);
+        }
+        self.retired_bytes += stored.whole.len();
+        self.retired.insert(id, stored.whole.as_str().into());
     }
 
     /// Highest id that was given out.

@@ -68,7 +68,7 @@ pub(crate) async fn load(pool: &SqlitePool) -> Result<State> {
     let mut tx = pool.begin().await.map_err(failed("read the registry"))?;
     let last_id = i32::try_from(setting(&mut tx, "last_id").await?).map_err(|_| damaged("last id"))?;
     let mut state = State::after(last_id);
-    let rows = sqlx::query("SELECT id, kind, text, refers, whole FROM registry_schema")
+    let rows = sqlx::query("SELECT id, kind, text, refers, whole FROM registry_schema ORDER BY id")
         .fetch_all(&mut *tx)
         .await
         .map_err(failed("read the schemas"))?;
@@ -88,6 +88,7 @@ pub(crate) async fn load(pool: &SqlitePool) -> Result<State> {
         let (subject, version, id, deleted) = (row.get(0), row.get(1), row.get(2), row.get(3));
         state.apply(&[Write::Version { subject, version, id, deleted }]);
     }
+    state.retire_unused();
     let rows = sqlx::query("SELECT subject, level FROM registry_level")
         .fetch_all(&mut *tx)
         .await
@@ -134,7 +135,8 @@ async fn step(tx: &mut SqliteConnection, write: &Write) -> sqlx::Result<()> {
         Write::RemoveVersion { subject, version } => {
             sqlx::query("DELETE FROM registry_version WHERE subject = ? AND version = ?").bind(subject).bind(version)
         }
-        Write::RemoveSchema(id) => sqlx::query("DELETE FROM registry_schema WHERE id = ?").bind(id),
+        // It stays, and that no version has it says what it is.
+        Write::Retire(_) => return Ok(()),
         Write::Level { subject, level: Some(level) } => sqlx::query(
             "INSERT INTO registry_level (subject, level) VALUES (?, ?) ON CONFLICT (subject) DO UPDATE SET level = excluded.level",
         )

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use fleuve_catalog::{Object, ObjectKind};
-use fleuve_types::{Clock, Delta, Epoch, Error, ObjectId, Replacement, Result, SystemClock};
+use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result, SystemClock};
 use futures::Stream;
 
 use crate::parse::OnError;
@@ -72,6 +72,8 @@ pub struct StreamSpec {
     pub retention_bytes: Option<i64>,
     /// `CHECK (...)` constraints as SQL text; a row that fails one is a dead letter.
     pub checks: Vec<String>,
+    /// The rules that the checks go by.
+    pub edition: u32,
 }
 
 /// The event-time column of a stream and how late a row may be.
@@ -188,6 +190,40 @@ pub enum Change {
     Comment(Object),
 }
 
+/// Why changes were not applied.
+#[derive(Debug)]
+pub enum Unapplied {
+    /// The objects are not those any more that the changes were made for: they have to be made anew.
+    Outdated,
+    /// They cannot be.
+    Failed {
+        /// Why.
+        error: Box<Error>,
+        /// Whose change it was, if it is known.
+        object: Option<ObjectId>,
+    },
+}
+
+impl Unapplied {
+    /// What an error becomes that is of no object alone.
+    pub fn all(error: Error) -> Self {
+        Self::Failed { error: Box::new(error), object: None }
+    }
+
+    /// For who does not make them anew.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Outdated => Error::new(ErrorKind::Retry, "the objects have changed meanwhile").hint("try again"),
+            Self::Failed { error, .. } => *error,
+        }
+    }
+
+    /// What an error becomes that the change of an object came to.
+    pub fn of(object: ObjectId) -> impl Fn(Error) -> Self {
+        move |error| Self::Failed { error: Box::new(error), object: Some(object) }
+    }
+}
+
 /// All objects at one moment, bound. Cheap to clone through its `Arc`.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectSet {
@@ -293,6 +329,18 @@ pub struct Closing {
     pub at: Option<i64>,
 }
 
+/// Where the watermark of a stream had gone on without a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overtaken {
+    /// The partition.
+    pub partition: i32,
+    /// The record that came next to it.
+    pub offset: i64,
+    /// The watermark by then: rows below it are late from there on, whatever came before them in the partition. In the unit of the
+    /// event-time column.
+    pub watermark: i64,
+}
+
 /// Everything a query reads, at one epoch.
 pub trait Snapshot: Send + Sync {
     /// The epoch that all views of this snapshot show.
@@ -314,6 +362,12 @@ pub trait Snapshot: Send + Sync {
     fn closing(&self, namespace: &str, name: &str, rows: &RecordBatch) -> Result<Option<Vec<Closing>>> {
         let _ = (namespace, name, rows);
         Ok(None)
+    }
+    /// Where the watermark of a stream had gone on without a partition, as far as that is remembered. What was later than the snapshot may
+    /// be among it.
+    fn overtaken(&self, namespace: &str, name: &str) -> Vec<Overtaken> {
+        let _ = (namespace, name);
+        vec![]
     }
     /// Why a view shows an older answer; `None` of one that has not stopped.
     fn stopped(&self, namespace: &str, name: &str) -> Option<StoppedView> {
@@ -446,8 +500,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The newest consistent state of everything that can be queried.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
 
-    /// Applies changes, all or nothing, and returns when they are durable and running (a view has taken in what was there).
-    async fn apply(&self, changes: Vec<Change>) -> Result<()>;
+    /// Applies changes of `objects`, which [`Backend::objects`] gave, all or nothing, and returns when they are durable and running (a view
+    /// has taken in what was there).
+    async fn apply(&self, objects: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied>;
 
     /// Appends rows to a stream (columns in the stream's order) and returns when a query would see them. Gives their number.
     async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64>;

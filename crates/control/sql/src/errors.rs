@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
-use fleuve_types::{Error, ErrorKind, Location};
+use fleuve_types::{Error, ErrorKind, Location, with_sql_types};
 
 use crate::suggest::nearest;
 
@@ -41,7 +41,10 @@ pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
             Some(ours) => ours.clone(),
             None => match inner.downcast_ref::<DataFusionError>() {
                 Some(deeper) => of_datafusion(deeper),
-                None => Error::new(ErrorKind::Io, inner.to_string()),
+                None => match bad_pattern(&inner.to_string()) {
+                    Some(message) => Error::input(message),
+                    None => Error::new(ErrorKind::Io, inner.to_string()),
+                },
             },
         },
         DataFusionError::SchemaError(inner, _) => of_schema(inner),
@@ -51,8 +54,15 @@ pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
             Error { location: at, ..Error::input(message) }
         }
         // The rest of it is the parser's tree.
+        DataFusionError::NotImplemented(m) if m.starts_with("Unsupported ast node in sqltorel") => {
+            Error::unsupported("an expression of this kind is not supported")
+        }
         DataFusionError::NotImplemented(m) if m.starts_with("Unsupported ast node ") => {
             Error::unsupported("this is not supported in FROM")
+        }
+        DataFusionError::NotImplemented(m) if is_window_elsewhere(m) => {
+            Error::input("window functions stand in SELECT and ORDER BY only")
+                .hint("compute it in a subquery in FROM, or filter with QUALIFY in the place of WHERE")
         }
         DataFusionError::NotImplemented(m) => Error::unsupported(tidy(m)),
         DataFusionError::ResourcesExhausted(m) => {
@@ -67,9 +77,29 @@ pub(crate) fn of_datafusion(error: &DataFusionError) -> Error {
     }
 }
 
+/// Functions that are nothing without a window.
+const WINDOW_FUNCTIONS: [&str; 8] =
+    ["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
+
+fn is_window_elsewhere(message: &str) -> bool {
+    message.strip_prefix("Physical plan does not support logical expression ").is_some_and(|e| e.starts_with("WindowF"))
+}
+
+/// What is wrong with a regular expression, if that is what a message is about.
+fn bad_pattern(message: &str) -> Option<String> {
+    let (_, told) = message.split_once("regex parse error:")?;
+    let why = told.rsplit_once("error: ").map_or("", |(_, why)| why);
+    let why = why.lines().next().unwrap_or_default().trim().trim_end_matches(['~', ')', ' ']);
+    Some(format!("invalid regular expression: {why}"))
+}
+
 fn plan(message: String) -> Error {
     if let Some(name) = message.strip_prefix("Invalid function '") {
         let (name, rest) = name.split_once('\'').unwrap_or((name, ""));
+        if WINDOW_FUNCTIONS.contains(&name.to_lowercase().as_str()) {
+            return Error::input(format!("the window function {name} requires an OVER clause"))
+                .hint(format!("write {name}(…) OVER (ORDER BY …)"));
+        }
         let near = rest.split_once("Did you mean '").and_then(|(_, n)| n.split_once('\'')).map(|(n, _)| n.to_string());
         let error = Error::not_found(format!("there is no function \"{name}\""));
         return match near.filter(|n| nearest(name, [n.as_str()]).is_some()) {
@@ -78,10 +108,20 @@ fn plan(message: String) -> Error {
         };
     }
     if let Some(rest) = message.strip_prefix("Projections require unique expression names but the expression \"") {
-        let name = rest.split('"').next().unwrap_or_default();
-        return twice(name.rsplit('.').next().unwrap_or(name));
+        let expr = rest.split("\" at position ").next().unwrap_or_default();
+        return twice(&name_in(expr));
     }
     Error::input(message)
+}
+
+/// What an expression of the planner's is called: a column by its own name, what has an alias by that, all else by its text.
+fn name_in(expr: &str) -> String {
+    let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
+    match expr.rsplit_once(" AS ") {
+        _ if is_name(expr) => expr.rsplit('.').next().unwrap_or(expr).to_string(),
+        Some((_, alias)) if is_name(alias) => alias.to_string(),
+        _ => expr.to_string(),
+    }
 }
 
 /// Two columns of one name.
@@ -159,6 +199,11 @@ fn of_arrow(error: &ArrowError) -> Error {
         ArrowError::MemoryError(m) => Error::new(ErrorKind::Limit, m.clone()),
         ArrowError::NotYetImplemented(m) => Error::unsupported(m.clone()),
         ArrowError::CastError(m) | ArrowError::ComputeError(m) | ArrowError::ParseError(m) => Error::input(tidy(m)),
+        // Arrow names neither the column nor the value, and counts over all the values of a batch.
+        ArrowError::InvalidArgumentError(m) if m.starts_with("Encountered non") && m.contains("UTF-8") => Error::input(
+            "a BYTEA that is cast to TEXT is not UTF-8 in some row",
+        )
+        .hint("encode(value, 'escape') shows any bytes, and convert_from(value, 'LATIN1') those of that encoding"),
         ArrowError::ArithmeticOverflow(m) | ArrowError::InvalidArgumentError(m) => Error::input(tidy(m)),
         other => Error::input(tidy(&other.to_string())),
     }
@@ -174,11 +219,37 @@ fn tidy(message: &str) -> String {
         "Arrow error: ",
         "Internal error: ",
         "Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, ",
+        "Column in ORDER BY must be in GROUP BY or an aggregate function: While expanding wildcard, ",
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
+    if let Some(message) = bad_pattern(text) {
+        return message;
+    }
     let line = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-    plain_words(&line.replace("main.public.", "").replace("main.", ""))
+    let line = match line.split_once(" This issue was likely caused by a bug in DataFusion's code") {
+        Some((told, _)) => told.trim_end_matches('.'),
+        None => line.as_str(),
+    };
+    let line = with_sql_types(&line.replace("main.public.", "").replace("main.", ""));
+    let line = INNER_PREFIXES.iter().fold(plain_words(&line), |line, prefix| line.replace(prefix, ""));
+    without_families(&line)
+}
+
+/// What stands before a message within another.
+const INNER_PREFIXES: [&str; 4] =
+    ["Error during planning: ", "Execution error: ", "Internal error: ", "Invalid argument error: "];
+
+/// `TEXT` for `String (DataType: TEXT)`.
+fn without_families(message: &str) -> String {
+    let mut parts = message.split(" (DataType: ");
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let Some((named, rest)) = part.split_once(')') else { return message.to_string() };
+        out.truncate(out.rfind(' ').map_or(0, |at| at + 1));
+        out.extend([named, rest]);
+    }
+    out
 }
 
 /// The planner's longer messages, told in a sentence.
@@ -187,10 +258,26 @@ fn plain_words(message: &str) -> String {
         return format!("{} must be in GROUP BY or inside an aggregate function", &message[..i]);
     }
     if let Some((function, errors)) = message.split_once(" failed to match any signature, errors: ") {
+        let function = function.rsplit_once(" failed with: ").map_or(function, |(_, inner)| inner);
+        let function = function.trim_start_matches("Internal error: ");
         let first = errors.split(",Error during planning: ").next().unwrap_or_default();
         let first = first.trim_start_matches("Error during planning: ").trim_end_matches('.');
         let why = first.strip_prefix(function).unwrap_or(first).trim();
         return format!("{} does not take these arguments: it {why}", function.replace("Function ", "function "));
+    }
+    if let Some((told, _)) = message.split_once(" You might need to add explicit type casts.") {
+        let told = match told.split_once(" failed. ") {
+            Some((refused, told)) if refused.starts_with("Failed to coerce arguments") => told,
+            _ => told,
+        };
+        let call = told.split_once("argument types '");
+        return call
+            .map_or_else(|| told.into(), |(words, call)| format!("{words}argument types '{}", with_sql_types(call)));
+    }
+    if let Some((operation, _)) = message.split_once(": Invalid argument error: ")
+        && operation.starts_with("Cannot get result type for ")
+    {
+        return operation.into();
     }
     if message.starts_with("Physical plan does not support logical expression ") {
         if message.contains("AggregateFunction(") {

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Backend, Change, ChangeSet, ObjectSet, OnError, Outcome, ProjectFile, Session, Snapshot, Spec, Subscription,
-    ViewSpec, ViewState,
+    Unapplied, ViewSpec, ViewState,
 };
 
 #[derive(Default)]
@@ -32,6 +32,10 @@ pub(crate) struct Fake {
     /// Every list of changes that was applied, as words.
     pub(crate) applied: Mutex<Vec<Vec<String>>>,
     pub(crate) snapshots: Mutex<usize>,
+    /// Statements of others that come before the next changes, the last one first.
+    pub(crate) meanwhile: Mutex<Vec<String>>,
+    /// What the next changes come to.
+    pub(crate) failing: Mutex<Option<Unapplied>>,
     pub(crate) clock: Arc<ManualClock>,
 }
 
@@ -39,6 +43,13 @@ pub(crate) fn session() -> (Arc<Fake>, Session) {
     let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
     let fake = Arc::new(Fake { clock, ..Fake::default() });
     (fake.clone(), Session::new(fake))
+}
+
+/// A session over objects that are there already, without rows.
+pub(crate) fn session_over(objects: ObjectSet) -> (Arc<Fake>, Session) {
+    let (fake, session) = session();
+    *fake.objects.lock() = Arc::new(objects);
+    (fake, session)
 }
 
 fn table_schema(spec: &Spec) -> Option<Arc<Schema>> {
@@ -89,7 +100,7 @@ impl Fake {
             let Spec::View(spec) = &view.spec else { continue };
             let batches = match spec.on_error {
                 OnError::Skip => {
-                    let plan = crate::context::binding_state().optimize(&spec.plan);
+                    let plan = crate::context::binding_state(crate::parse::EDITION).optimize(&spec.plan);
                     let plan = plan.and_then(crate::lineage::without_failing).map_err(|e| Error::bug(e.to_string()))?;
                     self.compute(&objects, &plan).await?
                 }
@@ -190,8 +201,22 @@ impl Backend for Fake {
         Arc::new(FakeSnapshot { tables })
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> Result<()> {
-        let mut objects = self.objects().as_ref().clone();
+    async fn apply(&self, from: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
+        // Somebody else is faster.
+        let meanwhile = self.meanwhile.lock().pop();
+        if let Some(sql) = meanwhile {
+            let other = Session::new(Arc::new(Fake { objects: Mutex::new(self.objects()), ..Fake::default() }));
+            other.execute(&sql).await.map_err(Unapplied::all)?;
+            *self.objects.lock() = other.backend().objects();
+        }
+        let now = self.objects();
+        if !Arc::ptr_eq(from, &now) {
+            return Err(Unapplied::Outdated);
+        }
+        if let Some(failing) = self.failing.lock().take() {
+            return Err(failing);
+        }
+        let mut objects = now.as_ref().clone();
         let mut words = Vec::new();
         for change in changes {
             match change {
@@ -241,7 +266,7 @@ impl Backend for Fake {
         }
         self.applied.lock().push(words);
         *self.objects.lock() = Arc::new(objects);
-        self.refresh().await
+        self.refresh().await.map_err(Unapplied::all)
     }
 
     async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64> {

@@ -22,6 +22,7 @@ mod context;
 mod errors;
 #[cfg(test)]
 mod fake;
+mod intervals;
 mod lineage;
 mod literals;
 pub mod options;
@@ -33,10 +34,11 @@ mod window;
 
 pub use backend::*;
 pub use bind::{
-    DEAD_SUFFIX, bind_all, check_expressions, explain_unusable, plan_view, refused_rows, same_columns, same_view,
-    view_key,
+    DEAD_SUFFIX, bind_all, check_expressions, check_stream_name, explain_unusable, plan_view, refused_rows,
+    same_columns, same_view, view_key,
 };
 pub use context::query_runtime;
+pub use fleuve_batch::time_text;
 pub use parse::{OnError, parse};
 pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};
 pub use window::{MAX_WINDOWS, WINDOW_COLUMNS, window_functions};

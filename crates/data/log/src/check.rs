@@ -1,7 +1,7 @@
 //! What is looked at before batches are queued: pure checks on bytes from clients.
 
 use bytes::Bytes;
-use fleuve_types::ObjectId;
+use fleuve_types::{ObjectId, far_ms};
 
 use crate::AppendError;
 use crate::batch::{BatchError, BatchHeader, CRC_FROM, crc32c};
@@ -47,6 +47,12 @@ pub(crate) fn part(
         return Err(AppendError::InvalidRecord("there is no batch".into()));
     }
     Ok(CheckedPart { topic, partition, bytes, headers })
+}
+
+/// Refuses what a client's batches give as their first and their largest timestamp if no row could have it.
+pub(crate) fn times(part: &CheckedPart) -> Result<(), AppendError> {
+    let mut given = part.headers.iter().flat_map(|h| [h.base_timestamp_ms, h.max_timestamp_ms]);
+    given.find_map(far_ms).map_or(Ok(()), |problem| Err(AppendError::InvalidTimestamp(problem)))
 }
 
 fn from_batch_error(e: BatchError) -> AppendError {

@@ -46,6 +46,9 @@ pub enum AppendError {
     /// `INVALID_RECORD`: well-formed bytes that say something impossible.
     #[error("invalid record batch: {0}")]
     InvalidRecord(String),
+    /// `INVALID_TIMESTAMP`: not of the years 1 to 9999.
+    #[error("invalid timestamp of a record: {0}")]
+    InvalidTimestamp(String),
     /// `UNSUPPORTED_FOR_MESSAGE_FORMAT`: a format before v2.
     #[error("record batch format v{magic} is not supported; only v2 (Kafka 0.11 and later) is")]
     UnsupportedMessageFormat {
@@ -74,7 +77,8 @@ impl From<AppendError> for Error {
             AppendError::CorruptMessage(_)
             | AppendError::OutOfOrderSequence { .. }
             | AppendError::InvalidProducerEpoch { .. }
-            | AppendError::InvalidRecord(_) => ErrorKind::Input,
+            | AppendError::InvalidRecord(_)
+            | AppendError::InvalidTimestamp(_) => ErrorKind::Input,
             AppendError::MessageTooLarge { .. } | AppendError::Limit(_) => ErrorKind::Limit,
             AppendError::Busy => ErrorKind::Retry,
             AppendError::UnsupportedMessageFormat { .. } | AppendError::Transactional(_) => ErrorKind::Unsupported,

@@ -14,7 +14,9 @@ use crate::producer_ids::ProducerIds;
 use crate::shared::{AppendRequest, NotQueued, Request, Shared, append_bytes};
 use crate::stepped::{Answer, Stepped};
 use crate::wal::{TopicEvent, Trim};
-use crate::{AppendError, LogOptions, ReadError, TopicConfig, TopicInfo, TopicSpec, limits, mover, recover};
+use crate::{
+    AppendError, LogOptions, ReadError, TimestampType, TopicConfig, TopicInfo, TopicSpec, limits, mover, recover,
+};
 
 /// Where an append went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,8 +253,15 @@ impl Log {
         let shared = self.shared();
         let unknown = AppendError::UnknownTopicOrPartition { topic: id, partition };
         let topic = shared.topic(id).filter(|t| t.partition(partition).is_some()).ok_or(unknown)?;
-        let limit_bytes = topic.config.read().max_message_bytes.min(shared.options.max_batch_bytes);
-        let parts = vec![check::part(id, partition, batches, limit_bytes)?];
+        let (limit_bytes, timestamps) = {
+            let config = topic.config.read();
+            (config.max_message_bytes.min(shared.options.max_batch_bytes), config.timestamp_type)
+        };
+        let part = check::part(id, partition, batches, limit_bytes)?;
+        if timestamps == TimestampType::CreateTime {
+            check::times(&part)?;
+        }
+        let parts = vec![part];
         let room = append_bytes(&parts, &[]).min(shared.options.queue_bytes) as u32;
         let permit = self.room(room).await?;
         let appended = self.enqueue(parts, Vec::new(), durable, Some(permit))?.await?;
@@ -415,6 +424,26 @@ impl Log {
     /// Changes at every group commit, after the data became visible.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.shared().changed.subscribe()
+    }
+
+    /// What retention no longer keeps at the time `now_ms`: partitions and what their first offsets become. For whoever has something to
+    /// do before [`Log::forget`].
+    pub fn due_by_retention(&self, now_ms: i64) -> Vec<(ObjectId, i32, i64)> {
+        mover::retention_trims(self.shared(), now_ms).iter().map(|t| (t.topic, t.partition, t.start)).collect()
+    }
+
+    /// Forgets all records of these partitions before these offsets. What is not there is passed over.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn forget(&self, before: &[(ObjectId, i32, i64)]) -> Result<()> {
+        self.trim(
+            before
+                .iter()
+                .map(|(topic, partition, start)| Trim { topic: *topic, partition: *partition, start: *start })
+                .collect(),
+        )
+        .await
     }
 
     /// Lets go what retention no longer keeps at the time `now_ms`; returns by how many bytes the partitions concerned

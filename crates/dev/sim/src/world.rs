@@ -26,7 +26,7 @@ const DATA: &str = "/data";
 /// How long one call may take on the machine's clock: far more than it needs, so that what passes it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// After so many steps everything that follows from an operation has happened.
-const REST_STEPS: usize = 300;
+const REST_STEPS: usize = 2_000;
 
 /// How a life of the server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) scope: Scope,
     /// So much state stays in memory.
     hot_bytes: usize,
+    /// So many rows of the answer that a sink begins with are written at once.
+    sink_piece_rows: usize,
     config: Config,
     folder: Folder,
 }
@@ -151,6 +153,8 @@ impl World {
             was_faulty: false,
             scope: options.scope,
             hot_bytes,
+            // Not by the numbers that decide the rest: what a seed does stays what it was.
+            sink_piece_rows: [3, 20, 100][seed as usize % 3],
             config,
             folder: Folder::new()?,
         })
@@ -216,6 +220,7 @@ impl World {
                 catalog: self.folder.0.join("catalog.db"),
                 stepped: true,
                 hot_bytes: self.hot_bytes,
+                sink_piece_rows: self.sink_piece_rows,
                 sources: false,
             };
             match within("the start", SteppedServer::start(&self.config, ground)).await? {

@@ -1,5 +1,6 @@
-//! The connector `file`: each line of the files that match a path is one record.
+//! The connector `file`: each line of the files that match a path is one record, or of CSV files each row.
 
+mod csv;
 mod names;
 mod options;
 mod position;
@@ -10,7 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use options::FileOptions;
+pub use options::{CsvRows, FileOptions};
 pub use scan::names_a_file;
 pub use source::{Batch, FileSource, Line};
 

@@ -99,7 +99,12 @@ impl Sql for Fake {
             return Err(Error::input("wrong").at(Location { file: Some(wrong.path.clone()), line: 2, column: 5 }));
         }
         let action = if dry_run { "would create" } else { "create" };
-        let applied = |f: &ProjectFile| Applied { action: action.into(), kind: "view".into(), name: f.path.clone() };
+        let applied = |f: &ProjectFile| Applied {
+            action: action.into(),
+            kind: "view".into(),
+            name: f.path.clone(),
+            notices: vec![],
+        };
         Ok(files.iter().map(applied).collect())
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn append_code(error: &AppendError) -> i16 {
         AppendError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
         AppendError::InvalidRecord(_) => ResponseError::InvalidRecord,
+        AppendError::InvalidTimestamp(_) => ResponseError::InvalidTimestamp,
         AppendError::UnsupportedMessageFormat { .. } => ResponseError::UnsupportedForMessageFormat,
         AppendError::Transactional(_) => ResponseError::InvalidTxnState,
         AppendError::Limit(_) | AppendError::Busy => ResponseError::PolicyViolation,

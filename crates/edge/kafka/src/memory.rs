@@ -114,6 +114,10 @@ impl Topics for MemoryTopics {
         Ok(())
     }
 
+    async fn delete_records(&self, topic: ObjectId, partition: i32, before: i64) -> Result<i64> {
+        self.log.delete_records(topic, partition, before).await
+    }
+
     fn auto_create(&self) -> bool {
         self.auto_create
     }

@@ -43,6 +43,11 @@ pub trait Topics: Send + Sync {
     /// Every topic that clients may see, in the order of their names.
     fn list(&self) -> Vec<TopicEntry>;
 
+    /// Why no topic can have this name, although Kafka's rules allow it.
+    fn name_problem(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// Makes a topic, or only says whether it could be made.
     ///
     /// # Errors
@@ -67,6 +72,12 @@ pub trait Topics: Send + Sync {
     /// `NotFound`; `Input`.
     async fn alter_config(&self, name: &str, changes: Vec<(String, Option<String>)>, validate_only: bool)
     -> Result<()>;
+
+    /// Forgets the records of a partition before an offset (-1: all that there are); gives the new first offset.
+    ///
+    /// # Errors
+    /// `NotFound`; `Input` for an offset that is not there yet; `Retry`.
+    async fn delete_records(&self, topic: ObjectId, partition: i32, before: i64) -> Result<i64>;
 
     /// Whether a client that asks for an unknown topic gets it made.
     fn auto_create(&self) -> bool;

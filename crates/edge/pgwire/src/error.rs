@@ -49,6 +49,8 @@ pub(crate) mod code {
     pub(crate) const PROTOCOL_VIOLATION: &str = "08P01";
     pub(crate) const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub(crate) const DATA_EXCEPTION: &str = "22000";
+    pub(crate) const CARDINALITY_VIOLATION: &str = "21000";
+    pub(crate) const INVALID_REGULAR_EXPRESSION: &str = "2201B";
     pub(crate) const NUMERIC_OUT_OF_RANGE: &str = "22003";
     pub(crate) const INVALID_DATETIME: &str = "22007";
     pub(crate) const DIVISION_BY_ZERO: &str = "22012";
@@ -75,6 +77,7 @@ pub(crate) mod code {
     pub(crate) const UNDEFINED_OBJECT: &str = "42704";
     pub(crate) const DATATYPE_MISMATCH: &str = "42804";
     pub(crate) const WRONG_OBJECT_TYPE: &str = "42809";
+    pub(crate) const WINDOWING_ERROR: &str = "42P20";
     pub(crate) const DUPLICATE_TABLE: &str = "42P07";
     pub(crate) const DUPLICATE_PREPARED_STATEMENT: &str = "42P05";
     pub(crate) const DUPLICATE_CURSOR: &str = "42P03";
@@ -217,6 +220,10 @@ type Classes = [(&'static str, &'static str)];
 
 const INPUT_CLASSES: &Classes = &[
     ("gets null", code::NOT_NULL_VIOLATION),
+    ("gives several rows", code::CARDINALITY_VIOLATION),
+    ("invalid regular expression", code::INVALID_REGULAR_EXPRESSION),
+    ("window functions stand in", code::WINDOWING_ERROR),
+    ("requires an over clause", code::WRONG_OBJECT_TYPE),
     ("divide by zero", code::DIVISION_BY_ZERO),
     ("division by zero", code::DIVISION_BY_ZERO),
     ("overflow", code::NUMERIC_OUT_OF_RANGE),
@@ -235,6 +242,8 @@ const INPUT_CLASSES: &Classes = &[
     ("unrecognized configuration parameter", code::UNDEFINED_OBJECT),
     ("which cannot be read", code::WRONG_OBJECT_TYPE),
     ("type mismatch", code::DATATYPE_MISMATCH),
+    ("cannot coerce arithmetic expression", code::UNDEFINED_FUNCTION),
+    ("cannot get result type for", code::UNDEFINED_FUNCTION),
     ("cannot coerce", code::DATATYPE_MISMATCH),
     ("cannot infer common", code::DATATYPE_MISMATCH),
     ("common type", code::DATATYPE_MISMATCH),

@@ -162,15 +162,18 @@ impl Runner {
         if let Some(query) = first.query_mut() {
             placeholders::take_cast_types(query, &mut hints);
         }
+        let mut typed = first.clone();
+        // The types that are known first: what stands beside such a parameter is not to be taken for a text, or a date.
+        if let Some(query) = first.query_mut() {
+            placeholders::cast_all(query, &hints);
+        }
         let mut prepared = self.session.prepare(first, &hints).await.map_err(from_fleuve)?;
-        if parameters > 0 {
-            let mut typed = prepared.statement().clone();
-            let types: Vec<DataType> = prepared.parameter_types().to_vec();
-            if let Some(query) = typed.query_mut() {
-                placeholders::cast_all(query, &types);
-                let hints: Vec<Option<DataType>> = types.into_iter().map(Some).collect();
-                prepared = self.session.prepare(typed, &hints).await.map_err(from_fleuve)?;
-            }
+        if parameters > 0
+            && let Some(query) = typed.query_mut()
+        {
+            let hints = placeholders::all_types(query, &hints, prepared.parameter_types());
+            placeholders::cast_all(query, &hints);
+            prepared = self.session.prepare(typed, &hints).await.map_err(from_fleuve)?;
         }
         let columns = prepared.schema().map(|s| checked_columns(&s)).transpose()?;
         let (verb, changes) = verb(sql);

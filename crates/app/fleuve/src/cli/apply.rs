@@ -105,6 +105,9 @@ fn print(answer: &Value, dry_run: bool) -> Result<()> {
             }
         };
         out.line(&format!("{mark}  {kind:<7} {name}"))?;
+        for notice in line["notices"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            out.line(&format!("  notice: {notice}"))?;
+        }
     }
     let said = if dry_run { "Would be: " } else { "" };
     out.line(&format!("{said}{created} created, {changed} changed, {unchanged} unchanged"))?;

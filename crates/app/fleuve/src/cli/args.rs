@@ -296,7 +296,8 @@ pub struct ReplayArgs {
 #[command(after_help = "\
 Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs. Values of
 type REAL and DOUBLE count as equal up to a part in 1e9 (their last digits depend on the order of the rows), all others only if they
-are the same. Exits with 1 if a view differs, has stopped or cannot be compared; the others are compared all the same.
+are the same. Columns of approx_median and approx_percentile_cont, which estimate by the order of the rows, are named where they differ,
+and are no failure. Exits with 1 if a view differs, has stopped or cannot be compared; the others are compared all the same.
 
 Examples:
   fleuve verify

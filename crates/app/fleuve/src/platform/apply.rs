@@ -1,12 +1,15 @@
 //! Changes of the catalog carried out: first decided and durable in the catalog, then made to run. What fails to run is taken back.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleuve_catalog::{Changes, Command, Object};
-use fleuve_engine::ViewDefinition;
+use fleuve_engine::{ViewDefinition, ViewState};
 use fleuve_formats::FormatSpec;
-use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec};
+use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec, Unapplied};
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
@@ -16,28 +19,33 @@ use super::sink::mark_of;
 use super::source::RunningSource;
 
 impl Platform {
-    /// Applies changes, all or nothing.
-    pub(super) async fn change(self: &Arc<Self>, changes: Vec<Change>) -> Result<()> {
+    /// Applies changes of `from`, all or nothing.
+    pub(super) async fn change(self: &Arc<Self>, from: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
         let _one = self.changing.lock().await;
         let before = self.object_set();
+        if !Arc::ptr_eq(from, &before) {
+            return Err(Unapplied::Outdated);
+        }
         let changes = self.with_indexes(&before, changes)?;
         self.check(&before, &changes)?;
-        super::replaced::note(&self.log, &before, &changes).await?;
+        self.check_sinks(&with(&before, &changes, &Changes::default()), &changes).await?;
+        super::replaced::note(&self.log, &before, &changes).await.map_err(Unapplied::all)?;
         let altered = self.altered(&before, &changes);
         if !altered.is_empty() {
             // What was read by the old columns is not to be read again by the new ones.
-            self.engine.checkpoint().await?;
+            self.engine.checkpoint().await.map_err(Unapplied::all)?;
         }
-        super::later::note(&self.log, &before, &changes).await?;
+        super::later::note(&self.log, &before, &changes).await.map_err(Unapplied::all)?;
         let commands = changes.iter().map(command).collect();
-        let made = self.catalog.apply(commands).await?;
+        let made = self.catalog.apply(commands).await.map_err(Unapplied::all)?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
         let Err(error) = self.run_changes((&before, &after), &made, altered).await else {
-            self.limit_views(&before, &changes).await?;
-            return super::replaced::forget(&self.log, made.replaced.iter().map(|r| r.after.id)).await;
+            self.limit_views(&before, &changes).await.map_err(Unapplied::all)?;
+            let replaced = made.replaced.iter().map(|r| r.after.id);
+            return super::replaced::forget(&self.log, replaced).await.map_err(Unapplied::all);
         };
-        tracing::warn!(error = %error, "a change could not be made to run and is taken back");
+        tracing::warn!(error = ?error, "a change could not be made to run and is taken back");
         if let Err(e) = self.take_back(&before, &after, &made).await {
             tracing::error!(error = %e, "taking a change back failed");
         }
@@ -63,48 +71,60 @@ impl Platform {
     }
 
     /// What can be known to fail before anything is done.
-    fn check(&self, before: &ObjectSet, changes: &[Change]) -> Result<()> {
+    fn check(&self, before: &ObjectSet, changes: &[Change]) -> Result<(), Unapplied> {
         let mut set = before.clone();
         for change in changes {
             let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
-            match &bound.spec {
-                Spec::View(view) => {
-                    let declared = Declared { objects: &set, engine: &self.engine };
-                    self.engine.circuit(&view.plan, &declared, view.emit_on_close)?;
-                }
-                Spec::Source(source) => {
-                    super::source::check(source)?;
-                }
+            let declared = Declared { objects: &set, engine: &self.engine };
+            let checked = match &bound.spec {
+                Spec::View(view) => self.engine.circuit(&view.plan, &declared, view.emit_on_close).map(drop),
+                Spec::Source(source) => super::source::check(source).map(drop),
                 Spec::Stream(stream) => {
-                    FormatSpec::new(&stream.format, &stream.format_options, Some(stream.schema.clone()))?;
+                    FormatSpec::new(&stream.format, &stream.format_options, Some(stream.schema.clone())).map(drop)
                 }
-                Spec::Index(index) => {
-                    let declared = Declared { objects: &set, engine: &self.engine };
-                    self.engine.index_circuit(&index.view.plan, &declared, &index.by)?;
-                }
-                Spec::Sink(_) => {}
-            }
+                Spec::Index(index) => self.engine.index_circuit(&index.view.plan, &declared, &index.by).map(drop),
+                Spec::Sink(_) => Ok(()),
+            };
+            checked.map_err(Unapplied::of(bound.object.id))?;
             set.by_name.insert((bound.object.namespace.clone(), bound.object.name.clone()), Arc::new(bound.clone()));
         }
         Ok(())
     }
 
+    /// A registry refuses the schema of what a sink would write before anything else is done: what one has written stays in its stream.
+    async fn check_sinks(&self, after: &ObjectSet, changes: &[Change]) -> Result<(), Unapplied> {
+        for change in changes {
+            let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
+            if let Spec::Sink(sink) = &bound.spec {
+                let writer = self.opener().sink_writer(after, bound, sink).await;
+                writer.map_err(Unapplied::of(bound.object.id))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The changes, where each view that is made or becomes another one depends on the indexes that its joins use. One that is only
-    /// made anew, because of what it reads, uses no others than before.
-    pub(super) fn with_indexes(&self, before: &ObjectSet, mut changes: Vec<Change>) -> Result<Vec<Change>> {
+    /// made anew, because of what it reads, uses no others than before; none uses an index that becomes another one after it.
+    pub(super) fn with_indexes(&self, before: &ObjectSet, mut changes: Vec<Change>) -> Result<Vec<Change>, Unapplied> {
         let mut set = before.clone();
         let mut new = vec![];
+        let mut later: Vec<ObjectId> = changes.iter().filter_map(replaced_index).collect();
         for change in &mut changes {
+            if let Some(index) = replaced_index(change) {
+                later.retain(|id| *id != index);
+            }
             let (Change::Create(bound) | Change::Replace(bound)) = change else { continue };
             if let Spec::View(view) = &bound.spec {
                 let declared = Declared { objects: &set, engine: &self.engine };
                 let running = Explained::new(declared);
                 let same = before.by_id(bound.object.id).filter(|old| old.object.sql == bound.object.sql);
-                let usable = match same {
+                let mut usable: Vec<ObjectId> = match same {
                     Some(old) => indexes_of(&set, &old.object),
                     None => running.running_indexes().into_iter().chain(new.iter().copied()).collect(),
                 };
-                let circuit = self.engine.circuit(&view.plan, &running.with_indexes(usable), view.emit_on_close)?;
+                usable.retain(|id| !later.contains(id));
+                let circuit = self.engine.circuit(&view.plan, &running.with_indexes(usable), view.emit_on_close);
+                let circuit = circuit.map_err(Unapplied::of(bound.object.id))?;
                 let used = circuit.inputs().iter().filter_map(|i| i.lookup.as_ref()?.index);
                 let used: BTreeSet<ObjectId> = used.collect();
                 let unused: Vec<ObjectId> = indexes_of(&set, &bound.object);
@@ -151,18 +171,21 @@ impl Platform {
         (before, set): (&ObjectSet, &ObjectSet),
         made: &Changes,
         mut altered: BTreeMap<ObjectId, Vec<ViewDefinition>>,
-    ) -> Result<()> {
+    ) -> Result<(), Unapplied> {
         for object in &made.dropped {
-            self.stop_object(object).await?;
+            self.stop_object(object).await.map_err(Unapplied::of(object.id))?;
         }
-        // Each after what it depends on: streams, views in order, then what connects them.
+        // Each after what it depends on: streams, views in order, then what connects them. What a sink writes as another one stays written,
+        // so that these come when nothing else can fail any more.
         let mut created: Vec<&Arc<BoundObject>> = vec![];
         for object in made.replaced.iter().map(|r| &r.after).chain(&made.created) {
             created.extend(set.by_id(object.id));
         }
+        let moves = |b: &BoundObject| made.replaced.iter().any(|r| r.after.id == b.object.id);
         let rank = |b: &BoundObject| match b.spec {
             Spec::Stream(_) => 0,
             Spec::View(_) | Spec::Index(_) => 1,
+            Spec::Sink(_) if moves(b) => 4,
             Spec::Sink(_) => 2,
             Spec::Source(_) => 3,
         };
@@ -171,12 +194,15 @@ impl Platform {
         // Sinks that were given what they write from now on together with their view.
         let mut handed = BTreeSet::new();
         for bound in created {
-            match (&bound.spec, altered.remove(&bound.object.id)) {
-                (Spec::Stream(spec), Some(readers)) => self.alter_stream(set, &bound, spec, readers).await?,
-                (Spec::View(_) | Spec::Index(_), _) => handed.extend(self.replace_view((before, set), &bound).await?),
-                (Spec::Sink(_), _) if handed.contains(&bound.object.id) => {}
-                _ => self.start_object(set, &bound).await?,
-            }
+            let done = match (&bound.spec, altered.remove(&bound.object.id)) {
+                (Spec::Stream(spec), Some(readers)) => self.alter_stream(set, &bound, spec, readers).await,
+                (Spec::View(_) | Spec::Index(_), _) => {
+                    self.replace_view((before, set), &bound).await.map(|sinks| handed.extend(sinks))
+                }
+                (Spec::Sink(_), _) if handed.contains(&bound.object.id) => Ok(()),
+                _ => self.start_object(set, &bound).await,
+            };
+            done.map_err(Unapplied::of(bound.object.id))?;
         }
         Ok(())
     }
@@ -215,7 +241,7 @@ impl Platform {
                 None => Err(Error::bug("a view without a definition")),
             },
             Spec::Sink(sink) => {
-                self.engine.drop_sink(id).await?;
+                // One that it replaces ends with it: before that it writes all that it has to.
                 let writer = self.opener().sink_writer(set, bound, sink).await?;
                 self.engine.add_sink(id, sink.from, Box::new(writer)).await
             }
@@ -251,8 +277,9 @@ impl Platform {
         };
         match object.kind {
             ObjectKind::Stream => {
-                self.engine.remove_stream(id).await?;
+                // Its subscriptions end when the engine tells that it is gone.
                 self.streams.write().remove(&id);
+                self.engine.remove_stream(id).await?;
                 if self.log.topic(id).is_some() {
                     self.log.delete_topic(id).await?;
                 }
@@ -278,6 +305,7 @@ impl Platform {
             ObjectKind::Sink => {
                 self.engine.drop_sink(id).await?;
                 forget(mark_of(id)).await;
+                forget(super::replaced::done(id).0).await;
                 Ok(())
             }
             ObjectKind::Source => {
@@ -290,19 +318,36 @@ impl Platform {
     }
 
     /// Goes on with replacements that a crash broke off; `running` are the objects as they run.
-    pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, views: Vec<ObjectId>) {
+    pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, objects: Vec<ObjectId>) {
         let _one = self.changing.lock().await;
         let set = self.object_set();
-        let bound = views.iter().filter_map(|id| set.by_id(*id)).collect();
-        for bound in in_order(bound) {
-            let done = match self.replace_view((&running, &set), &bound).await {
-                Ok(_) => super::replaced::forget(&self.log, [bound.object.id]).await,
+        let bound: Vec<&Arc<BoundObject>> = objects.iter().filter_map(|id| set.by_id(*id)).collect();
+        let (sinks, views): (Vec<_>, Vec<_>) = bound.into_iter().partition(|b| matches!(b.spec, Spec::Sink(_)));
+        let mut handed = BTreeSet::new();
+        for bound in in_order(views).iter().chain(sinks) {
+            let done = match &bound.spec {
+                Spec::Sink(_) if handed.contains(&bound.object.id) => Ok(()),
+                Spec::Sink(sink) => self.move_again(&set, bound, sink.from).await,
+                _ => self.replace_view((&running, &set), bound).await.map(|sinks| handed.extend(sinks)),
+            };
+            let done = match done {
+                Ok(()) => super::replaced::forget(&self.log, [bound.object.id]).await,
                 Err(e) => Err(e),
             };
             if let Err(e) = done {
-                tracing::error!(view = bound.object.name, error = %e, "a view runs by its old definition: replacing it failed");
+                let Object { kind, name, .. } = &bound.object;
+                tracing::error!(%kind, name, error = %e, "it runs by its old definition: replacing it failed");
             }
         }
+    }
+
+    /// A sink becomes another one when its view is there, which may have been made in the same step.
+    async fn move_again(self: &Arc<Self>, set: &ObjectSet, sink: &BoundObject, from: ObjectId) -> Result<()> {
+        let runs = self.engine.published().status.get(&from).is_some_and(|s| s.state == ViewState::Running);
+        if let Some(view) = set.by_id(from).filter(|_| !runs) {
+            self.start_object(set, view).await?;
+        }
+        self.start_object(set, sink).await
     }
 
     /// Puts the catalog and what runs back to where it was.
@@ -347,6 +392,12 @@ impl Platform {
             }
         }
         for bound in others.into_iter().filter(|b| !handed.contains(&b.object.id)) {
+            if matches!(bound.spec, Spec::Sink(_)) {
+                if let Err(e) = self.put_sink_back(&set, bound).await {
+                    tracing::error!(sink = bound.object.name, error = %e, "a sink does not run as it did");
+                }
+                continue;
+            }
             let reads_otherwise =
                 |spec: &StreamSpec| self.relation(bound.object.id).is_some_and(|r| *r.format().schema() != spec.schema);
             match &bound.spec {
@@ -358,6 +409,16 @@ impl Platform {
             }
         }
         Ok(())
+    }
+
+    /// A sink that has become another one by itself, or whose view went, is what it was again.
+    async fn put_sink_back(self: &Arc<Self>, set: &ObjectSet, bound: &BoundObject) -> Result<()> {
+        let id = bound.object.id;
+        let runs = self.engine.published().sinks.get(&id).is_some_and(Option::is_none);
+        if runs && super::replaced::has_not_moved(&self.log, id) {
+            return super::replaced::forget(&self.log, [id]).await;
+        }
+        self.start_object(set, bound).await
     }
 }
 
@@ -380,6 +441,14 @@ pub(super) fn in_order(objects: Vec<&Arc<BoundObject>>) -> Vec<Arc<BoundObject>>
         out.push(bound);
     }
     out
+}
+
+/// The index that a change makes another one.
+fn replaced_index(change: &Change) -> Option<ObjectId> {
+    match change {
+        Change::Replace(BoundObject { object, spec: Spec::Index(_) }) => Some(object.id),
+        _ => None,
+    }
 }
 
 fn command(change: &Change) -> Command {

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
-use fleuve_engine::{ChangesEnd, Published, ViewTable};
+use fleuve_engine::{ChangesEnd, Floor, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, Closing, InputToRead, ObjectSet, Replay, Replayed, Snapshot, SourceSpec,
-    Spec, StoppedView, Subscription, ViewSpec, ViewState,
+    Backend, BoundObject, Change, ChangeSet, Closing, InputToRead, ObjectSet, Overtaken, Replay, Replayed, Snapshot,
+    SourceSpec, Spec, StoppedView, Subscription, Unapplied, ViewSpec, ViewState,
 };
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
@@ -92,6 +92,12 @@ impl Snapshot for At {
         let clocks = Clocks::of(&self.objects, &self.platform.engine, bound, view)?;
         clocks.closing(&self.published, rows).map(Some)
     }
+
+    fn overtaken(&self, namespace: &str, name: &str) -> Vec<Overtaken> {
+        let times = self.objects.get(namespace, name).and_then(|bound| self.published.times.get(&bound.object.id));
+        let of = |f: &Floor| Overtaken { partition: f.partition, offset: f.offset, watermark: f.value };
+        times.map(|times| times.floors.iter().map(of).collect()).unwrap_or_default()
+    }
 }
 
 /// Tells a replay to stop when nobody waits for it any more.
@@ -121,10 +127,11 @@ impl Backend for Shared {
         Arc::new(At { platform: self.0.clone(), published: self.0.engine.published(), objects: self.0.object_set() })
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> Result<()> {
+    async fn apply(&self, objects: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
         // Carried through although the client may go away in the middle.
-        let platform = self.0.clone();
-        tokio::spawn(async move { platform.change(changes).await }).await.map_err(|e| Error::bug(e.to_string()))?
+        let (platform, objects) = (self.0.clone(), objects.clone());
+        let change = tokio::spawn(async move { platform.change(&objects, changes).await });
+        change.await.map_err(|e| Unapplied::all(Error::bug(e.to_string())))?
     }
 
     async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64> {
@@ -178,7 +185,7 @@ impl Backend for Shared {
     async fn explain_replacements(&self, objects: &ObjectSet, views: &[BoundObject]) -> Result<Vec<Replacement>> {
         let replaced = views.iter().cloned().map(Change::Replace).collect();
         let running = self.0.object_set();
-        let replaced = self.0.with_indexes(&running, replaced)?;
+        let replaced = self.0.with_indexes(&running, replaced).map_err(Unapplied::into_error)?;
         let definition = |change: &Change| match change {
             Change::Replace(bound) => self.0.opener().running_definition(objects, bound),
             _ => None,
@@ -317,7 +324,7 @@ impl Platform {
     }
 
     /// A stream's rows from now on.
-    fn subscribe_stream(&self, stream: ObjectId) -> Result<Subscription> {
+    fn subscribe_stream(self: &Arc<Self>, stream: ObjectId) -> Result<Subscription> {
         let relation = self.relation(stream).ok_or_else(|| Error::not_found("there is no such stream"))?;
         let own = relation.schema().fields().len() - fleuve_types::PSEUDO_COLUMNS.len();
         let columns: Vec<usize> = (0..own).collect();
@@ -327,41 +334,49 @@ impl Platform {
         let first = ChangeSet { epoch: start.epoch, delta: Delta::empty(schema.clone()), more: false };
         let columns: Vec<_> = columns.into_iter().map(ColumnPart::whole).collect();
         let seed = (watch, start.frontier.clone(), relation, columns);
-        let changes = futures::stream::try_unfold(seed, |(mut watch, mut at, relation, columns)| async move {
-            loop {
-                let published = watch.borrow_and_update().clone();
-                let mut ranges = vec![];
-                for partition in 0..relation.partitions() {
-                    let from = at.get(relation.id(), partition).unwrap_or(0);
-                    let to = published.frontier.get(relation.id(), partition).unwrap_or(from);
-                    if from < to {
-                        ranges.push((partition, from, to));
+        let platform = Arc::downgrade(self);
+        let is_dropped = move || platform.upgrade().is_none_or(|p| p.relation(stream).is_none());
+        let changes = futures::stream::try_unfold(seed, move |(mut watch, mut at, relation, columns)| {
+            let is_dropped = is_dropped.clone();
+            async move {
+                loop {
+                    let published = watch.borrow_and_update().clone();
+                    let mut ranges = vec![];
+                    for partition in 0..relation.partitions() {
+                        let from = at.get(relation.id(), partition).unwrap_or(0);
+                        let to = published.frontier.get(relation.id(), partition).unwrap_or(from);
+                        if from < to {
+                            ranges.push((partition, from, to));
+                        }
                     }
-                }
-                if ranges.is_empty() {
-                    if watch.changed().await.is_err() {
-                        return Ok(None);
+                    if is_dropped() {
+                        return Err(Error::not_found("the stream was dropped"));
                     }
-                    continue;
+                    if ranges.is_empty() {
+                        if watch.changed().await.is_err() {
+                            return Ok(None);
+                        }
+                        continue;
+                    }
+                    let (reader, wanted) = (relation.clone(), columns.clone());
+                    // A piece of each partition: a reader that falls behind gets the rest after it has taken these.
+                    let work = move || -> Result<Vec<(i32, DecodedRange)>> {
+                        let most = super::READ_BYTES / ranges.len();
+                        let piece =
+                            |(partition, from, to)| Ok((partition, reader.decode(partition, from, to, most, &wanted)?));
+                        ranges.into_iter().map(piece).collect()
+                    };
+                    let pieces = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
+                    let mut rows = vec![];
+                    for (partition, range) in pieces {
+                        at.advance(relation.id(), partition, range.next);
+                        rows.extend(range.rows);
+                    }
+                    let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
+                    let rows = arrow::compute::concat_batches(&schema, &rows).map_err(|e| Error::bug(e.to_string()))?;
+                    let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows), more: false };
+                    return Ok(Some((set, (watch, at, relation, columns))));
                 }
-                let (reader, wanted) = (relation.clone(), columns.clone());
-                // A piece of each partition: a reader that falls behind gets the rest after it has taken these.
-                let work = move || -> Result<Vec<(i32, DecodedRange)>> {
-                    let most = super::READ_BYTES / ranges.len();
-                    let piece =
-                        |(partition, from, to)| Ok((partition, reader.decode(partition, from, to, most, &wanted)?));
-                    ranges.into_iter().map(piece).collect()
-                };
-                let pieces = tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug(e.to_string()))??;
-                let mut rows = vec![];
-                for (partition, range) in pieces {
-                    at.advance(relation.id(), partition, range.next);
-                    rows.extend(range.rows);
-                }
-                let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
-                let rows = arrow::compute::concat_batches(&schema, &rows).map_err(|e| Error::bug(e.to_string()))?;
-                let set = ChangeSet { epoch: published.epoch, delta: Delta::insert(rows), more: false };
-                return Ok(Some((set, (watch, at, relation, columns))));
             }
         });
         let changes = futures::stream::once(async { Ok(first) }).chain(changes);

@@ -1,7 +1,7 @@
 //! What goes on, or is written otherwise, in the moment in which another view takes a view's place.
 
 use fleuve_engine::{Below, SinkWriter};
-use fleuve_sql::{BoundObject, ObjectSet, SinkSpec, Spec, same_columns, same_view};
+use fleuve_sql::{BoundObject, ObjectSet, SinkSpec, Spec, ViewSpec, same_columns, same_view};
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
@@ -15,6 +15,13 @@ pub(super) fn means_the_same(before: &BoundObject, after: &BoundObject) -> bool 
         }
         _ => false,
     }
+}
+
+/// Whether a sink is given another writer in the moment in which its view becomes another one.
+pub(super) fn is_handed(view: (&ViewSpec, &ViewSpec), sink: (&SinkSpec, &SinkSpec)) -> bool {
+    let (before, after) = sink;
+    let writes_otherwise = (&before.key, before.mode) != (&after.key, after.mode);
+    goes_on(before, after) && (writes_otherwise || !same_columns(&view.0.schema, &view.1.schema))
 }
 
 /// Whether a sink goes on to write into the same stream.
@@ -40,18 +47,14 @@ impl Platform {
     async fn below(&self, (before, set): (&ObjectSet, &ObjectSet), bound: &BoundObject) -> Result<Below> {
         let id = bound.object.id;
         let mut below = Below::default();
-        let (Some(Spec::View(old)), Spec::View(new)) = (before.by_id(id).map(|b| &b.spec), &bound.spec) else {
+        let (Some(Spec::View(view)), Spec::View(new_view)) = (before.by_id(id).map(|b| &b.spec), &bound.spec) else {
             return Ok(below);
         };
-        let has_other_columns = !same_columns(&old.schema, &new.schema);
+        let has_other_columns = !same_columns(&view.schema, &new_view.schema);
         for after in set.by_name.values() {
             let Some(was) = before.by_id(after.object.id) else { continue };
             match (&was.spec, &after.spec) {
-                (Spec::Sink(old), Spec::Sink(sink))
-                    if sink.from == id
-                        && goes_on(old, sink)
-                        && (has_other_columns || (&old.key, old.mode) != (&sink.key, sink.mode)) =>
-                {
+                (Spec::Sink(old), Spec::Sink(sink)) if sink.from == id && is_handed((view, new_view), (old, sink)) => {
                     let writer: Box<dyn SinkWriter> = Box::new(self.opener().sink_writer(set, after, sink).await?);
                     below.sinks.push((after.object.id, writer));
                 }

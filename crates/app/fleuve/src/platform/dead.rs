@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleuve_engine::{DeadLetterWriter, DeadRow};
-use fleuve_log::batch::{BatchBuilder, NewRecord};
+use fleuve_log::batch::{BatchBuilder, NO_TIMESTAMP, NewRecord};
 use fleuve_log::{AppendError, Log};
-use fleuve_types::{Clock, Epoch, Error, ObjectId, Result};
+use fleuve_types::{Clock, Epoch, Error, KNOWN_MS, ObjectId, Result};
 use parking_lot::Mutex;
 
 /// A record that is no row.
@@ -60,7 +60,7 @@ impl DeadLetters {
         for letter in bad.iter().filter(|b| b.offset >= from) {
             builder
                 .push(&NewRecord {
-                    timestamp_ms: letter.timestamp_ms,
+                    timestamp_ms: letter.known_ms().unwrap_or(NO_TIMESTAMP),
                     key: None,
                     value: Some(letter.to_json()?.as_bytes()),
                     headers: &[],
@@ -96,6 +96,11 @@ impl BadRecord {
         size_of::<Self>() + self.reason.len() + self.value.len() + self.key.as_ref().map_or(0, Bytes::len)
     }
 
+    /// Its timestamp, if a row can have it: a dead letter is one.
+    fn known_ms(&self) -> Option<i64> {
+        KNOWN_MS.contains(&self.timestamp_ms).then_some(self.timestamp_ms)
+    }
+
     /// As a row of the dead-letter stream.
     fn to_json(&self) -> Result<String> {
         use base64::Engine as _;
@@ -104,7 +109,7 @@ impl BadRecord {
             "reason": self.reason,
             "partition": self.partition,
             "offset": self.offset,
-            "timestamp": self.timestamp_ms,
+            "timestamp": self.known_ms(),
             "key": self.key.as_ref().map(base64),
             "value": base64(&self.value),
         });

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fleuve_catalog::CommitFaults;
-use fleuve_engine::Engine;
+use fleuve_engine::{Engine, EngineOptions};
 use fleuve_log::Log;
 use fleuve_sql::Session;
 use fleuve_store::{Disk, LocalDisk};
@@ -29,6 +29,8 @@ pub struct Ground {
     pub stepped: bool,
     /// State beyond this goes to disk, if that is before the configured budget. In bytes.
     pub hot_bytes: usize,
+    /// The answer that a sink begins with is written in pieces of about this many rows.
+    pub sink_piece_rows: usize,
     /// Whether declared sources read.
     pub sources: bool,
 }
@@ -43,6 +45,7 @@ impl Ground {
             faults: None,
             stepped: false,
             hot_bytes: usize::MAX,
+            sink_piece_rows: EngineOptions::default().sink_piece_rows,
             sources: true,
         }
     }
@@ -50,7 +53,7 @@ impl Ground {
 
 /// A server without doors and without a life of its own, for the simulator: see [`Ground::stepped`].
 pub struct SteppedServer {
-    platform: Arc<Platform>,
+    pub(super) platform: Arc<Platform>,
 }
 
 impl SteppedServer {

@@ -17,12 +17,15 @@ mod open;
 mod relations;
 mod replaced;
 mod replay;
+mod retention;
 mod serve;
 mod sink;
 mod source;
 mod stream;
 mod system;
 mod table;
+#[cfg(test)]
+mod tested;
 mod topics;
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! What the platform says about itself: the status report and metrics.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::Platform;
 use super::relations::dead_letters_of;
+use super::sink::Written;
 use crate::doors::OpenDoors;
 
 /// Records and changed rows per second, from two looks a little apart. Derived state.
@@ -267,9 +268,9 @@ impl Platform {
                 }
                 Spec::Index(_) => {}
                 Spec::Sink(sink) => {
-                    let epoch = self.log.mark(&super::sink::mark_of(id));
-                    let epoch = epoch.and_then(|m| Some(u64::from_be_bytes(m.as_ref().try_into().ok()?)));
+                    let written = Written::of(&self.log, id);
                     let (state, error) = match published.sinks.get(&id) {
+                        Some(None) if matches!(written, Some(Written::Before(_))) => ("starting", None),
                         Some(None) => ("running", None),
                         Some(Some(reason)) => ("failed", Some(reason.clone())),
                         None => ("stopped", None),
@@ -280,7 +281,7 @@ impl Platform {
                         into: name_of(sink.into),
                         connector: "stream".into(),
                         state: state.into(),
-                        position: epoch.map(|e| format!("epoch {e}")).unwrap_or_default(),
+                        position: written.map(|w| w.to_string()).unwrap_or_default(),
                         records: self.written(sink.into),
                         error,
                     });
@@ -293,6 +294,15 @@ impl Platform {
                 ObjectKind::Source => report.sources.push(unusable_connector(unusable)),
                 ObjectKind::Sink => report.sinks.push(unusable_connector(unusable)),
                 ObjectKind::Stream | ObjectKind::Index => {}
+            }
+        }
+        // What a sink has written stays right, but nothing follows while its view stands still.
+        let still: BTreeMap<&str, &str> =
+            report.views.iter().filter_map(|v| Some((v.name.as_str(), v.error.as_deref()?))).collect();
+        for sink in report.sinks.iter_mut().filter(|s| s.state == "running") {
+            let from = sink.from.as_deref().unwrap_or_default();
+            if let Some(error) = still.get(from) {
+                (sink.state, sink.error) = ("waiting".into(), Some(format!("view {from} stopped: {error}")));
             }
         }
         report

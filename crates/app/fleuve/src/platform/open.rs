@@ -101,14 +101,17 @@ impl Opener<'_> {
             key_encoder,
             log: self.log.clone(),
             clock: self.clock.clone(),
+            takes_place: false,
         })
     }
 
-    /// An encoder for rows of a schema; an Avro schema is registered under `subject`.
+    /// An encoder for rows of a schema; an Avro schema is registered under `subject`. Its record is called as the subject's latest calls
+    /// it, for schemas of other names do not follow each other, and `name` where there is none.
     pub async fn encoder(&self, format: &str, schema: &SchemaRef, subject: &str, name: &str) -> Result<Encoder> {
         let spec = FormatSpec::new(format, &BTreeMap::new(), Some(schema.clone()))?;
         let id = if format == "avro" {
-            let text = avro_schema_for(schema, name)?;
+            let known = self.registry.record_name(subject);
+            let text = avro_schema_for(schema, known.as_deref().unwrap_or(name))?;
             let id = self.registry.register(subject, &text).await?;
             Some(u32::try_from(id).map_err(|_| Error::bug("a negative schema id"))?)
         } else {

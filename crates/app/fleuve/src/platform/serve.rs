@@ -187,7 +187,8 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
     options.segment_bytes = config.segment_bytes;
     options.wal_bytes = config.wal_bytes;
     options.max_batch_bytes = options.max_batch_bytes.max(size(config.message_max_bytes));
-    options.retention_interval_ms = config.retention_check_ms;
+    // The platform does it: see `retention`.
+    options.retention_interval_ms = 0;
     options.disk = ground.disk.clone();
     options.stepped = ground.stepped;
     let open_clock = clock.clone();
@@ -234,6 +235,10 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
                 engine.wake();
             }
         });
+        if config.retention_check_ms > 0 {
+            let every = Duration::from_millis(config.retention_check_ms);
+            tokio::spawn(super::retention::keep(Arc::downgrade(&platform), every));
+        }
     }
     if ground.stepped {
         platform.clone().replace_again(running, replaced).await;
@@ -308,6 +313,7 @@ async fn engine_parts(
             checkpoint_interval_ms: config.checkpoint_interval_ms,
             stepped: ground.stepped,
             hot_bytes: ground.hot_bytes,
+            sink_piece_rows: ground.sink_piece_rows,
             ..EngineOptions::default()
         },
         state: fleuve_engine::session_state(),

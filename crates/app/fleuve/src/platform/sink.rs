@@ -1,7 +1,8 @@
 //! Sinks from a view into a stream, exactly once.
 //!
 //! The last epoch that a sink has written is a mark of the log, set in the same atomic append as the records. After a crash the
-//! engine repeats epochs as the journal has them; those that the mark covers are passed over.
+//! engine repeats epochs as the journal has them; those that the mark covers are passed over. While the answer that a sink begins with
+//! is written, an append for each of its pieces, the mark says which of them follows.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
-use fleuve_engine::{SinkRecord, SinkWriter, ViewRows};
+use fleuve_engine::{SinkPiece, SinkRecord, SinkWriter, ViewRows};
 use fleuve_formats::Encoder;
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
@@ -40,11 +41,64 @@ pub struct StreamSink {
     pub key_encoder: Option<Encoder>,
     pub log: Log,
     pub clock: Arc<dyn Clock>,
+    /// It is another sink than the one that its note is of, from the first piece of its answer on.
+    pub takes_place: bool,
 }
 
-/// The mark that holds a sink's last epoch.
+/// The mark that holds how far a sink has written.
 pub fn mark_of(sink: ObjectId) -> String {
     format!("sink/{sink}")
+}
+
+/// How far a sink has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All up to this epoch.
+    Epoch(Epoch),
+    /// Of the answer that it begins with all before this piece.
+    Before(SinkPiece),
+}
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Epoch(epoch) => write!(f, "epoch {epoch}"),
+            Self::Before(SinkPiece { epoch, n, of }) => write!(f, "{n} of {of} pieces of the answer of epoch {epoch}"),
+        }
+    }
+}
+
+impl Written {
+    /// When this piece is written.
+    fn after(piece: SinkPiece) -> Self {
+        piece.next().map_or(Self::Epoch(piece.epoch), Self::Before)
+    }
+
+    /// What the log says of a sink.
+    pub fn of(log: &Log, sink: ObjectId) -> Option<Self> {
+        Self::decode(&log.mark(&mark_of(sink))?)
+    }
+
+    /// An epoch alone, or with the number of a piece and of all of them.
+    fn encode(self) -> Bytes {
+        match self {
+            Self::Epoch(epoch) => Bytes::copy_from_slice(&epoch.to_be_bytes()),
+            Self::Before(SinkPiece { epoch, n, of }) => {
+                let parts: [&[u8]; 3] = [&epoch.to_be_bytes(), &n.to_be_bytes(), &of.to_be_bytes()];
+                Bytes::from(parts.concat())
+            }
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (epoch, rest) = bytes.split_first_chunk()?;
+        let epoch = Epoch::from_be_bytes(*epoch);
+        if rest.is_empty() {
+            return Some(Self::Epoch(epoch));
+        }
+        let (n, of) = rest.split_first_chunk()?;
+        Some(Self::Before(SinkPiece { epoch, n: u32::from_be_bytes(*n), of: u32::from_be_bytes(of.try_into().ok()?) }))
+    }
 }
 
 fn bug(e: impl std::fmt::Display) -> Error {
@@ -91,7 +145,7 @@ impl StreamSink {
 }
 
 /// What was written last for a key, and whether that is still so.
-struct Written {
+struct Last {
     value: Option<Bytes>,
     stays: bool,
 }
@@ -102,9 +156,9 @@ fn by_key(
     was: impl Iterator<Item = Result<Vec<SinkRecord>>>,
     is: impl Iterator<Item = Result<Vec<SinkRecord>>>,
 ) -> Result<Vec<SinkRecord>> {
-    let mut written: HashMap<Option<Bytes>, Written> = HashMap::new();
+    let mut written: HashMap<Option<Bytes>, Last> = HashMap::new();
     for records in was {
-        let known = |SinkRecord { key, value }: SinkRecord| (key, Written { value, stays: false });
+        let known = |SinkRecord { key, value }: SinkRecord| (key, Last { value, stays: false });
         written.extend(records?.into_iter().map(known));
     }
     // One without a key is of a sink that wrote in another mode: nothing can take it back.
@@ -179,6 +233,8 @@ struct Append {
     now_ms: i64,
     open: Vec<BatchBuilder>,
     parts: Vec<(ObjectId, i32, Bytes)>,
+    /// The length of the parts.
+    bytes: usize,
 }
 
 impl Append {
@@ -188,8 +244,14 @@ impl Append {
         let (key, value) = (key.map(AsRef::as_ref), value.map(AsRef::as_ref));
         builder.push(&NewRecord { timestamp_ms: self.now_ms, key, value, headers: &[] }).map_err(bug)?;
         if builder.size_bytes() >= BATCH_BYTES {
-            let full = std::mem::take(builder);
-            self.parts.push((self.into, partition, full.build().map_err(bug)?));
+            let full = std::mem::take(builder).build().map_err(bug)?;
+            self.bytes += full.len();
+            // Before all of it is in memory.
+            if self.bytes > APPEND_BYTES {
+                let message = format!("it has more than the {APPEND_BYTES} bytes of one append");
+                return Err(Error::new(ErrorKind::Limit, message));
+            }
+            self.parts.push((self.into, partition, full));
         }
         Ok(())
     }
@@ -210,18 +272,39 @@ impl StreamSink {
         if self.last_epoch().is_some_and(|last| epoch <= last) {
             return Ok(());
         }
+        self.append_with(vec![self.mark(Written::Epoch(epoch))], records)
+    }
+
+    fn mark(&self, written: Written) -> (String, Option<Bytes>) {
+        (mark_of(self.id), Some(written.encode()))
+    }
+
+    fn append_with(
+        &self,
+        marks: Vec<(String, Option<Bytes>)>,
+        records: impl Iterator<Item = Result<Vec<SinkRecord>>>,
+    ) -> Result<()> {
         let partitions = self.log.topic(self.into).map_or(1, |t| t.partitions).max(1);
         let open = (0..partitions).map(|_| BatchBuilder::new()).collect();
-        let mut append = Append { into: self.into, now_ms: self.clock.now_ms(), open, parts: vec![] };
+        let mut append = Append { into: self.into, now_ms: self.clock.now_ms(), open, parts: vec![], bytes: 0 };
         for records in records {
             for SinkRecord { key, value } in records? {
                 append.push(key.as_ref(), value.as_ref())?;
             }
         }
-        let mark = (mark_of(self.id), Some(Bytes::copy_from_slice(&epoch.to_be_bytes())));
         // The order of appends is the order of epochs; a failed log refuses everything after, so nothing can be left out.
-        self.log.append_atomic_nowait(append.end()?, vec![mark]).map(|_| ()).map_err(Error::from)
+        self.log.append_atomic_nowait(append.end()?, marks).map(|_| ()).map_err(Error::from)
     }
+}
+
+/// What a limit means for a piece of the answer that a sink begins with.
+fn unfit(error: Error, piece: SinkPiece) -> Error {
+    if error.kind != ErrorKind::Limit {
+        return error;
+    }
+    let of = format!("piece {} of {} of the answer that the sink begins with", piece.n + 1, piece.of);
+    let advice = "make the sink of a view with one row where many are equal";
+    Error::new(ErrorKind::Limit, format!("{of} cannot be written: {}", error.message)).hint(advice)
 }
 
 impl SinkWriter for StreamSink {
@@ -233,8 +316,18 @@ impl SinkWriter for StreamSink {
         self.append(epoch, std::iter::once(Ok(records)))
     }
 
-    fn start(&mut self, epoch: Epoch, _: &SchemaRef, rows: ViewRows) -> Result<()> {
-        self.append(epoch, rows.map(|batch| self.encoded(epoch, &Delta::insert(batch?))))
+    fn start(&mut self, piece: SinkPiece, rows: ViewRows) -> Result<()> {
+        let records = rows.map(|batch| self.encoded(piece.epoch, &Delta::insert(batch?)));
+        let mut marks = vec![self.mark(Written::after(piece))];
+        marks.extend((self.takes_place && piece.n == 0).then(|| super::replaced::done(self.id)));
+        self.append_with(marks, records).map_err(|e| unfit(e, piece))
+    }
+
+    fn started(&self) -> Option<SinkPiece> {
+        match Written::of(&self.log, self.id)? {
+            Written::Before(piece) => Some(piece),
+            Written::Epoch(_) => None,
+        }
     }
 
     fn records(&self, epoch: Epoch, delta: &Delta) -> Result<Vec<SinkRecord>> {
@@ -270,7 +363,22 @@ impl SinkWriter for StreamSink {
     }
 
     fn last_epoch(&self) -> Option<Epoch> {
-        let mark = self.log.mark(&mark_of(self.id))?;
-        Some(Epoch::from_be_bytes(mark.as_ref().try_into().ok()?))
+        match Written::of(&self.log, self.id)? {
+            Written::Epoch(epoch) => Some(epoch),
+            Written::Before(_) => None,
+        }
+    }
+
+    fn target(&self) -> ObjectId {
+        self.into
+    }
+
+    fn follow(&mut self, epoch: Epoch, records: &[SinkRecord]) -> Result<()> {
+        let marks = vec![self.mark(Written::Epoch(epoch)), super::replaced::done(self.id)];
+        self.append_with(marks, std::iter::once(Ok(records.to_vec())))
+    }
+
+    fn begin_anew(&mut self) {
+        self.takes_place = true;
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fleuve_connect::{FileOptions, FileSource};
+use fleuve_connect::{CsvRows, FileOptions, FileSource};
 use fleuve_formats::{Format, FormatSpec};
 use fleuve_log::Log;
 use fleuve_log::batch::{BatchBuilder, NewRecord};
@@ -88,6 +88,11 @@ impl RunningSource {
     ) -> Result<RunningSource> {
         let mut options = check(spec)?;
         options.header |= format.header();
+        options.csv = format.csv_marks().map(|(delimiter, quote)| CsvRows {
+            delimiter,
+            quote,
+            columns: format.schema().fields().iter().map(|field| field.name().clone()).collect(),
+        });
         // An empty line is no record of these formats, and would only be a dead letter.
         let blank_is_nothing = matches!(format.format(), Format::Json | Format::CombinedLog | Format::Csv);
         options.skip_empty_lines |= blank_is_nothing && !spec.options.contains_key("skip_empty_lines");
@@ -145,11 +150,14 @@ impl Work {
     /// Reads until the end, a stop, or a failure; begins at the stored position.
     fn read(&mut self) -> Result<()> {
         let position = self.log.mark(&mark_of(self.id));
-        let mut source = FileSource::open(self.options.clone(), position.as_deref())?;
+        let mut source = FileSource::open(self.options.clone(), position.as_deref())?.stopped_by(self.stop.clone());
         while !self.stopped() {
             let batch = source.poll(POLL_BYTES)?;
             *self.status.error.lock() = None;
             if batch.lines.is_empty() {
+                if let Some((file, line)) = batch.in_quotes {
+                    *self.status.file.lock() = format!("{file}:{line}, in quotes that are not closed yet");
+                }
                 if batch.end {
                     self.status.ended.store(true, Ordering::SeqCst);
                     return Ok(());

@@ -1,5 +1,8 @@
 //! Streams as rows: the log's records decoded by the stream's format, for the engine and for queries.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -15,7 +18,7 @@ use fleuve_formats::{Decoder, FormatSpec, Headers, RecordRef, SchemaLookup, pseu
 use fleuve_log::batch::{Batch, Batches, RecordRef as LogRecord, Records};
 use fleuve_log::{AppendError, Log, ReadError, ReadSlice};
 use fleuve_sql::{BoundObject, StreamSpec};
-use fleuve_types::{ColumnPart, Error, ErrorKind, ObjectId, Result, pseudo_fields};
+use fleuve_types::{ColumnPart, Error, ErrorKind, KNOWN_MS, ObjectId, Result, far_ms, pseudo_fields};
 use parking_lot::{Mutex, RwLock};
 use rayon::prelude::*;
 
@@ -316,7 +319,7 @@ impl StreamRelation {
         let own = self.own.fields().len();
         let headers_at = own + 4;
         let wants_headers = columns.iter().any(|c| c.at == headers_at);
-        let refs: Vec<RecordRef<'_>> = piece
+        let mut refs: Vec<RecordRef<'_>> = piece
             .iter()
             .copied()
             .flatten()
@@ -325,6 +328,8 @@ impl StreamRelation {
                 ..plain(r)
             })
             .collect();
+        // No row can have it as its `_timestamp`, whether that is read or not.
+        let far: Vec<RecordRef<'_>> = refs.extract_if(.., |r| !KNOWN_MS.contains(&r.timestamp_ms)).collect();
         // Checks look at any column, so with them all are built.
         let built: Vec<ColumnPart> = if self.checks.is_empty() {
             columns.iter().filter(|c| c.at < own).cloned().collect()
@@ -336,11 +341,12 @@ impl StreamRelation {
         let decoded = decoder.decode(&refs)?;
         let mut bad: Vec<BadRecord> =
             decoded.bad.into_iter().map(|(i, reason)| bad_record(partition, &refs[i as usize], reason)).collect();
+        bad.extend(far.iter().map(|r| bad_record(partition, r, far_timestamp(r))));
         let (mut batch, mut rows) = (decoded.batch, decoded.rows);
         if !self.checks.is_empty() {
             (batch, rows) = self.check(partition, &refs, batch, rows, &mut bad)?;
-            bad.sort_by_key(|b| b.offset);
         }
+        bad.sort_by_key(|b| b.offset);
         let pseudo: Vec<usize> = columns.iter().filter(|c| c.at >= own).map(|c| c.at - own).collect();
         let mut pseudo_arrays = pseudo_columns(&refs, &rows, partition, &pseudo)?.into_iter();
         let mut arrays: Vec<ArrayRef> = vec![];
@@ -488,6 +494,10 @@ fn event_time(spec: &StreamSpec) -> Result<Option<EventTime>> {
 fn plain<'a>(record: &LogRecord<'a>) -> RecordRef<'a> {
     let LogRecord { offset, timestamp_ms, key, value, .. } = *record;
     RecordRef { offset, timestamp_ms, key, value, headers: Headers::None }
+}
+
+fn far_timestamp(record: &RecordRef<'_>) -> String {
+    format!("the record's timestamp: {}", far_ms(record.timestamp_ms).unwrap_or_default())
 }
 
 fn bad_record(partition: i32, record: &RecordRef<'_>, reason: String) -> BadRecord {

@@ -1,12 +1,15 @@
 //! Streams as the Kafka door's topics.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use fleuve_kafka::{NewTopic, TopicEntry, Topics};
 use fleuve_log::TopicConfig;
-use fleuve_sql::{BoundObject, Session, Spec};
+use fleuve_sql::{BoundObject, DEFAULT_NAMESPACE, Session, Spec};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 
 use super::Platform;
@@ -20,9 +23,34 @@ pub struct StreamTopics {
 
 fn topic_name(bound: &BoundObject) -> String {
     match bound.object.namespace.as_str() {
-        "public" => bound.object.name.clone(),
+        DEFAULT_NAMESPACE => bound.object.name.clone(),
         namespace => format!("{namespace}.{}", bound.object.name),
     }
+}
+
+/// The namespace and the name of the stream that a new topic is.
+fn stream_of(topic: &str) -> Result<(&str, &str)> {
+    let mut parts = topic.split('.');
+    let (namespace, name) = match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), None, _) => (DEFAULT_NAMESPACE, name),
+        (Some(""), Some(_), None) | (Some(_), Some(""), None) => {
+            let message = format!("\"{topic}\" has nothing on one side of its dot");
+            return Err(Error::input(message).hint("a topic is NAME, or NAMESPACE.NAME"));
+        }
+        (Some(DEFAULT_NAMESPACE), Some(name), None) => {
+            let message = format!("streams of the namespace {DEFAULT_NAMESPACE} are topics of their own name");
+            return Err(Error::input(message).hint(format!("this one would be \"{name}\"")));
+        }
+        (Some(namespace), Some(name), None) => (namespace, name),
+        _ => {
+            let message = format!("\"{topic}\" has more than one dot");
+            return Err(
+                Error::input(message).hint("a topic is NAME, or NAMESPACE.NAME; write _ or - for the other dots")
+            );
+        }
+    };
+    fleuve_sql::check_stream_name(namespace, name)?;
+    Ok((namespace, name))
 }
 
 impl StreamTopics {
@@ -32,11 +60,8 @@ impl StreamTopics {
 
     fn bound(&self, name: &str) -> Option<Arc<BoundObject>> {
         let objects = self.platform.upgrade()?.object_set();
-        let found = objects.get("public", name).cloned().or_else(|| {
-            let (namespace, name) = name.split_once('.')?;
-            objects.get(namespace, name).cloned()
-        });
-        found.filter(|b| matches!(b.spec, Spec::Stream(_)))
+        let (namespace, name) = name.split_once('.').unwrap_or((DEFAULT_NAMESPACE, name));
+        objects.get(namespace, name).filter(|b| matches!(b.spec, Spec::Stream(_))).cloned()
     }
 
     fn entry(&self, bound: &BoundObject) -> Option<TopicEntry> {
@@ -123,9 +148,14 @@ impl Topics for StreamTopics {
         out
     }
 
+    fn name_problem(&self, name: &str) -> Option<String> {
+        stream_of(name).err().map(|e| e.to_string())
+    }
+
     async fn create(&self, topic: NewTopic, validate_only: bool) -> Result<TopicEntry> {
         let platform = self.platform()?;
-        if self.bound(&topic.name).is_some() || platform.object_set().get("public", &topic.name).is_some() {
+        let (namespace, name) = stream_of(&topic.name)?;
+        if platform.object_set().get(namespace, name).is_some() {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("topic '{}' exists already", topic.name)));
         }
         let mut config = TopicConfig::default();
@@ -142,8 +172,9 @@ impl Topics for StreamTopics {
             });
         }
         let sql = format!(
-            "CREATE STREAM public.{} WITH (format = 'raw', partitions = {})",
-            quoted(&topic.name),
+            "CREATE STREAM {}.{} WITH (format = 'raw', partitions = {})",
+            quoted(namespace),
+            quoted(name),
             topic.partitions
         );
         Session::new(Arc::new(super::backend::Shared(platform.clone()))).execute(&sql).await?;
@@ -192,6 +223,10 @@ impl Topics for StreamTopics {
             set_config(&mut config, key, value.as_deref())?;
         }
         if validate_only { Ok(()) } else { platform.log().set_config(bound.object.id, config).await }
+    }
+
+    async fn delete_records(&self, topic: ObjectId, partition: i32, before: i64) -> Result<i64> {
+        self.platform()?.delete_records(topic, partition, before).await
     }
 
     fn auto_create(&self) -> bool {

@@ -72,6 +72,18 @@ async fn a_number_in_a_query_has_the_digits_that_it_is_written_with() {
         ("d = 0.3::double", "1"),
         ("id = 0.5 + 0.5", "1"),
         ("d = '0.3'", "1"),
+        ("d = '0.299'", ""),
+        ("d > '0.299'", "134"),
+        ("'0.299' <> d", "1234"),
+        ("d IN ('1.101', '5')", "4"),
+        ("d IN (f, '0.3')", "13"),
+        ("d < '123456789012'", "1234"),
+        ("d BETWEEN ' 2.999e-1 ' AND '1.1'", "13"),
+        ("CASE d WHEN '1.101' THEN false ELSE true END", "1234"),
+        ("nullif(d, '1.101') IS NOT NULL", "1234"),
+        ("e > '0.000000000001'", "123"),
+        ("e = '1234567890123456789012345678.5'", "2"),
+        ("1.5::decimal(10,2) > '-.5'", "1234"),
     ] {
         assert_eq!(ids(condition).await, expected, "{condition}");
     }

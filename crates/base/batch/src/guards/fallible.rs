@@ -9,8 +9,10 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-/// Functions that fail for values that are common: the checked arithmetic of integers, and the cast of a text to bytes.
-const FALLIBLE: [&str; 4] = ["+", "-", "*", "bytea"];
+use crate::texts::TEXT_CAST;
+
+/// Functions that fail for values that are common: the checked arithmetic of integers, and the casts of a text.
+const FALLIBLE: [&str; 5] = ["+", "-", "*", "bytea", TEXT_CAST];
 
 /// Whether an expression fails for some row: it divides, casts to a type that has not all values, or calls one of a few functions.
 pub(super) fn can_fail(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {

@@ -34,7 +34,9 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let of = registry.udf("date_bin")?;
     registry.register_udf(Arc::new(Binned { of, signature: signature.clone() }.into()))?;
     let of = registry.udf("to_char")?;
+    super::patterns::register(registry)?;
     registry.register_udf(Arc::new(Shown { of, signature }.into()))?;
+    super::fields::register(registry)?;
     let of = registry.udf("coalesce")?;
     registry.register_udf(Arc::new(FirstOf { of }.into()))?;
     let of_epoch = OfEpoch { of: registry.udf("to_timestamp")?, of_micros: registry.udf("to_timestamp_micros")? };
@@ -63,7 +65,7 @@ fn taken(data_type: &DataType) -> Option<DataType> {
 }
 
 /// The types that a function of DataFusion's takes for others.
-fn as_the_other(types: &[DataType], of: &ScalarUDF) -> Result<Vec<DataType>> {
+pub(super) fn as_the_other(types: &[DataType], of: &ScalarUDF) -> Result<Vec<DataType>> {
     let fields: Vec<FieldRef> = types.iter().map(|t| Arc::new(Field::new("f", t.clone(), true))).collect();
     Ok(fields_with_udf(&fields, of)?.iter().map(|f| f.data_type().clone()).collect())
 }
@@ -184,11 +186,13 @@ enum Part {
     Micros(i64),
     Week,
     Months(u32),
+    /// Years from the first of so many on, which is the year 0 or 1.
+    Years(i32, i32),
 }
 
 impl Part {
     fn named(name: &str) -> Option<Self> {
-        Some(match name {
+        Some(match name.strip_suffix('s').unwrap_or(name) {
             "microsecond" => Part::Micros(1),
             "millisecond" => Part::Micros(1_000),
             "second" => Part::Micros(SECOND),
@@ -199,6 +203,9 @@ impl Part {
             "month" => Part::Months(1),
             "quarter" => Part::Months(3),
             "year" => Part::Months(12),
+            "decade" => Part::Years(10, 0),
+            "century" => Part::Years(100, 1),
+            "millennium" => Part::Years(1000, 1),
             _ => return None,
         })
     }
@@ -213,11 +220,19 @@ impl Part {
             }
             Part::Months(months) => {
                 let date = DateTime::from_timestamp_micros(time)?.date_naive();
-                let first = NaiveDate::from_ymd_opt(date.year(), date.month0() / months * months + 1, 1)?;
-                Some(first.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
+                start_of_month(date.year(), date.month0() / months * months + 1)
+            }
+            Part::Years(years, first) => {
+                let year = DateTime::from_timestamp_micros(time)?.year();
+                start_of_month((year - first).div_euclid(years) * years + first, 1)
             }
         }
     }
+}
+
+fn start_of_month(year: i32, month: u32) -> Option<i64> {
+    let first = NaiveDate::from_ymd_opt(year, month, 1)?;
+    Some(first.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
 }
 
 /// `date_bin(stride, time [, origin])`

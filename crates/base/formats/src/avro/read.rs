@@ -15,18 +15,53 @@ use crate::time::{between_units, known_day, per_second};
 pub(crate) enum Step {
     /// No column: walk over the type at that position.
     Skip(usize),
-    /// One value, of the type at that position.
-    Value(usize),
+    /// One value.
+    Leaf(Leaf),
+    /// A union of a value and null, which is this branch.
+    OrNull(i64, Leaf),
     /// By branch.
     Union(Vec<Step>),
-    /// For each field in the writer's order, the child that it is and whether by its exact name.
-    Record(Vec<(Option<(usize, bool)>, Step)>),
+    /// Field by field.
+    Record(Fields),
     /// Each item.
     Array(Box<Step>),
     /// As JSON text.
     Json(usize),
     /// As the step says, or NULL where the value, of the type at that position, does not fit.
     Loose(Box<Step>, usize),
+}
+
+/// How a value without values below it gets to a column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leaf {
+    /// An integer of the type at that position, for an integer column.
+    Integer(usize),
+    /// A string, for a column of text or bytes.
+    Text,
+    /// Anything, of the type at that position.
+    Value(usize),
+}
+
+/// For a field of the writer's, the child that it is and whether by its exact name; and how it gets there.
+type FieldStep = (Option<(usize, bool)>, Step);
+
+/// The fields of a record in the writer's order.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    steps: Vec<FieldStep>,
+    /// The children that none of them is, which are NULL. `None` when two are the same child, so that which one counts is seen as
+    /// they come.
+    missing: Option<Vec<usize>>,
+}
+
+impl Fields {
+    pub(crate) fn new(steps: Vec<FieldStep>, columns: &StructData) -> Self {
+        let mut times = vec![0; columns.children.len()];
+        steps.iter().filter_map(|(target, _)| *target).for_each(|(child, _)| times[child] += 1);
+        let once = times.iter().all(|times| *times <= 1);
+        let missing = || times.iter().enumerate().filter(|(_, times)| **times == 0).map(|(child, _)| child).collect();
+        Self { missing: once.then(missing), steps }
+    }
 }
 
 /// A writer's schema, resolved to the columns.
@@ -63,7 +98,34 @@ impl Plan {
 
     fn record(
         &self,
-        fields: &[(Option<(usize, bool)>, Step)],
+        fields: &Fields,
+        columns: &mut StructData,
+        base: usize,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+        depth: usize,
+    ) -> Taken {
+        let Some(missing) = &fields.missing else {
+            return self.record_with_twins(&fields.steps, columns, base, datum, budget, depth);
+        };
+        for (target, step) in &fields.steps {
+            match target {
+                Some((child, _)) => {
+                    let column = &mut columns.children[*child];
+                    if let Err(bad) = self.field(step, column, base, datum, budget, depth) {
+                        return Err(bad.within(&column.name));
+                    }
+                }
+                None => self.unread(step, datum, budget, depth)?,
+            }
+        }
+        missing.iter().try_for_each(|child| columns.children[*child].push_missing())
+    }
+
+    /// A record with several fields for one child.
+    fn record_with_twins(
+        &self,
+        steps: &[FieldStep],
         columns: &mut StructData,
         base: usize,
         datum: &mut Datum<'_>,
@@ -71,15 +133,11 @@ impl Plan {
         depth: usize,
     ) -> Taken {
         columns.begin();
-        for (target, step) in fields {
+        for (target, step) in steps {
             match target {
                 Some((child, exact)) if columns.set(*child, *exact, base) => {
                     let column = &mut columns.children[*child];
-                    let taken = match step {
-                        Step::Loose(step, node) => self.loosely((step, *node), column, base, datum, budget, depth),
-                        step => self.run(step, column, datum, budget, depth),
-                    };
-                    if let Err(bad) = taken {
+                    if let Err(bad) = self.field(step, column, base, datum, budget, depth) {
                         return Err(bad.within(&column.name));
                     }
                 }
@@ -89,24 +147,67 @@ impl Plan {
                     let mut hidden = Column::new(&field, false).map_err(|e| Bad::new(e.message))?;
                     self.run(step, &mut hidden, datum, budget, depth)?;
                 }
-                None => match step {
-                    Step::Skip(node) => self.skip(*node, datum, budget, depth)?,
-                    _ => return Err(Bad::new("a field without a column is not skipped")),
-                },
+                None => self.unread(step, datum, budget, depth)?,
             }
         }
         columns.end()
     }
 
+    /// A field that no column is made of.
+    fn unread(&self, step: &Step, datum: &mut Datum<'_>, budget: &mut Budget, depth: usize) -> Taken {
+        match step {
+            Step::Skip(node) => self.skip(*node, datum, budget, depth),
+            _ => Err(Bad::new("a field without a column is not skipped")),
+        }
+    }
+
+    /// A field into its column; `base` is the column's length before.
+    #[inline(always)]
+    fn field(
+        &self,
+        step: &Step,
+        column: &mut Column,
+        base: usize,
+        datum: &mut Datum<'_>,
+        budget: &mut Budget,
+        depth: usize,
+    ) -> Taken {
+        let leaf = match step {
+            Step::Leaf(leaf) => leaf,
+            Step::OrNull(null, leaf) => match datum.long()? {
+                branch if branch == *null => return column.push_null(),
+                branch if branch == 1 - *null => leaf,
+                branch => return Err(no_branch(branch, 2)),
+            },
+            Step::Loose(step, node) => return self.loosely((step, *node), column, base, datum, budget, depth),
+            step => return self.run(step, column, datum, budget, depth),
+        };
+        match leaf {
+            Leaf::Integer(node) => {
+                let value = datum.long()?;
+                match &column.data {
+                    Data::Int { min, max, .. } if (*min..=*max).contains(&value) => column.push_i64(value),
+                    _ => return integer(&self.nodes[*node], column, value),
+                }
+            }
+            Leaf::Text => {
+                let text = datum.text()?;
+                column.push_bytes(text);
+            }
+            Leaf::Value(node) => return self.value(&self.nodes[*node], column, datum, budget),
+        }
+        Ok(())
+    }
+
     fn run(&self, step: &Step, column: &mut Column, datum: &mut Datum<'_>, budget: &mut Budget, depth: usize) -> Taken {
         let depth = depth.checked_sub(1).ok_or_else(|| Bad::new(format!("nests deeper than {MAX_DEPTH}")))?;
         match step {
-            Step::Value(node) => self.value(&self.nodes[*node], column, datum, budget),
+            Step::Leaf(_) | Step::OrNull(..) => self.field(step, column, 0, datum, budget, depth),
             Step::Union(branches) => {
                 let branch = datum.long()?;
                 match usize::try_from(branch).ok().and_then(|b| branches.get(b)) {
                     Some(step) => self.run(step, column, datum, budget, depth),
-                    None => Err(Bad::new(format!("the datum takes branch {branch} of a union of {}", branches.len()))),
+                    None => Err(no_branch(branch, branches.len())),
                 }
             }
             Step::Record(fields) => {
@@ -193,11 +294,6 @@ impl Plan {
             }
             (AvroType::Bytes, _) => bytes(node, column, datum.sized()?),
             (AvroType::Fixed(size), _) => bytes(node, column, datum.take(*size)?),
-            (AvroType::String, Data::Text(_) | Data::Bytes(_)) => {
-                let text = datum.text()?;
-                column.push_bytes(text);
-                Ok(())
-            }
             (
                 AvroType::String,
                 Data::Date(_) | Data::Time(..) | Data::Timestamp(..) | Data::Decimal { .. } | Data::Wide { .. },
@@ -362,8 +458,13 @@ fn branch(branches: &[usize], datum: &mut Datum<'_>) -> Taken<usize> {
     let at = datum.long()?;
     match usize::try_from(at).ok().and_then(|at| branches.get(at)) {
         Some(node) => Ok(*node),
-        None => Err(Bad::new(format!("the datum takes branch {at} of a union of {}", branches.len()))),
+        None => Err(no_branch(at, branches.len())),
     }
+}
+
+#[cold]
+fn no_branch(at: i64, branches: usize) -> Box<Bad> {
+    Bad::new(format!("the datum takes branch {at} of a union of {branches}"))
 }
 
 /// An `int` or `long` into a column.

@@ -1,4 +1,4 @@
-use super::read::Step;
+use super::read::{Fields, Leaf, Step};
 use super::schema::{AvroType, Node};
 use crate::column::{Column, Data, StructData};
 use crate::json::Slot;
@@ -37,7 +37,7 @@ impl<'n> Resolver<'n> {
                 Slot::Skip => (None, Step::Skip(*node)),
             });
         }
-        Ok(Step::Record(steps))
+        Ok(Step::Record(Fields::new(steps, columns)))
     }
 
     fn step(&mut self, node: usize, column: &Column) -> Result<Step, String> {
@@ -45,12 +45,20 @@ impl<'n> Resolver<'n> {
         let nodes = self.nodes;
         Ok(match (&nodes[node].avro, &column.data) {
             (AvroType::Union(branches), _) => {
-                Step::Union(branches.iter().map(|b| self.step(*b, column)).collect::<Result<_, _>>()?)
+                let steps: Vec<Step> = branches.iter().map(|b| self.step(*b, column)).collect::<Result<_, _>>()?;
+                let is_null = |at: usize| nodes[branches[at]].avro == AvroType::Null;
+                match &steps[..] {
+                    [_, Step::Leaf(leaf)] if is_null(0) => Step::OrNull(0, *leaf),
+                    [Step::Leaf(leaf), _] if is_null(1) => Step::OrNull(1, *leaf),
+                    _ => Step::Union(steps),
+                }
             }
             (AvroType::Record(fields), Data::Struct(children)) => self.record(fields, children)?,
             (AvroType::Array(item), Data::List { child, .. }) => Step::Array(Box::new(self.step(*item, child)?)),
             (AvroType::Record(_) | AvroType::Array(_) | AvroType::Map(_), Data::Text(_)) => Step::Json(node),
-            _ => Step::Value(node),
+            (AvroType::Int | AvroType::Long, Data::Int { .. }) => Step::Leaf(Leaf::Integer(node)),
+            (AvroType::String, Data::Text(_) | Data::Bytes(_)) => Step::Leaf(Leaf::Text),
+            _ => Step::Leaf(Leaf::Value(node)),
         })
     }
 }

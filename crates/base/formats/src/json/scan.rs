@@ -1,8 +1,6 @@
 use crate::column::{Bad, Taken, quoted};
 use crate::number::parse_integer;
-
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+use crate::words::{HIGH, LOW};
 
 /// Where a pass over JSON text stands. Every move is checked against the end; the text is UTF-8.
 #[derive(Clone, Copy)]

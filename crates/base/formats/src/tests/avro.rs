@@ -135,7 +135,7 @@ fn logical_types() {
 }
 
 /// An Avro integer.
-fn zigzag(value: i64) -> Vec<u8> {
+pub(super) fn zigzag(value: i64) -> Vec<u8> {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     let mut out = vec![];
     while rest > 0x7f {
@@ -232,6 +232,18 @@ fn nested_as_columns_and_as_text() {
         decode_all(vec![column("s", DataType::Utf8)], &registry, &[framed(1, &datum)]),
         [r#"{"n":{"n":null,"l":[]},"l":["x",null]}"#]
     );
+}
+
+#[test]
+fn two_fields_for_one_column() {
+    let twins = |first: &str, second: &str| {
+        let field = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
+        format!(r#"{{"type":"record","name":"r","fields":[{},{}]}}"#, field(first), field(second))
+    };
+    let registry =
+        registry(&[(1, &twins("t", "T")), (2, &twins("T", "t")), (3, &twins("T", "T")), (4, &twins("t", "u"))]);
+    let values: Vec<_> = (1..=4).map(|id| framed(id, &[2, b'1', 2, b'2'])).collect();
+    assert_eq!(decode_all(vec![column("t", DataType::Utf8)], &registry, &values), ["1", "2", "2", "1"]);
 }
 
 #[test]

@@ -44,7 +44,10 @@ async fn everything_survives_a_reopening() {
         assert_eq!(registry.schema(1).unwrap().draft.text, V1);
         assert_eq!(registry.schema(4).unwrap().draft, union);
         assert_eq!(registry.schema_by_id(4).unwrap(), format!(r#"["null",{V2}]"#));
-        assert_eq!(registry.schema_by_id(3), None);
+        // Deleted for good: nothing for clients, and what records of that id are read by.
+        assert_eq!(registry.schema(3).unwrap_err().code, Code::SchemaNotFound);
+        assert_eq!(registry.schema_by_id(3).unwrap(), r#""int""#);
+        assert_eq!(registry.schema_by_id(5), None);
         assert_eq!(registry.default_level(), Compatibility::FullTransitive);
         assert_eq!(registry.level("s"), Compatibility::None);
         assert_eq!(registry.own_level("t").unwrap_err().code, Code::NoSubjectCompatibility);
@@ -64,6 +67,23 @@ async fn an_id_that_was_deleted_last_is_not_given_out_after_a_restart() {
     registry.delete_subject("s", true).await.unwrap();
     let registry = Registry::open(pool(&dir).await).await.unwrap();
     assert_eq!(registry.register("s", V2).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_came_back_after_a_deletion_for_good_has_its_new_id_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(pool(&dir).await).await.unwrap();
+    registry.register("s", V1).await.unwrap();
+    registry.delete_subject("s", false).await.unwrap();
+    registry.delete_subject("s", true).await.unwrap();
+    assert_eq!(registry.register("s", V1).await.unwrap(), 2);
+    let again = Registry::open(pool(&dir).await).await.unwrap();
+    for registry in [&registry, &again] {
+        assert_eq!(registry.find("s", Draft::avro(V1), false).await.unwrap().schema.id, 2);
+        assert_eq!(registry.schema(1).unwrap_err().code, Code::SchemaNotFound);
+        assert_eq!((registry.schema_by_id(1).unwrap(), registry.schema_by_id(2).unwrap()), (V1.into(), V1.into()));
+    }
+    assert_eq!(again.register("t", V1).await.unwrap(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,4 +132,43 @@ async fn tables_of_another_version_are_refused() {
     sqlx::raw_sql("UPDATE registry_setting SET value = 9 WHERE key = 'version'").execute(&first).await.unwrap();
     let error = Registry::open(first).await.unwrap_err();
     assert!(error.message.contains("have version 9"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_follow_is_refused_in_few_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(pool(&dir).await).await.unwrap();
+    let fields: Vec<String> = (0..40).map(|n| format!(r#"{{"name":"f{n}","type":"int"}}"#)).collect();
+    let wide = format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, fields.join(","));
+    registry.register("s", V1).await.unwrap();
+    let error = registry.register("s", &wide).await.unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.kind, fleuve_types::ErrorKind::Input);
+    for part in [r#"subject "s""#, "BACKWARD", "at /f0", "(and 39 more)", "PUT /config/s with"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.len() < 500, "{text}");
+    // A client is told all of it, as it is used to.
+    assert!(registry.submit("s", Draft::avro(wide)).await.unwrap_err().message.contains("at /f39"));
+    // What is wrong in itself says what it said.
+    assert!(registry.register("s", "{").await.unwrap_err().message.contains("Invalid AVRO schema"));
+}
+
+#[tokio::test]
+async fn the_record_of_a_subject_has_the_name_of_its_latest_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(pool(&dir).await).await.unwrap();
+    assert_eq!(registry.record_name("s"), None);
+    registry.register("s", V1).await.unwrap();
+    assert_eq!(registry.record_name("s").as_deref(), Some("R"));
+    registry.set_level("s", Some(Compatibility::None)).await.unwrap();
+    for (name, space) in [("Order", "\"namespace\":\"shop\","), ("shop.Order", "")] {
+        let text = format!(r#"{{"type":"record","name":"{name}",{space}"fields":[]}}"#);
+        registry.register("s", &text).await.unwrap();
+        assert_eq!(registry.record_name("s").as_deref(), Some("shop.Order"));
+    }
+    registry.delete_version("s", VersionRef::Latest, false).await.unwrap();
+    assert_eq!(registry.record_name("s").as_deref(), Some("R"));
+    registry.register("s", r#""string""#).await.unwrap();
+    assert_eq!(registry.record_name("s"), None);
 }

@@ -1,7 +1,8 @@
-//! Deletions: first a mark, which can be undone by registering again, then for good.
+//! Deletions: first a mark, which can be undone by registering again, then for good. A record can still name what is deleted for
+//! good, so a schema that nobody has any more is retired: gone for clients, there for decoders.
 
 use super::read::{subject_not_found, version_not_found};
-use super::{State, VersionRef, Write};
+use super::{MAX_RETIRED, MAX_RETIRED_BYTES, State, VersionRef, Write};
 use crate::{Code, RegistryError, Result};
 
 impl State {
@@ -92,9 +93,24 @@ impl State {
                 .collect();
             gone.sort();
             gone.dedup();
-            writes.extend(gone.into_iter().map(Write::RemoveSchema));
+            self.check_room(&gone)?;
+            writes.extend(gone.into_iter().map(Write::Retire));
         }
         Ok(writes)
+    }
+
+    /// # Errors
+    /// `NotPermitted`: with these schemas, more would be retired than may be.
+    fn check_room(&self, gone: &[i32]) -> Result<()> {
+        let more: usize = gone.iter().filter_map(|id| self.schemas.get(id)).map(|stored| stored.whole.len()).sum();
+        let (schemas, bytes) = (self.retired.len() + gone.len(), self.retired_bytes + more);
+        if schemas <= MAX_RETIRED && bytes <= MAX_RETIRED_BYTES {
+            return Ok(());
+        }
+        let message = format!(
+            "Schemas deleted for good are kept for the records that name them, and no more can be: at most {MAX_RETIRED} of {MAX_RETIRED_BYTES} bytes. What is deleted without permanent=true is gone for clients, too"
+        );
+        Err(RegistryError::new(Code::NotPermitted, message))
     }
 
     /// True when a schema is used by these versions of the subject alone.

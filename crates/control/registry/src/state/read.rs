@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Draft, Slot, State, Stored, VersionRef, Versioned};
+use serde_json::Value;
+
+use super::{Draft, SchemaKind, Slot, State, Stored, VersionRef, Versioned};
 use crate::{Code, Compatibility, RegistryError, Result};
 
 pub(super) fn subject_not_found(subject: &str) -> RegistryError {
@@ -22,6 +24,12 @@ impl State {
     pub fn schema(&self, id: i32) -> Result<Arc<Stored>> {
         let found = self.schemas.get(&id).cloned();
         found.ok_or_else(|| RegistryError::new(Code::SchemaNotFound, format!("Schema {id} not found")))
+    }
+
+    /// What a decoder reads records of this id by: the schema with its references put in, even if it is deleted for good.
+    pub fn whole(&self, id: i32) -> Option<&str> {
+        let live = self.schemas.get(&id).map(|stored| stored.whole.as_str());
+        live.or_else(|| self.retired.get(&id).map(|whole| &**whole))
     }
 
     /// The subjects whose names begin with `prefix`; with `deleted`, those too of which all versions are deleted.
@@ -100,6 +108,19 @@ impl State {
         let (version, slot) =
             found.ok_or_else(|| RegistryError::new(Code::SchemaNotFound, "Schema not found".to_string()))?;
         self.versioned(subject, version, slot)
+    }
+
+    /// What the record of a subject's latest schema is called; `None` where that is no Avro record.
+    pub fn record_name(&self, subject: &str) -> Option<String> {
+        let (_, slot) = self.slots(subject, false).last()?;
+        let draft = &self.schemas.get(&slot.id)?.draft;
+        let schema: Value = (draft.kind == SchemaKind::Avro).then(|| serde_json::from_str(&draft.text).ok())??;
+        let text = |key: &str| schema.get(key).and_then(Value::as_str);
+        let name = text("name").filter(|_| text("type") == Some("record"))?;
+        Some(match text("namespace").filter(|space| !space.is_empty() && !name.contains('.')) {
+            Some(space) => format!("{space}.{name}"),
+            None => name.into(),
+        })
     }
 
     /// The ids of the schemas that refer to this version.

@@ -199,6 +199,8 @@ fn references_are_resolved_and_held() {
         state.apply(&writes);
     }
     assert_eq!((state.schemas.len(), state.ids.len(), state.text_bytes, state.last_id()), (0, 0, 0, 4));
+    // Records read it on, with what it refers to.
+    assert_eq!(state.whole(3), Some(stored.whole.as_str()));
 }
 
 #[test]
@@ -239,5 +241,28 @@ fn deletion_is_a_mark_first_and_for_good_later() {
     // Subject t still has the first schema; the second is gone, and its id stays used.
     assert!(state.schema(1).is_ok());
     code(state.schema(2), Code::SchemaNotFound);
+    code(state.uses(2, true), Code::SchemaNotFound);
     assert_eq!(register(&mut state, "s", V2), Ok((3, 1)));
+    // For records both ids mean it; what is deleted again leaves the other alone.
+    assert_eq!((state.whole(1), state.whole(2), state.whole(3), state.whole(4)), (Some(V1), Some(V2), Some(V2), None));
+    for permanent in [false, true] {
+        let (writes, _) = state.delete_subject("s", permanent).unwrap();
+        state.apply(&writes);
+    }
+    assert_eq!(register(&mut state, "s", V2), Ok((4, 1)));
+    assert_eq!((state.whole(2), state.whole(3), state.retired.len()), (Some(V2), Some(V2), 2));
+    assert_eq!((state.max_id(), state.retired_bytes), (Some(4), 2 * V2.len()));
+}
+
+#[test]
+fn no_more_is_deleted_for_good_than_can_be_kept() {
+    let mut state = State::default();
+    register(&mut state, "s", V1).unwrap();
+    let (writes, _) = state.delete_subject("s", false).unwrap();
+    state.apply(&writes);
+    state.retired_bytes = MAX_RETIRED_BYTES;
+    let message = code(state.delete_subject("s", true), Code::NotPermitted);
+    assert!(message.contains("kept for the records"), "{message}");
+    state.retired_bytes = MAX_RETIRED_BYTES - V1.len();
+    assert!(state.delete_subject("s", true).is_ok());
 }

@@ -15,7 +15,7 @@ use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Error, Location, Result, is_pseudo_column, sql_type_name};
 
 use super::draft::Draft;
-use super::same::same_view;
+use super::same::{same_columns, same_view};
 use super::stream::check_expressions;
 use super::{bind_spec, is_dead_letters, owner_of_dead_letters, still_depends_on};
 use crate::parse::{self, ColumnSpec, CreateStream, Name, ObjectWord, Parsed, Statement, StreamChange};
@@ -57,7 +57,8 @@ impl Draft {
             changed(&mut create, change, name)?;
         }
         let sql = create.to_string();
-        let spec = bind_spec(&self.objects, &parse::parse_one(&sql)?).map_err(|e| {
+        let again = Parsed { edition: parsed.edition, ..parse::parse_one(&sql)? };
+        let spec = bind_spec(&self.objects, &again).map_err(|e| {
             // Its place is one in the text that came out.
             Error { location: None, ..e }.at(name.at.clone())
         })?;
@@ -92,7 +93,7 @@ impl Draft {
         if !readers.broken.is_empty() {
             return Err(Error::input(format!("\"{}\" cannot change like this, because of {}", name.name, readers.broken.join("; ")))
                 .at(name.at.clone())
-                .hint("replace these first by ones that do not read the column, or drop them and create them again afterwards"));
+                .hint("replace these first by ones that do not read the column (`fleuve apply` of a project changes both in one go), or drop them and create them again afterwards"));
         }
         let mut goes_on = vec![];
         self.put(stream.clone());
@@ -325,6 +326,28 @@ fn index_kept(
         Ok(_) => Err("it holds a column that changes".into()),
         Err(e) => Err(e.message),
     }
+}
+
+/// A view's statement whose `*` leave out columns that go later, so that it has the columns that it will have then.
+pub(super) fn leaving_out((objects, then): (&ObjectSet, &ObjectSet), parsed: &Parsed, columns: &[&String]) -> Parsed {
+    let Ok(Spec::View(wanted)) = bind_spec(then, parsed) else { return parsed.clone() };
+    let is_as_wanted = |spec: &Spec| matches!(spec, Spec::View(v) if same_columns(&v.schema, &wanted.schema));
+    let is_wanted = |parsed: &Parsed| bind_spec(objects, parsed).is_ok_and(|spec| is_as_wanted(&spec));
+    let mut out = parsed.clone();
+    for (column, number) in columns.iter().flat_map(|column| (0..wildcards::MAX).map(move |n| (column, n))) {
+        let Statement::CreateView(view) = &out.statement else { break };
+        let mut tried = view.clone();
+        if is_wanted(&out) || !wildcards::leave_out(&mut tried.query, number, column) {
+            continue;
+        }
+        let Ok(again) = parse::parse_one(&tried.to_string()) else { continue };
+        let again = Parsed { edition: parsed.edition, at: parsed.at.clone(), ..again };
+        // Another one may have no such column.
+        if bind_spec(objects, &again).is_ok() {
+            out = again;
+        }
+    }
+    if is_wanted(&out) { out } else { parsed.clone() }
 }
 
 /// A view with the plan that it had, over the new columns, and whether that takes another text.

@@ -9,25 +9,31 @@ use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Clock, Error, ErrorKind, ObjectId, Result};
 use uuid::{Builder, Uuid};
 
-use super::same::same_columns;
+use super::going::Going;
+use super::names::{check_letters_name, check_name, in_the_way};
+use super::same::{first_change, same_columns};
 use super::{bind_spec, depends_on, is_dead_letters, owner_of_dead_letters, sink, stream};
 use crate::errors::Where;
 use crate::parse::{self, CommentTarget, CreateStream, EDITION, Name, ObjectWord, OnError, Parsed, Statement};
-use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, SYSTEM_NAMESPACE, Spec, StreamSpec};
+use crate::{BoundObject, Change, DEFAULT_NAMESPACE, ObjectSet, Spec, StreamSpec};
 
 /// See the module.
 pub(crate) struct Draft {
+    /// The objects as they are.
+    pub(crate) from: Arc<ObjectSet>,
     /// The objects as they will be.
     pub(crate) objects: ObjectSet,
     /// The way there, in an order that can be carried out.
     pub(crate) changes: Vec<Change>,
     clock: Arc<dyn Clock>,
     /// What will still be declared in this step, by namespace and name.
-    later: BTreeSet<(String, String)>,
+    pub(super) later: BTreeSet<(String, String)>,
     /// What reads something that was replaced and waits for its own declaration, and whether the columns it reads changed.
     stale: BTreeMap<ObjectId, bool>,
     /// What could not be used and can be now.
     pub(crate) revived: Vec<Arc<BoundObject>>,
+    /// Streams whose columns go when all else is done, as what is declared later need not read them any more.
+    pub(crate) going: Vec<Going>,
 }
 
 /// What declaring an object came to.
@@ -54,9 +60,17 @@ pub(crate) fn declaration(parsed: &Parsed) -> Option<(&Name, ObjectKind, String)
 }
 
 impl Draft {
-    pub(crate) fn new(objects: &ObjectSet, clock: Arc<dyn Clock>) -> Self {
-        let (later, stale) = (BTreeSet::new(), BTreeMap::new());
-        Self { objects: objects.clone(), changes: Vec::new(), clock, later, stale, revived: Vec::new() }
+    pub(crate) fn new(objects: &Arc<ObjectSet>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            from: objects.clone(),
+            objects: objects.as_ref().clone(),
+            changes: Vec::new(),
+            clock,
+            later: BTreeSet::new(),
+            stale: BTreeMap::new(),
+            revived: Vec::new(),
+            going: Vec::new(),
+        }
     }
 
     /// Says what will be declared in this step, so that a view and what reads it can change together.
@@ -86,7 +100,7 @@ impl Draft {
 
     /// Adds an object that does not exist yet, with what comes along (dead letters, a sink's stream).
     pub(crate) fn create(&mut self, parsed: &Parsed) -> Result<()> {
-        let parsed = &super::whole(&self.objects, parsed, true)?;
+        let parsed = &self.whole(parsed, true)?;
         let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE creates"))?;
         self.check_new_name(name, kind)?;
         if let Statement::CreateSink(create) = &parsed.statement
@@ -105,26 +119,20 @@ impl Draft {
 
     fn create_stream(&mut self, create: CreateStream) -> Result<()> {
         self.check_new_name(&create.name, ObjectKind::Stream)?;
-        let spec = Spec::Stream(stream::bind_stream(&create)?);
+        let spec = Spec::Stream(stream::bind_stream(&create, EDITION)?);
         let name = create.name.clone();
         self.add(&name, ObjectKind::Stream, create.to_string(), spec, None);
         self.add_dead_letters(&name, ObjectKind::Stream)
     }
 
     fn add_dead_letters(&mut self, of: &Name, kind: ObjectKind) -> Result<()> {
-        let most = parse::MAX_NAME_BYTES - super::DEAD_SUFFIX.len();
-        if of.name.len() > most {
-            let message = format!("the name of a {kind} with dead letters has {} bytes; at most {most}", of.name.len());
-            return Err(Error::new(ErrorKind::Limit, message)
-                .at(of.at.clone())
-                .hint(format!("its dead letters go to a stream of this name with {} behind it", super::DEAD_SUFFIX)));
-        }
+        check_letters_name(&of.name, kind).map_err(|e| e.at(of.at.clone()))?;
         let owner = self.objects.get(of.namespace(), &of.name).map(|o| o.object.id);
         let create = stream::dead_letters(of, kind);
-        if self.objects.get(create.name.namespace(), &create.name.name).is_some() {
-            return Err(exists(&create.name).hint("its dead-letter stream needs that name"));
+        if let Some(old) = self.objects.get(create.name.namespace(), &create.name.name) {
+            return Err(in_the_way(old, of, kind));
         }
-        let spec = Spec::Stream(stream::bind_stream(&create)?);
+        let spec = Spec::Stream(stream::bind_stream(&create, EDITION)?);
         self.add(&create.name, ObjectKind::Stream, create.to_string(), spec, owner);
         Ok(())
     }
@@ -150,18 +158,7 @@ impl Draft {
     }
 
     fn check_new_name(&self, name: &Name, kind: ObjectKind) -> Result<()> {
-        if let Some(long) = [name.namespace(), &name.name].into_iter().find(|n| n.len() > parse::MAX_NAME_BYTES) {
-            let error = parse::too_long(long).at(name.at.clone());
-            return Err(match kind {
-                ObjectKind::Index => error.hint("give it one of its own: CREATE INDEX name ON ..."),
-                _ => error,
-            });
-        }
-        if matches!(name.namespace(), SYSTEM_NAMESPACE | "information_schema" | "pg_catalog") {
-            return Err(
-                Error::input(format!("namespace \"{}\" is the system's own", name.namespace())).at(name.at.clone())
-            );
-        }
+        check_name(name.namespace(), &name.name, kind).map_err(|e| e.at(name.at.clone()))?;
         if let Some(old) = self.objects.get(name.namespace(), &name.name) {
             let is_raw = matches!(&old.spec, Spec::Stream(stream) if stream.format == "raw");
             return Err(match is_raw && kind == ObjectKind::Stream {
@@ -175,22 +172,12 @@ impl Draft {
             let refusal = unusable.refusal();
             return Err(Error { kind: ErrorKind::AlreadyExists, ..refusal }.at(name.at.clone()));
         }
-        // A stream is a topic of its name, and Kafka has ASCII names.
-        let is_stream = kind == ObjectKind::Stream;
-        let letter = |c: char| if is_stream { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
-        let fits = |text: &str| text.chars().all(|c| letter(c) || matches!(c, '_' | '-'));
-        if !fits(&name.name) || !fits(name.namespace()) {
-            let shown = name.name.escape_debug();
-            let letters = if is_stream { "ASCII letters" } else { "letters" };
-            return Err(Error::input(format!("\"{shown}\" holds a character other than {letters}, digits, _ and -"))
-                .at(name.at.clone()));
-        }
         Ok(())
     }
 
     /// Makes an object what a statement declares, whether it exists or not.
     pub(crate) fn declare(&mut self, parsed: &Parsed) -> Result<Declared> {
-        let parsed = &super::whole(&self.objects, parsed, false)?;
+        let parsed = &self.whole(parsed, false)?;
         let (name, kind, sql) = declaration(parsed).ok_or_else(|| Error::bug("only CREATE declares"))?;
         self.later.remove(&(name.namespace().to_string(), name.name.clone()));
         let Some(old) = self.objects.get(name.namespace(), &name.name).cloned() else {
@@ -201,14 +188,16 @@ impl Draft {
         if old.object.sql == sql && stale.is_none() {
             return Ok(Declared::Unchanged);
         }
-        let spec = self.bind_again(&old.object, parsed, &sql)?;
+        let spec = self.bind_again(parsed)?;
         if let (Spec::Stream(before), Spec::Stream(after)) = (&old.spec, &spec) {
             if same_stream(before, after) {
                 return Ok(Declared::Unchanged);
             }
             check_stream_change(before, after, name)?;
             if before.schema != after.schema {
-                self.alter_to(&old, sql, spec, name)?;
+                if !self.keep_for_readers(&old, parsed, name)? {
+                    self.alter_to(&old, sql, spec, name)?;
+                }
                 return Ok(Declared::Replaced);
             }
         }
@@ -223,8 +212,7 @@ impl Draft {
         if same_text && stale == Some(false) && sink::writes_the_same(&old.spec, &spec) {
             return Ok(Declared::Unchanged);
         }
-        let place = Where { text: &parsed.text, at: &parsed.at };
-        self.replace((&old.object, columns(&old.spec)), sql, spec, name, place)?;
+        self.replace((&old.object, columns(&old.spec)), sql, spec, name, parsed)?;
         self.revive(old.object.id);
         Ok(if same_text { Declared::Unchanged } else { Declared::Replaced })
     }
@@ -240,21 +228,20 @@ impl Draft {
             // What its records are cannot be told any more, so nothing can be said about them as rows of another stream.
             return Err(super::missing(&self.objects, name, "stream", |_| false));
         }
-        let spec = self.bind_again(&old, parsed, &sql)?;
-        self.replace((&old, None), sql, spec, name, Where { text: &parsed.text, at: &parsed.at })?;
+        let spec = self.bind_again(parsed)?;
+        self.replace((&old, None), sql, spec, name, parsed)?;
         self.revive(old.id);
         Ok(Declared::Replaced)
     }
 
-    /// Binds an object to another statement, or to the same by the rules that it was made by.
-    fn bind_again(&mut self, old: &Object, parsed: &Parsed, sql: &str) -> Result<Spec> {
+    /// Binds an object that is there to a statement.
+    fn bind_again(&mut self, parsed: &Parsed) -> Result<Spec> {
         if let Statement::CreateSink(create) = &parsed.statement
             && let Some(target) = sink::target(&self.objects, create)?
         {
             self.create_stream(target)?;
         }
-        let edition = if old.sql == sql { old.edition } else { parsed.edition };
-        bind_spec(&self.objects, &Parsed { edition, ..parsed.clone() })
+        bind_spec(&self.objects, parsed)
     }
 
     /// Takes up again what could not be used because of an object that can be now.
@@ -301,7 +288,7 @@ impl Draft {
         sql: String,
         spec: Spec,
         name: &Name,
-        place: Where<'_>,
+        parsed: &Parsed,
     ) -> Result<()> {
         let id = old.id;
         if depends_on(&spec).iter().any(|d| *d == id || self.reaches(*d, id)) {
@@ -312,7 +299,7 @@ impl Draft {
             columns_now.as_ref().is_none_or(|schema| schema.column_with_name(column).is_some())
         };
         let object = Object {
-            edition: if old.sql == sql { old.edition } else { EDITION },
+            edition: parsed.edition,
             sql,
             depends_on: depends_on(&spec),
             version: old.version + 1,
@@ -330,7 +317,7 @@ impl Draft {
                 (Some(before), Some(now)) => same_columns(before, &now),
                 (before, now) => before.is_none() && now.is_none(),
             };
-            self.rebind_dependents(id, same, name, place)?;
+            self.rebind_dependents(id, same, name, Where { text: &parsed.text, at: &parsed.at })?;
         }
         Ok(())
     }
@@ -362,8 +349,13 @@ impl Draft {
                     let bound = self.put(BoundObject { object, spec });
                     self.changes.push(Change::Replace(bound.as_ref().clone()));
                 }
-                Ok(_) => broken
-                    .push(format!("{} {} (its columns would change)", dependent.object.kind, dependent.object.name)),
+                Ok(spec) => {
+                    let Object { kind, name, .. } = &dependent.object;
+                    let what =
+                        columns(&dependent.spec).zip(columns(&spec)).and_then(|(old, new)| first_change(&old, &new));
+                    let what = what.map_or_else(String::new, |what| format!(": {what}"));
+                    broken.push(format!("{kind} {name} (its columns would change{what})"));
+                }
                 Err(e) => broken.push(format!("{} {} ({})", dependent.object.kind, dependent.object.name, e.message)),
             }
         }
@@ -381,7 +373,7 @@ impl Draft {
         in_order(found, |o| o).into_iter().filter_map(|o| self.objects.by_id(o.id)).cloned().collect()
     }
 
-    fn reaches(&self, from: ObjectId, to: ObjectId) -> bool {
+    pub(super) fn reaches(&self, from: ObjectId, to: ObjectId) -> bool {
         let mut seen = BTreeSet::new();
         let mut todo = vec![from];
         while let Some(id) = todo.pop() {
@@ -389,9 +381,13 @@ impl Draft {
                 return true;
             }
             if seen.insert(id)
-                && let Some(object) = self.objects.by_id(id)
+                && let Some(bound) = self.objects.by_id(id)
             {
-                todo.extend(&object.object.depends_on);
+                match &bound.spec {
+                    // The indexes that it uses are chosen anew.
+                    Spec::View(_) => todo.extend(depends_on(&bound.spec)),
+                    _ => todo.extend(&bound.object.depends_on),
+                }
             }
         }
         false

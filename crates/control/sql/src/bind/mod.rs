@@ -1,14 +1,18 @@
 //! From a statement to what it means, given the objects there are. Binding decides; it changes nothing.
 
+mod again;
 mod alter;
 mod as_of;
 mod clock;
 mod copies;
 mod draft;
+mod going;
 mod index;
 mod key;
+mod names;
 mod quantified;
 mod same;
+mod several;
 mod sink;
 mod spans;
 mod stream;
@@ -27,10 +31,12 @@ use rayon::prelude::*;
 
 pub(crate) use clock::at_time;
 pub(crate) use draft::{Declared, Draft, columns, declaration};
+pub(crate) use going::Going;
 pub(crate) use index::{alike, whole};
 pub use key::view_key;
+pub use names::check_stream_name;
 pub use same::{same_columns, same_view};
-pub(crate) use sink::{missing, writes_the_same};
+pub(crate) use sink::{missing, notices as notices_of_sink, writes_the_same};
 pub use stream::{DEAD_SUFFIX, check_expressions, refused_rows};
 pub use view::plan_view;
 pub(crate) use view::to_plan;
@@ -45,7 +51,7 @@ use crate::{BoundObject, ObjectSet, Spec, UnusableObject};
 /// Everything that can be wrong with it, with its place; not whether its name is free.
 pub(crate) fn bind_spec(objects: &ObjectSet, parsed: &Parsed) -> Result<Spec> {
     match &parsed.statement {
-        Statement::CreateStream(create) => stream::bind_stream(create).map(Spec::Stream),
+        Statement::CreateStream(create) => stream::bind_stream(create, parsed.edition).map(Spec::Stream),
         Statement::CreateSource(create) => sink::bind_source(objects, create).map(Spec::Source),
         Statement::CreateSink(create) => sink::bind_sink(objects, create).map(Spec::Sink),
         Statement::CreateIndex(create) => index::bind_index(objects, create).map(Spec::Index),

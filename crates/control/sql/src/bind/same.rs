@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, RecursiveQuery, SubqueryAlias, TableScan, Union, Unnest};
+use fleuve_types::sql_type_name;
 
 use crate::ViewSpec;
 use crate::context::binding_state;
+use crate::parse::EDITION;
 
 /// True if two relations have columns of the same names and types.
 pub fn same_columns(before: &Schema, after: &Schema) -> bool {
@@ -20,6 +22,21 @@ pub fn same_columns(before: &Schema, after: &Schema) -> bool {
         schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
     };
     columns(before) == columns(after)
+}
+
+/// The first column that is another one, in words.
+pub(super) fn first_change(before: &Schema, after: &Schema) -> Option<String> {
+    let typed = |field: &FieldRef| format!("\"{}\" {}", field.name(), sql_type_name(field.data_type()));
+    let nullable = |field: &FieldRef| if field.is_nullable() { "can be NULL" } else { "is never NULL" };
+    let pairs = before.fields().iter().zip(after.fields());
+    let other = pairs.into_iter().find(|(a, b)| a != b).map(|(a, b)| match typed(a) == typed(b) {
+        true => format!("{} {}", typed(b), nullable(b)),
+        false => format!("{} becomes {}", typed(a), typed(b)),
+    });
+    let count = before.fields().len().min(after.fields().len());
+    let gone = || before.fields().get(count).map(|field| format!("{} goes", typed(field)));
+    let come = || after.fields().get(count).map(|field| format!("{} comes", typed(field)));
+    other.or_else(gone).or_else(come)
 }
 
 /// True if what keeps the one view current keeps the other, too: the same plan over the same inputs, with the same columns.
@@ -32,7 +49,7 @@ pub fn same_view(before: &ViewSpec, after: &ViewSpec) -> bool {
 }
 
 fn canonical(plan: &LogicalPlan) -> DfResult<LogicalPlan> {
-    let optimised = binding_state().optimize(plan)?;
+    let optimised = binding_state(EDITION).optimize(plan)?;
     Numbering { next: 0 }.of(&optimised)
 }
 

@@ -1,14 +1,17 @@
 //! Binding `CREATE SOURCE` and `CREATE SINK`.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema};
-use fleuve_types::{Error, Result, sql_type_name};
+use fleuve_types::{Error, ObjectId, Result, sql_type_name};
 
 use super::key::view_key;
 use super::stream::{columns_as_sql, format_options};
 use crate::options::{OptionOf, check};
 use crate::parse::{CreateSink, CreateSource, CreateStream, Name, option};
 use crate::suggest::nearest;
-use crate::{ObjectSet, SinkMode, SinkSpec, SourceSpec, Spec, StreamSpec, ViewSpec};
+use crate::{DEFAULT_NAMESPACE, ObjectSet, SinkMode, SinkSpec, SourceSpec, Spec, StreamSpec, ViewSpec};
 
 /// Binds `CREATE SOURCE`.
 pub(crate) fn bind_source(objects: &ObjectSet, create: &CreateSource) -> Result<SourceSpec> {
@@ -27,7 +30,7 @@ pub(crate) fn bind_source(objects: &ObjectSet, create: &CreateSource) -> Result<
 }
 
 /// A stream by its name.
-pub(crate) fn stream<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId, &'a StreamSpec)> {
+pub(crate) fn stream<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(ObjectId, &'a StreamSpec)> {
     match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
         Some((id, Spec::Stream(stream))) => Ok((id, stream)),
         Some((_, other)) => {
@@ -39,7 +42,7 @@ pub(crate) fn stream<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_
 }
 
 /// A view by its name.
-pub(crate) fn view<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(fleuve_types::ObjectId, &'a ViewSpec)> {
+pub(crate) fn view<'a>(objects: &'a ObjectSet, name: &Name) -> Result<(ObjectId, &'a ViewSpec)> {
     match objects.get(name.namespace(), &name.name).map(|o| (o.object.id, &o.spec)) {
         Some((id, Spec::View(view))) => Ok((id, view)),
         Some((_, other)) => {
@@ -194,10 +197,74 @@ pub(crate) fn bind_sink(objects: &ObjectSet, create: &CreateSink) -> Result<Sink
     fits(&schema, &stream.schema).map_err(|what| {
         Error::input(format!("stream \"{}\" does not take what the sink writes: {what}", create.into.name))
             .at(create.into.at.clone())
-            .hint("write into a stream that does not exist yet, and the sink makes it")
+            .hint(for_other_columns(&schema, &stream.schema, &create.into))
     })?;
     let options = create.options.iter().map(|o| (o.key.clone(), o.value.text())).collect();
     Ok(SinkSpec { from, into, format: writing.format, mode: writing.mode, key: writing.key, options })
+}
+
+/// What the user should know of a sink that was bound.
+pub(crate) fn notices(objects: &ObjectSet, create: &CreateSink) -> Vec<String> {
+    let sink = objects.get(create.name.namespace(), &create.name.name).map(|o| &o.spec);
+    let Some(Spec::Sink(sink)) = sink else { return vec![] };
+    let mut out = vec![];
+    if feeds_itself(objects, sink) {
+        out.push(format!(
+            "view \"{}\" reads what sink \"{}\" writes: a change of it may lead to another one, and so on without an end",
+            create.from.name, create.name.name
+        ));
+    }
+    let Some(Spec::View(view)) = objects.by_id(sink.from).map(|o| &o.spec) else { return out };
+    let proven = view_key(&view.plan).filter(|proven| !proven.iter().all(|column| sink.key.contains(column)));
+    if let Some(proven) = proven.filter(|_| sink.mode == SinkMode::Upsert) {
+        out.push(format!(
+            "nothing proves that \"{}\" is unique in view \"{}\": of rows with the same key the last one written counts, and a tombstone \
+             takes the key away for all of them; \"{}\" is unique",
+            sink.key.join(","),
+            create.from.name,
+            proven.join(",")
+        ));
+    }
+    out
+}
+
+/// True if a sink's view reads the stream that it writes, or what other sinks make of that.
+fn feeds_itself(objects: &ObjectSet, sink: &SinkSpec) -> bool {
+    let mut reached: BTreeSet<ObjectId> = BTreeSet::from([sink.into]);
+    loop {
+        let next = objects.by_name.values().filter_map(|bound| match &bound.spec {
+            Spec::View(_) => bound.object.depends_on.iter().any(|d| reached.contains(d)).then_some(bound.object.id),
+            Spec::Sink(other) => reached.contains(&other.from).then_some(other.into),
+            _ => None,
+        });
+        let next: Vec<ObjectId> = next.filter(|id| !reached.contains(id)).collect();
+        if next.is_empty() {
+            return reached.contains(&sink.from);
+        }
+        reached.extend(next);
+    }
+}
+
+/// What to do about a stream that lacks columns of a view.
+fn for_other_columns(from: &Schema, into: &Schema, stream: &Name) -> String {
+    let anew = "write into a stream that does not exist yet, and the sink makes it";
+    let is_missing = |name: &str| into.column_with_name(name).is_none();
+    // One that has none of the columns of changes is for something else.
+    if CHANGE_COLUMNS.iter().any(|name| from.column_with_name(name).is_some() && is_missing(name)) {
+        return anew.into();
+    }
+    let missing = from.fields().iter().filter(|f| is_missing(f.name()));
+    let add =
+        |f: &Arc<Field>| format!("ADD COLUMN {} {}", crate::parse::quoted(f.name()), sql_type_name(f.data_type()));
+    let adds: Vec<String> = missing.map(add).collect();
+    match adds.is_empty() {
+        true => anew.into(),
+        false => {
+            let own = crate::parse::quoted(&stream.name);
+            let stream = if stream.namespace() == DEFAULT_NAMESPACE { own } else { stream.to_string() };
+            format!("ALTER STREAM {stream} {}; or {anew}", adds.join(", "))
+        }
+    }
 }
 
 /// True for a sink that writes the same columns in the same way as before.

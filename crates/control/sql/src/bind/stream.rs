@@ -26,8 +26,8 @@ use crate::{StreamSpec, Watermark};
 /// What the name of a stream's dead-letter stream ends with.
 pub const DEAD_SUFFIX: &str = "__dead";
 
-/// Binds `CREATE STREAM`.
-pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
+/// Binds `CREATE STREAM`, by the rules of an edition.
+pub(crate) fn bind_stream(create: &CreateStream, edition: u32) -> Result<StreamSpec> {
     let format = option(&create.options, "format").map(|o| o.value.text().to_lowercase());
     let format = format.unwrap_or_else(|| "json".into());
     let checked = check(OptionOf::Stream, Some(&format), &create.options)?;
@@ -58,7 +58,7 @@ pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
     let mut checks = Vec::with_capacity(create.checks.len());
     for (expr, at) in &create.checks {
         let text = parse::canonical(expr);
-        bind_check(&schema, &text).map_err(|e| Error { location: None, ..e }.at(at.clone()))?;
+        bind_check(&schema, &text, edition).map_err(|e| Error { location: None, ..e }.at(at.clone()))?;
         checks.push(text);
     }
     let retention_ms = checked.duration_us("retention").map(|us| (us / 1000).max(1));
@@ -71,6 +71,7 @@ pub(crate) fn bind_stream(create: &CreateStream) -> Result<StreamSpec> {
         retention_ms,
         retention_bytes: checked.size_bytes("retention_bytes"),
         checks,
+        edition,
     })
 }
 
@@ -115,7 +116,7 @@ fn watermark(create: &CreateStream, schema: &Schema, format: &str) -> Result<Opt
 /// # Errors
 /// A check that is not a deterministic condition on the stream's columns.
 pub fn check_expressions(spec: &StreamSpec) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-    spec.checks.iter().map(|text| bind_check(&spec.schema, text)).collect()
+    spec.checks.iter().map(|text| bind_check(&spec.schema, text, spec.edition)).collect()
 }
 
 /// Refuses a check that fails whatever a row holds. For new streams only: one that has such a check stays, with dead letters.
@@ -169,7 +170,7 @@ impl Relations for NoRelations {
     }
 }
 
-fn bind_check(schema: &SchemaRef, text: &str) -> Result<Arc<dyn PhysicalExpr>> {
+fn bind_check(schema: &SchemaRef, text: &str, edition: u32) -> Result<Arc<dyn PhysicalExpr>> {
     let at = fleuve_types::Location { file: None, line: 1, column: 1 };
     let place = Where { text, at: &at };
     let fail = |e: datafusion::error::DataFusionError| at_statement(&e, place);
@@ -190,8 +191,8 @@ fn bind_check(schema: &SchemaRef, text: &str) -> Result<Arc<dyn PhysicalExpr>> {
         }
         _ => return Err(Error::input("a CHECK is one condition")),
     }
-    rewrite(&mut query, &NoRelations, parsed.edition)?;
-    let mut state = binding_state();
+    rewrite(&mut query, &NoRelations, edition)?;
+    let mut state = binding_state(edition);
     state.register_catalog_list(single(Arc::new(ObjectCatalog::of_table("check", "row", schema.clone()))));
     let plan = at_once(to_plan(&state, *query)).map_err(fail)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(fail)?;
@@ -217,6 +218,7 @@ fn bind_check(schema: &SchemaRef, text: &str) -> Result<Arc<dyn PhysicalExpr>> {
     })
     .map_err(fail)?
     .data;
+    let condition = fleuve_batch::reading_texts(condition, &unqualified).map_err(fail)?;
     create_physical_expr(&condition, &unqualified, state.execution_props()).map_err(fail)
 }
 

@@ -1,3 +1,5 @@
+mod editions;
+
 use arrow::datatypes::{DataType, TimeUnit};
 use fleuve_catalog::ObjectKind;
 use fleuve_types::ErrorKind;
@@ -182,11 +184,50 @@ async fn wrong_streams_are_refused_with_their_place() {
             "CREATE STREAM \"a/b\" (a INT)",
             "line 1, column 15: \"a/b\" holds a character other than ASCII letters, digits, _ and -",
         ),
+        (
+            "CREATE STREAM \"a.b\".c (a INT)",
+            "line 1, column 15: \"a.b\" holds a character other than ASCII letters, digits, _ and -",
+        ),
     ];
     for (sql, wanted) in cases {
         assert_eq!(fails(&session, sql).await.to_string(), wanted, "{sql}");
     }
     assert!(fake.applied.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_has_the_name_of_dead_letters_is_named() {
+    let (_, session) = after("CREATE STREAM zz__dead WITH (format = 'raw'); CREATE STREAM a.\"B__dead\" (v INT)").await;
+    assert_eq!(
+        fails(&session, "CREATE STREAM zz (a INT)").await.to_string(),
+        "line 1, column 15: stream zz has its dead letters in a stream zz__dead, and there is a stream of that name already (it is a \
+         topic whose records have no columns, perhaps made by a client that asked for dead letters too early: DROP STREAM zz__dead takes \
+         it with its records; or give the stream another name)"
+    );
+    assert_eq!(
+        fails(&session, "CREATE STREAM a.\"B\" (a INT)").await.to_string(),
+        "line 1, column 15: stream a.\"B\" has its dead letters in a stream a.\"B__dead\", and there is a stream of that name already \
+         (give the stream another name, or drop what is there: DROP STREAM a.\"B__dead\")"
+    );
+    run(&session, "DROP STREAM zz__dead; CREATE STREAM zz (a INT)").await.unwrap();
+}
+
+#[test]
+fn names_that_topics_may_have_are_not_all_those_of_streams() {
+    let problem = |namespace: &str, name: &str| crate::check_stream_name(namespace, name).err().map(|e| e.to_string());
+    assert_eq!([("public", "orders-1_B"), ("a", "c")].map(|(namespace, name)| problem(namespace, name)), [None, None]);
+    let cases = [
+        ("fleuve", "s", "namespace \"fleuve\" is the system's own"),
+        ("a", "b.c", "\"b.c\" holds a character other than ASCII letters, digits, _ and -"),
+        (
+            "a",
+            &"x".repeat(196),
+            "the name of a stream with dead letters has 196 bytes; at most 194 (its dead letters go to a stream of this name with __dead behind it)",
+        ),
+    ];
+    for (namespace, name, wanted) in cases {
+        assert_eq!(problem(namespace, name).as_deref(), Some(wanted));
+    }
 }
 
 #[test]
@@ -568,7 +609,7 @@ async fn objects_go_on_by_the_rules_that_they_were_made_by() {
     }
     // The same text changes nothing; another one takes the rules of now.
     let declared = |set: &ObjectSet, sql: &str| {
-        let mut draft = Draft::new(set, Arc::new(fleuve_types::SystemClock));
+        let mut draft = Draft::new(&Arc::new(set.clone()), Arc::new(fleuve_types::SystemClock));
         let declared = draft.declare(&crate::parse::parse_one(sql).unwrap());
         declared.map(|d| (d, draft.objects))
     };

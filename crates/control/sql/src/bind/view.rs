@@ -11,8 +11,10 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
 use fleuve_types::{Error, ErrorKind, Location, ObjectId, Result};
 
+use super::again;
 use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement, find_word, twice};
+use crate::intervals::ordered;
 use crate::options::{self, OptionOf};
 use crate::parse::{self, CreateView, Name, OnError, Statement};
 use crate::rewrite::{Outline, Relations, Titles, rewrite, unique};
@@ -99,7 +101,7 @@ fn plan_query(
     edition: u32,
 ) -> Result<ViewSpec> {
     let located = |e: Error| if e.location.is_some() { e } else { e.at(place.at.clone()) };
-    let mut state = binding_state();
+    let mut state = binding_state(edition);
     state.register_catalog_list(single(Arc::new(ObjectCatalog::new(objects))));
     let mut query = query.clone();
     let outline = if edition > 0 && columns.is_empty() { Outline::of(&query) } else { None };
@@ -109,6 +111,7 @@ fn plan_query(
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
     refuse_series(&plan, place)?;
+    let plan = if edition < 2 { plan } else { ordered(plan).map_err(|e| at_statement(&e, place))? };
     let own = Outline::names_of(outline, plan.schema(), &titles);
     let plan = output(plan, columns, own, place)?;
     let plan = state
@@ -118,6 +121,7 @@ fn plan_query(
     // What cannot be run at all is refused now, not when the view starts.
     at_once(state.create_physical_plan(&plan)).map_err(|e| at_statement(&e, place))?;
     let schema = Arc::new(Schema::new(plan.schema().fields().iter().map(plain_field).collect::<Vec<_>>()));
+    refuse_maps(&schema).map_err(located)?;
     let inputs = inputs(&plan, objects)?;
     let (emit_on_close, on_error, limits) = (false, OnError::Stop, ViewLimits::default());
     Ok(ViewSpec { query: text.to_string(), plan, schema, inputs, emit_on_close, on_error, limits })
@@ -132,9 +136,22 @@ pub(crate) fn at_once<T>(planning: impl Future<Output = T>) -> T {
 
 /// Plans a query that was rewritten.
 pub(crate) async fn to_plan(state: &SessionState, query: Query) -> datafusion::error::Result<LogicalPlan> {
-    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query))))).await?;
+    let plan = planned(state, query).await?;
     let plan = super::as_of::joined(super::quantified::with_own_names(plan)?)?;
     crate::literals::counted(super::spans::compared(super::copies::counted(plan)?)?)
+}
+
+/// Plans a query, in another spelling where that is what DataFusion wants.
+async fn planned(state: &SessionState, mut query: Query) -> datafusion::error::Result<LogicalPlan> {
+    let mut tries = 0;
+    loop {
+        let statement = SqlStatement::Query(Box::new(query.clone()));
+        match state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await {
+            Ok(plan) if tries < again::MAX_TRIES && again::parted(&mut query, &plan)? => tries += 1,
+            Err(error) if tries < again::MAX_TRIES && again::respelled(&mut query, &error) => tries += 1,
+            planned => return planned,
+        }
+    }
 }
 
 fn plain_field(field: &Arc<Field>) -> Field {
@@ -145,6 +162,18 @@ fn refuse_parameters(plan: &LogicalPlan) -> Result<()> {
     let parameters = plan.get_parameter_names().map_err(|e| crate::errors::of_datafusion(&e))?;
     match parameters.into_iter().next() {
         Some(first) => Err(Error::input(format!("a view has no parameters, and {first} is one"))),
+        None => Ok(()),
+    }
+}
+
+/// There is no way to keep maps.
+fn refuse_maps(schema: &Schema) -> Result<()> {
+    let is_map = |f: &&Arc<Field>| matches!(f.data_type(), DataType::Map(..));
+    match schema.fields().iter().find(is_map) {
+        Some(field) => {
+            Err(Error::unsupported(format!("column \"{}\" is a MAP, which a view cannot keep", field.name()))
+                .hint("take its values, m['key'], or two arrays in its place"))
+        }
         None => Ok(()),
     }
 }

@@ -3,19 +3,25 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, cast::as_string_array, exec_err};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    AggregateUDF, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 /// Scalar functions.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let any = Signature::any(1, Volatility::Immutable);
     let text = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
+    let named = Signature::any(2, Volatility::Immutable);
     let sign = datafusion::functions::math::signum();
+    let uuid = datafusion::functions::string::uuid();
     let mut all: Vec<Arc<ScalarUDF>> = vec![
         Arc::new(sign.as_ref().clone().with_aliases(["sign"])),
+        Arc::new(uuid.as_ref().clone().with_aliases(["gen_random_uuid"])),
+        Arc::new(ScalarUDF::new_from_impl(NamedCast { signature: named })),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "pg_typeof", signature: any })),
         Arc::new(ScalarUDF::new_from_impl(Text { name: "quote_literal", signature: text })),
     ];
@@ -34,6 +40,51 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     ];
     all.extend(fleuve_sketch::aggregates());
     all
+}
+
+/// A cast, and its type as it is written: it has a name of its own, where a cast has the name of what it is of. It stands in no plan that runs.
+pub(crate) const NAMED_CAST: &str = "fleuve_named_cast";
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NamedCast {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for NamedCast {
+    fn name(&self) -> &str {
+        NAMED_CAST
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        let [cast, Expr::Literal(to, _)] = args else { return exec_err!("{NAMED_CAST} takes a cast and its type") };
+        Ok(format!("CAST({} AS {})", cast.schema_name(), to.try_as_str().flatten().unwrap_or_default()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [cast, _] => Ok(cast.clone()),
+            _ => exec_err!("{NAMED_CAST} takes a cast and its type"),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        match args.arg_fields {
+            [cast, _] => Ok(cast.clone()),
+            _ => exec_err!("{NAMED_CAST} takes a cast and its type"),
+        }
+    }
+
+    fn simplify(&self, mut args: Vec<Expr>, _: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        Ok(ExprSimplifyResult::Simplified(args.swap_remove(0)))
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(args.args.swap_remove(0))
+    }
 }
 
 /// `pg_typeof(any)`, `quote_literal(text)`

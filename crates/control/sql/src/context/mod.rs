@@ -19,9 +19,11 @@ use fleuve_types::{Error, Result};
 use parking_lot::Mutex;
 
 pub(crate) use catalog::{ExtraSchemas, ObjectCatalog, SnapshotCatalog, SnapshotSource, key_of_columns, single};
+pub(crate) use functions::NAMED_CAST;
 
 use crate::checked::{CheckedIntegers, checked_sum};
 use crate::literals::{TextLiterals, bytea};
+use crate::parse::EDITION;
 use crate::window::{
     ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
 };
@@ -76,8 +78,8 @@ fn config() -> SessionConfig {
     config
 }
 
-/// A state with all functions and planners, without tables.
-fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
+/// A state with all functions and planners, by the rules of an edition, without tables.
+fn state(runtime: Arc<RuntimeEnv>, edition: u32) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
     let config = config();
@@ -105,7 +107,7 @@ fn state(runtime: Arc<RuntimeEnv>) -> SessionState {
         registry.register_udf(function).expect("a name of our own can be registered");
     }
     let planners: [Arc<dyn ExprPlanner>; 2] =
-        [Arc::new(interval::IntervalPlanner), Arc::new(percentiles::PercentilesPlanner)];
+        [Arc::new(interval::IntervalPlanner { dates_stay: edition < 2 }), Arc::new(percentiles::PercentilesPlanner)];
     for planner in planners {
         registry.register_expr_planner(planner).expect("a planner of our own can be registered");
     }
@@ -127,13 +129,14 @@ pub(crate) fn shared_state(runtime: &Arc<RuntimeEnv>) -> SessionState {
     {
         return state.clone();
     }
-    let made = state(runtime.clone());
+    let made = state(runtime.clone(), EDITION);
     *last = Some((runtime.clone(), made.clone()));
     made
 }
 
-/// The state for binding: made once, cloned for each statement.
-pub(crate) fn binding_state() -> SessionState {
-    static STATE: OnceLock<SessionState> = OnceLock::new();
-    STATE.get_or_init(|| state(default_runtime())).clone()
+/// The state for binding by the rules of an edition: made once, cloned for each statement.
+pub(crate) fn binding_state(edition: u32) -> SessionState {
+    static STATES: [OnceLock<SessionState>; 2] = [const { OnceLock::new() }; 2];
+    let is_old = edition < 2;
+    STATES[usize::from(is_old)].get_or_init(|| state(default_runtime(), edition)).clone()
 }

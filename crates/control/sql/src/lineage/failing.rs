@@ -200,7 +200,11 @@ impl Attempt {
         };
         let attempt = Self {
             name: format!("fleuve_{}({})", returned.name(), expr.schema_name()),
-            compiled: create_physical_expr(&expr, &own, &ExecutionProps::new())?,
+            compiled: create_physical_expr(
+                &fleuve_batch::reading_texts(expr.clone(), &own)?,
+                &own,
+                &ExecutionProps::new(),
+            )?,
             read: by_number(own.fields().iter().map(|f| f.data_type())),
             returned: Arc::new(returned),
             signature: Signature::any(columns.len(), Volatility::Immutable),

@@ -8,7 +8,7 @@
 //! - `wanted`: rows of a node as a small table, and joining them with what could be behind them.
 //! - `trace`: one node after the other; `join`, `window`, `as_of`, `recursion`: the nodes with more to say.
 //! - `minimal`: what of many rows is needed, found by running a part of the query over fewer of them.
-//! - `failing`: rows that a view leaves out because an expression fails for them.
+//! - `failing`: rows that a view leaves out because an expression fails for them; `punctual`: those that were late.
 //! - `names`: how the way is put into words.
 //! - `nearly`: where a row that is not there was left out; `withheld`: those that a view does not show yet, or any more.
 //! - `show`: the rows of the streams, and the answer as a table.
@@ -19,6 +19,7 @@ mod join;
 mod minimal;
 mod names;
 mod nearly;
+mod punctual;
 mod recursion;
 mod show;
 mod trace;
@@ -32,6 +33,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -45,8 +47,9 @@ use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, OnError, Snapshot, Spec, 
 #[cfg(test)]
 pub(crate) use failing::without_failing;
 pub(crate) use nearly::nearly;
+pub(crate) use punctual::Reads;
 pub(crate) use show::{Line, answer_schema, output_lines, to_batch};
-pub(crate) use trace::{Reads, Step, Tracer};
+pub(crate) use trace::{Step, Tracer};
 pub(crate) use wanted::Wanted;
 
 /// Rows of a view that one statement traces.
@@ -67,29 +70,33 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// A view's plan as it is kept current: optimised, its scans over the snapshot. Without the rows that an
-    /// expression fails for, if there may be some.
+    /// A view's plan as it is kept current: optimised, its scans over the snapshot. Without the rows that were late, if the view emits on
+    /// window close, and those that an expression fails for, if there may be some.
     pub(crate) fn plan_of(&self, view: &ViewSpec) -> Result<LogicalPlan> {
         let plan = at_time(view.plan.clone(), self.snapshot.time_us()).map_err(|e| of_datafusion(&e))?;
         let optimised = self.context.state().optimize(&plan).map_err(|e| of_datafusion(&e))?;
+        let plan = self.over(optimised, Reads::of(view))?;
+        match view.on_error {
+            OnError::Stop if !self.has_stopped => Ok(plan),
+            _ => failing::without_failing(plan).map_err(|e| of_datafusion(&e)),
+        }
+    }
+
+    /// A plan over the snapshot, and over these rows of streams with a watermark.
+    fn over(&self, plan: LogicalPlan, reads: Reads) -> Result<LogicalPlan> {
         let on_snapshot = |node| match node {
-            LogicalPlan::TableScan(mut scan) if scan.table_name.catalog() == Some(ENVIRONMENT) => {
-                let namespace = scan.table_name.schema().unwrap_or(DEFAULT_NAMESPACE);
-                if let Some(table) = self.snapshot.table(namespace, scan.table_name.table()) {
+            LogicalPlan::TableScan(mut scan) => {
+                if let Some(object) = self.object(&scan) {
+                    let table = self.table(&object, reads).map_err(|e| DataFusionError::External(Box::new(e)))?;
                     scan.source = provider_as_source(table);
+                    // Where rows are cut off is said by a node above.
+                    scan.fetch = None;
                 }
-                // Where rows are cut off is said by a node above.
-                scan.fetch = None;
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
             other => Ok(Transformed::no(other)),
         };
-        let plan = optimised.transform_up_with_subqueries(on_snapshot).map(|t| t.data);
-        let plan = match view.on_error {
-            OnError::Stop if !self.has_stopped => plan,
-            _ => plan.and_then(failing::without_failing),
-        };
-        plan.map_err(|e| of_datafusion(&e))
+        plan.transform_up_with_subqueries(on_snapshot).map(|t| t.data).map_err(|e| of_datafusion(&e))
     }
 
     /// The stream or view behind a scan; `None` for anything else (a recursive query's own rows).

@@ -8,12 +8,12 @@ use datafusion::logical_expr::utils::{split_conjunction, split_conjunction_owned
 use datafusion::logical_expr::{Aggregate, Expr, Filter, Join, JoinType, LogicalPlan};
 use fleuve_types::{AS_OF_FUNCTION, Result};
 
-use super::Scanned;
 use super::as_of::as_of_call;
 use super::failing::of_success;
 use super::names::{self, listed};
-use super::trace::{Reads, Step, Tracer, rows_where};
+use super::trace::{Step, Tracer, rows_where};
 use super::withheld::withheld;
+use super::{Reads, Scanned};
 use crate::Spec;
 use crate::errors::of_datafusion;
 
@@ -60,11 +60,23 @@ pub(crate) type Done = (String, Step);
 
 /// The first node on the way that had rows like those asked for and let none pass: what it says, and those rows.
 pub(crate) async fn nearly(tracer: &Tracer, root: Step, view: &Scanned, condition: Expr) -> Result<Vec<Done>> {
-    let mut at = root;
-    let mut conditions = split_conjunction_owned(condition);
-    if let Some(done) = withheld(tracer, &at, view, &conditions).await? {
+    let conditions = split_conjunction_owned(condition);
+    if let Some(done) = withheld(tracer, &root, view, &conditions).await? {
         return Ok(done);
     }
+    let found = left_out(tracer, root.clone(), conditions.clone()).await?;
+    if !found.is_empty() || root.reads == Reads::All {
+        return Ok(found);
+    }
+    // Late rows may have been left out for another reason, too.
+    let plan = Arc::new(tracer.ground.over(root.plan.as_ref().clone(), Reads::All)?);
+    let found = left_out(tracer, Step { plan, reads: Reads::Late, ..root }, conditions).await?;
+    Ok(found.into_iter().map(|(why, step)| (format!("{why}, and as it was late"), step)).collect())
+}
+
+/// What [`nearly`] finds on the way down a plan.
+async fn left_out(tracer: &Tracer, root: Step, mut conditions: Vec<Expr>) -> Result<Vec<Done>> {
+    let mut at = root;
     for _ in 0..MAX_NODES {
         let plan = at.plan.clone();
         let found = match plan.as_ref() {

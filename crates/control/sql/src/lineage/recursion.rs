@@ -17,7 +17,7 @@ use fleuve_types::Result;
 
 use super::minimal::{Minimal, RUN};
 use super::trace::{Step, Tracer, everything, same_in_scan};
-use super::{Ground, Scanned, Wanted, bug};
+use super::{Ground, Reads, Scanned, Wanted, bug};
 use crate::Spec;
 use crate::errors::of_datafusion;
 
@@ -299,10 +299,7 @@ impl Tracer {
         let mut pools: Vec<(Pool, Told)> = vec![];
         for (scan, wanted) in read {
             let Some(object) = self.ground.object(&scan) else { continue };
-            let mut whole = self.whole(&object)?;
-            if let Spec::Stream(stream) = &object.bound.spec {
-                whole = self.read(whole, stream, step.reads)?;
-            }
+            let whole = self.whole(&object, step.reads)?;
             let rows = self.behind(&whole, &same_in_scan(&scan, &whole, &wanted), &wanted).await?;
             let at = match pools.iter().position(|(p, _)| p.scan.table_name == scan.table_name) {
                 Some(at) => at,
@@ -409,10 +406,8 @@ impl Tracer {
 
     /// Rows of a pool as rows of a scan: a stream's by their places.
     fn rows_of_pool(&self, pool: &Pool, kept: &BTreeMap<u32, BTreeSet<usize>>) -> Result<(Arc<LogicalPlan>, Wanted)> {
-        let whole = self.whole(&pool.object)?;
-        let told_by = told_by(pool, &whole);
-        let table =
-            self.ground.snapshot.table(&pool.object.namespace, &pool.object.name).ok_or_else(|| bug("a table"))?;
+        let table = self.ground.table(&pool.object, Reads::All)?;
+        let told_by = told_by(pool, &self.whole(&pool.object, Reads::All)?);
         let scan =
             LogicalPlanBuilder::scan(pool.scan.table_name.clone(), provider_as_source(table), Some(told_by.clone()));
         let plan = scan.and_then(LogicalPlanBuilder::build).map_err(|e| of_datafusion(&e))?;

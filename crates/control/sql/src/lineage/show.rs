@@ -14,7 +14,7 @@ use fleuve_types::{PSEUDO_COLUMNS, Result};
 
 use super::trace::Found;
 use super::wanted::{Same, Wanted, matching};
-use super::{Tracer, bug};
+use super::{Reads, Tracer, bug};
 use crate::errors::of_datafusion;
 
 /// A line of the answer.
@@ -149,7 +149,7 @@ impl Tracer {
         if places.is_empty() {
             return Ok(Shown::new());
         }
-        let whole = self.whole(&found.stream)?;
+        let whole = self.whole(&found.stream, Reads::All)?;
         let tags: UInt32Array = std::iter::repeat_n(0, places.len()).collect();
         let partitions: Int32Array = places.iter().map(|p| p.0).collect();
         let offsets: Int64Array = places.iter().map(|p| p.1).collect();

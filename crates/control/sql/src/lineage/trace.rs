@@ -14,9 +14,9 @@ use fleuve_types::{Error, Result};
 use super::names::listed;
 use super::recursion::Within;
 use super::wanted::{Same, gather, matching, same_columns};
-use super::{Ground, Scanned, Wanted, bug, is_float, schema_of};
+use super::{Ground, Reads, Scanned, Wanted, bug, is_float, schema_of};
+use crate::Spec;
 use crate::errors::of_datafusion;
-use crate::{Spec, StreamSpec, ViewSpec};
 
 /// Nodes that one trace goes through; views over views can have any number.
 const MAX_STEPS: usize = 10_000;
@@ -30,23 +30,6 @@ pub(crate) struct Step {
     pub(crate) via: Vec<String>,
     /// Which rows of streams with a watermark its plan is about.
     pub(crate) reads: Reads,
-}
-
-/// Rows of a stream with a watermark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    All,
-    /// Those that are not behind what their partition had promised before them.
-    OnTime,
-    /// The others.
-    Late,
-}
-
-impl Reads {
-    /// What a view reads.
-    pub(crate) fn of(view: &ViewSpec) -> Self {
-        if view.emit_on_close { Self::OnTime } else { Self::All }
-    }
 }
 
 /// Rows of a stream that were reached on one way.
@@ -261,9 +244,11 @@ impl Tracer {
             return Ok(vec![]);
         }
         let Some(object) = self.ground.object(scan) else { return Ok(vec![]) };
-        let whole = self.whole(&object)?;
+        let whole = self.whole(&object, step.reads)?;
         let same = same_in_scan(scan, &whole, &step.wanted);
         match &object.bound.spec {
+            // What a view below shows was not late.
+            Spec::View(_) if step.reads == Reads::Late => Ok(vec![]),
             Spec::View(view) => {
                 let rows = self.behind(&whole, &same, &step.wanted).await?;
                 let key = (object.namespace.clone(), object.name.clone());
@@ -279,8 +264,7 @@ impl Tracer {
                 let inside = Step { plan, wanted: rows, via: step.via.clone(), reads };
                 Ok(vec![inside.via(object.shown())])
             }
-            Spec::Stream(stream) => {
-                let whole = self.read(whole, stream, step.reads)?;
+            Spec::Stream(_) => {
                 let found = self.places(step, object, &whole, &same).await?;
                 self.found.push(found);
                 Ok(vec![])
@@ -289,23 +273,12 @@ impl Tracer {
         }
     }
 
-    /// All columns of a stream or view.
-    pub(super) fn whole(&self, object: &Scanned) -> Result<LogicalPlan> {
-        let table = self.ground.snapshot.table(&object.namespace, &object.name);
-        let table = table.ok_or_else(|| Error::not_found(format!("\"{}\" is not ready yet", object.shown())))?;
+    /// All columns of a stream or view; of a stream with a watermark, of those rows that a plan is about.
+    pub(super) fn whole(&self, object: &Scanned, reads: Reads) -> Result<LogicalPlan> {
+        let table = self.ground.table(object, reads)?;
         LogicalPlanBuilder::scan("__read", datafusion::datasource::provider_as_source(table), None)
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| of_datafusion(&e))
-    }
-
-    /// Those rows of a stream that a plan is about.
-    pub(super) fn read(&self, whole: LogicalPlan, stream: &StreamSpec, reads: Reads) -> Result<LogicalPlan> {
-        match stream.watermark.as_ref().filter(|_| reads != Reads::All) {
-            Some(watermark) => {
-                super::window::on_time(&self.ground.context, &whole, watermark, reads).map_err(|e| of_datafusion(&e))
-            }
-            None => Ok(whole),
-        }
     }
 
     async fn places(&self, step: &Step, stream: Scanned, whole: &LogicalPlan, same: &[Same]) -> Result<Found> {

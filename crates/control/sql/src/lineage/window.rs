@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, ScalarValue};
+use datafusion::common::{JoinConstraint, JoinType, NullEquality};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, LogicalPlanBuilder, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition, lit,
+    Expr, Join, LogicalPlan, LogicalPlanBuilder, Window, WindowFrame, WindowFrameBound, WindowFunctionDefinition,
 };
-use datafusion::prelude::SessionContext;
 use fleuve_types::{Result, SESSION_FUNCTIONS};
 
 use super::Wanted;
 use super::as_of::as_of_call;
 use super::names::listed;
-use super::trace::{Reads, Step, Tracer};
+use super::trace::{Step, Tracer};
 use super::wanted::{Same, TAG, gather, matching, plain, same_columns};
-use crate::Watermark;
 use crate::errors::of_datafusion;
 
 /// Values that only the rows up to the current one decide.
@@ -181,47 +178,4 @@ fn with_exprs(input: &LogicalPlan, exprs: &[Expr]) -> DfResult<LogicalPlan> {
     let own = input.schema().columns().into_iter().map(Expr::Column);
     let more = exprs.iter().enumerate().map(|(i, e)| e.clone().alias(format!("__key{i}")));
     LogicalPlanBuilder::from(input.clone()).project(own.chain(more).collect::<Vec<_>>())?.build()
-}
-
-/// The rows of a stream that are not behind the greatest time of their partition before them, less the delay; or those that are.
-pub(super) fn on_time(
-    context: &SessionContext,
-    whole: &LogicalPlan,
-    watermark: &Watermark,
-    reads: Reads,
-) -> DfResult<LogicalPlan> {
-    let (time, delay_us) = (watermark.column.as_str(), watermark.delay_us);
-    let column = |name: &str| -> DfResult<Expr> {
-        let found = whole.schema().columns().into_iter().find(|c| c.name == name);
-        found.map(Expr::Column).ok_or_else(|| DataFusionError::Internal(format!("there is no column {name}")))
-    };
-    let greatest = context.state().aggregate_functions().get("max").cloned();
-    let greatest = greatest.ok_or_else(|| DataFusionError::Internal("there is no max()".into()))?;
-    let before = ScalarValue::UInt64(Some(1));
-    let params = WindowFunctionParams {
-        args: vec![column(time)?],
-        partition_by: vec![column("_partition")?],
-        order_by: vec![column("_offset")?.sort(true, false)],
-        window_frame: WindowFrame::new_bounds(
-            WindowFrameUnits::Rows,
-            WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
-            WindowFrameBound::Preceding(before),
-        ),
-        filter: None,
-        null_treatment: None,
-        distinct: false,
-    };
-    let call = WindowFunction { fun: WindowFunctionDefinition::AggregateUDF(greatest), params };
-    let call = Expr::WindowFunction(Box::new(call)).alias("__before");
-    let delay = lit(ScalarValue::new_interval_mdn(0, 0, delay_us.saturating_mul(1000)));
-    let promised = Expr::Column(Column::new_unqualified("__before"));
-    let kept = match reads {
-        Reads::All => lit(true),
-        Reads::OnTime => {
-            column(time)?.is_null().or(promised.clone().is_null()).or(column(time)?.gt_eq(promised - delay))
-        }
-        Reads::Late => column(time)?.lt(promised - delay),
-    };
-    let own: Vec<Expr> = whole.schema().columns().into_iter().map(Expr::Column).collect();
-    LogicalPlanBuilder::from(whole.clone()).window([call])?.filter(kept)?.project(own)?.build()
 }

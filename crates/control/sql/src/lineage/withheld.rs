@@ -1,25 +1,23 @@
 //! Rows that a view's query has and the view does not show: their windows are open, they were late, or the view has stopped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::util::display::array_value_to_string;
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DataFusionError, ScalarValue};
-use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
 use fleuve_types::Result;
 
 use super::nearly::{Done, all_of};
-use super::trace::{Reads, Step, Tracer, rows_where};
-use super::{Ground, Scanned, Wanted, bug};
-use crate::errors::of_datafusion;
+use super::trace::{Step, Tracer, rows_where};
+use super::{Ground, Reads, Scanned, Wanted, bug};
 use crate::{Closing, Spec};
 
 const LATE: &str = "the row was late: its time is behind what its partition had promised before it";
-const LATE_BY_CLOCK: &str = "the row was late: the watermark had passed it when it came, as its partition was silent or \
+const LATE_BY_CLOCK: &str = "the row was late: the watermark had passed it when it came, as its partition was silent or new, or \
      the watermark was advanced";
 
 /// Windows that are told apart in one answer.
@@ -37,22 +35,31 @@ pub(super) async fn withheld(
     if conditions.is_empty() || !spec.emit_on_close && !has_stopped {
         return Ok(None);
     }
-    let all = rows_where(&tracer.ground, &at.plan, all_of(conditions)).await?;
-    if all.rows() == 0 {
-        return Ok(None);
+    let rows = rows_where(&tracer.ground, &at.plan, all_of(conditions)).await?;
+    if rows.rows() == 0 {
+        return if spec.emit_on_close { late(tracer, at, conditions).await } else { Ok(None) };
     }
     if has_stopped {
         let why = format!("left out, as {} has stopped", view.shown());
-        return Ok(Some(vec![(why, at.of(&at.plan, all))]));
+        return Ok(Some(vec![(why, at.of(&at.plan, rows))]));
     }
-    let punctual = tracer.ground.on_time_alone(&at.plan).map_err(|e| of_datafusion(&e))?;
-    let on_time = rows_where(&tracer.ground, &punctual, all_of(conditions)).await?;
-    if on_time.rows() == 0 {
-        return Ok(Some(vec![(LATE.into(), Step { reads: Reads::Late, ..at.of(&at.plan, all) })]));
-    }
-    let open = open_windows(&tracer.ground, at, view, &on_time)?;
-    let late = || vec![(LATE_BY_CLOCK.to_string(), at.of(&at.plan, on_time))];
+    let open = open_windows(&tracer.ground, at, view, &rows)?;
+    // Not all is remembered of where the watermark went on without a partition.
+    let late = || vec![(LATE_BY_CLOCK.to_string(), at.of(&at.plan, rows))];
     Ok(Some(if open.is_empty() { late() } else { open }))
+}
+
+/// Rows that are there only with those that were late.
+async fn late(tracer: &Tracer, at: &Step, conditions: &[Expr]) -> Result<Option<Vec<Done>>> {
+    let over = |reads| tracer.ground.over(at.plan.as_ref().clone(), reads);
+    let plan = Arc::new(over(Reads::All)?);
+    let rows = rows_where(&tracer.ground, &plan, all_of(conditions)).await?;
+    if rows.rows() == 0 {
+        return Ok(None);
+    }
+    let promised = rows_where(&tracer.ground, &over(Reads::Promised)?, all_of(conditions)).await?;
+    let why = if promised.rows() == 0 { LATE } else { LATE_BY_CLOCK };
+    Ok(Some(vec![(why.into(), Step { reads: Reads::Late, ..at.of(&plan, rows) })]))
 }
 
 /// Those of the rows whose windows are open, by when these close.
@@ -98,38 +105,4 @@ fn time(us: i64) -> String {
     let value = ScalarValue::Int64(Some(us)).to_array().ok();
     let value = value.and_then(|v| cast(&v, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok());
     value.and_then(|v| array_value_to_string(&v, 0).ok()).unwrap_or_else(|| us.to_string())
-}
-
-impl Ground {
-    /// The plan over the rows of streams that are not behind what their partition had promised before them.
-    fn on_time_alone(&self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
-        let on_time = |node| match node {
-            LogicalPlan::TableScan(scan) => Ok(match self.on_time_scan(&scan)? {
-                Some(rows) => Transformed::yes(rows),
-                None => Transformed::no(LogicalPlan::TableScan(scan)),
-            }),
-            other => Ok(Transformed::no(other)),
-        };
-        plan.clone().transform_up_with_subqueries(on_time).map(|t| t.data)
-    }
-
-    /// `None` for a scan of something else than a stream with a watermark.
-    fn on_time_scan(&self, scan: &TableScan) -> DfResult<Option<LogicalPlan>> {
-        let Some(object) = self.object(scan) else { return Ok(None) };
-        let Spec::Stream(stream) = &object.bound.spec else { return Ok(None) };
-        let Some(watermark) = &stream.watermark else { return Ok(None) };
-        if !scan.filters.is_empty() {
-            return Err(DataFusionError::Internal("a filter in a scan of a view's plan".into()));
-        }
-        let whole = LogicalPlanBuilder::scan("__read", scan.source.clone(), None)?.build()?;
-        let rows = super::window::on_time(&self.context, &whole, watermark, Reads::OnTime)?;
-        let columns = whole.schema().columns();
-        let read = scan.projection.clone().unwrap_or_else(|| (0..columns.len()).collect());
-        let named = read.iter().map(|at| {
-            let column = columns[*at].clone();
-            let name = column.name.clone();
-            Expr::Column(column).alias_qualified(Some(scan.table_name.clone()), name)
-        });
-        LogicalPlanBuilder::from(rows).project(named.collect::<Vec<_>>())?.build().map(Some)
-    }
 }

@@ -8,18 +8,17 @@ mod bytes;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray};
-use arrow::datatypes::{DataType, TimeUnit};
-use chrono::{NaiveDateTime, TimeDelta};
+use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
+use fleuve_batch::{text_for, time_text};
 
 pub(crate) use bytes::{bytea, counted};
 
@@ -65,8 +64,7 @@ fn literal(expr: &Expr) -> Option<(&str, &DataType)> {
     let text = value.try_as_str().flatten()?;
     let wanted = match field.data_type() {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
-        DataType::Timestamp(unit, _) => matches!(of_time(text, *unit), Cow::Owned(_)),
-        _ => false,
+        to => text_for(text, to) != text,
     };
     wanted.then_some((text, field.data_type()))
 }
@@ -74,8 +72,10 @@ fn literal(expr: &Expr) -> Option<(&str, &DataType)> {
 fn read(expr: Expr) -> Result<Transformed<Expr>> {
     let Some((text, data_type)) = literal(&expr) else { return Ok(Transformed::no(expr)) };
     let value = match data_type {
-        DataType::Timestamp(unit, _) => ScalarValue::Utf8(Some(of_time(text, *unit).into_owned())),
-        _ => ScalarValue::Binary(Some(bytes::of_text(text)?)),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            ScalarValue::Binary(Some(bytes::of_text(text)?))
+        }
+        to => ScalarValue::Utf8(Some(text_for(text, to).into_owned())),
     };
     Ok(Transformed::yes(Expr::Cast(Cast::new(Box::new(Expr::Literal(value, None)), data_type.clone()))))
 }
@@ -95,51 +95,8 @@ pub(crate) fn assigned(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     };
     let texts = texts.as_string::<i32>();
     if let DataType::Timestamp(unit, _) = to {
-        return Ok(Arc::new(texts.iter().map(|t| t.map(|t| of_time(t, *unit))).collect::<StringArray>()));
+        return Ok(Arc::new(texts.iter().map(|t| t.map(|t| time_text(t, *unit))).collect::<StringArray>()));
     }
     let all: Vec<Option<Vec<u8>>> = texts.iter().map(|t| t.map(bytes::of_text).transpose()).collect::<Result<_>>()?;
     Ok(Arc::new(BinaryArray::from_iter(all)))
-}
-
-/// The text of a time as DataFusion reads it: with seconds, and with no more digits behind them than the unit has.
-fn of_time(text: &str, unit: TimeUnit) -> Cow<'_, str> {
-    let digits = match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
-    rounded(text, digits).map_or_else(|| with_seconds(text), Cow::Owned)
-}
-
-/// A time that has more digits behind its seconds, rounded to so many.
-fn rounded(text: &str, digits: usize) -> Option<String> {
-    let (whole, rest) = text.split_once('.')?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let (part, rest) = rest.split_at(end);
-    if part.len() <= digits {
-        return None;
-    }
-    let form = if whole.contains(['T', 't']) { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
-    let whole = NaiveDateTime::parse_from_str(&whole.trim().replace('t', "T"), form).ok()?;
-    let scale = 10_f64.powi(digits as i32);
-    // As PostgreSQL does, which reads the part as a floating-point number.
-    let count = (format!("0.{part}").parse::<f64>().ok()? * scale).round_ties_even();
-    let nanos = TimeDelta::nanoseconds(count as i64 * 10_i64.pow(9 - digits as u32));
-    let time = whole.checked_add_signed(nanos)?.format("%Y-%m-%d %H:%M:%S%.9f").to_string();
-    Some(format!("{}{rest}", &time[..time.len() - (9 - digits) - usize::from(digits == 0)]))
-}
-
-/// `2026-05-01 08:00` with the seconds that it leaves out.
-fn with_seconds(text: &str) -> Cow<'_, str> {
-    let shape = b"0000-00-00 00:00";
-    let trimmed = text.trim();
-    let Some((minutes, rest)) = trimmed.split_at_checked(shape.len()) else { return Cow::Borrowed(text) };
-    let fits = minutes.bytes().zip(shape).all(|(have, want)| match want {
-        b'0' => have.is_ascii_digit(),
-        b' ' => matches!(have, b' ' | b'T' | b't'),
-        want => have == *want,
-    });
-    let ends = rest.chars().next().is_none_or(|c| matches!(c, ' ' | '+' | '-' | 'Z' | 'z'));
-    if fits && ends { Cow::Owned(format!("{minutes}:00{rest}")) } else { Cow::Borrowed(text) }
 }

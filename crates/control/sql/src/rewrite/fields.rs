@@ -123,7 +123,8 @@ fn table_names(from: &TableWithJoins) -> Vec<String> {
     factors.flat_map(factor_names).collect()
 }
 
-fn factor_names(factor: &TableFactor) -> Vec<String> {
+/// The names by which columns say that they are of an item of `FROM`.
+pub(crate) fn factor_names(factor: &TableFactor) -> Vec<String> {
     match (alias_of(factor), factor) {
         (Some(alias), _) => vec![spelled(&alias.name)],
         (None, TableFactor::Table { name, .. }) => {

@@ -2,13 +2,13 @@
 //! here it is what PostgreSQL makes of both: of an outer join the column of the side that is kept, of a full join the first that is not NULL.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArgExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    BinaryOperator, Expr, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
 };
 use fleuve_types::{Error, Result, is_pseudo_column};
 
 use super::columns::{self, Columns};
-use super::tree::call;
+use super::tree::{call, table_name};
 use super::{Rewriter, alias_of, marked, mentions, merged, place_of, set_alias, spelled, wildcard, windows};
 use crate::parse::select_all_from;
 
@@ -63,6 +63,30 @@ pub(super) fn resolve(select: &mut Select, rewriter: &mut Rewriter<'_>) -> Resul
         pieces.extend(joins.tree(from)?);
     }
     Ok(Some(Scope { sources: joins.sources, pieces, expands }))
+}
+
+/// JOIN without a condition, which may be one that was forgotten.
+///
+/// # Errors
+/// There is none.
+pub(super) fn refuse_without_condition(join: &Join) -> Result<()> {
+    use JoinOperator as Op;
+    let (Op::Join(c)
+    | Op::Inner(c)
+    | Op::Left(c)
+    | Op::LeftOuter(c)
+    | Op::Right(c)
+    | Op::RightOuter(c)
+    | Op::FullOuter(c)) = &join.join_operator
+    else {
+        return Ok(());
+    };
+    if !matches!(c, JoinConstraint::None) {
+        return Ok(());
+    }
+    let name = table_name(&join.relation).map(|name| format!(" of {name}")).unwrap_or_default();
+    Err(Error::input(format!("the JOIN{name} has no condition: ON or USING is missing"))
+        .hint("CROSS JOIN is the join of every row with every other"))
 }
 
 /// True if a join has columns in common.

@@ -6,6 +6,7 @@
 //! - `USING` and `NATURAL` become conditions, and what they make of two columns is said wherever it is named;
 //! - the columns of a query get the names that a list behind its alias gives them, inside of a recursion too;
 //! - numbers with more digits than DataFusion reads become decimals of these digits;
+//! - windows that take over from others are said in full;
 //! - window table functions get one shape: `tumble((subquery), time, size)`, `session((subquery), time, gap, key, ...)`.
 //!
 //! The marks for [`ScanPlanner`](crate::window::ScanPlanner) travel in `TableFactor::Table::partitions`, which PostgreSQL's
@@ -13,12 +14,14 @@
 
 mod columns;
 mod exists;
+mod extract;
 mod fields;
 mod joins;
 mod lists;
 mod lookup;
 mod mentions;
 mod merged;
+mod named_windows;
 mod names;
 mod numbers;
 mod rows;
@@ -33,9 +36,12 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fields::factor_names;
+pub(crate) use lists::with_elements;
 pub(crate) use names::Outline;
 pub(crate) use numbers::{plain_number, set_text};
 pub(crate) use titles::{Titles, unique};
+pub(crate) use tree::call;
 pub(crate) use windows::simple_input;
 
 use std::collections::{HashMap, HashSet};
@@ -107,7 +113,7 @@ fn too_many(what: &str, most: usize, things: &str) -> Error {
 
 struct Rewriter<'a> {
     relations: &'a dyn Relations,
-    /// From 1 on, computed columns get names.
+    /// From 1 on, computed columns get names; from 2 on, fields of times are decimals.
     edition: u32,
     /// The CTEs in scope and their columns, one set per query around.
     ctes: Vec<HashMap<String, columns::Columns>>,
@@ -139,12 +145,18 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        if let Err(e) =
-            similar::as_regex(expr).and_then(|()| similar::with_backslash(expr)).and_then(|()| rows::by_columns(expr))
+        if let Err(e) = similar::as_regex(expr)
+            .and_then(|()| similar::with_backslash(expr))
+            .and_then(|()| rows::by_columns(expr))
+            .and_then(|()| spelling::without_collation(expr))
         {
             return ControlFlow::Break(e);
         }
-        spelling::respell(expr);
+        spelling::respell(expr, self.edition);
+        if self.edition > 1 {
+            extract::respell(expr);
+        }
+        lists::of_text(expr);
         lists::as_call(expr);
         // No row is no NULL there.
         match self.quantified.pop_if(|at| std::ptr::eq(*at, expr)) {
@@ -180,6 +192,7 @@ impl Rewriter<'_> {
             return Ok(());
         }
         spelling::fetch_as_limit(query)?;
+        windows_in_full(&mut query.body, query.order_by.as_mut(), self.edition)?;
         if self.edition > 0 {
             names::order_by_column(query);
         }
@@ -307,6 +320,9 @@ impl Rewriter<'_> {
     fn table_with_joins(&mut self, from: &mut TableWithJoins, mentioned: &HashSet<String>) -> Result<()> {
         self.factor(&mut from.relation, mentioned)?;
         from.joins.iter_mut().try_for_each(|join| {
+            if self.edition > 1 {
+                joins::refuse_without_condition(join)?;
+            }
             system_time::resolve(join, self.relations)?;
             self.factor(&mut join.relation, mentioned)
         })
@@ -419,6 +435,22 @@ impl Rewriter<'_> {
             (None, Some(near)) => error.hint(format!("did you mean \"{near}\"?")),
             (None, None) => error,
         }
+    }
+}
+
+/// Says the windows of each SELECT that is a query's own in full; those of queries in brackets have their own turn.
+fn windows_in_full(body: &mut SetExpr, order_by: Option<&mut OrderBy>, edition: u32) -> Result<()> {
+    match body {
+        SetExpr::Select(select) if edition < 2 => {
+            named_windows::in_full_if_allowed(select, order_by);
+            Ok(())
+        }
+        SetExpr::Select(select) => named_windows::in_full(select, order_by),
+        SetExpr::SetOperation { left, right, .. } => {
+            windows_in_full(left, None, edition)?;
+            windows_in_full(right, None, edition)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -203,7 +203,7 @@ fn first_select(body: &SetExpr) -> Option<&Select> {
 }
 
 /// `ORDER BY count` of a column that is computed, and `SELECT DISTINCT upper(s) ... ORDER BY upper(s)`, which DataFusion (54.1) finds by the
-/// name only: both by a name that nobody else has.
+/// name only, and what is computed over GROUPING SETS, which it does not find: all by a name that nobody else has.
 pub(super) fn order_by_column(query: &mut Query) {
     let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
     let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
@@ -220,11 +220,16 @@ pub(super) fn order_by_column(query: &mut Query) {
         }
         return;
     }
-    let distinct = is_select && matches!(select.distinct, Some(Distinct::Distinct));
+    let by_sets = is_select && has_sets(select);
+    let is_found_by_name = by_sets || is_select && matches!(select.distinct, Some(Distinct::Distinct));
     for order in exprs {
         let place = match &order.expr {
             expr if name_alone(expr).is_some() => name_alone(expr).and_then(|name| computed.find(name)),
-            expr if distinct && is_computed(expr) => {
+            expr if by_sets && number_of(expr).is_some() => {
+                let place = number_of(expr).filter(|at| !select.projection.iter().take(at + 1).any(is_star));
+                place.filter(|at| of_item(select, *at).is_some_and(|e| is_computed(&e)))
+            }
+            expr if is_found_by_name && is_computed(expr) => {
                 let wanted = comparable(expr);
                 select.projection.iter().position(|item| match item {
                     SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr) => {
@@ -262,13 +267,60 @@ pub(super) fn group_by_column(select: &mut Select, relations: &dyn Relations, ct
     }
 }
 
+/// The place of the column that a number stands for.
+fn number_of(expr: &Expr) -> Option<usize> {
+    let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = expr else { return None };
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
+fn has_sets(select: &Select) -> bool {
+    let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return false };
+    exprs.iter().any(|e| matches!(e, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_)))
+}
+
+/// Most parts of a ROLLUP or CUBE with several columns in one of them.
+const MAX_PARTS: usize = 6;
+
+/// `ROLLUP ((a, b), c)` as `GROUPING SETS ((a, b, c), (a, b), ())`, and CUBE likewise: DataFusion (54.1) knows those of single columns.
+fn in_sets(expr: &mut Expr) {
+    let (parts, is_cube) = match expr {
+        Expr::Rollup(parts) => (parts, false),
+        Expr::Cube(parts) => (parts, true),
+        _ => return,
+    };
+    if parts.iter().all(|part| part.len() == 1) || parts.len() > MAX_PARTS {
+        return;
+    }
+    let parts = std::mem::take(parts);
+    let sets = if is_cube {
+        let of = |set: usize| {
+            let taken = parts.iter().enumerate().filter(|(at, _)| set & (1 << at) != 0);
+            taken.flat_map(|(_, part)| part.clone()).collect()
+        };
+        (0..1 << parts.len()).rev().map(of).collect()
+    } else {
+        (0..=parts.len()).rev().map(|length| parts[..length].concat()).collect()
+    };
+    *expr = Expr::GroupingSets(sets);
+}
+
+/// `GROUP BY ()`, of all rows, which goes without saying beside other groups and where something is aggregated.
+fn without_empty_groups(select: &mut Select) {
+    let calls = super::tree::has_call(&select.projection) || select.having.is_some();
+    let GroupByExpr::Expressions(exprs, _) = &mut select.group_by else { return };
+    let is_empty = |expr: &Expr| matches!(expr, Expr::Tuple(parts) if parts.is_empty());
+    if calls || !exprs.iter().all(is_empty) {
+        exprs.retain(|expr| !is_empty(expr));
+    }
+}
+
 /// The numbers of columns in `GROUP BY ROLLUP (1, k)` and the like by what they stand for: DataFusion (54.1) takes them for constants.
 pub(super) fn sets_by_columns(select: &mut Select) {
+    without_empty_groups(select);
     let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
     let mut exprs = exprs.clone();
     let of_number = |expr: &mut Expr| {
-        if let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &*expr
-            && let Some(place) = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1))
+        if let Some(place) = number_of(expr)
             && !select.projection.iter().take(place + 1).any(is_star)
             && let Some(of) = of_item(select, place)
         {
@@ -279,6 +331,7 @@ pub(super) fn sets_by_columns(select: &mut Select) {
         if let Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) = expr {
             sets.iter_mut().flatten().for_each(of_number);
         }
+        in_sets(expr);
     }
     if let GroupByExpr::Expressions(before, _) = &mut select.group_by {
         *before = exprs;

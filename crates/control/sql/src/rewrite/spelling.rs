@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LimitClause, ObjectName, Query, Value,
+    LimitClause, ObjectName, Query, TimezoneInfo, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -10,9 +10,9 @@ use fleuve_types::{Error, Result};
 
 use super::tree::call;
 
-/// `a ^ b`, `mod(a, b)`, `a::bytea`, `time AT TIME ZONE zone`, `INTERVAL '-01:30'`, `(a).field`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
-/// and times.
-pub(super) fn respell(expr: &mut Expr) {
+/// `a ^ b`, `mod(a, b)`, `a::bytea`, `convert_from('\xff', …)`, `time AT TIME ZONE zone`, `INTERVAL '-01:30'`, `(a).field`, `substring(a FROM 'pattern')`, `localtimestamp`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
+/// and times. From edition 2 on, some of these functions have others in their place ([`super::extract`]).
+pub(super) fn respell(expr: &mut Expr, edition: u32) {
     match expr {
         Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
             let arguments = [left, right].map(|side| {
@@ -72,7 +72,25 @@ pub(super) fn respell(expr: &mut Expr) {
             }
         }
         Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
-        Expr::Function(f) if is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
+        Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } if is_text(pattern) => {
+            let [text, pattern] = [text, pattern].map(|side| {
+                let hole = Expr::Identifier(Ident::new(""));
+                FunctionArgExpr::Expr(std::mem::replace(side.as_mut(), hole))
+            });
+            let matched = FunctionArgExpr::Expr(call("regexp_match", [text, pattern], vec![]));
+            let first = FunctionArgExpr::Expr(Expr::value(Value::Number("1".into(), false)));
+            *expr = call("array_element", [matched, first], vec![]);
+        }
+        Expr::Function(f) if is_named(&f.name, "localtimestamp") && matches!(f.args, FunctionArguments::None) => {
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(call("now", [], vec![])),
+                data_type: DataType::Timestamp(None, TimezoneInfo::None),
+                array: false,
+                format: None,
+            };
+        }
+        Expr::Function(f) if edition < 2 && is_named(&f.name, "array_remove") => rename(f, "array_remove_all"),
         Expr::Function(f) if is_named(&f.name, "array_replace") => rename(f, "array_replace_all"),
         Expr::Function(f) if is_named(&f.name, "encode") => {
             if let Some(form) = text_argument(f, 1)
@@ -81,7 +99,16 @@ pub(super) fn respell(expr: &mut Expr) {
                 *form = "base64pad".into();
             }
         }
-        Expr::Function(f) if PATTERNED.iter().any(|name| is_named(&f.name, name)) => {
+        Expr::Function(f) if is_named(&f.name, "convert_from") => {
+            if let FunctionArguments::List(list) = &mut f.args
+                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(bytes))) = list.args.first_mut()
+                && matches!(bytes, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+            {
+                let text = std::mem::replace(bytes, Expr::Identifier(Ident::new("")));
+                *bytes = call("bytea", [FunctionArgExpr::Expr(text)], vec![]);
+            }
+        }
+        Expr::Function(f) if patterned(edition).iter().any(|name| is_named(&f.name, name)) => {
             if let Some(pattern) = text_argument(f, 1)
                 && !pattern.contains('%')
             {
@@ -90,6 +117,23 @@ pub(super) fn respell(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// `a COLLATE "C"` is `a`: texts are in the order of their bytes.
+///
+/// # Errors
+/// Another order.
+pub(super) fn without_collation(expr: &mut Expr) -> Result<()> {
+    const OF_BYTES: [&str; 4] = ["C", "POSIX", "default", "ucs_basic"];
+    let Expr::Collate { expr: value, collation } = expr else { return Ok(()) };
+    let name = collation.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone()).unwrap_or_default();
+    if !OF_BYTES.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+        return Err(Error::unsupported(format!("COLLATE \"{name}\" is not offered"))
+            .hint("texts are in the order of their bytes, which is COLLATE \"C\""));
+    }
+    let hole = Expr::Identifier(Ident::new(""));
+    *expr = std::mem::replace(value.as_mut(), hole);
+    Ok(())
 }
 
 /// `-01:30:05` as hours, minutes and seconds; `None` for what is not written so.
@@ -110,13 +154,20 @@ fn hours_of(part: &str) -> Option<String> {
     Some(format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
 }
 
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+}
+
 /// True for `$1`, whose type the cast says.
 fn is_parameter(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
 
-/// Functions whose second argument is a pattern of dates and times.
-const PATTERNED: [&str; 3] = ["to_char", "to_date", "to_timestamp"];
+/// Functions whose second argument is a pattern of dates and times that DataFusion reads.
+fn patterned(edition: u32) -> &'static [&'static str] {
+    const ALL: [&str; 3] = ["to_date", "to_timestamp", "to_char"];
+    if edition < 2 { &ALL } else { &ALL[..2] }
+}
 
 /// An argument that is written as a 'string'.
 fn text_argument(f: &mut Function, at: usize) -> Option<&mut String> {
@@ -139,7 +190,7 @@ pub(super) fn is_named(name: &ObjectName, wanted: &str) -> bool {
     matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case(wanted)))
 }
 
-/// The pieces of a `to_char` pattern, longer ones first, and what `strftime` calls them.
+/// The pieces of a pattern, longer ones first, and what `strftime` calls them.
 const PATTERNS: &[(&str, &str)] = &[
     ("HH24", "%H"),
     ("HH12", "%I"),

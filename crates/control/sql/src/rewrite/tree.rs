@@ -11,7 +11,7 @@ use fleuve_types::{Error, Result};
 use super::{alias_of, spelled};
 
 /// A call of a function.
-pub(super) fn call(
+pub(crate) fn call(
     name: &str,
     args: impl IntoIterator<Item = FunctionArgExpr>,
     clauses: Vec<FunctionArgumentClause>,

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor};
 use fleuve_types::{Error, Location, Result};
 
+use super::handed::BuiltAnew;
+use super::run::{MOST_TRIES, is_outdated, outdated};
 use super::{Applied, ProjectFile, Session};
-use crate::bind::{Declared, Draft, declaration};
+use crate::bind::{Declared, Draft, Going, declaration};
 use crate::parse::{self, CommentTarget, Name, Parsed, Statement, name_of};
+use crate::{ObjectSet, Unapplied};
 
 /// Most files and bytes of a project.
 const MAX_FILES: usize = 10_000;
@@ -49,11 +53,37 @@ impl Session {
                 format!("a project has at most {MAX_FILES} files and {} MB", MAX_BYTES >> 20),
             ));
         }
-        let (declarations, comments) = read(files)?;
+        let project = read(files)?;
+        for _ in 0..MOST_TRIES {
+            match self.apply_project(&project, dry_run).await {
+                Err(e) if is_outdated(&e) => {}
+                applied => return applied,
+            }
+        }
+        Err(outdated())
+    }
+
+    async fn apply_project(&self, project: &Read<'_>, dry_run: bool) -> Result<Vec<Applied>> {
+        let (draft, mut applied) = self.draft_of(project)?;
+        // That what goes at the end can go then.
+        let end = self.draft_of_the_end(project, &draft.going, &Arc::new(draft.objects.clone()))?;
+        self.note_built_anew(&draft, &mut applied).await;
+        if !dry_run {
+            let going = draft.going.iter().map(|g| g.parsed.clone()).collect::<Vec<_>>();
+            self.carry_out_project(project, draft).await?;
+            if !end.changes.is_empty() {
+                self.end_project(project, &going).await?;
+            }
+        }
+        Ok(applied.into_iter().map(|(_, line)| line).collect())
+    }
+
+    /// The changes that a project comes to, up to the columns of streams that go when all else is done.
+    fn draft_of(&self, (declarations, comments): &Read<'_>) -> Result<(Draft, Vec<(Key, Applied)>)> {
         let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
         draft.expect(declarations.keys().cloned());
         let mut applied: Vec<(Key, Applied)> = Vec::new();
-        for key in order(&declarations)? {
+        for key in order(declarations)? {
             let d = &declarations[&key];
             let before: BTreeSet<Key> = draft.objects.by_name.keys().cloned().collect();
             let declared = draft.declare(&d.parsed).map_err(in_file(d.path, Some(&d.parsed.at)))?;
@@ -76,22 +106,96 @@ impl Session {
             let line = line("revive", revived.object.kind.as_str(), &key);
             applied.push((key, line));
         }
-        for (path, parsed) in &comments {
+        for (path, parsed) in comments {
             let Statement::Comment { target, text } = &parsed.statement else { continue };
             let changed = draft.comment(target, text.as_ref()).map_err(in_file(path, Some(&parsed.at)))?;
             if changed {
                 note_comment(target, &draft, &mut applied);
             }
         }
-        if !dry_run && !draft.changes.is_empty() {
-            self.backend.apply(draft.changes).await?;
+        Ok((draft, applied))
+    }
+
+    /// The columns of streams that go at the end.
+    fn draft_of_the_end(&self, project: &Read<'_>, going: &[Going], objects: &Arc<ObjectSet>) -> Result<Draft> {
+        let mut draft = Draft::new(objects, self.clock.clone());
+        for Going { parsed, .. } in going {
+            draft.declare(parsed).map_err(|e| match declaration(parsed) {
+                Some((name, _, _)) => placed(project, &key_of(name), e),
+                None => e,
+            })?;
         }
-        Ok(applied.into_iter().map(|(_, line)| line).collect())
+        Ok(draft)
+    }
+
+    /// Takes the columns away that nothing reads any more. A step of its own: by now what read them runs otherwise.
+    async fn end_project(&self, project: &Read<'_>, going: &[Parsed]) -> Result<()> {
+        for _ in 0..MOST_TRIES {
+            let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
+            for parsed in going {
+                draft.declare(parsed).map_err(unfinished)?;
+            }
+            match self.carry_out_project(project, draft).await {
+                Err(e) if is_outdated(&e) => {}
+                done => return done.map_err(unfinished),
+            }
+        }
+        Err(unfinished(outdated()))
+    }
+
+    async fn carry_out_project(&self, project: &Read<'_>, draft: Draft) -> Result<()> {
+        if draft.changes.is_empty() {
+            return Ok(());
+        }
+        let Draft { from, changes, objects, .. } = draft;
+        self.backend.apply(&from, changes).await.map_err(|e| match e {
+            Unapplied::Outdated => outdated(),
+            Unapplied::Failed { error, object: None } => *error,
+            Unapplied::Failed { error, object: Some(id) } => match objects.by_id(id).map(|b| &b.object) {
+                Some(object) => {
+                    let message = format!("{} \"{}\": {}", object.kind, object.name, error.message);
+                    let error = Error { message, location: None, ..*error };
+                    placed(project, &(object.namespace.clone(), object.name.clone()), error)
+                }
+                None => *error,
+            },
+        })
+    }
+
+    /// Says what is built anew although nothing of its own changes, and what is missing from it afterwards.
+    async fn note_built_anew(&self, draft: &Draft, applied: &mut Vec<(Key, Applied)>) {
+        for BuiltAnew { bound, is_sure, lacks } in self.built_anew(draft).await {
+            let key = (bound.object.namespace.clone(), bound.object.name.clone());
+            let place = applied.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+                applied.push((key.clone(), line("unchanged", bound.object.kind.as_str(), &key)));
+                applied.len() - 1
+            });
+            let (_, line) = &mut applied[place];
+            if is_sure && line.action == "unchanged" {
+                line.action = "rebuild".into();
+            }
+            line.notices.extend(lacks);
+        }
     }
 }
 
+/// An error of an object, with its place in the project if it is declared there.
+fn placed((declarations, _): &Read<'_>, key: &Key, error: Error) -> Error {
+    match declarations.get(key) {
+        Some(d) => in_file(d.path, Some(&d.parsed.at))(error),
+        None => error,
+    }
+}
+
+/// Columns that should have gone at the end did not.
+fn unfinished(error: Error) -> Error {
+    let told = "all else is applied; apply the project again for the columns that are to go";
+    let hint = error.hint.as_ref().map_or_else(|| told.to_string(), |hint| format!("{hint}; {told}"));
+    error.hint(hint)
+}
+
 fn line(action: &str, kind: &str, (namespace, name): &Key) -> Applied {
-    Applied { action: action.into(), kind: kind.into(), name: format!("{namespace}.{name}") }
+    Applied { action: action.into(), kind: kind.into(), name: format!("{namespace}.{name}"), notices: vec![] }
 }
 
 /// A changed comment shows at its object if nothing else changed there, else on a line of its own.

@@ -167,6 +167,10 @@ impl Session {
             let inputs = inputs.iter().map(|input| replaced.to_read(input));
             section(&mut lines, &format!("Read for {own}"), inputs);
         }
+        let lacks = self.losses(&draft).await;
+        if !lacks.is_empty() {
+            section(&mut lines, "Missing afterwards", lacks);
+        }
         if declared == Declared::Replaced {
             for (title, given) in replaced.handed(&objects, &draft.objects) {
                 section(&mut lines, title, given);

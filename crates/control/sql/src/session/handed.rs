@@ -1,12 +1,14 @@
 //! What a replacement of a view does to those who have its answer: the views below, sinks, subscriptions. And which records a view lacks
 //! that is built anew from a log that holds less than it did.
 
+use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::Keeps;
 
 use super::Session;
 use super::replaced::{Rebuilt, name_of};
+use super::show::shown;
 use crate::bind::{Draft, columns, same_columns, writes_the_same};
-use crate::{BoundObject, Change, InputToRead, ObjectSet, SinkMode, Spec};
+use crate::{BoundObject, Change, IndexSpec, InputToRead, ObjectSet, SinkMode, Spec};
 
 /// The views and indexes that run and that a list of changes replaces, in order.
 pub(super) fn replaced_by(changes: &[Change], before: &ObjectSet) -> Vec<BoundObject> {
@@ -72,26 +74,51 @@ impl Rebuilt<'_> {
 }
 
 impl Session {
-    /// What views lack that a step builds anew although they run: records that the log does not hold any more.
+    /// What views and indexes lack that a step builds anew although they run: records that the log does not hold any more.
     pub(super) async fn losses(&self, draft: &Draft) -> Vec<String> {
-        let before = self.backend.objects();
-        let replaced = replaced_by(&draft.changes, &before);
+        self.built_anew(draft).await.into_iter().flat_map(|built| built.lacks).collect()
+    }
+
+    /// The views and indexes that a step builds anew although they run.
+    pub(super) async fn built_anew(&self, draft: &Draft) -> Vec<BuiltAnew> {
+        let replaced = replaced_by(&draft.changes, &draft.from);
         if replaced.is_empty() {
             return vec![];
         }
         // What cannot be planned is told by whoever carries it out.
         let Ok(told) = self.backend.explain_replacements(&draft.objects, &replaced).await else { return vec![] };
         let mut out = vec![];
-        for bound in &replaced {
-            let Spec::View(view) = &bound.spec else { continue };
-            let when = match told.iter().find(|r| r.view == bound.object.id).map(|r| &r.keeps) {
+        for bound in replaced {
+            let (Spec::View(view) | Spec::Index(IndexSpec { view, .. })) = &bound.spec else { continue };
+            let (when, is_sure) = match told.iter().find(|r| r.view == bound.object.id).map(|r| &r.keeps) {
                 Some(Keeps::All | Keeps::Some(_)) => continue,
-                Some(Keeps::AllUnlessRowsGo) => "is built anew if rows go of what it reads",
-                Some(Keeps::None(_)) | None => "is built anew",
+                Some(Keeps::AllUnlessRowsGo) => ("is built anew if rows go of what it reads", false),
+                Some(Keeps::None(_)) | None => ("is built anew", true),
             };
-            let lacking = self.backend.inputs_to_read(view);
-            out.extend(lacking.iter().filter_map(gone).map(|what| format!("view {} {when}: {what}", name_of(bound))));
+            let own = format!("{} {} {when}", bound.object.kind, name_of(&bound));
+            let lacking: Vec<String> = self.backend.inputs_to_read(view).iter().filter_map(gone).collect();
+            let below = if lacking.is_empty() { String::new() } else { lacks_below(&draft.from, &bound) };
+            let lacks = lacking.iter().map(|what| format!("{own}: {what}{below}")).collect();
+            out.push(BuiltAnew { bound, is_sure, lacks });
         }
         out
     }
+}
+
+/// A view or index that is built from its inputs.
+pub(super) struct BuiltAnew {
+    pub(super) bound: BoundObject,
+    /// Whatever rows come or go meanwhile.
+    pub(super) is_sure: bool,
+    /// What it lacks afterwards, in words.
+    pub(super) lacks: Vec<String>,
+}
+
+/// Who loses with an object what that loses, in words.
+fn lacks_below(objects: &ObjectSet, bound: &BoundObject) -> String {
+    let shows = |o: &&Object| matches!(o.kind, ObjectKind::View | ObjectKind::Sink);
+    let below = objects.dependents([bound.object.id], |o| o.kind != ObjectKind::Stream);
+    let names: Vec<String> =
+        below.into_iter().filter(shows).map(|o| format!("{} {}", o.kind, shown(&o.namespace, &o.name))).collect();
+    if names.is_empty() { String::new() } else { format!(", also from {}", names.join(", ")) }
 }

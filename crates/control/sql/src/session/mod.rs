@@ -28,7 +28,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Query;
-use fleuve_types::{Clock, Result};
+use fleuve_types::{Clock, Error, Result};
 use futures::Stream;
 
 #[cfg(test)]
@@ -77,12 +77,15 @@ pub struct ProjectFile {
 /// One line of what `apply` did (or would do).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// `create`, `replace`, `restate` (the same view in other words), `unchanged`, `comment`
+    /// `create`, `replace`, `restate` (the same view in other words), `rebuild` (the same, built anew because of what it reads or uses),
+    /// `revive`, `comment`, `unchanged`
     pub action: String,
     /// `stream`, `view`, ...
     pub kind: String,
     /// `namespace.name`
     pub name: String,
+    /// What the user should know of it.
+    pub notices: Vec<String>,
 }
 
 /// What an edge adds to the context of every statement of a session: functions, tables (`pg_catalog`), rules.
@@ -289,10 +292,22 @@ impl Session {
     pub async fn execute(&self, sql: &str) -> Result<Vec<Outcome>> {
         let mut out = Vec::new();
         for parsed in parse::parse(sql)? {
-            out.push(self.run_parsed(&parsed, None).await?);
+            let outcome = self.run_parsed(&parsed, None).await;
+            out.push(outcome.map_err(|error| behind(error, &out))?);
         }
         Ok(out)
     }
+}
+
+/// The error of a statement, with how many in front of it did something: nobody gets their outcomes.
+fn behind(error: Error, outcomes: &[Outcome]) -> Error {
+    let told = match outcomes.iter().filter(|o| matches!(o, Outcome::Done { .. })).count() {
+        0 => return error,
+        1 => "one statement in front of it was carried out".to_string(),
+        n => format!("{n} statements in front of it were carried out"),
+    };
+    let hint = error.hint.as_ref().map_or_else(|| told.clone(), |hint| format!("{hint}; {told}"));
+    error.hint(hint)
 }
 
 fn place_of(parsed: &Parsed) -> Where<'_> {

@@ -187,7 +187,8 @@ impl Session {
             Some(_) => e,
             None => e.at(place.at.clone()),
         })?);
-        let mut plan = to_plan(&state, query).await.map_err(|e| at_statement(&e, place))?;
+        let planned = to_plan(&state, query).await.and_then(crate::intervals::ordered);
+        let mut plan = planned.map_err(|e| at_statement(&e, place))?;
         if self.settings.get("query_time").is_some_and(|t| t.eq_ignore_ascii_case("epoch")) {
             plan = at_time(plan, time_us).map_err(|e| at_statement(&e, place))?;
         }

@@ -7,6 +7,7 @@ use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::ParamValues;
+use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Error, ErrorKind, Result, sql_type_name};
 
 use super::crash::guarded;
@@ -14,8 +15,24 @@ use super::explain::EXPLAIN_COLUMNS;
 use super::show::{DESCRIBE_COLUMNS, show_columns, text_schema};
 use super::{Outcome, Session, place_of};
 use crate::bind::{Draft, alike, columns, declaration, missing};
+use crate::errors::Where;
 use crate::parse::{ExplainTarget, Name, ObjectWord, Parsed, Statement};
-use crate::{Change, ObjectSet, Spec, StreamSpec};
+use crate::rewrite::with_elements;
+use crate::{Change, ObjectSet, Spec, StreamSpec, Unapplied};
+
+/// Most times that a statement is bound because others change the objects meanwhile: each time somebody else's has gone through.
+pub(super) const MOST_TRIES: usize = 100;
+
+const OUTDATED: &str = "others changed the objects again and again";
+
+/// What was bound does not hold any more: it has to be bound again.
+pub(super) fn outdated() -> Error {
+    Error::new(ErrorKind::Retry, OUTDATED).hint("try again")
+}
+
+pub(super) fn is_outdated(error: &Error) -> bool {
+    error.kind == ErrorKind::Retry && error.message == OUTDATED
+}
 
 /// Adds the statement's place to an error that has none.
 fn located(parsed: &Parsed) -> impl Fn(Error) -> Error {
@@ -39,7 +56,9 @@ impl Session {
         Ok(match &parsed.statement {
             Statement::Query(query) => {
                 let planned = self.plan(query, place).await?;
-                (Some(planned.settled_schema()), planned.parameter_types(count)?)
+                let mut types = planned.parameter_types(count)?;
+                self.add_list_types(&mut types, query, place).await;
+                (Some(planned.settled_schema()), types)
             }
             Statement::Insert { into, columns, source } => {
                 let of_columns = self.insert_parameter_types(into, columns, source, place, count)?;
@@ -69,10 +88,31 @@ impl Session {
         })
     }
 
+    /// The types of the parameters that are lists, as in `x = ANY ($1)`: lists of what `x` is.
+    async fn add_list_types(&self, types: &mut [Option<DataType>], query: &Query, place: Where<'_>) {
+        let Some((single, numbers)) = with_elements(query) else { return };
+        let elements = match self.plan(&single, place).await {
+            Ok(planned) => planned.parameter_types(types.len()).unwrap_or_default(),
+            Err(_) => vec![],
+        };
+        for at in numbers.into_iter().filter_map(|number| number.checked_sub(1)) {
+            let element = elements.get(at).cloned().flatten().unwrap_or(DataType::Utf8);
+            if let Some(unknown @ None) = types.get_mut(at) {
+                *unknown = Some(DataType::List(Arc::new(Field::new_list_field(element, true))));
+            }
+        }
+    }
+
     /// Runs a statement up to its first rows.
     pub(super) async fn run_parsed(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
-        // Boxed: it is large, and would lie on the stack several times.
-        guarded(Box::pin(self.run_statement(parsed, parameters))).await
+        for _ in 0..MOST_TRIES {
+            // Boxed: it is large, and would lie on the stack several times.
+            match guarded(Box::pin(self.run_statement(parsed, parameters.clone()))).await {
+                Err(e) if is_outdated(&e) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(located(parsed)(outdated()))
     }
 
     async fn run_statement(&self, parsed: &Parsed, parameters: Option<ParamValues>) -> Result<Outcome> {
@@ -189,7 +229,13 @@ impl Session {
     }
 
     async fn carry_out(&self, draft: Draft) -> Result<()> {
-        if draft.changes.is_empty() { Ok(()) } else { self.backend.apply(draft.changes).await }
+        if draft.changes.is_empty() {
+            return Ok(());
+        }
+        self.backend.apply(&draft.from, draft.changes).await.map_err(|e| match e {
+            Unapplied::Outdated => outdated(),
+            Unapplied::Failed { error, .. } => *error,
+        })
     }
 
     async fn create(&self, parsed: &Parsed) -> Result<Outcome> {
@@ -216,10 +262,11 @@ impl Session {
         }
         let mut notices = draft.notices();
         notices.extend(self.losses(&draft).await);
-        if let Statement::CreateSink(sink) = &parsed.statement
-            && draft.objects.by_name.len() > before + 1
-        {
-            notices.push(format!("stream \"{}\" was made for the {kind}", sink.into.name));
+        if let Statement::CreateSink(sink) = &parsed.statement {
+            if draft.objects.by_name.len() > before + 1 {
+                notices.push(format!("stream \"{}\" was made for the {kind}", sink.into.name));
+            }
+            notices.extend(crate::bind::notices_of_sink(&draft.objects, sink));
         }
         // Its name may have been given to it.
         let made = draft.changes.iter().find_map(|c| match c {
@@ -242,7 +289,7 @@ impl Session {
     async fn drop_objects(&self, word: ObjectWord, if_exists: bool, names: &[Name], cascade: bool) -> Result<Outcome> {
         let mut draft = Draft::new(&self.backend.objects(), self.clock.clone());
         let mut notices = Vec::new();
-        for name in names {
+        for name in draft.readers_first(names) {
             match draft.drop(word, name, cascade) {
                 Ok(others) => notices.extend(others.into_iter().map(|o| format!("drop cascades to {o}"))),
                 Err(e) if if_exists && e.kind == ErrorKind::NotFound => {

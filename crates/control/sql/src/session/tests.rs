@@ -306,6 +306,12 @@ async fn statements_are_prepared_with_parameters() {
     run(&session, "INSERT INTO orders VALUES (9, 'ann')").await.unwrap();
     assert_eq!(count(&p).await, 3);
 
+    // A list that something is compared with is one of what that is.
+    let list = |element| DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(element, true)));
+    let p = prepare("SELECT id FROM orders WHERE who = ANY($1) AND id <> ALL ($2) AND $3 = who AND ts + $4 > ts").await;
+    let span = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+    assert_eq!(p.parameter_types(), [list(DataType::Utf8), list(DataType::Int64), DataType::Utf8, span]);
+
     let p = prepare("INSERT INTO orders (ts, id, who) VALUES ($1, $2, upper($3))").await;
     assert!(p.schema().is_none());
     assert_eq!(
@@ -431,7 +437,7 @@ async fn the_planners_errors_are_told_in_plain_words() {
         ),
         (
             "SELECT sum(who) FROM orders",
-            "line 1, column 8: function 'sum' does not take these arguments: it requires Decimal, but received String (DataType: Utf8)",
+            "line 1, column 8: function 'sum' does not take these arguments: it requires Decimal, but received TEXT",
         ),
         (
             "SELECT max(count(*)) FROM orders",
@@ -439,7 +445,7 @@ async fn the_planners_errors_are_told_in_plain_words() {
         ),
         ("SELECT * FROM orders TABLESAMPLE BERNOULLI (10)", "line 1, column 15: TABLESAMPLE is not offered"),
         ("SELECT * FROM generate_serie(1, 2)", "line 1, column 15: table function 'generate_serie' not found"),
-        ("SELECT cast('abc' AS int)", "line 1, column 14: Cannot cast string 'abc' to value of Int32 type"),
+        ("SELECT cast('abc' AS int)", "line 1, column 14: Cannot cast string 'abc' to value of INT type"),
         (
             "SELECT 1 FROM orders JOIN orders ON true",
             "line 1, column 1: there are two columns \"id\" (give one of them another name with AS)",
@@ -451,7 +457,6 @@ async fn the_planners_errors_are_told_in_plain_words() {
     // What cannot be run is no view either.
     for query in [
         "SELECT max(count(*)) AS m FROM orders",
-        "SELECT o.id, x.n FROM orders o, LATERAL (VALUES (o.id)) x (n)",
         "SELECT o.id, (SELECT count(*) FROM (SELECT * FROM orders i WHERE i.id = o.id) i FULL JOIN orders j ON i.id = j.id) AS n FROM orders o",
     ] {
         assert!(fails(&session, &format!("CREATE MATERIALIZED VIEW v AS {query}")).await.location.is_some(), "{query}");
@@ -648,4 +653,46 @@ async fn an_insert_tells_what_its_checks_refuse() {
         ]
     );
     assert!(notices(session.execute("INSERT INTO s VALUES (1, 1)").await.unwrap()).is_empty());
+}
+
+#[tokio::test]
+async fn a_sink_tells_what_may_be_a_mistake() {
+    let (_, session) = session();
+    let setup = "CREATE STREAM e (k BIGINT, g BIGINT);
+        CREATE MATERIALIZED VIEW ev AS SELECT k, max(g) AS g FROM e GROUP BY k;
+        CREATE MATERIALIZED VIEW above AS SELECT k, g FROM ev WHERE g > 1";
+    run(&session, setup).await.unwrap();
+    let told = async |sql: &str| run(&session, sql).await.unwrap().split_off(1);
+    let own = |stream: &str| format!("stream \"{stream}\" was made for the sink");
+    assert_eq!(told("CREATE SINK a FROM ev INTO a_out WITH (mode = 'upsert', key = 'k,g')").await, [own("a_out")]);
+    assert_eq!(told("CREATE SINK b FROM ev INTO b_out WITH (mode = 'changes')").await, [own("b_out")]);
+    let [_, key] = &told("CREATE SINK c FROM ev INTO c_out WITH (mode = 'upsert', key = 'g')").await[..] else {
+        panic!("no notice")
+    };
+    assert!(key.contains("proves that \"g\" is unique") && key.ends_with("\"k\" is unique"), "{key}");
+    // The view reads what the sink writes, by another sink.
+    run(&session, "CREATE SINK round FROM above INTO e WITH (mode = 'upsert')").await.unwrap();
+    let [round] = &told("CREATE SINK again FROM above INTO e WITH (mode = 'upsert')").await[..] else {
+        panic!("no notice")
+    };
+    assert!(round.contains("view \"above\" reads what sink \"again\" writes"), "{round}");
+}
+
+#[tokio::test]
+async fn an_error_tells_how_many_statements_were_carried_out_before_it() {
+    let (_, session) = session();
+    let hint = async |sql: &str| session.execute(sql).await.err().and_then(|e| e.hint).unwrap_or_default();
+    assert!(
+        hint("CREATE STREAM a (x INT); SELECT y FROM a")
+            .await
+            .ends_with("one statement in front of it was carried out")
+    );
+    assert!(
+        hint("CREATE STREAM b (x INT); DROP STREAM b; SELECT * FROM aa")
+            .await
+            .ends_with("; 2 statements in front of it were carried out")
+    );
+    assert!(!hint("SELECT 1; SELECT * FROM aa").await.contains("carried out"));
+    // What cannot be read is seen before anything is done.
+    assert!(!hint("CREATE STREAM c (x INT); SELEC 1").await.contains("carried out"));
 }

@@ -1,9 +1,9 @@
 //! From `tumble((subquery), time, size)` or `session((subquery), time, gap, key, ...)` to a plan.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, plan_err};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, internal_err, plan_err};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
 
 use super::functions::{self, length_in};
@@ -59,7 +59,11 @@ impl RelationPlanner for WindowPlanner {
         let keys = keys.iter().map(|k| context.sql_to_expr(k.clone(), input.schema())).collect::<Result<Vec<_>>>()?;
         let time = context.sql_to_expr(time.clone(), input.schema())?;
         let lengths = lengths.iter().map(|l| length(kind, l, context)).collect::<Result<Vec<_>>>()?;
-        let plan = add_windows(kind, input, time, &lengths, keys)?;
+        // That of the session, which is not DataFusion's.
+        let Some(date_bin) = context.context_provider().get_function_meta("date_bin") else {
+            return internal_err!("there is no date_bin()");
+        };
+        let plan = add_windows(kind, input, time, &lengths, keys, &date_bin)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
@@ -116,6 +120,7 @@ fn add_windows(
     time: Expr,
     lengths: &[Length],
     keys: Vec<Expr>,
+    date_bin: &ScalarUDF,
 ) -> Result<LogicalPlan> {
     for name in WINDOW_COLUMNS {
         if input.schema().fields().iter().any(|f| f.name() == name) {
@@ -125,8 +130,8 @@ fn add_windows(
             );
         }
     }
-    let unit = match time.get_type(input.schema())? {
-        DataType::Timestamp(unit, _) => unit,
+    let (unit, zone) = match time.get_type(input.schema())? {
+        DataType::Timestamp(unit, zone) => (unit, zone),
         other => {
             return plan_err!(
                 "{} needs a column of type TIMESTAMP, and {} is {}",
@@ -146,11 +151,8 @@ fn add_windows(
                 builder = builder.filter(time.clone().is_not_null())?;
             }
             let (from, to) = if size.is_calendar() {
-                let from = datafusion::functions::datetime::expr_fn::date_bin(
-                    size.literal(),
-                    time,
-                    lit(ScalarValue::TimestampNanosecond(Some(0), None)),
-                );
+                let origin = ScalarValue::Int64(Some(0)).cast_to(&DataType::Timestamp(unit, zone))?;
+                let from = date_bin.call(vec![size.literal(), time, lit(origin)]);
                 (from.clone(), from + size.literal())
             } else {
                 let from = functions::tumble().call(vec![time, size.literal()]);

@@ -129,6 +129,9 @@ impl Lowering<'_> {
         if function == "count" && !f.params.distinct && counts_rows {
             arguments.clear();
         }
+        let output = lowered.aggregate.field().data_type().clone();
+        // What it answered before was cut off: state of then is not taken up.
+        let rounded = if function == "avg" && output.is_decimal() { " rounded" } else { "" };
         Ok(Some(AggregateCall {
             function,
             distinct: f.params.distinct,
@@ -138,9 +141,9 @@ impl Lowering<'_> {
             order,
             ignores_null: f.params.null_treatment == Some(NullTreatment::IgnoreNulls),
             filter: lowered.filter,
-            output: lowered.aggregate.field().data_type().clone(),
+            output,
             expr: lowered.aggregate,
-            label: inner.to_string(),
+            label: format!("{inner}{rounded}"),
             words: in_words(&without_widening(inner, schema)),
             is_partial: false,
         }))

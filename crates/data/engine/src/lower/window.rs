@@ -144,7 +144,10 @@ impl Lowering<'_> {
             };
             let made = make(expr)?;
             let value = made.field().map_err(|e| Error::bug(e.to_string()))?;
-            let (label, words) = (label(function), in_words(&expr.clone().unalias_nested().data));
+            // An average was cut off before: what it answered then is not taken up.
+            let is_rounded = function.fun.name() == "avg" && value.data_type().is_decimal();
+            let label = label(function) + if is_rounded { " rounded" } else { "" };
+            let words = in_words(&expr.clone().unalias_nested().data);
             if is_taken_up(function, value.data_type()) {
                 let filter = function.params.filter.as_deref().map(|f| physical(f, from)).transpose()?;
                 let expr = make(&without_filter(function))?;

@@ -10,12 +10,13 @@ use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use fleuve_batch::{in_words, without_widening};
+use fleuve_batch::{in_words, reading_texts, without_widening};
 use fleuve_types::{Error, Result};
 
 /// A logical expression made runnable over batches of `schema`.
 pub(crate) fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    let runs = create_physical_expr(expr, schema, &ExecutionProps::new())
+    let runs = reading_texts(expr.clone(), schema)
+        .and_then(|expr| create_physical_expr(&expr, schema, &ExecutionProps::new()))
         .map_err(|e| Error::unsupported(format!("expression {}: {e}", in_words(expr))))?;
     let cannot_fail = runs.downcast_ref::<Column>().is_some() || runs.downcast_ref::<Literal>().is_some();
     Ok(if cannot_fail { runs } else { Arc::new(Written { runs, of: Arc::new(without_widening(expr, schema)) }) })

@@ -60,6 +60,13 @@ impl Chunk {
         self.hashes.get(row) == Some(&hash) && self.is_live(row)
     }
 
+    /// The rows that are there whose hash is in this range, by its first half; the last one included.
+    pub(super) fn within(&self, (first, last): (u64, u64)) -> Vec<u32> {
+        let rows = self.hashes.iter().enumerate();
+        let wanted = rows.filter(|(row, hash)| hash.0 >= first && hash.0 <= last && self.is_live(*row));
+        wanted.map(|(row, _)| row as u32).collect()
+    }
+
     /// The rows that are there, with their hashes.
     pub(super) fn rows_there(&self) -> impl Iterator<Item = (usize, RowHash)> + '_ {
         self.hashes.iter().copied().enumerate().filter(|(row, _)| self.is_live(*row))

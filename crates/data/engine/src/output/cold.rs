@@ -14,7 +14,7 @@ use crate::state::runs::{Entry, MemoryFiles, Merge, Run, RunRef, RunSet, RunWrit
 use crate::state::{Encoded, hash_bytes};
 
 /// An entry of arrived rows has at most this many.
-const LOG_ROWS: usize = 8_192;
+pub(super) const LOG_ROWS: usize = 8_192;
 
 /// The runs of an answer.
 pub(super) struct Cold {

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Error, Result};
 
-use super::cold::weight;
+use super::cold::{LOG_ROWS, weight};
 use super::layout::{Form, SharedLayout, from_ipc};
 use crate::state::hash_bytes;
 use crate::state::runs::{Merge, Run};
@@ -31,7 +31,23 @@ impl ColdShot {
         let cut = |n: usize| all * n as u128 / parts as u128;
         // The last hash is one less than the first of the next part, which is the whole only for the last one.
         let range = (cut(n) as u64, (cut(n + 1).max(1) - 1) as u64);
-        ColdRows { shot: self.clone(), range: (cut(n) < cut(n + 1)).then_some(range), merge: None, left: None }
+        self.entries((cut(n) < cut(n + 1)).then_some(range))
+    }
+
+    fn entries(&self, range: Option<(u64, u64)>) -> ColdRows {
+        ColdRows { shot: self.clone(), range, ordinals: (0, u64::MAX), merge: None, left: None }
+    }
+
+    /// The rows whose identity has a hash in this range, the last one included.
+    pub(super) fn hashed(&self, range: (u64, u64)) -> ColdRows {
+        self.entries(Some(range))
+    }
+
+    /// The rows that came as these: the first, and the one after the last.
+    pub(super) fn arrived(&self, (from, to): (u64, u64)) -> ColdRows {
+        // An entry has the number of its first row.
+        let entries = (from.saturating_sub(LOG_ROWS as u64 - 1), to.max(1) - 1);
+        ColdRows { ordinals: (from, to), ..self.entries((from < to.min(self.next)).then_some(entries)) }
     }
 
     /// The row with this key, encoded.
@@ -94,6 +110,8 @@ pub(super) struct ColdRows {
     shot: ColdShot,
     /// The first and the last hash; none if there is nothing to read.
     range: Option<(u64, u64)>,
+    /// Of entries of arrived rows only the rows with these numbers: the first, and the one after the last.
+    ordinals: (u64, u64),
     merge: Option<Merge>,
     /// What did not fit the last batch: copies of a row, or a part of some thousand arrived rows.
     left: Option<Left>,
@@ -131,13 +149,19 @@ impl ColdRows {
     fn next_arrived(&mut self, most: usize, projection: &[usize], schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         let batch = match self.left.take() {
             Some(Left::Rows(batch)) => batch,
-            _ => {
+            _ => loop {
                 let Some(merge) = self.merge.as_mut() else { return Ok(None) };
                 if !merge.next()? {
                     return Ok(None);
                 }
-                from_ipc(merge.entry().value.unwrap_or_default(), projection, schema)?
-            }
+                let entry = merge.entry();
+                let batch = from_ipc(entry.value.unwrap_or_default(), projection, schema)?;
+                let end = entry.hash + batch.num_rows() as u64;
+                let (first, last) = (self.ordinals.0.clamp(entry.hash, end), self.ordinals.1.clamp(entry.hash, end));
+                if first < last {
+                    break batch.slice((first - entry.hash) as usize, (last - first) as usize);
+                }
+            },
         };
         if batch.num_rows() > most {
             self.left = Some(Left::Rows(batch.slice(most, batch.num_rows() - most)));

@@ -23,6 +23,14 @@ pub(super) enum Form {
 }
 
 impl Form {
+    pub(super) fn of(key: Option<&[usize]>, append_only: bool) -> Self {
+        match key {
+            Some(_) => Form::Keyed,
+            None if append_only => Form::Log,
+            None => Form::Bag,
+        }
+    }
+
     pub(super) fn combine(self) -> Combine {
         match self {
             Form::Bag => Combine::Sum,
@@ -47,11 +55,7 @@ impl Layout {
         let all = 0..schema.fields().len();
         let identity: Vec<usize> = key.map_or_else(|| all.clone().collect(), <[usize]>::to_vec);
         let rest: Vec<usize> = all.filter(|c| !identity.contains(c)).collect();
-        let form = match key {
-            Some(_) => Form::Keyed,
-            None if append_only => Form::Log,
-            None => Form::Bag,
-        };
+        let form = Form::of(key, append_only);
         let codec = |of: &[usize]| RowCodec::new(of.iter().map(|c| schema.field(*c).data_type().clone()).collect());
         let (key_codec, rest_codec) = (codec(&identity)?, codec(&rest)?);
         Ok(Self { schema, form, identity, rest, key_codec, rest_codec })

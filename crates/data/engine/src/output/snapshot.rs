@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use fleuve_types::{Epoch, Error, Result};
 
 use super::chunks::{Chunk, SharedIndex};
 use super::cold_rows::{ColdRows, ColdShot};
 use super::hash128;
+use super::layout::Form;
 use crate::state::{RowCodec, batch_of};
 
 /// Readers are given at most this many rows at once when they do not say otherwise.
@@ -29,6 +31,24 @@ pub(super) struct Inner {
     /// The rows that are not in memory.
     pub(super) cold: Option<ColdShot>,
     pub(super) rows: usize,
+}
+
+impl Inner {
+    fn form(&self) -> Form {
+        Form::of(self.key.as_deref(), self.append_only)
+    }
+}
+
+/// Of so many rows those of piece `n` of `of`: the first, and the one after the last.
+fn ordinals(rows: u64, n: u32, of: u32) -> (u64, u64) {
+    let cut = |n: u32| (u128::from(rows) * u128::from(n) / u128::from(of.max(1))) as u64;
+    (cut(n), cut(n + 1))
+}
+
+/// Of all hashes those of piece `n` of `of`: the first and the last.
+fn hashes(n: u32, of: u32) -> (u64, u64) {
+    let cut = |n: u32| (u128::from(n) << 64) / u128::from(of.max(1));
+    (cut(n) as u64, (cut(n + 1) - 1) as u64)
 }
 
 impl ViewSnapshot {
@@ -86,9 +106,45 @@ impl ViewSnapshot {
                 pieces.push(Piece::Chunk { chunk: chunk.clone(), at: first, end: last });
             }
         }
+        self.read(pieces, self.0.cold.as_ref().map(|cold| cold.part(n, parts)))
+    }
+
+    /// Piece `n` of `of` pieces of the rows. Other than a part it is the same rows in every snapshot of the same answer, after a restart, too,
+    /// however they lie in memory and on disk: it is cut by what tells rows apart, or by the order in which they came.
+    pub(crate) fn piece(&self, n: u32, of: u32) -> ViewRows {
+        match self.0.form() {
+            Form::Log => self.arrived(ordinals(self.0.rows as u64, n, of)),
+            Form::Keyed | Form::Bag => self.hashed(hashes(n, of)),
+        }
+    }
+
+    /// The rows whose identity has a hash in this range, the last one included.
+    fn hashed(&self, range: (u64, u64)) -> ViewRows {
+        let picked = self.0.chunks.iter().map(|chunk| (chunk, chunk.within(range)));
+        let picked = picked.filter(|(_, rows)| !rows.is_empty());
+        let pieces = picked.map(|(chunk, rows)| Piece::Picked { chunk: chunk.clone(), rows, at: 0 }).collect();
+        self.read(pieces, self.0.cold.as_ref().map(|cold| cold.hashed(range)))
+    }
+
+    /// The rows that came as these: the first, and the one after the last, counted from 0. Those in memory came after those on disk.
+    fn arrived(&self, (from, to): (u64, u64)) -> ViewRows {
+        let mut at = self.0.cold.as_ref().map_or(0, |cold| cold.next);
+        let mut pieces = vec![];
+        for chunk in self.0.chunks.iter() {
+            let end = at + chunk.batch.num_rows() as u64;
+            let (first, last) = (from.clamp(at, end) - at, to.clamp(at, end) - at);
+            at = end;
+            if first < last {
+                pieces.push(Piece::Chunk { chunk: chunk.clone(), at: first as usize, end: last as usize });
+            }
+        }
+        self.read(pieces, self.0.cold.as_ref().map(|cold| cold.arrived((from, to))))
+    }
+
+    /// Reads what is in memory, in its order, after what is on disk: what arrived first comes first.
+    fn read(&self, mut pieces: Vec<Piece>, cold: Option<ColdRows>) -> ViewRows {
         pieces.reverse();
-        // What arrived first comes first.
-        pieces.extend(self.0.cold.as_ref().map(|cold| Piece::Cold(Box::new(cold.part(n, parts)))));
+        pieces.extend(cold.map(|cold| Piece::Cold(Box::new(cold))));
         let projection = (0..self.0.schema.fields().len()).collect();
         ViewRows { schema: self.0.schema.clone(), projection, batch_rows: BATCH_ROWS, pieces }
     }
@@ -129,8 +185,25 @@ impl ViewSnapshot {
 
 /// Where rows are to be had.
 enum Piece {
-    Chunk { chunk: Arc<Chunk>, at: usize, end: usize },
+    Chunk {
+        chunk: Arc<Chunk>,
+        at: usize,
+        end: usize,
+    },
+    /// Some rows of a chunk.
+    Picked {
+        chunk: Arc<Chunk>,
+        rows: Vec<u32>,
+        at: usize,
+    },
     Cold(Box<ColdRows>),
+}
+
+/// These rows, by the columns of `projection`.
+fn picked(batch: &RecordBatch, rows: &[u32], projection: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+    let indices = UInt32Array::from(rows.to_vec());
+    let column = |c: &usize| take(batch.column(*c), &indices, None).map_err(|e| Error::bug(e.to_string()));
+    batch_of(schema, projection.iter().map(column).collect::<Result<_>>()?, rows.len())
 }
 
 /// Rows of a snapshot, read a batch at a time.
@@ -181,6 +254,15 @@ impl ViewRows {
                     let batch = chunk.rows(*at, len, Some(&self.projection))?;
                     *at += len;
                     if at == end {
+                        self.pieces.pop();
+                    }
+                    batch
+                }
+                Piece::Picked { chunk, rows, at } => {
+                    let end = rows.len().min(*at + self.batch_rows);
+                    let batch = picked(&chunk.batch, &rows[*at..end], &self.projection, &self.schema)?;
+                    *at = end;
+                    if end == rows.len() {
                         self.pieces.pop();
                     }
                     batch

@@ -329,6 +329,67 @@ fn an_answer_is_a_multiset_on_disk_too() {
     }
 }
 
+/// The rows of each piece.
+fn pieces(output: &Output, of: u32) -> Vec<Rows> {
+    let snapshot = output.snapshot(1);
+    (0..of).map(|n| read(snapshot.piece(n, of).batches_of(1 + n as usize * 7).map(Result::unwrap))).collect()
+}
+
+/// Whatever of it is in memory, on disk, or both, and after it was saved and opened again.
+#[test]
+fn pieces_of_an_answer_are_the_same_rows_wherever_they_lie() {
+    for seed in 1..40 {
+        for kind in [Kind::Keyed, Kind::Bag, Kind::Log] {
+            let mut random = Random(seed * 77);
+            let mut world = World::new(kind);
+            let largest = [3, 30, 300][random.below(3)];
+            for _ in 0..20 {
+                world.step(&mut random, largest, seed % 3 > 0);
+            }
+            let of = 1 + random.below(20) as u32;
+            let before = pieces(&world.output, of);
+            let mut all = Rows::new();
+            for (row, count) in before.iter().flatten() {
+                *all.entry(row.clone()).or_default() += count;
+            }
+            assert_eq!(all, world.rows, "{kind:?} {seed}");
+            world.save(&mut random);
+            world.load(&mut random);
+            assert_eq!(pieces(&world.output, of), before, "{kind:?} {seed}: opened again");
+            world.output.shrink(1_000).unwrap();
+            assert_eq!(pieces(&world.output, of), before, "{kind:?} {seed}: partly on disk");
+            world.output.shrink(0).unwrap();
+            assert_eq!(pieces(&world.output, of), before, "{kind:?} {seed}: on disk");
+            world.save_as(true);
+            world.load(&mut random);
+            assert_eq!(pieces(&world.output, of), before, "{kind:?} {seed}: opened from disk");
+        }
+    }
+}
+
+/// Entries of arrived rows are cut where a piece begins or ends in the middle of them, also by those in memory.
+#[test]
+fn pieces_of_arrived_rows_are_about_equal() {
+    let space = Space::open(Arc::new(MemoryFiles::default()), false).unwrap();
+    let mut output = new_output(Kind::Log, &space);
+    let rows = |range: std::ops::Range<i64>| -> Vec<(Row, i64)> { range.map(|k| ((k, None, Some(k)), 1)).collect() };
+    output.apply(&delta(&rows(0..20_000))).unwrap();
+    let bounds = |output: &Output| -> Vec<(i64, i64)> {
+        pieces(output, 7)
+            .iter()
+            .map(|rows| (rows.keys().next().unwrap().0, rows.keys().next_back().unwrap().0))
+            .collect()
+    };
+    output.shrink(0).unwrap();
+    output.apply(&delta(&rows(20_000..30_000))).unwrap();
+    let cut = |n: i64| 30_000 * n / 7;
+    let expected: Vec<(i64, i64)> = (0..7).map(|n| (cut(n), cut(n + 1) - 1)).collect();
+    assert_eq!(bounds(&output), expected);
+    assert_eq!(pieces(&output, 7).iter().map(Rows::len).sum::<usize>(), 30_000);
+    output.shrink(0).unwrap();
+    assert_eq!(bounds(&output), expected);
+}
+
 #[test]
 fn an_answer_on_disk_takes_little_memory() {
     let mut random = Random(7);

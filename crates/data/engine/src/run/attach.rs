@@ -276,6 +276,10 @@ impl Core {
         let replies = std::mem::take(&mut building.replies);
         match failed {
             Ok(()) => {
+                if building.outlives_input && !self.checkpoint_now() {
+                    self.pace.hurry();
+                    tracing::warn!(view = %id, "a view has read records that have gone, and the checkpoint with it failed: a crash now would build it without them");
+                }
                 if self.pace.built(building.progress.now().done) {
                     self.limits.build_is_done();
                 }

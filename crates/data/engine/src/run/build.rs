@@ -48,6 +48,8 @@ pub(super) struct Building {
     pub(super) replies: Vec<Reply<()>>,
     /// Limits that the view was given since its build began.
     pub(super) limits: Option<ViewLimits>,
+    /// Records that it may have read have gone since: no later build finds them.
+    pub(super) outlives_input: bool,
     /// It begins with kept state instead of its inputs.
     pub(super) keeping: Option<Keeping>,
 }
@@ -69,6 +71,7 @@ impl Building {
             profile,
             replies,
             limits: None,
+            outlives_input: false,
             keeping: None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use fleuve_types::{Epoch, Error, ErrorKind, ObjectId, Result};
+use fleuve_types::{Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::Reply;
 use super::core::Core;
@@ -60,6 +60,9 @@ pub trait CheckpointStore: Send + Sync {
 /// A checkpoint on its way to disk.
 pub(super) struct Writing {
     pub(super) epoch: Epoch,
+    frontier: Frontier,
+    /// It has views, or versions of them, that the one before lacks.
+    pub(super) has_new: bool,
     pub(super) done: Receiver<Written>,
     /// A stepped engine writes it itself, when it is to end.
     work: Option<Box<dyn FnOnce() + Send>>,
@@ -183,7 +186,7 @@ fn write(
 impl Core {
     /// Takes the state out of the views and hands it to a thread that writes it. Epochs go on meanwhile.
     pub(super) fn begin_checkpoint(&mut self, replies: Vec<Reply<()>>) {
-        if self.catch_up_outside() {
+        if self.catch_up_outside().is_behind {
             let behind = Error::new(
                 ErrorKind::Retry,
                 "changes wait for a sink or for dead letters, which no replay makes again",
@@ -192,6 +195,7 @@ impl Core {
             return;
         }
         let epoch = self.epoch;
+        let has_new = self.views.iter().any(|v| v.save_all);
         let room = Room::of(self.limits.flush_room());
         let mut taken = Taken { stale: std::mem::take(&mut self.stale), room, parts: vec![] };
         for view in &mut self.views {
@@ -245,7 +249,8 @@ impl Core {
             None
         };
         self.pace.begin();
-        self.writing = Some(Writing { epoch, done, work, replies, views, gone, stale });
+        let frontier = self.frontier.clone();
+        self.writing = Some(Writing { epoch, frontier, has_new, done, work, replies, views, gone, stale });
     }
 
     /// Ends a checkpoint that lacks a view's state: with it, that view would be shown at an epoch that it has not come to.
@@ -265,8 +270,10 @@ impl Core {
         self.finish_checkpoint(true);
         self.wait_for_outside();
         self.begin_checkpoint(vec![]);
+        // One that is refused leaves what has no epoch of its own, as a view that has just joined.
+        let is_begun = self.writing.is_some();
         self.finish_checkpoint(true);
-        self.checkpointed >= self.epoch
+        is_begun && !self.is_dirty()
     }
 
     /// Writes what a stepped engine has begun: state that leaves memory waits for what is being written of it.
@@ -315,7 +322,7 @@ impl Core {
         }
         match &result {
             Ok(()) => {
-                self.checkpointed = writing.epoch;
+                (self.checkpointed, self.saved) = (writing.epoch, writing.frontier);
                 if let Err(e) = self.journal.trim(writing.epoch) {
                     tracing::warn!(error = %e, "the epoch journal could not be trimmed");
                 }

@@ -16,7 +16,7 @@ use super::known::Known;
 use super::memory::Limits;
 use super::pace::Pace;
 use super::reading::Taken;
-use super::sinks::Sink;
+use super::sinks::{Outside, Sink};
 use super::stepping::EpochInput;
 use super::times::{Advance, AllTimes, TICK_US};
 use super::topology::Topology;
@@ -64,7 +64,9 @@ pub(super) struct Core {
     pub(super) advances: BTreeMap<ObjectId, Advance>,
     /// The frontier of the epoch before.
     before: Frontier,
+    /// The last checkpoint.
     pub(super) checkpointed: Epoch,
+    pub(super) saved: Frontier,
     pub(super) pace: Pace,
     pub(super) writing: Option<Writing>,
     /// While it is there, changes are kept back instead of delivered.
@@ -147,6 +149,7 @@ impl Core {
             times: AllTimes::new(),
             before: Frontier::default(),
             checkpointed: 0,
+            saved: Frontier::default(),
             writing: None,
             withheld: None,
             removed: vec![],
@@ -165,6 +168,7 @@ impl Core {
         for (id, view, writer) in parts.sinks {
             core.sinks.push(Sink::new(id, view, writer));
         }
+        core.go_on_with_answers();
         for view in &mut core.views {
             view.tell_pending()?;
         }
@@ -212,6 +216,7 @@ impl Core {
             .ok_or_else(|| Error::new(ErrorKind::Io, "the checkpoint's frontier is damaged"))?;
         self.times.retain(|stream, _| self.streams.contains_key(stream));
         self.frontier.offsets.retain(|(stream, _), _| self.streams.contains_key(stream));
+        self.saved = self.frontier.clone();
         let to_build = self.open_views(definitions, &checkpoint)?;
         // What is built anew must not stay in the checkpoint as it was: a later one, taken before the build is done, would
         // show that state as if it belonged to the later epoch.
@@ -261,13 +266,13 @@ impl Core {
     fn step(&mut self) -> bool {
         self.retry_at = None;
         let progressed = self.live_epoch();
-        let is_behind = self.catch_up_outside();
+        let outside = self.catch_up_outside();
         self.finish_checkpoint(true);
-        if self.pace.is_urgent() && !is_behind {
+        if self.pace.is_urgent() && !outside.is_behind {
             self.begin_checkpoint(vec![]);
             self.finish_checkpoint(true);
         }
-        progressed
+        progressed || outside.goes_on
     }
 
     pub(super) fn run(&mut self, queue: &Receiver<Command>) {
@@ -282,12 +287,17 @@ impl Core {
             }
             self.finish_checkpoint(false);
             let progressed = self.live_epoch();
-            let is_behind = self.catch_up_outside();
+            let Outside { is_behind, goes_on, has_stopped } = self.catch_up_outside();
+            if has_stopped {
+                // There may be no epoch for long that shows it.
+                self.publish_now();
+            }
             let dirty = self.is_dirty();
             if dirty && !is_behind && self.writing.is_none() && self.pace.wait().is_zero() {
                 self.begin_checkpoint(vec![]);
             }
-            if !progressed {
+            let goes_on = progressed || (is_behind && goes_on);
+            if !goes_on {
                 // What is looked at goes on between epochs, too: state that was not measured, builds that move on.
                 if (self.unmeasured || !self.building.is_empty()) && self.measured.elapsed() > MEASURE {
                     self.measure();
@@ -319,7 +329,7 @@ impl Core {
     }
 
     /// Whether a checkpoint would hold anything that the last one does not.
-    fn is_dirty(&self) -> bool {
+    pub(super) fn is_dirty(&self) -> bool {
         self.epoch > self.checkpointed || !self.removed.is_empty() || self.views.iter().any(|v| v.save_all)
     }
 
@@ -359,6 +369,7 @@ impl Core {
                 self.times.remove(&id);
                 self.frontier.offsets.retain(|(stream, _), _| *stream != id);
                 self.epochs.forget(id);
+                self.publish_now();
                 let _ = reply.send(Ok(()));
             }
             Command::CreateView(definition, below, reply) => {
@@ -372,15 +383,12 @@ impl Core {
                 drop(reply.send(Ok(())));
             }
             Command::DropView(id, reply) => {
+                self.stop_sinks_of(id);
                 self.remove_view(id);
                 self.publish_now();
                 let _ = reply.send(Ok(()));
             }
-            Command::AddSink(id, view, writer, reply) => {
-                let result = self.add_sink(id, view, writer);
-                self.publish_now();
-                let _ = reply.send(result);
-            }
+            Command::AddSink(id, view, writer, reply) => self.add_sink(id, view, writer, reply),
             Command::DropSink(id, reply) => {
                 self.sinks.retain(|s| s.id != id);
                 self.publish_now();
@@ -412,6 +420,7 @@ impl Core {
             }
             Command::Checkpoint(reply) => {
                 self.finish_checkpoint(true);
+                self.wait_for_beginnings();
                 self.begin_checkpoint(vec![reply]);
             }
             Command::BeginCheckpoint(reply) => {
@@ -419,6 +428,7 @@ impl Core {
                 self.begin_checkpoint(vec![]);
                 let _ = reply.send(Ok(()));
             }
+            Command::LetGo(records, reply) => self.let_go(*records, reply),
             Command::Stop(reply) => return Some(Ending::Stop(reply)),
             Command::Halt(reply) => return Some(Ending::Halt(reply)),
         }
@@ -593,7 +603,7 @@ impl Core {
             };
             self.shown.status.insert(*id, status);
         }
-        let sinks = self.sinks.iter().map(|s| (s.id, s.failed.clone())).collect();
+        let sinks = self.sinks.iter().map(|s| (s.id, s.failed.as_ref().map(Error::to_string))).collect();
         let times = self.times.iter().map(|(id, t)| (*id, t.shown())).collect();
         let (views, status) = (self.shown.views.clone(), self.shown.status.clone());
         let (epoch, time_us, frontier) = (self.epoch, self.time_us, self.frontier.clone());

@@ -258,8 +258,9 @@ impl Core {
     pub(super) fn goes_on(&mut self, definition: ViewDefinition, replies: Vec<Reply<()>>) {
         self.building.remove(&definition.id);
         self.forget_taps(definition.id);
+        // Before its new version is in a checkpoint: a crash in between finds both as they were.
         let below = self.below.remove(&definition.id).unwrap_or_default();
-        self.write_otherwise(definition.id, below.sinks, true);
+        let written = self.write_on(definition.id, below.sinks);
         if let Some(view) = self.views.iter_mut().find(|v| v.id() == definition.id) {
             view.definition = definition;
             // Its version is new.
@@ -270,7 +271,7 @@ impl Core {
             tracing::error!("the checkpoint of a view's new version failed: after a crash now sinks may lack changes");
         }
         self.publish_now();
-        replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+        replies.into_iter().for_each(|reply| drop(reply.send(written.clone())));
     }
 }
 

@@ -10,8 +10,10 @@ mod core;
 mod dead;
 mod epochs;
 mod explain;
+mod floors;
 mod keep;
 mod known;
+mod let_go;
 mod lookups;
 mod memory;
 mod open;
@@ -45,9 +47,11 @@ pub use self::by_object::ByObject;
 pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
 pub use self::epochs::{Durations, EpochStatus};
+pub use self::floors::{Floor, Floors};
+pub use self::let_go::Going;
 pub use self::memory::MemoryStatus;
 pub use self::progress::BuildProgress;
-pub use self::sinks::SinkWriter;
+pub use self::sinks::{SinkPiece, SinkWriter};
 pub use self::status::{Published, ViewState, ViewStatus};
 pub use self::subscribers::{ChangesEnd, ViewChanges};
 pub use self::switch::Below;
@@ -195,6 +199,8 @@ pub struct EngineOptions {
     pub part_rows: u64,
     /// Changes of this size may wait for a sink; then it stops.
     pub sink_waiting_bytes: usize,
+    /// The answer that a sink begins with is written in pieces of about this many rows.
+    pub sink_piece_rows: usize,
     /// True makes an engine that does nothing by itself, for simulations: it takes an epoch in [`Engine::step`], checkpoints only when
     /// told, and builds views while their creator waits.
     pub stepped: bool,
@@ -216,6 +222,7 @@ impl Default for EngineOptions {
             subscriber_bytes: 64 << 20,
             part_rows: 65_536,
             sink_waiting_bytes: 64 << 20,
+            sink_piece_rows: 16_384,
             stepped: false,
         }
     }
@@ -260,6 +267,7 @@ pub(crate) enum Command {
     FollowClock(Reply<()>),
     Checkpoint(Reply<()>),
     BeginCheckpoint(Reply<()>),
+    LetGo(Box<let_go::LetGo>, Reply<Vec<Going>>),
     Stop(Reply<()>),
     Halt(Reply<()>),
 }
@@ -433,7 +441,11 @@ impl Engine {
         self.ask(|r| Command::DropView(id, r)).await
     }
 
-    /// Sends a view's answer, and from then on its changes, to `writer`.
+    /// Sends a view's answer, and from then on its changes, to `writer`, in the place of a sink of the same id if there is one. Returns when
+    /// the whole answer is handed over; a stepped engine writes it a piece with each step.
+    ///
+    /// # Errors
+    /// When the answer cannot be written.
     pub async fn add_sink(&self, id: ObjectId, view: ObjectId, writer: Box<dyn SinkWriter>) -> Result<()> {
         self.ask(|r| Command::AddSink(id, view, writer, r)).await
     }
@@ -480,6 +492,21 @@ impl Engine {
     /// it, or before it does anything else.
     pub async fn begin_checkpoint(&self) -> Result<()> {
         self.ask(Command::BeginCheckpoint).await
+    }
+
+    /// Has `take` take records from the log: `all` of them, after a checkpoint if there has to be one, or as many as the last checkpoint has
+    /// what views read of. No epoch is taken meanwhile. Gives those of which nothing could go.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`] when `all` cannot go now, because they are not read yet or no checkpoint can be made; what `take` says.
+    pub async fn let_go(
+        &self,
+        going: Vec<Going>,
+        all: bool,
+        take: impl FnOnce(&[Going]) -> Result<()> + Send + 'static,
+    ) -> Result<Vec<Going>> {
+        let records = Box::new(let_go::LetGo { going, all, take: Box::new(take) });
+        self.ask(|r| Command::LetGo(records, r)).await
     }
 
     /// Makes a last checkpoint and stops.

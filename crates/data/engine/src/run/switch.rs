@@ -69,7 +69,7 @@ impl Core {
         let Some(at) = self.views.iter().position(|v| v.id() == id) else {
             self.views.push(view);
             self.sort_views();
-            self.write_otherwise(id, below.sinks, true);
+            self.write_otherwise(id, below.sinks);
             return self.tell_build(id, dead);
         };
         let (before, after) = (self.views[at].output.snapshot(self.epoch), view.output.snapshot(self.epoch));
@@ -117,7 +117,10 @@ impl Core {
         }
         self.sort_views();
         self.stop_without_answer(id, has_same_types);
-        self.write_otherwise(id, below.sinks, has_same_columns);
+        if !has_same_columns {
+            self.stop_others_than(id, &below.sinks, &before);
+        }
+        self.write_otherwise(id, below.sinks);
         self.withheld = (!self.sinks.is_empty()).then(Vec::new);
         if let Some(change) = change.as_ref().filter(|_| has_same_columns) {
             self.deliver(id, change);
@@ -285,19 +288,22 @@ impl Core {
         }
     }
 
-    /// Sinks of a view write by other writers from now on; those without one cannot go on if it has other columns.
-    pub(super) fn write_otherwise(
-        &mut self,
-        view: ObjectId,
-        writers: Vec<(ObjectId, Box<dyn SinkWriter>)>,
-        has_same_columns: bool,
-    ) {
+    /// Sinks of a view that gets other columns, and that have no writer for them.
+    fn stop_others_than(&mut self, view: ObjectId, writers: &[(ObjectId, Box<dyn SinkWriter>)], before: &ViewSnapshot) {
+        let is_left = |s: &&mut Sink| s.view == view && !writers.iter().any(|(id, _)| *id == s.id);
+        self.sinks.iter_mut().filter(is_left).for_each(|sink| sink.stop_at(before));
+    }
+
+    /// Sinks of a view write by other writers from now on.
+    fn write_otherwise(&mut self, view: ObjectId, writers: Vec<(ObjectId, Box<dyn SinkWriter>)>) {
         let mut writers: HashMap<ObjectId, Box<dyn SinkWriter>> = writers.into_iter().collect();
+        if self.sinks.iter().any(|s| s.is_beginning() && writers.contains_key(&s.id)) {
+            // What it begins with has the columns of before.
+            self.wait_for_outside();
+        }
         for sink in self.sinks.iter_mut().filter(|s| s.view == view) {
-            match writers.remove(&sink.id) {
-                Some(writer) => sink.write_by(writer),
-                None if has_same_columns => {}
-                None => sink.stop("the columns of its view changed"),
+            if let Some(writer) = writers.remove(&sink.id) {
+                sink.write_by(writer);
             }
         }
     }

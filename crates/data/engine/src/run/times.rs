@@ -5,6 +5,9 @@
 //! partition without rows for `idle_timeout` no longer holds the stream's watermark back; rows that come to it afterwards are
 //! late also when they are below the watermark by then, which is noted as a [`Floor`]. That decision depends on the clock: what
 //! the watermark was in an epoch is in the journal, and what is here is in the checkpoint.
+//!
+//! When all partitions are silent, the watermark is the greatest of their promises, as in Flink, and goes no further: the delay stays.
+//! A window that ends above it is open until a later row comes, or somebody says that the stream is complete.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +17,7 @@ use fleuve_types::{ColumnPart, Delta, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::floors::{Floor, Floors};
 use super::view::View;
 use super::{EpochEntry, Reply};
 use crate::event_time::Mark;
@@ -46,20 +50,14 @@ pub struct LateRow {
 }
 
 /// The event time of a stream by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamTime {
     /// No row that is on time comes below this; in the event-time column's unit.
     pub watermark: Option<i64>,
     /// Rows that came late.
     pub late_rows: u64,
-}
-
-/// From an offset of a partition on, rows below this are late, whatever came before them there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Floor {
-    partition: i32,
-    offset: i64,
-    value: i64,
+    /// Where the watermark went on without a partition.
+    pub floors: Floors,
 }
 
 /// A stream is complete up to a time, once all before these ends of its partitions has been taken in.
@@ -73,9 +71,6 @@ pub(super) struct Advance {
 pub(super) const TICK_US: i64 = 10_000;
 /// The clock is looked at this often while a row waits for it: it may be set, or the machine may have slept.
 const MAX_SLEEP_US: i64 = 60_000_000;
-
-/// Floors that are remembered for a stream. A view that is built over older rows takes those below them for on time.
-const MAX_FLOORS: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct PartitionTime {
@@ -91,7 +86,7 @@ pub(super) struct StreamTimes {
     partitions: BTreeMap<i32, PartitionTime>,
     watermark: Option<i64>,
     late_rows: u64,
-    floors: Vec<Floor>,
+    floors: Floors,
 }
 
 /// A range of a partition, sorted out.
@@ -153,31 +148,23 @@ fn sort_out(rows: &[Delta], at: TimeAt, mut high: Option<i64>, floor: Option<i64
 }
 
 impl StreamTimes {
-    fn floor(&self, partition: i32, offset: i64) -> Option<i64> {
-        self.floors.iter().filter(|f| f.partition == partition && f.offset <= offset).map(|f| f.value).max()
-    }
-
     /// The next offset of a partition after `from` at which another floor begins.
     pub(super) fn next_floor(&self, partition: i32, from: i64) -> Option<i64> {
-        self.floors.iter().filter(|f| f.partition == partition && f.offset > from).map(|f| f.offset).min()
+        self.floors.next(partition, from)
     }
 
     /// Rows are about to be read from `offset` on: what they must not be below, if the watermark went on without the partition.
     pub(super) fn raise_floor(&mut self, partition: i32, offset: i64) {
         let high = self.partitions.get(&partition).and_then(|p| p.high);
-        let Some(watermark) = self.watermark.filter(|w| high < Some(*w)) else { return };
-        if self.floor(partition, offset) < Some(watermark) {
-            self.floors.push(Floor { partition, offset, value: watermark });
-            if self.floors.len() > MAX_FLOORS {
-                self.floors.remove(0);
-            }
+        if let Some(value) = self.watermark.filter(|w| high < Some(*w)) {
+            self.floors.raise(Floor { partition, offset, value });
         }
     }
 
     /// Finds the late rows of a range that begins at `offset`.
     pub(super) fn sort_out(&self, partition: i32, offset: i64, rows: &[Delta], at: TimeAt) -> Result<Sorted> {
         let high = self.partitions.get(&partition).and_then(|p| p.high);
-        sort_out(rows, at, high, self.floor(partition, offset))
+        sort_out(rows, at, high, self.floors.at(partition, offset))
     }
 
     /// Takes in a range that was sorted out.
@@ -194,7 +181,7 @@ impl StreamTimes {
         let least = |ps: &mut dyn Iterator<Item = &PartitionTime>| ps.map(|p| p.high).min().flatten();
         let all = least(&mut self.partitions.values()).max(self.watermark);
         let now = if self.partitions.values().all(|p| is_idle(&p)) {
-            // Nothing comes any more: all that came is complete.
+            // None waits for another one. Each keeps its own delay: what is above its promise waits for a later row.
             self.partitions.values().filter_map(|p| p.high).max()
         } else {
             least(&mut self.partitions.values().filter(|p| !is_idle(p)))
@@ -249,7 +236,7 @@ impl StreamTimes {
     }
 
     pub(super) fn shown(&self) -> StreamTime {
-        StreamTime { watermark: self.watermark, late_rows: self.late_rows }
+        StreamTime { watermark: self.watermark, late_rows: self.late_rows, floors: self.floors.clone() }
     }
 
     /// The same stream to be read again from its start: the floors are known, nothing else.

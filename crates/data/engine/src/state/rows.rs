@@ -58,10 +58,13 @@ impl RowCodec {
             None
         } else {
             let field = |(t, o): (&DataType, &SortOptions)| SortField::new_with_options(t.clone(), *o);
-            Some(
-                RowConverter::new(types.iter().zip(options).map(field).collect())
-                    .map_err(|e| Error::unsupported(format!("a key or row of these types cannot be kept: {e}")))?,
-            )
+            let fields: Vec<SortField> = types.iter().zip(options).map(field).collect();
+            let fits = |field: &&SortField| RowConverter::supports_fields(std::slice::from_ref(*field));
+            if let Some(of) = fields.iter().zip(&types).find(|(field, _)| !fits(field)).map(|(_, of)| of) {
+                let of = fleuve_types::sql_type_name(of);
+                return Err(Error::unsupported(format!("a key or row with a value of type {of} cannot be kept")));
+            }
+            Some(RowConverter::new(fields).map_err(|e| Error::bug(e.to_string()))?)
         };
         Ok(Self { types, converter })
     }

@@ -60,6 +60,33 @@ async fn case(crashes: bool, checkpoints: bool) {
     world.stop().await;
 }
 
+/// Once all partitions are silent, the watermark is the greatest of their promises, and time does not move it further.
+async fn ended_case(crashes: bool) {
+    let mut world = World::empty();
+    world.start(2).await;
+    world.create("c0", COUNTS).await;
+    world.append_rows(0, &rows(&[3, 15 + DELAY_S]));
+    world.append_rows(1, &rows(&[4, 11 + DELAY_S]));
+    world.wait().await;
+    let first = counts(&[(0, 2)]);
+    assert_eq!((world.time(), world.view("c0")), ((Some(11), 0), first.clone()));
+    world.advance(IDLE_US, 15).await;
+    if crashes {
+        world.crash(1).await;
+    }
+    for _ in 0..3 {
+        world.pass(100 * IDLE_US);
+        world.engine().checkpoint().await.unwrap();
+        assert_eq!((world.time(), world.view("c0")), ((Some(15), 0), first.clone()));
+    }
+    // A later row in any partition ends it; the other one is still silent.
+    world.append_rows(1, &rows(&[30 + DELAY_S]));
+    world.wait().await;
+    let closed = counts(&[(0, 2), (10, 1), (20, 1)]);
+    assert_eq!((world.time(), world.view("c0")), ((Some(30), 0), closed));
+    world.stop().await;
+}
+
 /// Somebody says that a stream is complete up to a time.
 async fn said_case(crashes: bool, checkpoints: bool) {
     let mut world = World::empty();
@@ -131,6 +158,12 @@ async fn said_early(view: bool) {
 fn what_was_there_before_is_on_time() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     [true, false].into_iter().for_each(|view| runtime.block_on(said_early(view)));
+}
+
+#[test]
+fn the_last_window_of_a_stream_that_has_ended_stays_open() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    [false, true].into_iter().for_each(|crashes| runtime.block_on(ended_case(crashes)));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test: what does not hold is to be seen at once
 
 mod altering;
+mod beginning;
 mod behind;
 mod beside;
 mod budget;
@@ -16,8 +17,10 @@ mod failing;
 mod idle;
 mod indexes;
 mod keeping;
+mod letting_go;
 mod looking;
 mod memory;
+mod moving;
 mod reading;
 mod replacing;
 mod restarts;

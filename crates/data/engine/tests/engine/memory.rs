@@ -10,9 +10,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use fleuve_engine::{
     CheckpointStore, DeadLetterWriter, DeadRow, EpochEntry, EventTime, Journal, LateRow, MemoryFiles, RunFile,
-    RunFileWriter, RunFiles, SavedCheckpoint, SinkRecord, SinkWriter, StreamReader, ViewRows,
+    RunFileWriter, RunFiles, SavedCheckpoint, SinkPiece, SinkRecord, SinkWriter, StreamReader, ViewRows,
 };
-use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, Result};
+use fleuve_types::{ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Result};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub const PARTITIONS: usize = 2;
@@ -409,21 +409,70 @@ impl Journal for MemoryJournal {
 #[derive(Default)]
 pub struct Sunk {
     pub last: Option<Epoch>,
+    /// The next piece of the answer that it begins with, while that is there in part.
+    pub started: Option<SinkPiece>,
     pub rows: BTreeMap<String, i64>,
+    /// How often another writer took the place of one.
+    pub moves: usize,
 }
 
 pub struct MemorySink {
     pub sunk: Arc<Mutex<Sunk>>,
+    /// Where its rows go: what was written elsewhere is not there.
+    pub target: ObjectId,
     pub busy: Busy,
+    /// How many more pieces of the answer that it begins with it takes.
+    pub pieces: Arc<AtomicI64>,
     pub life: Life,
+    /// What was written elsewhere goes with its first piece.
+    pub takes_place: bool,
+}
+
+impl Sunk {
+    fn take(&mut self, records: &[SinkRecord]) {
+        let text = |bytes: &Option<Bytes>| String::from_utf8(bytes.clone().unwrap().to_vec()).unwrap();
+        for record in records {
+            *self.rows.entry(text(&record.value)).or_default() += text(&record.key).parse::<i64>().unwrap();
+        }
+        self.rows.retain(|_, w| *w != 0);
+    }
 }
 
 impl SinkWriter for MemorySink {
+    fn start(&mut self, piece: SinkPiece, rows: ViewRows) -> Result<()> {
+        check(&self.busy)?;
+        let mut came = BTreeMap::new();
+        for batch in rows {
+            add(&mut came, &Delta::insert(batch?));
+        }
+        let mut sunk = self.sunk.lock();
+        // Whoever sees that it may take none sees what it took.
+        let taken = self.pieces.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n > 0).then_some(n - 1));
+        taken.map_err(|_| Error::new(ErrorKind::Retry, "it takes no piece now"))?;
+        if self.life.goes_on() {
+            if std::mem::take(&mut self.takes_place) {
+                *sunk = Sunk { moves: sunk.moves + 1, ..Sunk::default() };
+            }
+            let due = sunk.started.unwrap_or(SinkPiece { n: 0, ..piece });
+            assert!(sunk.last.is_none() && piece == due, "{piece:?} came in place of {due:?}");
+            (sunk.started, sunk.last) = (piece.next(), piece.next().is_none().then_some(piece.epoch));
+            for (row, weight) in came {
+                *sunk.rows.entry(row).or_default() += weight;
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&self) -> Option<SinkPiece> {
+        self.sunk.lock().started
+    }
+
     fn write(&mut self, epoch: Epoch, delta: &Delta) -> Result<()> {
         check(&self.busy)?;
         let mut sunk = self.sunk.lock();
         // On its way is all that a sink promises.
         if sunk.last.is_none_or(|last| epoch > last) && self.life.goes_on() {
+            assert_eq!(sunk.started, None, "a change came before the answer was whole");
             sunk.last = Some(epoch);
             add(&mut sunk.rows, delta);
         }
@@ -464,17 +513,32 @@ impl SinkWriter for MemorySink {
         let mut sunk = self.sunk.lock();
         if sunk.last.is_none_or(|last| epoch > last) && self.life.goes_on() {
             sunk.last = Some(epoch);
-            let text = |bytes: &Option<Bytes>| String::from_utf8(bytes.clone().unwrap().to_vec()).unwrap();
-            for record in records {
-                *sunk.rows.entry(text(&record.value)).or_default() += text(&record.key).parse::<i64>().unwrap();
-            }
-            sunk.rows.retain(|_, w| *w != 0);
+            sunk.take(records);
         }
         Ok(())
     }
 
     fn last_epoch(&self) -> Option<Epoch> {
         self.sunk.lock().last
+    }
+
+    fn target(&self) -> ObjectId {
+        self.target
+    }
+
+    fn follow(&mut self, epoch: Epoch, records: &[SinkRecord]) -> Result<()> {
+        check(&self.busy)?;
+        let mut sunk = self.sunk.lock();
+        if self.life.goes_on() {
+            (sunk.last, sunk.started) = (Some(epoch), None);
+            sunk.moves += 1;
+            sunk.take(records);
+        }
+        Ok(())
+    }
+
+    fn begin_anew(&mut self) {
+        self.takes_place = true;
     }
 }
 

@@ -4,10 +4,11 @@ mod answers;
 mod disk;
 mod index;
 mod replacing;
+mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::AsArray;
@@ -26,8 +27,8 @@ use tokio::task::JoinHandle;
 use self::index::Index;
 use crate::cases::{each, setting};
 use crate::memory::{
-    Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, MemorySink, ROW, Reader, RunStore, Store, Sunk,
-    Told, Turns, batch, by_columns,
+    Busy, Columns, Entries, Life, Memory, MemoryJournal, MemoryLetters, ROW, Reader, RunStore, Store, Sunk, Told,
+    Turns, batch, by_columns,
 };
 pub use crate::memory::{DELAY_S, Fault, IDLE_US, PARTITIONS, Row};
 
@@ -69,6 +70,7 @@ pub struct World {
     /// Of the process that runs now.
     life: Life,
     sink_on: Option<&'static str>,
+    sink_into: &'static str,
     /// Name, query and version of the views that were made.
     views: Vec<(&'static str, &'static str, u32)>,
     indexes: Vec<Index>,
@@ -87,6 +89,8 @@ pub struct World {
     /// Whether sinks and dead letters, or the journal, take nothing now.
     pub outside_busy: Busy,
     pub journal_busy: Busy,
+    /// How many more pieces of the answer that it begins with a sink takes.
+    pieces: Arc<AtomicI64>,
 }
 
 /// A query in which it is `now_us`.
@@ -134,6 +138,7 @@ impl World {
             sunk: Arc::default(),
             life: Life::default(),
             sink_on: None,
+            sink_into: "out",
             views: vec![],
             indexes: vec![],
             uses: BTreeMap::new(),
@@ -145,6 +150,7 @@ impl World {
             skipping: BTreeMap::new(),
             outside_busy: Busy::default(),
             journal_busy: Busy::default(),
+            pieces: Arc::new(AtomicI64::new(i64::MAX)),
         }
     }
 
@@ -423,29 +429,6 @@ impl World {
         self.views.retain(|v| v.0 != name);
     }
 
-    /// A sink that is declared, and that the next start finds so.
-    pub fn declare_sink(&mut self, view: &'static str) {
-        self.sink_on = Some(view);
-    }
-
-    fn sink_writer(&self) -> MemorySink {
-        MemorySink { sunk: self.sunk.clone(), busy: self.outside_busy.clone(), life: self.life.clone() }
-    }
-
-    pub async fn add_sink(&mut self, view: &'static str) {
-        self.wait().await;
-        self.engine().add_sink(id("sink"), id(view), Box::new(self.sink_writer())).await.unwrap();
-        self.sink_on = Some(view);
-    }
-
-    pub fn has_sink(&self) -> bool {
-        self.sink_on.is_some()
-    }
-
-    pub fn sunk(&self) -> BTreeMap<String, i64> {
-        self.sunk.lock().rows.clone()
-    }
-
     pub async fn checkpoint(&self) {
         self.engine().checkpoint().await.unwrap();
     }
@@ -508,7 +491,7 @@ impl World {
 
     /// The watermark and the late rows of the first stream.
     pub fn time(&self) -> (Option<i64>, u64) {
-        let time = self.engine().published().times[&id("s0")];
+        let time = self.engine().published().times[&id("s0")].clone();
         (time.watermark, time.late_rows)
     }
 

@@ -1,7 +1,7 @@
 use std::task::Poll;
 
 use bytes::Bytes;
-use fleuve_types::{ErrorKind, ManualClock};
+use fleuve_types::{ErrorKind, KNOWN_MS, ManualClock};
 
 use super::*;
 use crate::{AppendError, ReadError, TimestampType};
@@ -185,6 +185,33 @@ async fn the_log_gives_timestamps_when_asked() {
     assert_eq!(stamps, [5000, 5000]);
     assert_eq!(log.offset_for_time(T, 0, 5000), Ok(Some((0, 5000))));
     assert_eq!(log.offset_for_time(T, 0, 5001), Ok(None));
+}
+
+#[tokio::test]
+async fn a_time_that_no_row_can_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.create_topic(spec(T, 1)).await.unwrap();
+    let config = TopicConfig { timestamp_type: TimestampType::LogAppendTime, ..TopicConfig::default() };
+    log.create_topic(TopicSpec { config, ..spec(U, 1) }).await.unwrap();
+    let nanoseconds = NOW_MS * 1_000_000;
+    let of = |first_ms: i64| batch_with(&["a", "b"], first_ms, None, Compression::None);
+    for far in [nanoseconds, KNOWN_MS.end - 1, KNOWN_MS.start - 1] {
+        let refused = log.append(T, 0, of(far), true).await.unwrap_err();
+        assert!(matches!(refused, AppendError::InvalidTimestamp(_)), "{far}: {refused}");
+        let error = fleuve_types::Error::from(refused);
+        assert_eq!(error.kind, ErrorKind::Input);
+        // These get another time.
+        log.append(U, 0, of(far), true).await.unwrap();
+    }
+    let refused = log.append(T, 0, of(nanoseconds), true).await.unwrap_err().to_string();
+    assert!(refused.ends_with("as milliseconds is outside of the years 1 to 9999; is it in nanoseconds?"), "{refused}");
+    assert_eq!(log.offsets(T, 0), Some((0, 0)));
+    for known in [-1, KNOWN_MS.end - 2, KNOWN_MS.start] {
+        log.append(T, 0, of(known), true).await.unwrap();
+    }
+    // Fleuve's own writers take over what is there.
+    log.append_atomic(vec![(T, 0, of(nanoseconds))], vec![]).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,17 @@ use fleuve_types::{Error, Result};
 
 use super::limits::{MAX_LINE_BYTES, MAX_LINE_BYTES_RANGE};
 
+/// What the rows of CSV files look like, and the columns that they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvRows {
+    /// What stands between two fields.
+    pub delimiter: u8,
+    /// What stands around a field that holds line ends or delimiters; `None`: quotes are ordinary characters.
+    pub quote: Option<u8>,
+    /// The columns in their order; a header's names are looked up in them.
+    pub columns: Vec<String>,
+}
+
 /// What `CREATE SOURCE ... WITH (connector = file, ...)` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOptions {
@@ -17,6 +28,8 @@ pub struct FileOptions {
     pub max_line_bytes: usize,
     /// Lines without any byte are no records.
     pub skip_empty_lines: bool,
+    /// The files are CSV: a record is a row, which goes over line ends in quotes, with its fields in the order of the columns.
+    pub csv: Option<CsvRows>,
 }
 
 impl FileOptions {
@@ -31,6 +44,7 @@ impl FileOptions {
             header: false,
             max_line_bytes: MAX_LINE_BYTES,
             skip_empty_lines: false,
+            csv: None,
         }
     }
 

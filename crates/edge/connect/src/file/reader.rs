@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::CsvRows;
+use super::csv::{Order, RowEnd};
 use super::limits::CHUNK_BYTES;
 
 enum Input {
@@ -25,6 +28,10 @@ pub(crate) struct Reader {
     dropped: u64,
     /// How far `buffer` was searched for the line's end.
     searched: usize,
+    /// Of a CSV file, what was seen of the row that comes.
+    row: RowEnd,
+    /// Of a CSV file whose fields stand in another order than the columns, that order.
+    pub(crate) order: Option<Order>,
 }
 
 /// A line that was read. Its text is in the reader until the next call.
@@ -36,6 +43,19 @@ pub(crate) struct Taken {
     /// The bytes of it that are in the reader, with its end; all of them unless it is too long.
     pub(crate) raw: std::ops::Range<usize>,
     pub(crate) oversize: bool,
+    /// Lines that it takes in the file.
+    pub(crate) lines: u64,
+}
+
+/// What the end of a file means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ending {
+    /// More may come.
+    Open,
+    /// Nobody seems to write any more: quotes that are not closed are not waited for.
+    Quiet,
+    /// What stands after the last line end is a line, too.
+    Final,
 }
 
 /// What the file gave.
@@ -43,18 +63,24 @@ pub(crate) enum Next {
     Line(Taken),
     /// No whole line is left now.
     Nothing,
+    /// Reading shall stop.
+    Stopped,
 }
 
 impl Reader {
-    /// Opens a file and moves to an offset of its uncompressed content. `None` while a compressed file has no header yet.
-    pub(crate) fn open(path: &Path, offset: u64) -> io::Result<Option<Self>> {
+    /// Opens a file and moves to an offset of its uncompressed content. `None` while a compressed file has no header
+    /// yet, and when `stop` is set on the way.
+    pub(crate) fn open(path: &Path, offset: u64, stop: &AtomicBool) -> io::Result<Option<Self>> {
         let mut file = File::open(path)?;
         let mut magic = [0; 2];
         let read = file.read_at(&mut magic, 0)?;
         let input = if magic == [0x1f, 0x8b] {
             let mut decoder = MultiGzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, file));
-            let skipped = io::copy(&mut decoder.by_ref().take(offset), &mut io::sink())?;
-            if skipped < offset {
+            let missing = skip(&mut decoder, offset, stop)?;
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            if missing > 0 {
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, "it is shorter than it was"));
             }
             Input::Gzip(Box::new(decoder))
@@ -64,7 +90,8 @@ impl Reader {
             file.seek(SeekFrom::Start(offset))?;
             Input::Plain(file)
         };
-        Ok(Some(Self { input, buffer: Vec::new(), start: 0, dropped: 0, searched: 0 }))
+        let row = RowEnd::default();
+        Ok(Some(Self { input, buffer: Vec::new(), start: 0, dropped: 0, searched: 0, row, order: None }))
     }
 
     fn file(&self) -> &File {
@@ -101,28 +128,44 @@ impl Reader {
         &self.buffer[range]
     }
 
-    /// The next line. `last` says that what stands after the last line end is a line, too.
+    /// The next line, or of a CSV file the next row. Looks at `stop` before each chunk that it reads.
     ///
     /// # Errors
     /// Reading failed; a compressed file that is cut off or damaged.
-    pub(crate) fn next(&mut self, max_line_bytes: usize, last: bool) -> io::Result<Next> {
+    pub(crate) fn next(
+        &mut self,
+        max_line_bytes: usize,
+        ending: Ending,
+        csv: Option<&CsvRows>,
+        stop: &AtomicBool,
+    ) -> io::Result<Next> {
         loop {
-            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
-                let end = self.searched + found;
+            if let Some(end) = self.find_end(max_line_bytes, csv) {
                 return Ok(Next::Line(self.take(end, 1, max_line_bytes)));
             }
-            self.searched = self.buffer.len();
             let kept = self.start + max_line_bytes;
             // One more byte than the limit may be the \r of a line that is just as long.
             if self.buffer.len() > kept + 1 {
+                if let Some(end) = self.row.first_break() {
+                    return Ok(Next::Line(self.take(self.start + end, 1, max_line_bytes)));
+                }
                 self.dropped += (self.buffer.len() - kept) as u64;
                 self.buffer.truncate(kept);
                 self.searched = kept;
             }
+            if stop.load(Ordering::SeqCst) {
+                return Ok(Next::Stopped);
+            }
             if self.fill()? == 0 {
                 // The end of a compressed file is there to stay.
+                let ending = if self.is_compressed() { Ending::Final } else { ending };
+                let too_long = ending == Ending::Final && self.buffer.len() > kept;
+                let unclosed = ending >= Ending::Quiet && self.row.is_open();
+                if let Some(end) = self.row.first_break().filter(|_| too_long || unclosed) {
+                    return Ok(Next::Line(self.take(self.start + end, 1, max_line_bytes)));
+                }
                 let waiting = self.buffer.len() > self.start || self.dropped > 0;
-                if waiting && (last || self.is_compressed()) {
+                if waiting && ending == Ending::Final {
                     return Ok(Next::Line(self.take(self.buffer.len(), 0, max_line_bytes)));
                 }
                 return Ok(Next::Nothing);
@@ -130,9 +173,29 @@ impl Reader {
         }
     }
 
+    fn find_end(&mut self, max_line_bytes: usize, csv: Option<&CsvRows>) -> Option<usize> {
+        // Of what is too long in its first line, the rest of that line goes.
+        if let Some((csv, quote)) = csv.and_then(|csv| Some((csv, csv.quote?))).filter(|_| self.dropped == 0) {
+            let end = self.row.find(&self.buffer[self.start..], quote, csv.delimiter, max_line_bytes);
+            return end.map(|end| self.start + end);
+        }
+        let found = memchr::memchr(b'\n', &self.buffer[self.searched..]).map(|at| self.searched + at);
+        self.searched = found.unwrap_or(self.buffer.len());
+        found
+    }
+
+    /// True when the row that comes has line ends in quotes that are not closed so far.
+    pub(crate) fn is_open(&self) -> bool {
+        self.row.is_open() && self.row.first_break().is_some()
+    }
+
     /// Takes the line that ends at `end`, and `newline` bytes after it.
     fn take(&mut self, end: usize, newline: usize, max_line_bytes: usize) -> Taken {
         let start = self.start;
+        let breaks = match self.row.first_break() {
+            Some(_) => memchr::memchr_iter(b'\n', &self.buffer[start..end]).count(),
+            None => 0,
+        };
         let bytes = (end - start + newline) as u64 + self.dropped;
         let mut text = start..end;
         if newline == 1 && self.dropped == 0 && self.buffer[text.clone()].last() == Some(&b'\r') {
@@ -146,7 +209,8 @@ impl Reader {
         self.start = end + newline;
         self.searched = self.start;
         self.dropped = 0;
-        Taken { bytes, text, raw, oversize }
+        self.row = self.row.after(bytes);
+        Taken { bytes, text, raw, oversize, lines: breaks as u64 + 1 }
     }
 
     /// Reads on; gives the number of bytes.
@@ -172,6 +236,18 @@ impl Reader {
         self.buffer.truncate(before + read.as_ref().map_or(0, |n| *n));
         read
     }
+}
+
+/// Reads over `bytes` bytes; gives how many of them there are not, or were left when `stop` was set.
+fn skip(input: &mut impl Read, bytes: u64, stop: &AtomicBool) -> io::Result<u64> {
+    let mut left = bytes;
+    while left > 0 && !stop.load(Ordering::SeqCst) {
+        match io::copy(&mut input.take(left.min(CHUNK_BYTES as u64)), &mut io::sink())? {
+            0 => break,
+            skipped => left -= skipped,
+        }
+    }
+    Ok(left)
 }
 
 fn read_head(file: &File, bytes: u64) -> io::Result<Vec<u8>> {

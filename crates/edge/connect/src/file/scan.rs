@@ -68,6 +68,8 @@ pub(crate) struct Tracked {
     checked: Option<Stamp>,
     /// The stamp with which the file was read to its end.
     pub(crate) ended: Option<Stamp>,
+    /// The stamp with which its end was found to stand in quotes.
+    pub(crate) quoted: Option<Stamp>,
     /// Scans since it was there.
     missing_scans: u32,
     /// An error was reported and nothing has changed since.
@@ -84,6 +86,7 @@ impl Tracked {
             stamp: None,
             checked: None,
             ended: None,
+            quoted: None,
             missing_scans: 0,
             failed: None,
         }

@@ -1,23 +1,25 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fleuve_types::{Error, Result};
 
-use super::FileOptions;
+use super::csv::Order;
 use super::limits::{MAX_BATCH_LINES, MAX_OPEN_FILES};
 use super::position::{decode, encode};
-use super::reader::{Next, Reader};
+use super::reader::{Ending, Next, Reader};
 use super::scan::{Tracked, scan};
+use super::{CsvRows, FileOptions};
 
-/// A line of a file: the value of one record.
+/// A line of a file, or a row of a CSV file: the value of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The line without its end (`\n` or `\r\n`).
+    /// The line without its end (`\n` or `\r\n`); of a CSV file the row, with its fields in the order of the columns.
     pub bytes: Bytes,
     /// The file's path when it was read.
     pub file: Arc<str>,
-    /// The line's number in the file, from 1; a header line counts.
+    /// The number in the file of the line that it begins in, from 1; a header line counts.
     pub line_no: u64,
     /// The line is longer than `max_line_bytes`: `bytes` is its beginning, and it belongs to the dead letters.
     pub oversize: bool,
@@ -30,11 +32,13 @@ pub struct Batch {
     pub lines: Vec<Line>,
     /// Where the source stands after these lines. Store it atomically with them; [`FileSource::open`] goes on from there.
     pub position: Vec<u8>,
+    /// A file, and the line in it at which a row begins whose quotes are not closed yet: what follows waits for that.
+    pub in_quotes: Option<(String, u64)>,
     /// Nothing will ever come again: all files were read to their end and the source does not follow them.
     pub end: bool,
 }
 
-/// Reads the lines of the files that match a path. One per thread; every call does blocking I/O.
+/// Reads the lines, or of CSV files the rows, of the files that match a path. One per thread; every call does blocking I/O.
 pub struct FileSource {
     options: FileOptions,
     /// Oldest generation of each log first.
@@ -48,6 +52,8 @@ pub struct FileSource {
     turn: usize,
     /// There was a stored position when it was opened.
     resumed: bool,
+    /// Set by whoever wants a poll to end early.
+    stop: Arc<AtomicBool>,
 }
 
 impl FileSource {
@@ -65,6 +71,7 @@ impl FileSource {
             drained: true,
             turn: 0,
             resumed: position.is_some(),
+            stop: Arc::default(),
         };
         if !source.options.follow {
             scan(&source.options.path, &mut source.tracked, true)?;
@@ -76,12 +83,22 @@ impl FileSource {
         Ok(source)
     }
 
+    /// Has polls end soon, with the lines that were read so far, once `stop` is set.
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> FileSource {
+        FileSource { stop, ..self }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
     /// The lines that come, up to about `max_bytes` of them and at least one if there is one. Empty when nothing is new: call
     /// again after a while.
     ///
     /// # Errors
     /// Io or Input, naming the file: it cannot be read, when the source does not follow; one that follows tries such a file again when it
-    /// changes, and goes on with the others. Limit: too many files. After an error the source stands where it stood.
+    /// changes, and goes on with the others. Input: the header of a CSV file has the columns in an order that can only be guessed. Limit: too many
+    /// files. After an error the source stands where it stood.
     pub fn poll(&mut self, max_bytes: usize) -> Result<Batch> {
         let mut out = Collected { buffer: Vec::new(), lines: Vec::new(), max_bytes };
         loop {
@@ -93,7 +110,7 @@ impl FileSource {
             }
             self.read_all(&mut out)?;
             // Nothing came from the files of the last scan, but there may be others by now.
-            if scanned || !self.options.follow || !out.lines.is_empty() {
+            if scanned || !self.options.follow || !out.lines.is_empty() || self.is_stopped() {
                 break;
             }
         }
@@ -104,8 +121,10 @@ impl FileSource {
             self.position = encode(self.tracked.iter().map(|t| &t.known).filter(|known| known.offset > 0))?;
             self.changed = false;
         }
-        let end = self.drained && !self.options.follow;
-        Ok(Batch { lines: out.finish(), position: self.position.clone(), end })
+        let end = self.drained && !self.options.follow && !self.is_stopped();
+        let open = self.tracked.iter().find(|t| t.reader.as_ref().is_some_and(Reader::is_open));
+        let in_quotes = open.map(|t| (t.known.path.clone(), t.known.lines + 1));
+        Ok(Batch { lines: out.finish(), position: self.position.clone(), in_quotes, end })
     }
 
     /// Reads the files in turn until the batch is full.
@@ -128,7 +147,7 @@ impl FileSource {
         Ok(())
     }
 
-    /// Reads one file; true when the batch is full.
+    /// Reads one file; true when the batch is full, or reading shall stop.
     fn read(&mut self, at: usize, out: &mut Collected) -> Result<bool> {
         let t = &mut self.tracked[at];
         if (t.stamp.is_none() && t.reader.is_none()) || (t.stamp.is_some() && t.ended == t.stamp) {
@@ -137,8 +156,15 @@ impl FileSource {
         if t.failed.is_some() && t.failed == t.stamp {
             return Ok(false);
         }
-        match read_lines(t, &self.options, out) {
+        let lines = out.lines.len();
+        match read_lines(t, &self.options, &self.stop, out) {
             Ok(Read::Full) => return Ok(true),
+            // What is in quotes now may be half a row that is being written: it has until nothing came twice.
+            Ok(Read::End) if is_quoted_anew(t) => {
+                if out.lines.len() == lines {
+                    t.quoted = t.stamp;
+                }
+            }
             Ok(Read::End) => {
                 t.failed = None;
                 t.ended = t.stamp;
@@ -150,6 +176,10 @@ impl FileSource {
                 }
             }
             Ok(Read::Later) => t.reader = None,
+            Ok(Read::Refused(error)) => {
+                t.reader = None;
+                return if out.lines.is_empty() { Err(error) } else { Ok(true) };
+            }
             // Moved since the scan.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.options.follow => t.reader = None,
             Err(e) => {
@@ -182,6 +212,11 @@ impl FileSource {
     }
 }
 
+/// True when a file that nobody writes to, as far as its name tells, turns out to end in quotes.
+fn is_quoted_anew(t: &Tracked) -> bool {
+    !t.name.is_live() && t.quoted != t.stamp && t.reader.as_ref().is_some_and(Reader::is_open)
+}
+
 fn nothing_matches(path: &str) -> Error {
     Error::not_found(format!("no file matches path = '{path}'"))
         .hint("check the path, or set follow = true to wait for it")
@@ -207,22 +242,36 @@ impl Collected {
 }
 
 enum Read {
-    /// The batch is full.
+    /// The batch is full, or reading shall stop.
     Full,
     /// The file has no more now.
     End,
     /// The file is not the known one at the moment, or not ready: the next scan tells.
     Later,
+    /// The file's header does not fit.
+    Refused(Error),
 }
 
-fn read_lines(t: &mut Tracked, options: &FileOptions, out: &mut Collected) -> std::io::Result<Read> {
+fn read_lines(t: &mut Tracked, options: &FileOptions, stop: &AtomicBool, out: &mut Collected) -> std::io::Result<Read> {
     if t.reader.is_none() {
-        let Some(reader) = Reader::open(Path::new(&t.known.path), t.known.offset)? else { return Ok(Read::Later) };
+        let Some(reader) = Reader::open(Path::new(&t.known.path), t.known.offset, stop)? else {
+            return Ok(Read::Later);
+        };
         if reader.identity()? != (t.known.device, t.known.inode) {
             return Ok(Read::Later);
         }
         t.reader = Some(reader);
+        if t.known.offset > 0
+            && let Some(read) = read_header(t, options, stop)?
+        {
+            return Ok(read);
+        }
     }
+    let ending = match options.follow {
+        false => Ending::Final,
+        true if t.quoted.is_some() && t.quoted == t.stamp => Ending::Quiet,
+        true => Ending::Open,
+    };
     let fingerprint = *t.fingerprint();
     let Some(reader) = &mut t.reader else { return Ok(Read::Later) };
     // It may have been truncated since the scan, or moved away and truncated.
@@ -236,13 +285,21 @@ fn read_lines(t: &mut Tracked, options: &FileOptions, out: &mut Collected) -> st
         if out.is_full() {
             return Ok(Read::Full);
         }
-        let line = match reader.next(options.max_line_bytes, !options.follow)? {
+        let line = match reader.next(options.max_line_bytes, ending, options.csv.as_ref(), stop)? {
             Next::Line(line) => line,
             Next::Nothing => return Ok(Read::End),
+            Next::Stopped => return Ok(Read::Full),
         };
+        let header = options.header && t.known.offset == 0;
+        if header && let Some(csv) = &options.csv {
+            match order_of(reader.bytes(line.text.clone()), line.oversize, csv, &file) {
+                Ok(order) => reader.order = order,
+                Err(error) => return Ok(Read::Refused(error)),
+            }
+        }
+        let line_no = t.known.lines + 1;
         t.known.offset += line.bytes;
-        t.known.lines += 1;
-        let header = options.header && t.known.lines == 1;
+        t.known.lines += line.lines;
         if header {
             t.known.fingerprint.leave_out(line.raw.len() as u64);
         }
@@ -251,7 +308,46 @@ fn read_lines(t: &mut Tracked, options: &FileOptions, out: &mut Collected) -> st
             continue;
         }
         let start = out.buffer.len();
-        out.buffer.extend_from_slice(reader.bytes(line.text));
-        out.lines.push((start..out.buffer.len(), file.clone(), t.known.lines, line.oversize));
+        let text = reader.bytes(line.text);
+        match (&options.csv, &reader.order) {
+            (Some(csv), Some(order)) if !line.oversize => order.arrange(text, csv, &mut out.buffer),
+            _ => out.buffer.extend_from_slice(text),
+        }
+        out.lines.push((start..out.buffer.len(), file.clone(), line_no, line.oversize));
     }
+}
+
+/// Reads once more the header of a file that goes on somewhere behind it; what keeps the file from being read.
+fn read_header(t: &mut Tracked, options: &FileOptions, stop: &AtomicBool) -> std::io::Result<Option<Read>> {
+    let Some(csv) = options.csv.as_ref().filter(|_| options.header) else { return Ok(None) };
+    let Some(mut from_start) = Reader::open(Path::new(&t.known.path), 0, stop)? else { return Ok(Some(Read::Later)) };
+    if from_start.identity()? != (t.known.device, t.known.inode) {
+        return Ok(Some(Read::Later));
+    }
+    let Next::Line(line) = from_start.next(options.max_line_bytes, Ending::Final, Some(csv), stop)? else {
+        return Ok(Some(Read::Later));
+    };
+    match (order_of(from_start.bytes(line.text), line.oversize, csv, &t.known.path), &mut t.reader) {
+        (Ok(order), Some(reader)) => reader.order = order,
+        (Ok(_), None) => {}
+        (Err(error), _) => return Ok(Some(Read::Refused(error))),
+    }
+    Ok(None)
+}
+
+/// The order of a file's fields.
+///
+/// # Errors
+/// Input: its header says one that can only be guessed.
+fn order_of(header: &[u8], is_cut: bool, csv: &CsvRows, file: &str) -> Result<Option<Order>> {
+    if is_cut {
+        return Ok(None);
+    }
+    Order::of_header(header, csv).map_err(|names| {
+        let columns = csv.columns.join(", ");
+        Error::input(format!("the header of {file} has the columns ({names}), and the stream has ({columns})")).hint(
+            "write all of the stream's columns into the header, in any order, and no others, or other words for them in the stream's order; \
+             or make a stream that has the file's columns",
+        )
+    })
 }

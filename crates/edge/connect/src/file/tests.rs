@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::names::Name;
 use super::{FileOptions, FileSource};
 
+mod csv;
 mod rotation;
 
 /// A folder with files, and what was read of them.
@@ -113,8 +114,14 @@ fn options_by_name() {
         ("max_line_bytes", "5000"),
         ("skip_empty_lines", "true"),
     ];
-    let expected =
-        FileOptions { path: "x".into(), follow: true, header: true, max_line_bytes: 5000, skip_empty_lines: true };
+    let expected = FileOptions {
+        path: "x".into(),
+        follow: true,
+        header: true,
+        max_line_bytes: 5000,
+        skip_empty_lines: true,
+        csv: None,
+    };
     assert_eq!(options(&all), Ok(expected));
     assert!(options(&[]).unwrap_err().contains("needs the option path"));
     assert!(

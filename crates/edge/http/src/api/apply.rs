@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use fleuve_sql::ProjectFile;
+use fleuve_sql::{Applied, ProjectFile};
 use fleuve_types::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,6 +50,13 @@ pub(super) async fn apply(State(api): State<Api>, request: Request) -> Result<Js
         sql.apply(&files, body.dry_run).await
     });
     let applied = applied.await.map_err(|e| Error::bug(format!("applying the files failed: {e}")))??;
-    let lines: Vec<_> = applied.iter().map(|a| json!({"action": a.action, "kind": a.kind, "name": a.name})).collect();
+    let line = |a: &Applied| {
+        let mut line = json!({"action": a.action, "kind": a.kind, "name": a.name});
+        if !a.notices.is_empty() {
+            line["notices"] = json!(a.notices);
+        }
+        line
+    };
+    let lines: Vec<_> = applied.iter().map(line).collect();
     Ok(Json(json!({"applied": lines, "dry_run": body.dry_run})))
 }

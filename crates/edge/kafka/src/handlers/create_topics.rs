@@ -57,8 +57,9 @@ fn topic_code(error: &Error) -> i16 {
 }
 
 fn to_new_topic(cx: &Session, asked: &CreatableTopic) -> Result<NewTopic, Refusal> {
-    if let Some(problem) = name_problem(&asked.name) {
-        return Err((ResponseError::InvalidTopicException.code(), problem.to_string()));
+    let problem = name_problem(&asked.name).map(str::to_string).or_else(|| cx.broker.topics.name_problem(&asked.name));
+    if let Some(problem) = problem {
+        return Err((ResponseError::InvalidTopicException.code(), problem));
     }
     let partitions = partitions(cx, asked)?;
     let configs = configs(asked)?;

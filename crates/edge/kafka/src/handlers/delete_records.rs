@@ -36,8 +36,12 @@ async fn delete(cx: &Session, topic: Option<&TopicEntry>, partition: i32, before
     if before < -1 {
         return Err(ResponseError::OffsetOutOfRange.code());
     }
-    cx.broker.log.delete_records(topic.id, partition, before).await.map_err(|e| match e.kind {
+    cx.broker.topics.delete_records(topic.id, partition, before).await.map_err(|e| match e.kind {
         ErrorKind::Input => ResponseError::OffsetOutOfRange.code(),
-        _ => code(&e, About::Topic),
+        _ => {
+            // The protocol has no room for the reason.
+            tracing::warn!(topic = topic.name, partition, error = %e, "records could not be deleted");
+            code(&e, About::Topic)
+        }
     })
 }

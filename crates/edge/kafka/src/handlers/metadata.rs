@@ -79,6 +79,11 @@ async fn one(
     if name_problem(name).is_some() {
         return refused(ResponseError::InvalidTopicException.code());
     }
+    if let Some(problem) = cx.broker.topics.name_problem(name) {
+        // The protocol has no room for the reason.
+        tracing::warn!(topic = %name.as_str(), problem, "a client asks for a topic that cannot be");
+        return refused(ResponseError::InvalidTopicException.code());
+    }
     if !may_create {
         return refused(ResponseError::UnknownTopicOrPartition.code());
     }

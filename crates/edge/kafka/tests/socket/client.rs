@@ -134,17 +134,26 @@ pub(crate) fn topic(s: &str) -> TopicName {
 
 /// A batch with these values; their timestamps are 1000, 1001, …
 pub(crate) fn batch(values: &[&str]) -> Bytes {
-    build(BatchBuilder::new(), values)
+    build(BatchBuilder::new(), values, 1000)
+}
+
+/// A batch with one value and this timestamp.
+pub(crate) fn batch_at(value: &str, timestamp_ms: i64) -> Bytes {
+    build(BatchBuilder::new(), &[value], timestamp_ms)
 }
 
 pub(crate) fn sequenced(values: &[&str], producer: ProducerSequence) -> Bytes {
-    build(BatchBuilder::new().producer(producer), values)
+    build(BatchBuilder::new().producer(producer), values, 1000)
 }
 
-fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
+fn build(mut builder: BatchBuilder, values: &[&str], from_ms: i64) -> Bytes {
     for (i, value) in values.iter().enumerate() {
         builder
-            .push(&NewRecord { timestamp_ms: 1000 + i as i64, value: Some(value.as_bytes()), ..NewRecord::default() })
+            .push(&NewRecord {
+                timestamp_ms: from_ms + i as i64,
+                value: Some(value.as_bytes()),
+                ..NewRecord::default()
+            })
             .unwrap();
     }
     builder.build().unwrap()

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::client::{Client, Server, batch, sequenced, text, topic};
+use crate::client::{Client, Server, batch, batch_at, sequenced, text, topic};
 use crate::run;
 
 pub(crate) async fn new_topic(server: &Server, name: &str, partitions: u32) -> ObjectId {
@@ -70,6 +70,21 @@ fn batches_come_back_as_they_were_sent() {
             assert_eq!(got[16..sent.len()], sent[16..]);
             assert_eq!(got.slice(sent.len()..).get_i64(), 3);
         }
+    });
+}
+
+#[test]
+fn a_timestamp_in_another_unit_is_refused() {
+    run(async {
+        let server = Server::start().await;
+        new_topic(&server, "t", 1).await;
+        let mut client = server.client().await;
+        let answer = client.ask(9, &produce(-1, "t", 0, batch_at("a", 1_790_000_000_000_000_000))).await;
+        let part = &answer.responses[0].partition_responses[0];
+        assert_eq!((part.error_code, part.base_offset), (32, -1));
+        let message = part.error_message.as_ref().unwrap();
+        assert!(message.ends_with("is it in nanoseconds?"), "{message:?}");
+        assert_eq!(put(&mut client, "t", 0, batch_at("a", 1_790_000_000_000)).await, (0, 0));
     });
 }
 

@@ -14,7 +14,8 @@ use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, TableProvider};
 use fleuve_sql::{
-    Backend, BoundObject, Change, ChangeSet, ObjectSet, Outcome, Session, Snapshot, Spec, Subscription, ViewSpec,
+    Backend, BoundObject, Change, ChangeSet, ObjectSet, Outcome, Session, Snapshot, Spec, Subscription, Unapplied,
+    ViewSpec,
 };
 use fleuve_types::{Delta, Epoch, Error, ObjectId, Result, pseudo_fields};
 use futures::{StreamExt, TryStreamExt};
@@ -123,7 +124,7 @@ impl Backend for Memory {
         Arc::new(Moment { objects: state.objects.clone(), rows: state.rows.clone(), epoch: state.epoch })
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> Result<()> {
+    async fn apply(&self, _: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
         let _turn = self.turn.lock().await;
         {
             let mut state = self.state.lock();
@@ -151,7 +152,7 @@ impl Backend for Memory {
                 }
             }
         }
-        self.refresh(Vec::new()).await
+        self.refresh(Vec::new()).await.map_err(Unapplied::all)
     }
 
     async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64> {

@@ -106,7 +106,8 @@ impl CatalogQuery {
         }
         let parameter_types: Vec<DataType> =
             types.into_iter().take(count).map(|t| t.unwrap_or(DataType::Utf8)).collect();
-        placeholders::cast_all(&mut query, &parameter_types);
+        let known: Vec<Option<DataType>> = parameter_types.iter().cloned().map(Some).collect();
+        placeholders::cast_all(&mut query, &known);
         match plan(&context, &query).await {
             Ok(planned) => {
                 let schema = Arc::new(planned.schema().as_arrow().clone());

@@ -1,6 +1,7 @@
 use datafusion::scalar::ScalarValue;
 
 use arrow::datatypes::{DataType, TimeUnit};
+use fleuve_sql::time_text;
 
 use super::{Invalid, MAX_ARRAY_ELEMENTS, decimal};
 use crate::types::{oid, parameter_type};
@@ -103,10 +104,14 @@ fn bytea(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Arrow's own readers know ISO dates, times with zones and intervals.
+/// Arrow's own readers know ISO dates, times with zones and intervals, but want seconds in a timestamp.
 fn temporal(text: &str, to: &DataType, what: &str) -> Result<ScalarValue, Invalid> {
     let wrong = || Invalid::DateTime(format!("invalid input syntax for type {what}: \"{text}\""));
-    let value = ScalarValue::Utf8(Some(text.to_string())).cast_to(to).map_err(|_| wrong())?;
+    let form = match to {
+        DataType::Timestamp(unit, _) => time_text(text, *unit),
+        _ => text.into(),
+    };
+    let value = ScalarValue::Utf8(Some(form.into_owned())).cast_to(to).map_err(|_| wrong())?;
     if value.is_null() { Err(wrong()) } else { Ok(value) }
 }
 

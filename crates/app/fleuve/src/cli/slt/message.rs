@@ -2,7 +2,7 @@
 
 use arrow::array::StringArray;
 use arrow::compute::kernels::regexp::regexp_is_match_scalar;
-use fleuve_types::{Error, ErrorKind};
+use fleuve_types::{Error, ErrorKind, with_sql_types};
 
 use super::foreign::mentions;
 
@@ -114,9 +114,9 @@ fn in_their_words(text: &str, is_regex: bool, error: &Error, broken: bool) -> Fi
     if !theirs {
         return Fit::No;
     }
-    // The catalog and the schema have other names here, and are left out of messages.
+    // The catalog and the schema have other names here, and are left out of messages; types are called as in SQL.
     let ours = error.message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let here = said.replace("datafusion\\.public\\.", "").replace("datafusion.public.", "");
+    let here = with_sql_types(&said.replace("datafusion\\.public\\.", "").replace("datafusion.public.", ""));
     let same = match is_regex {
         true => regex_matches(&here, &ours).unwrap_or(false),
         false => ours.contains(&here) || here.contains(&ours),

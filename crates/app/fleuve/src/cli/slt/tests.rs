@@ -123,7 +123,7 @@ fn what_stands_beside_a_record_is_read() {
 fn an_error_of_datafusion_is_compared_where_it_can_be() {
     let matches = |text: &str| Message::new(&[text]).unwrap();
     let table = Error::not_found("there is no stream or view \"nix\"");
-    let cast = Error::input("Cannot cast string 'c' to value of Int32 type");
+    let cast = Error::input("Cannot cast string 'c' to value of INT type");
     let column = Error::not_found("there is no column \"x\"").hint("there are a, b");
     let cases = [
         ("no column", &column, Fit::Yes),

@@ -24,10 +24,13 @@ pub struct Difference {
     pub only_view: Vec<Vec<Value>>,
     /// Rows that the view lacks.
     pub only_batch: Vec<Vec<Value>>,
+    /// Rows of the view that are equal but for the columns that are estimates.
+    pub but_for_estimates: usize,
 }
 
-/// Splits rows by their first column (0 the view, 1 the batch answer) and compares the two sides.
-pub fn difference(rows: Rows) -> Difference {
+/// Splits rows by their first column (0 the view, 1 the batch answer) and compares the two sides. What differs is compared once more without
+/// the columns that are estimates, by their places behind the first.
+pub fn difference(rows: Rows, estimates: &[usize]) -> Difference {
     let is_float = |c: &Column| c.sql_type.starts_with("DOUBLE") || c.sql_type == "REAL";
     let floats: Vec<usize> = (1..rows.columns.len()).filter(|n| is_float(&rows.columns[*n])).map(|n| n - 1).collect();
     let mut sides: [Vec<Vec<Value>>; 2] = Default::default();
@@ -37,12 +40,33 @@ pub fn difference(rows: Rows) -> Difference {
         sides[side].push(row);
     }
     let [view, batch] = sides;
-    let total = view.len();
-    let mut left = cancel_equal(view, batch);
-    if !floats.is_empty() {
-        left = cancel_close(left, &floats);
+    let rows = view.len();
+    let cancel = |view, batch| match cancel_equal(view, batch) {
+        left if floats.is_empty() => left,
+        left => cancel_close(left, &floats),
+    };
+    let (mut only_view, mut only_batch) = cancel(view, batch);
+    let mut but_for_estimates = 0;
+    let differs = !only_view.is_empty() || !only_batch.is_empty();
+    if differs && !estimates.is_empty() {
+        let differ = only_view.len();
+        let [view, batch] = [only_view, only_batch].map(|rows| without(rows, estimates));
+        (only_view, only_batch) = cancel(view, batch);
+        but_for_estimates = differ - only_view.len();
     }
-    Difference { rows: total, only_view: left.0, only_batch: left.1 }
+    Difference { rows, only_view, only_batch, but_for_estimates }
+}
+
+/// Rows without the values of some columns.
+fn without(mut rows: Vec<Vec<Value>>, columns: &[usize]) -> Vec<Vec<Value>> {
+    for row in &mut rows {
+        for at in columns {
+            if let Some(value) = row.get_mut(*at) {
+                *value = Value::from("(an estimate)");
+            }
+        }
+    }
+    rows
 }
 
 type Remaining = (Vec<Vec<Value>>, Vec<Vec<Value>>);

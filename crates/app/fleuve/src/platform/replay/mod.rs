@@ -51,6 +51,8 @@ struct Run {
     sources: Vec<Source>,
     views: Vec<Running>,
     answer: Answer,
+    /// The watermarks that the views were told.
+    told: Vec<Vec<Mark>>,
     steps: u64,
     records: u64,
     /// What `now()` is in views, microseconds.
@@ -105,6 +107,7 @@ impl Platform {
                 _ => order.push(object.clone()),
             }
         }
+        let published = self.engine.published();
         let (mut sources, mut views) = (vec![], vec![]);
         let mut schemas: HashMap<ObjectId, SchemaRef> = HashMap::new();
         for object in &order {
@@ -113,7 +116,8 @@ impl Platform {
                 Spec::Stream(_) => {
                     let relation = self.relation(id).ok_or_else(|| Error::not_found("there is no such stream"))?;
                     schemas.insert(id, relation.schema().clone());
-                    sources.push(source(object, relation)?);
+                    let floors = published.times.get(&id).map(|times| times.floors.clone()).unwrap_or_default();
+                    sources.push(source(object, relation, &floors)?);
                 }
                 Spec::View(view) => {
                     let declared = Declared { objects: set, engine: &self.engine };
@@ -143,7 +147,7 @@ impl Platform {
         let named = view.schema.fields().iter().zip(schema.fields());
         let named = named.map(|(n, f)| Field::new(n.name(), f.data_type().clone(), true)).collect::<Vec<_>>();
         let answer = Answer::new(Arc::new(Schema::new(named)))?;
-        Ok(Run { sources, views, answer, steps: 0, records: 0, now_us: i64::MIN })
+        Ok(Run { sources, views, answer, told: vec![], steps: 0, records: 0, now_us: i64::MIN })
     }
 
     /// Where each partition ends: at the point itself, and elsewhere before the first record that is later than it. Gives its time.
@@ -234,7 +238,9 @@ impl Run {
             let together = |rows: &[RecordBatch]| concat_batches(&schema, rows).map(Delta::insert).map_err(bug);
             outs.insert(id, (together(&all)?, together(&on_time)?));
         }
-        let mut marks: HashMap<ObjectId, Vec<Mark>> = self.sources.iter().map(|s| (s.id, s.marks())).collect();
+        self.told = self.sources.iter().map(Source::marks).collect();
+        let ids = self.sources.iter().map(|s| s.id);
+        let mut marks: HashMap<ObjectId, Vec<Mark>> = ids.zip(self.told.iter().cloned()).collect();
         let mut last = None;
         for view in &mut self.views {
             if self.now_us > i64::MIN {
@@ -250,6 +256,12 @@ impl Run {
             Some(delta) => self.answer.take(&delta),
             None => Ok(vec![]),
         }
+    }
+
+    /// What follows from there being no more records.
+    fn end(&mut self) -> Result<Vec<(Vec<u8>, i64)>> {
+        let is_known = self.sources.iter().map(Source::marks).eq(self.told.iter().cloned());
+        if is_known { Ok(vec![]) } else { self.step(vec![]) }
     }
 
     fn stopped(stop: &AtomicBool) -> Result<()> {
@@ -274,6 +286,7 @@ impl Run {
                 }
             }
             if taken.is_empty() {
+                self.end()?;
                 return self.answer.rows();
             }
             self.step(taken)?;
@@ -324,6 +337,8 @@ impl Run {
             let changes = self.step(vec![taken])?;
             told.changes(&self.answer, watched, &changes, self.steps, place)?;
         }
+        let ended = self.end()?;
+        told.changes(&self.answer, watched, &ended, self.steps, None)?;
         told.to_batch(&self.answer)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
-use fleuve_engine::{EventTime, Mark, StreamReader};
+use fleuve_engine::{EventTime, Floors, Mark, StreamReader};
 use fleuve_sql::BoundObject;
 use fleuve_types::{ColumnPart, ObjectId, Result};
 
@@ -21,6 +21,10 @@ pub(super) struct Cursor {
     pub(super) end: i64,
     /// The greatest event time less the delay.
     pub(super) high: Option<i64>,
+    /// Where the watermark had gone on without the partition: offsets in order, and below what rows are late from each of them on.
+    floors: Vec<(i64, i64)>,
+    /// The offset after the rows that were sorted out.
+    sorted: i64,
     /// What was read and not yet taken: rows, and how many of them are taken.
     pub(super) rows: Vec<RecordBatch>,
     pub(super) taken: usize,
@@ -38,14 +42,33 @@ pub(super) struct Source {
     pub(super) cursors: Vec<Cursor>,
 }
 
-pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>) -> Result<Source> {
+pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors: &Floors) -> Result<Source> {
     let columns = (0..relation.schema().fields().len()).map(ColumnPart::whole).collect();
     let mut cursors = vec![];
     for partition in 0..relation.partitions() {
         let (at, end) = relation.bounds(partition)?;
-        cursors.push(Cursor { partition, at, end, high: None, rows: vec![], taken: 0, time: i64::MIN });
+        let floors = floors.of(partition).map(|f| (f.offset, f.value)).collect();
+        let (high, rows, taken, time) = (None, vec![], 0, i64::MIN);
+        cursors.push(Cursor { partition, at, end, high, floors, sorted: at, rows, taken, time });
     }
     Ok(Source { id: bound.object.id, name: shown(bound), event: relation.event_time(), relation, columns, cursors })
+}
+
+impl Cursor {
+    fn has_more(&self) -> bool {
+        self.at < self.end || !self.rows.is_empty()
+    }
+
+    /// No row that is on time comes below this.
+    fn promise(&self) -> Option<i64> {
+        self.high.max(self.floor(self.sorted))
+    }
+
+    /// The floor at an offset.
+    fn floor(&self, offset: i64) -> Option<i64> {
+        let known = self.floors.partition_point(|(from, _)| *from <= offset);
+        self.floors[..known].last().map(|(_, floor)| *floor)
+    }
 }
 
 impl Source {
@@ -119,12 +142,15 @@ impl Source {
         Ok(())
     }
 
-    /// The rows that are not behind what their partition promised before them; promises what follows from them.
+    /// The rows that are not behind what their partition promised before them, nor behind the watermark if that had gone on without it;
+    /// promises what follows from them.
     pub(super) fn on_time(&mut self, partition: i32, rows: &RecordBatch) -> Result<RecordBatch> {
         let Some(event) = &self.event else { return Ok(rows.clone()) };
         let times = cast(rows.column(event.column), &DataType::Int64).map_err(bug)?;
         let times = times.as_primitive::<Int64Type>();
+        let offsets = Self::numbers(rows, self.hidden("_offset")?)?;
         let cursor = self.cursors.iter_mut().find(|c| c.partition == partition).ok_or_else(|| bug("a partition"))?;
+        cursor.sorted = offsets.values().last().map_or(cursor.sorted, |last| last + 1);
         let mut keep = Vec::with_capacity(rows.num_rows());
         for row in 0..rows.num_rows() {
             if times.is_null(row) {
@@ -132,20 +158,25 @@ impl Source {
                 continue;
             }
             let time = times.value(row);
-            keep.push(cursor.high.is_none_or(|high| time >= high));
+            keep.push(Some(time) >= cursor.high.max(cursor.floor(offsets.value(row))));
             let promise = time.saturating_sub(event.delay);
-            cursor.high = Some(cursor.high.map_or(promise, |high| high.max(promise)));
+            cursor.high = cursor.high.max(Some(promise));
         }
         filter_record_batch(rows, &BooleanArray::from(keep)).map_err(bug)
     }
 
-    /// The watermark by now: the least promise. A partition that has never had a row is passed over when it has none to come.
+    /// The watermark by now: the least promise. A partition that has none to come is passed over if it never had a row; else it holds the
+    /// watermark back only as far as no row up to the point had found it further.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let Some(event) = &self.event else { return vec![] };
-        let is_silent = |c: &Cursor| c.high.is_none() && (c.at < c.end || !c.rows.is_empty());
-        if self.cursors.iter().any(is_silent) {
+        if self.cursors.iter().any(|c| c.has_more() && c.promise().is_none()) {
             return vec![];
         }
-        self.cursors.iter().filter_map(|c| c.high).min().map(|w| (event.column, w)).into_iter().collect()
+        let found = self.cursors.iter().filter_map(|c| c.floor(c.end - 1)).max();
+        let promise = |c: &Cursor| match c.has_more() {
+            true => c.promise(),
+            false => c.high.max(found).filter(|_| c.high.is_some()),
+        };
+        self.cursors.iter().filter_map(promise).min().map(|w| (event.column, w)).into_iter().collect()
     }
 }

@@ -1,7 +1,17 @@
-use bytes::Bytes;
-use fleuve_engine::SinkRecord;
+use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 
-use super::{by_key, fitting};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
+use fleuve_engine::{SinkPiece, SinkRecord};
+use fleuve_sql::Outcome;
+use fleuve_types::{Error, ErrorKind};
+use futures::TryStreamExt;
+
+use super::{Written, by_key, fitting, unfit};
+use crate::config;
+use crate::platform::{Ground, SteppedServer};
 
 fn records(list: &[(&'static str, &'static str)]) -> Vec<SinkRecord> {
     let bytes = |text: &'static str| (text != "-").then(|| Bytes::from_static(text.as_bytes()));
@@ -44,4 +54,119 @@ fn more_than_one_append_takes_is_refused() {
     assert_eq!(fitting(parts(), 3 * 34).unwrap().len(), 3);
     let error = fitting(parts(), 3 * 34 - 1).unwrap_err();
     assert!(error.to_string().contains("more than the 101 bytes of one append"), "{error}");
+}
+
+#[test]
+fn the_mark_of_a_sink_says_how_far_it_is() {
+    let piece = SinkPiece { epoch: 1 << 40, n: 1, of: 3 };
+    for (written, length) in [(Written::Epoch(7), 8), (Written::Before(piece), 16)] {
+        let bytes = written.encode();
+        assert_eq!((Written::decode(&bytes), bytes.len()), (Some(written), length));
+    }
+    assert_eq!(
+        Written::decode(&[0, 0, 0, 0, 0, 0, 0, 9]),
+        Some(Written::Epoch(9)),
+        "as it was before there were pieces"
+    );
+    assert_eq!([&[1_u8; 4][..], &[1; 11], &[1; 17]].map(Written::decode), [None; 3]);
+    assert_eq!(Written::after(piece), Written::Before(SinkPiece { n: 2, ..piece }));
+    assert_eq!(Written::after(SinkPiece { n: 2, ..piece }), Written::Epoch(1 << 40));
+    assert_eq!(Written::Before(piece).to_string(), format!("1 of 3 pieces of the answer of epoch {}", 1_u64 << 40));
+}
+
+#[test]
+fn a_piece_that_is_too_large_is_refused_with_advice() {
+    let error = unfit(Error::new(ErrorKind::Limit, "too much"), SinkPiece { epoch: 1, n: 1, of: 3 });
+    let expected = "piece 2 of 3 of the answer that the sink begins with cannot be written: too much \
+                    (make the sink of a view with one row where many are equal)";
+    assert_eq!((error.to_string().as_str(), error.kind), (expected, ErrorKind::Limit));
+}
+
+/// A statement while the engine is moved on; its rows as texts.
+async fn run(server: &SteppedServer, sql: &str) -> Vec<String> {
+    let session = server.session();
+    let mut call = pin!(async {
+        let mut batches = vec![];
+        for outcome in session.execute(sql).await? {
+            if let Outcome::Rows { rows, .. } = outcome {
+                batches.extend(rows.try_collect::<Vec<_>>().await?);
+            }
+        }
+        Ok::<_, Error>(batches)
+    });
+    let batches = loop {
+        if let Poll::Ready(answer) = futures::poll!(&mut call) {
+            break answer.unwrap();
+        }
+        server.engine().step().await.unwrap();
+        server.log().write_queued();
+        tokio::task::yield_now().await;
+    };
+    let options = FormatOptions::default();
+    let texts = batches.iter().flat_map(|batch| {
+        let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+        let row = |n| columns.iter().map(|c| c.value(n).to_string()).collect::<Vec<_>>().join("|");
+        (0..batch.num_rows()).map(row).collect::<Vec<_>>()
+    });
+    texts.collect()
+}
+
+async fn rest(server: &SteppedServer) {
+    while server.engine().step().await.unwrap() {
+        server.log().write_queued();
+    }
+    server.log().write_queued();
+}
+
+async fn start(folder: &Path) -> SteppedServer {
+    let config = config::alone(folder).unwrap();
+    let ground = Ground { sink_piece_rows: 1, ..Ground::machine(&config) };
+    SteppedServer::start(&config, ground).await.unwrap()
+}
+
+fn written(server: &SteppedServer) -> Option<Written> {
+    let objects = server.objects();
+    Written::of(server.log(), objects.get("public", "x").unwrap().object.id)
+}
+
+/// Rows come between the pieces of its answer, and the process is killed twice.
+async fn killed(options: &str, sums: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start(folder.path()).await;
+    run(&server, "CREATE STREAM s (k INT, v INT)").await;
+    let rows: Vec<String> = (0..40).map(|n| format!("({}, {n})", n % 30)).collect();
+    run(&server, &format!("INSERT INTO s VALUES {}", rows.join(", "))).await;
+    run(&server, "CREATE MATERIALIZED VIEW totals AS SELECT k, count(*) AS n, sum(v) AS total FROM s GROUP BY k").await;
+    let sql = format!("CREATE SINK x FROM totals INTO x_out WITH (format = 'json', {options})");
+    server.session().execute(&sql).await.unwrap();
+    let mut before = 0;
+    for part in 0..2 {
+        run(&server, &format!("INSERT INTO s VALUES ({part}, 100), (5, 100)")).await;
+        server.log().write_queued();
+        let Some(Written::Before(piece)) = written(&server) else { panic!("{:?}", written(&server)) };
+        assert!(piece.of == 30 && piece.n > before, "{piece:?}");
+        before = piece.n;
+        server.kill().await;
+        server = start(folder.path()).await;
+    }
+    rest(&server).await;
+    assert!(matches!(written(&server), Some(Written::Epoch(_))), "{:?}", written(&server));
+    let expected = run(&server, "SELECT k, n, total FROM totals ORDER BY k").await;
+    assert_eq!(run(&server, sums).await, expected, "{options}");
+    run(&server, "INSERT INTO s VALUES (2, 1000)").await;
+    rest(&server).await;
+    let expected = run(&server, "SELECT k, n, total FROM totals ORDER BY k").await;
+    assert_eq!(run(&server, sums).await, expected, "{options}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_in_the_middle_of_a_first_answer_goes_on_with_it() {
+    killed(
+        "mode = 'changes'",
+        "SELECT k, n, total * sum(weight) AS total FROM x_out GROUP BY k, n, total HAVING sum(weight) <> 0 ORDER BY k",
+    )
+    .await;
+    let newest = "SELECT k, n, total, row_number() OVER (PARTITION BY k ORDER BY _offset DESC) AS r FROM x_out";
+    killed("mode = 'upsert', key = 'k'", &format!("SELECT k, n, total FROM ({newest}) WHERE r = 1 ORDER BY k")).await;
 }

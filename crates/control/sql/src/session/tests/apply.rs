@@ -150,8 +150,9 @@ async fn a_view_and_what_reads_it_change_together() {
             "unchanged stream public.s",
             "replace view public.a",
             "replace view public.b",
-            "unchanged view public.d",
-            "unchanged view public.c",
+            "rebuild view public.d",
+            "rebuild view public.c",
+            "rebuild view public.other",
         ]
     );
     assert_eq!(
@@ -169,4 +170,141 @@ async fn a_view_and_what_reads_it_change_together() {
         .await
         .unwrap_err();
     assert!(e.message.contains("because of view other"), "{e}");
+}
+
+#[tokio::test]
+async fn a_column_goes_together_with_what_read_it() {
+    let (fake, session) = session();
+    let before = "CREATE STREAM s (k INT, v INT, x INT); CREATE INDEX i ON s (k); CREATE MATERIALIZED VIEW a AS SELECT k, v FROM s;
+        CREATE MATERIALIZED VIEW stars AS SELECT * FROM s; CREATE MATERIALIZED VIEW other AS SELECT x FROM s;
+        CREATE STREAM o (k INT, v INT); CREATE SINK t FROM a INTO o WITH (mode = 'changes')";
+    let before = before.replace("o (k INT, v INT)", "o (k INT, v INT, weight BIGINT NOT NULL, epoch BIGINT NOT NULL)");
+    session.apply(&project(&[("x.sql", &before)]), false).await.unwrap();
+    let after =
+        before.replace("v INT, x INT", "x INT, w INT").replace("SELECT k, v", "SELECT k").replace("v INT, w", "w");
+    let files = project(&[("x.sql", &after)]);
+    let wanted = [
+        "replace stream public.o",
+        "replace stream public.s",
+        "replace index public.i",
+        "replace view public.a",
+        "unchanged view public.other",
+        "replace view public.stars",
+    ];
+    let told = lines(session.apply(&files, true).await.unwrap());
+    assert_eq!(told[..6], wanted[..6]);
+    assert_eq!(fake.applied.lock().len(), 1, "a dry run changes nothing");
+    session.apply(&files, false).await.unwrap();
+    assert_eq!(fake.applied.lock().len(), 3, "the columns go in a step of their own");
+    let end = fake.last_applied();
+    assert!(
+        end.contains(&"replace stream s v3".to_string()) && end.contains(&"replace stream o v2".to_string()),
+        "{end:?}"
+    );
+    assert_eq!(
+        run(&session, "SHOW CREATE VIEW stars").await.unwrap(),
+        ["stars|CREATE MATERIALIZED VIEW public.stars AS SELECT * FROM s"]
+    );
+    let again = lines(session.apply(&files, false).await.unwrap());
+    assert!(again.iter().all(|l| l.starts_with("unchanged ")), "{again:?}");
+    // One that goes on to read it, in the files or not.
+    for text in [after.replace("x INT, w", "w"), "CREATE STREAM s (k INT, w INT); CREATE INDEX i ON s (k)".into()] {
+        let error = session.apply(&project(&[("x.sql", &text)]), true).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("x.sql:1:") && error.message.contains("view other (there is no column \"x\""),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_others_change_meanwhile_is_bound_again() {
+    let (fake, session) = session();
+    run(&session, "CREATE STREAM s (k INT); CREATE MATERIALIZED VIEW v AS SELECT k FROM s").await.unwrap();
+    let told = async |meanwhile: &[&str], sql: &str| {
+        fake.meanwhile.lock().extend(meanwhile.iter().map(|s| (*s).to_string()));
+        let told = run(&session, sql).await.map_err(|e| e.to_string());
+        assert!(fake.meanwhile.lock().is_empty());
+        told
+    };
+    let index = "CREATE INDEX IF NOT EXISTS i ON s (k)";
+    assert_eq!(told(&["CREATE INDEX i ON s (k)"], index).await.unwrap()[1], "index \"i\" exists already, skipping");
+    let dropped = told(&["DROP INDEX i"], "DROP INDEX IF EXISTS i").await.unwrap();
+    assert_eq!(dropped[1], "\"i\" does not exist, skipping");
+    told(
+        &["CREATE MATERIALIZED VIEW w AS SELECT k FROM v", "CREATE MATERIALIZED VIEW x AS SELECT k FROM s"],
+        "DROP MATERIALIZED VIEW v CASCADE",
+    )
+    .await
+    .unwrap();
+    assert_eq!(fake.last_applied(), ["drop view w", "drop view v"]);
+    // A project, too.
+    fake.meanwhile.lock().push("CREATE MATERIALIZED VIEW y AS SELECT k FROM x".into());
+    let files = project(&[(
+        "x.sql",
+        "CREATE MATERIALIZED VIEW x AS SELECT k + 1 AS k FROM s; CREATE MATERIALIZED VIEW y AS SELECT k FROM x",
+    )]);
+    assert_eq!(lines(session.apply(&files, false).await.unwrap()), ["replace view public.x", "rebuild view public.y"]);
+    // Not for ever.
+    let others: Vec<String> = (0..200).map(|n| format!("CREATE STREAM z{n} (k INT)")).collect();
+    fake.meanwhile.lock().extend(others);
+    let error = session.execute("CREATE STREAM a (k INT)").await.err().unwrap();
+    assert_eq!(error.to_string(), "line 1, column 1: others changed the objects again and again (try again)");
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_to_run_is_told_with_its_place() {
+    let (fake, session) = session();
+    let files = project(&[
+        ("a.sql", "CREATE STREAM s (k INT);"),
+        ("b.sql", "\n\n  CREATE MATERIALIZED VIEW v AS SELECT k FROM s"),
+    ]);
+    session.apply(&files, false).await.unwrap();
+    run(&session, "CREATE MATERIALIZED VIEW w AS SELECT k FROM v").await.unwrap();
+    let changed = project(&[("b.sql", "\n\n  CREATE MATERIALIZED VIEW v AS SELECT -k AS k FROM s")]);
+    for (name, wanted) in [("v", "b.sql:3:3: view \"v\": no"), ("w", "view \"w\": no")] {
+        let object = fake.objects().get("public", name).unwrap().object.id;
+        *fake.failing.lock() = Some(crate::Unapplied::of(object)(fleuve_types::Error::input("no")));
+        assert_eq!(session.apply(&changed, false).await.unwrap_err().to_string(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn several_views_are_dropped_in_whatever_order() {
+    let (fake, session) = session();
+    let made = "CREATE STREAM s (k INT); CREATE MATERIALIZED VIEW h1 AS SELECT k FROM s; CREATE MATERIALIZED VIEW h2 AS SELECT k FROM h1;
+        CREATE MATERIALIZED VIEW h3 AS SELECT k FROM h2";
+    for (sql, wanted) in [
+        ("DROP MATERIALIZED VIEW h1, h3, h2", vec!["drop view h3", "drop view h2", "drop view h1"]),
+        ("DROP MATERIALIZED VIEW h2, h1, h2, h3", vec!["drop view h3", "drop view h2", "drop view h1"]),
+        ("DROP MATERIALIZED VIEW IF EXISTS h1, no, h3 CASCADE", vec!["drop view h3", "drop view h2", "drop view h1"]),
+    ] {
+        run(&session, made).await.unwrap();
+        run(&session, sql).await.unwrap();
+        assert_eq!(fake.last_applied(), wanted, "{sql}");
+        run(&session, "DROP STREAM s").await.unwrap();
+    }
+    run(&session, made).await.unwrap();
+    let error = fails(&session, "DROP MATERIALIZED VIEW h1, h2").await;
+    assert!(error.message.contains("is used by view h3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_column_that_would_change() {
+    let (_, session) = session();
+    let made = "CREATE STREAM s (k INT, v INT); CREATE MATERIALIZED VIEW a AS SELECT k, v FROM s; CREATE MATERIALIZED VIEW b AS SELECT * FROM a;
+        CREATE SINK t FROM a INTO o WITH (mode = 'upsert', key = 'k')";
+    run(&session, made).await.unwrap();
+    for (columns, wanted) in [
+        ("k, v::BIGINT AS v", "view b (its columns would change: \"v\" INT becomes \"v\" BIGINT)"),
+        ("k, v, v AS w", "view b (its columns would change: \"w\" INT comes)"),
+        ("k", "view b (its columns would change: \"v\" INT goes)"),
+    ] {
+        let error = fails(&session, &format!("CREATE OR REPLACE MATERIALIZED VIEW a AS SELECT {columns} FROM s")).await;
+        assert!(error.message.contains(wanted), "{error}");
+    }
+    let wider = made.replace("SELECT k, v FROM", "SELECT k, v, v AS w FROM");
+    let error = session.apply(&project(&[("a.sql", &wider)]), true).await.unwrap_err();
+    let hint = "ALTER STREAM o ADD COLUMN w INT; or write into a stream that does not exist yet, and the sink makes it";
+    assert_eq!(error.hint.as_deref(), Some(hint));
 }

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
-use arrow::compute::SortOptions;
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use fleuve_types::{Error, Result};
 
+use super::best::best_number;
 use super::bits::{BitFold, Which};
 use super::count::{BoolFold, Count};
 use super::distinct::Distinct;
@@ -16,7 +17,7 @@ use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
 use super::in_order::{self, InOrder, reads_in_order};
 use super::sum::ExactSum;
-use crate::state::{Arrangement, ByteSet};
+use crate::state::{Arrangement, ByteSet, Encoded, RowCodec};
 
 /// One aggregate call of the SELECT.
 pub(crate) struct AggregateCall {
@@ -64,14 +65,51 @@ impl Input<'_> {
 
     /// As [`Input::each`]; rows whose first argument is NULL are left out only if `skip_null`.
     pub(crate) fn each_row(&self, skip_null: bool, mut each: impl FnMut(usize, usize, i64)) {
+        self.each_place(skip_null, |group, place, weight| each(group, place.row, weight));
+    }
+
+    /// As [`Input::each_row`], with the rows' places in [`Input::encode`].
+    pub(crate) fn each_place(&self, skip_null: bool, mut each: impl FnMut(usize, Place, i64)) {
         let nulls = self.arguments.first().filter(|_| skip_null).and_then(|a| a.logical_nulls());
-        for (row, group) in self.rows.iter().zip(self.groups) {
+        for (own, (row, group)) in self.rows.iter().zip(self.groups).enumerate() {
             let row = *row as usize;
             if self.filter.is_some_and(|f| !f.value(row)) || nulls.as_ref().is_some_and(|n| n.is_null(row)) {
                 continue;
             }
-            each(*group as usize, row, self.weights.map_or(1, |w| w[row]));
+            each(*group as usize, Place { row, own }, self.weights.map_or(1, |w| w[row]));
         }
+    }
+
+    /// Columns as bytes. Where most rows are those of other shards, only its own are encoded.
+    pub(crate) fn encode(&self, codec: &RowCodec, columns: &[ArrayRef]) -> Result<EncodedRows> {
+        let all = columns.first().map_or(0, |c| c.len());
+        if self.rows.len() > all / 2 {
+            return Ok(EncodedRows { rows: codec.encode(columns)?, is_all: true });
+        }
+        let own = UInt32Array::from(self.rows.to_vec());
+        let taken = |c: &ArrayRef| take(c, &own, None).map_err(|e| Error::bug(e.to_string()));
+        let columns = columns.iter().map(taken).collect::<Result<Vec<_>>>()?;
+        Ok(EncodedRows { rows: codec.encode(&columns)?, is_all: false })
+    }
+}
+
+/// Where a row is in the arguments, and among those of its shard.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) row: usize,
+    own: usize,
+}
+
+/// What [`Input::encode`] gives.
+pub(crate) struct EncodedRows {
+    rows: Encoded,
+    is_all: bool,
+}
+
+impl EncodedRows {
+    /// The bytes of a row.
+    pub(crate) fn at(&self, place: Place) -> &[u8] {
+        self.rows.row(if self.is_all { place.row } else { place.own })
     }
 }
 
@@ -198,8 +236,13 @@ fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<
             }
             other => return Err(Error::bug(format!("avg over {other}"))),
         },
-        "min" => extreme(argument, false, append_only)?,
-        "max" => extreme(argument, true, append_only)?,
+        "min" | "max" => {
+            let max = call.function == "max";
+            match append_only.then(|| best_number(&argument, max)).transpose()?.flatten() {
+                Some(best) => best,
+                None => extreme(argument, max, append_only)?,
+            }
+        }
         "var" | "var_samp" | "var_sample" => Box::new(Variance::new(false, true)),
         "var_pop" => Box::new(Variance::new(false, false)),
         "stddev" | "stddev_samp" => Box::new(Variance::new(true, true)),

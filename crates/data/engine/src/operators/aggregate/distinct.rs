@@ -47,18 +47,18 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let encoded = self.codec.encode(&input.arguments[..1])?;
+        let encoded = input.encode(&self.codec, &input.arguments[..1])?;
         let mut buffer = Vec::new();
         let mut touched = Vec::new();
         let values = &mut self.values;
         // Whether a NULL is of interest is for the inner one to say.
-        input.each_row(false, |group, row, weight| {
+        input.each_place(false, |group, place, weight| {
             let key = input.keys.key(group as u32);
-            entry(&mut buffer, key, encoded.row(row));
+            entry(&mut buffer, key, encoded.at(place));
             let t = values.add(hash_bytes(key), key, hash_bytes(&buffer), &buffer, weight);
             let change = i64::from(values.weight(t.slot) > 0) - i64::from(t.old > 0);
             if change != 0 {
-                touched.push((row as u32, group as u32, change));
+                touched.push((place.row as u32, group as u32, change));
             }
         });
         self.values.sweep();

@@ -76,10 +76,10 @@ impl Accumulator for Best {
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let (value, order) = input.arguments.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
-        let rows = self.codec.encode(&[order, std::slice::from_ref(value)].concat())?;
+        let rows = input.encode(&self.codec, &[order, std::slice::from_ref(value)].concat())?;
         let (best, max, heap) = (&mut self.best, self.max, &mut self.heap_bytes);
-        input.each_row(self.skips_null, |group, row, _| {
-            let value = rows.row(row);
+        input.each_place(self.skips_null, |group, place, _| {
+            let value = rows.at(place);
             match &mut best[group] {
                 Some(now) => {
                     let better = if max { value > &**now } else { value < &**now };
@@ -153,10 +153,10 @@ impl Accumulator for Multiset {
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let rows = self.codec.encode(input.arguments)?;
+        let rows = input.encode(&self.codec, input.arguments)?;
         let (values, entries, heap) = (&mut self.values, &mut self.entries, &mut self.heap_bytes);
-        input.each(|group, row, weight| {
-            let value = rows.row(row);
+        input.each_place(true, |group, place, weight| {
+            let value = rows.at(place);
             let set = &mut values[group];
             if let Some(now) = set.get_mut(value) {
                 *now += weight;

@@ -268,11 +268,11 @@ impl Accumulator for InOrder {
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let (value, order) = input.arguments.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
         let order = &order[..self.codec.types().len() - 1];
-        let encoded = self.codec.encode(&[order, std::slice::from_ref(value)].concat())?;
+        let encoded = input.encode(&self.codec, &[order, std::slice::from_ref(value)].concat())?;
         let (rows, mut buffer) = (&mut self.rows, Vec::new());
-        input.each_row(self.skips_null, |group, row, weight| {
+        input.each_place(self.skips_null, |group, place, weight| {
             let key = input.keys.key(group as u32);
-            entry(&mut buffer, key, encoded.row(row));
+            entry(&mut buffer, key, encoded.at(place));
             rows.add(hash_bytes(key), key, &buffer, weight);
         });
         self.rows.sweep();

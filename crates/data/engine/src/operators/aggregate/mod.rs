@@ -5,6 +5,7 @@
 
 mod accumulator;
 mod answer;
+mod best;
 mod bits;
 mod close;
 mod count;

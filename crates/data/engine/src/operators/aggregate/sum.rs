@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, UInt64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
+use fleuve_batch::rounded_mean;
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
@@ -127,9 +128,8 @@ impl ExactSum {
         match self.mean {
             _ if count == 0 => Ok(None),
             None => Ok(Some(sum)),
-            // The widened sum divided and cut off, as DataFusion's `DecimalAverager` does.
-            Some(factor) => match sum.checked_mul(factor) {
-                Some(wide) => Ok(Some(wide / i128::from(count))),
+            Some(factor) => match rounded_mean(sum, i128::from(count), factor) {
+                Some(mean) => Ok(Some(mean)),
                 None => Err(Error::input("the sum passes the range of DECIMAL(38)")),
             },
         }

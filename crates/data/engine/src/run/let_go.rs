@@ -1,0 +1,123 @@
+//! Records go from the log, by retention or because somebody wants it. What views have made of them is in a checkpoint before: after a crash
+//! no replay finds them any more, and a view that is in no checkpoint is built from what is left.
+
+use std::collections::BTreeSet;
+
+use fleuve_types::{Error, ErrorKind, ObjectId, Result};
+
+use super::Reply;
+use super::core::Core;
+use super::sinks::Sink;
+use crate::operators::caught;
+
+/// The records of a partition before an offset: `(stream, partition, offset)`.
+pub type Going = (ObjectId, i32, i64);
+
+/// Takes records from the log; they are gone when it returns.
+type Take = Box<dyn FnOnce(&[Going]) -> Result<()> + Send>;
+
+/// Records that are to go.
+pub(crate) struct LetGo {
+    pub(super) going: Vec<Going>,
+    /// All of them or none, after another checkpoint if there has to be one. Else as many as the last checkpoint has.
+    pub(super) all: bool,
+    pub(super) take: Take,
+}
+
+fn retry(message: &str) -> Error {
+    Error::new(ErrorKind::Retry, message)
+}
+
+impl Core {
+    /// Takes records from the log. Nothing is read meanwhile, so that nothing is read that the checkpoint does not know.
+    pub(super) fn let_go(&mut self, LetGo { going, all, take }: LetGo, reply: Reply<Vec<Going>>) {
+        self.finish_checkpoint(false);
+        let stays = if all { self.let_all_go(&going, take) } else { self.let_saved_go(going, take) };
+        let _ = reply.send(stays);
+    }
+
+    fn let_all_go(&mut self, going: &[Going], take: Take) -> Result<Vec<Going>> {
+        // What was written right before is there to be read.
+        if !(self.has_read(going)? || self.live_epoch() && self.has_read(going)?) {
+            return Err(retry("there are records among them that views have still to read"));
+        }
+        if !self.has_saved(going) {
+            // Its answer may take long, and until it is whole there is no checkpoint.
+            if self.sinks.iter().any(Sink::is_beginning) {
+                return Err(retry(
+                    "views have read records that no checkpoint covers until a sink has its first answer",
+                ));
+            }
+            if !self.checkpoint_now() {
+                self.pace.hurry();
+                return Err(retry("views have read records that no checkpoint covers yet"));
+            }
+        }
+        self.take_from_log(going, take)?;
+        Ok(vec![])
+    }
+
+    /// Gives those of which nothing can go yet: a checkpoint is made for them soon.
+    fn let_saved_go(&mut self, going: Vec<Going>, take: Take) -> Result<Vec<Going>> {
+        let (mut covered, mut stays) = (vec![], vec![]);
+        for (stream, partition, before) in going {
+            // Where there is no such partition any more, nobody reads it.
+            let Some((start, _)) = self.bounds(stream, partition)? else {
+                covered.push((stream, partition, before));
+                continue;
+            };
+            let saved = if self.has_new() { None } else { self.saved.get(stream, partition) };
+            match saved.map(|saved| saved.min(before)).filter(|end| *end > start) {
+                Some(end) => covered.push((stream, partition, end)),
+                None => stays.push((stream, partition, before)),
+            }
+        }
+        if !stays.is_empty() {
+            self.pace.hurry();
+        }
+        if !covered.is_empty() {
+            self.take_from_log(&covered, take)?;
+        }
+        Ok(stays)
+    }
+
+    fn take_from_log(&mut self, going: &[Going], take: Take) -> Result<()> {
+        // One that is being built may have read some of them, or has still to do so.
+        let streams: BTreeSet<ObjectId> = going.iter().map(|(stream, _, _)| *stream).collect();
+        for building in self.building.values_mut().filter(|b| !b.reads.is_disjoint(&streams)) {
+            building.outlives_input = true;
+        }
+        caught("the log", || take(going))
+    }
+
+    /// The first offset kept of a partition and the next one to be written, if somebody may read it.
+    fn bounds(&self, stream: ObjectId, partition: i32) -> Result<Option<(i64, i64)>> {
+        let reader = self.streams.get(&stream).filter(|reader| (0..reader.partitions()).contains(&partition));
+        reader.map(|reader| reader.bounds(partition)).transpose()
+    }
+
+    /// Whether epochs have come by all of these records.
+    fn has_read(&self, going: &[Going]) -> Result<bool> {
+        for (stream, partition, before) in going {
+            let Some((start, end)) = self.bounds(*stream, *partition)? else { continue };
+            if self.frontier.get(*stream, *partition).unwrap_or(start) < end.min(*before) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a checkpoint has what views have read of these records.
+    fn has_saved(&self, going: &[Going]) -> bool {
+        let is_saved = |(stream, partition, before): &Going| {
+            let read = self.frontier.get(*stream, *partition).unwrap_or(0).min(*before);
+            self.saved.get(*stream, *partition).unwrap_or(0) >= read
+        };
+        !self.has_new() && going.iter().all(is_saved)
+    }
+
+    /// Whether a view is in no checkpoint, or only in one that is not there yet.
+    fn has_new(&self) -> bool {
+        self.views.iter().any(|v| v.save_all) || self.writing.as_ref().is_some_and(|w| w.has_new)
+    }
+}
