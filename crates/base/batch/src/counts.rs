@@ -267,32 +267,10 @@ struct SignedAccumulator {
 }
 
 impl Accumulator for SignedAccumulator {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.of.update_batch(values)
-    }
+    takes_in_as_its_own!(one group);
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         value(self.of.evaluate()?)
-    }
-
-    fn size(&self) -> usize {
-        self.of.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.of.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.of.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.of.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.of.supports_retract_batch()
     }
 }
 
@@ -301,44 +279,10 @@ struct SignedGroups {
 }
 
 impl GroupsAccumulator for SignedGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.of.update_batch(values, groups, filter, total)
-    }
+    takes_in_as_its_own!(groups);
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
         array(self.of.evaluate(emit)?)
-    }
-
-    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.of.state(emit)
-    }
-
-    fn merge_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.of.merge_batch(values, groups, filter, total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.of.convert_to_state(values, filter)
-    }
-
-    fn supports_convert_to_state(&self) -> bool {
-        self.of.supports_convert_to_state()
-    }
-
-    fn size(&self) -> usize {
-        self.of.size()
     }
 }
 

@@ -25,6 +25,72 @@ macro_rules! as_its_own {
     };
 }
 
+/// What an accumulator that stands for another, `of`, does as that one does: all but its answer.
+macro_rules! takes_in_as_its_own {
+    (one group) => {
+        fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+            self.of.update_batch(values)
+        }
+
+        fn size(&self) -> usize {
+            size_of_val(self) + self.of.size()
+        }
+
+        fn state(&mut self) -> Result<Vec<ScalarValue>> {
+            self.of.state()
+        }
+
+        fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+            self.of.merge_batch(states)
+        }
+
+        fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+            self.of.retract_batch(values)
+        }
+
+        fn supports_retract_batch(&self) -> bool {
+            self.of.supports_retract_batch()
+        }
+    };
+    (groups) => {
+        fn update_batch(
+            &mut self,
+            values: &[ArrayRef],
+            groups: &[usize],
+            filter: Option<&BooleanArray>,
+            total: usize,
+        ) -> Result<()> {
+            self.of.update_batch(values, groups, filter, total)
+        }
+
+        fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+            self.of.state(emit)
+        }
+
+        fn merge_batch(
+            &mut self,
+            values: &[ArrayRef],
+            groups: &[usize],
+            filter: Option<&BooleanArray>,
+            total: usize,
+        ) -> Result<()> {
+            self.of.merge_batch(values, groups, filter, total)
+        }
+
+        fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+            self.of.convert_to_state(values, filter)
+        }
+
+        fn supports_convert_to_state(&self) -> bool {
+            self.of.supports_convert_to_state()
+        }
+
+        fn size(&self) -> usize {
+            self.of.size()
+        }
+    };
+}
+
 mod arithmetic;
 mod arrays;
 mod bytes;

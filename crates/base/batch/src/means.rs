@@ -1,6 +1,5 @@
 //! `avg` of decimals, rounded in its last digit as PostgreSQL rounds. DataFusion 54.1 cuts it off.
 
-use std::mem::size_of_val;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array};
@@ -110,9 +109,7 @@ struct Rounded {
 }
 
 impl Accumulator for Rounded {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.of.update_batch(values)
-    }
+    takes_in_as_its_own!(one group);
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let Decimals { digits, scale, is_distinct, .. } = self.decimals;
@@ -130,26 +127,6 @@ impl Accumulator for Rounded {
         let mean = sum.filter(|_| count != 0).map(|sum| self.decimals.mean(sum, count)).transpose()?;
         Ok(ScalarValue::Decimal128(mean, digits, scale))
     }
-
-    fn size(&self) -> usize {
-        size_of_val(&self.decimals) + self.of.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.of.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.of.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.of.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.of.supports_retract_batch()
-    }
 }
 
 struct RoundedGroups {
@@ -158,15 +135,7 @@ struct RoundedGroups {
 }
 
 impl GroupsAccumulator for RoundedGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.of.update_batch(values, groups, filter, total)
-    }
+    takes_in_as_its_own!(groups);
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let state = self.of.state(emit_to)?;
@@ -179,32 +148,6 @@ impl GroupsAccumulator for RoundedGroups {
         let sums = sums.as_primitive::<Decimal128Type>();
         let means = sums.iter().zip(counts.iter()).map(mean).collect::<Result<Decimal128Array>>()?;
         Ok(Arc::new(means.with_precision_and_scale(self.decimals.digits, self.decimals.scale)?))
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.of.state(emit_to)
-    }
-
-    fn merge_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.of.merge_batch(values, groups, filter, total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.of.convert_to_state(values, filter)
-    }
-
-    fn supports_convert_to_state(&self) -> bool {
-        self.of.supports_convert_to_state()
-    }
-
-    fn size(&self) -> usize {
-        self.of.size()
     }
 }
 

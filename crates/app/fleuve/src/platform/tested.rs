@@ -14,9 +14,14 @@ use super::{Ground, SteppedServer};
 use crate::config;
 
 pub async fn start(folder: &Path) -> SteppedServer {
+    start_by(folder, |ground| ground).await
+}
+
+/// As [`start`], on another ground than the machine's.
+pub async fn start_by(folder: &Path, ground: impl Fn(Ground) -> Ground) -> SteppedServer {
     let config = config::alone(folder).unwrap();
     loop {
-        match SteppedServer::start(&config, Ground::machine(&config)).await {
+        match SteppedServer::start(&config, ground(Ground::machine(&config))).await {
             // A thread of one that was killed has the log's lock until it ends.
             Err(e) if e.message.contains("in use") => tokio::time::sleep(Duration::from_millis(1)).await,
             started => return started.unwrap(),

@@ -1,16 +1,11 @@
 use std::path::Path;
-use std::pin::pin;
-use std::task::Poll;
 
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use fleuve_engine::{SinkPiece, SinkRecord};
-use fleuve_sql::Outcome;
 use fleuve_types::{Error, ErrorKind};
-use futures::TryStreamExt;
 
 use super::{Written, by_key, fitting, unfit};
-use crate::config;
+use crate::platform::tested::{self, id, rest};
 use crate::platform::{Ground, SteppedServer};
 
 fn records(list: &[(&'static str, &'static str)]) -> Vec<SinkRecord> {
@@ -82,51 +77,16 @@ fn a_piece_that_is_too_large_is_refused_with_advice() {
     assert_eq!((error.to_string().as_str(), error.kind), (expected, ErrorKind::Limit));
 }
 
-/// A statement while the engine is moved on; its rows as texts.
-async fn run(server: &SteppedServer, sql: &str) -> Vec<String> {
-    let session = server.session();
-    let mut call = pin!(async {
-        let mut batches = vec![];
-        for outcome in session.execute(sql).await? {
-            if let Outcome::Rows { rows, .. } = outcome {
-                batches.extend(rows.try_collect::<Vec<_>>().await?);
-            }
-        }
-        Ok::<_, Error>(batches)
-    });
-    let batches = loop {
-        if let Poll::Ready(answer) = futures::poll!(&mut call) {
-            break answer.unwrap();
-        }
-        server.engine().step().await.unwrap();
-        server.log().write_queued();
-        tokio::task::yield_now().await;
-    };
-    let options = FormatOptions::default();
-    let texts = batches.iter().flat_map(|batch| {
-        let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-        let row = |n| columns.iter().map(|c| c.value(n).to_string()).collect::<Vec<_>>().join("|");
-        (0..batch.num_rows()).map(row).collect::<Vec<_>>()
-    });
-    texts.collect()
-}
-
-async fn rest(server: &SteppedServer) {
-    while server.engine().step().await.unwrap() {
-        server.log().write_queued();
-    }
-    server.log().write_queued();
-}
-
 async fn start(folder: &Path) -> SteppedServer {
-    let config = config::alone(folder).unwrap();
-    let ground = Ground { sink_piece_rows: 1, ..Ground::machine(&config) };
-    SteppedServer::start(&config, ground).await.unwrap()
+    tested::start_by(folder, |ground| Ground { sink_piece_rows: 1, ..ground }).await
+}
+
+async fn run(server: &SteppedServer, sql: &str) -> Vec<String> {
+    tested::run(server, sql).await.unwrap()
 }
 
 fn written(server: &SteppedServer) -> Option<Written> {
-    let objects = server.objects();
-    Written::of(server.log(), objects.get("public", "x").unwrap().object.id)
+    Written::of(server.log(), id(server, "x"))
 }
 
 /// Rows come between the pieces of its answer, and the process is killed twice.
