@@ -6,6 +6,7 @@ mod beside;
 mod build;
 mod by_object;
 mod checkpoint;
+mod commands;
 mod core;
 mod dead;
 mod epochs;
