@@ -55,8 +55,6 @@ pub const PRODUCER_BATCHES: usize = 5;
 pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
 /// Producer ids taken from the durable counter at once.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
-/// How often the background thread looks for data that retention lets go, in milliseconds.
-pub const RETENTION_INTERVAL_MS: u64 = 30_000;
 /// Most bytes that one `read` returns, unless a single batch is larger.
 pub const READ_BYTES: usize = 64 << 20;
 /// Most bytes that the records of one batch may take once decompressed.

@@ -406,7 +406,7 @@ impl Log {
 
     async fn trim(&self, trims: Vec<Trim>) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Request::Trim { trims, reply: Some(reply) }, answer).await
+        self.submit(Request::Trim { trims, reply }, answer).await
     }
 
     /// Bytes of batches that a topic holds.
@@ -447,7 +447,7 @@ impl Log {
     }
 
     /// Lets go what retention no longer keeps at the time `now_ms`; returns by how many bytes the partitions concerned
-    /// became smaller. The log does this by itself every [`LogOptions::retention_interval_ms`].
+    /// became smaller. Nobody else does this: whoever reads the log may have something to do before.
     ///
     /// # Errors
     /// `Io`.

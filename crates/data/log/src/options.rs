@@ -21,9 +21,6 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Memory for recently written data, in bytes.
     pub tail_cache_bytes: usize,
-    /// How often retention is looked at, in milliseconds; 0 leaves it to
-    /// [`Log::enforce_retention`](crate::Log::enforce_retention).
-    pub retention_interval_ms: u64,
     /// What is patched into batches as the partition leader epoch.
     pub leader_epoch: i32,
     /// False skips fdatasync: only for tests and simulations, a power cut then loses acknowledged data.
@@ -46,7 +43,6 @@ impl LogOptions {
             max_batch_bytes: limits::BATCH_BYTES,
             queue_bytes: limits::QUEUE_BYTES,
             tail_cache_bytes: limits::TAIL_CACHE_BYTES,
-            retention_interval_ms: limits::RETENTION_INTERVAL_MS,
             leader_epoch: 0,
             sync: true,
             disk: Arc::new(LocalDisk),

@@ -24,7 +24,7 @@ pub(crate) type AppendReply = oneshot::Sender<Result<Vec<Appended>, AppendError>
 pub(crate) enum Request {
     Append(AppendRequest),
     Topic { topic: ObjectId, event: TopicEvent, reply: oneshot::Sender<Result<()>> },
-    Trim { trims: Vec<Trim>, reply: Option<oneshot::Sender<Result<()>>> },
+    Trim { trims: Vec<Trim>, reply: oneshot::Sender<Result<()>> },
 }
 
 #[derive(Debug)]

@@ -211,7 +211,7 @@ impl Writer {
                 },
                 Request::Trim { trims, reply } => {
                     self.trim(trims, &mut group);
-                    group.durable.extend(reply.map(Answer::Done));
+                    group.durable.push(Answer::Done(reply));
                 }
             }
         }
@@ -464,10 +464,7 @@ fn is_nowait(request: &Request) -> bool {
 fn refuse(request: Request, e: &AppendError) {
     match request {
         Request::Append(a) => drop(a.reply.send(Err(e.clone()))),
-        Request::Topic { reply, .. } | Request::Trim { reply: Some(reply), .. } => {
-            drop(reply.send(Err(e.clone().into())))
-        }
-        Request::Trim { reply: None, .. } => {}
+        Request::Topic { reply, .. } | Request::Trim { reply, .. } => drop(reply.send(Err(e.clone().into()))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a server stands on: the machine, or a simulation of one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use fleuve_engine::{Engine, EngineOptions};
 use fleuve_log::Log;
 use fleuve_sql::Session;
 use fleuve_store::{Disk, LocalDisk};
-use fleuve_types::{Clock, Result, SystemClock};
+use fleuve_types::{Clock, ObjectId, Result, SystemClock};
 
 use super::Platform;
 use super::backend::Shared;
@@ -84,6 +85,22 @@ impl SteppedServer {
     /// What is declared.
     pub fn objects(&self) -> Arc<fleuve_sql::ObjectSet> {
         self.platform.object_set()
+    }
+
+    /// Lets records go that retention no longer keeps, as far as a checkpoint has what views read of them.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn enforce_retention(&self) -> Result<()> {
+        self.platform.enforce_retention(&BTreeSet::new()).await.map(drop)
+    }
+
+    /// Forgets the records of a partition before an offset, as Kafka's DeleteRecords does; gives the new first offset.
+    ///
+    /// # Errors
+    /// `Retry` while views have read what no checkpoint can have yet, and the log's.
+    pub async fn delete_records(&self, stream: ObjectId, partition: i32, before: i64) -> Result<i64> {
+        self.platform.delete_records(stream, partition, before).await
     }
 
     /// Stops as on a signal.

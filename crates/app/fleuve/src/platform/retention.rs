@@ -57,12 +57,16 @@ impl Platform {
         }
         let (log, all) = (self.log.clone(), going.iter().map(place).collect());
         let forget = move |these: &[Going]| block_on(log.forget(these));
-        match tokio::time::timeout(PATIENCE, self.engine.let_go(going, false, forget)).await {
-            Ok(Ok(stays)) => Ok(stays.iter().map(place).collect()),
-            Ok(Err(e)) if e.kind != ErrorKind::Retry => Err(e),
-            // The engine does not answer.
-            _ => Ok(all),
+        match self.engine.let_go(going, false, forget).await {
+            Ok(stays) => Ok(stays.iter().map(place).collect()),
+            Err(e) if e.kind == ErrorKind::Retry => Ok(all),
+            Err(e) => Err(e),
         }
+    }
+
+    /// The partitions of which retention no longer keeps all.
+    fn due(&self) -> BTreeSet<Place> {
+        self.log.due_by_retention(self.clock.now_ms()).iter().map(place).collect()
     }
 }
 
@@ -90,7 +94,9 @@ pub(super) async fn keep(platform: Weak<Platform>, every: Duration) {
         tokio::time::sleep(if refused.0.is_empty() { every } else { every.min(AGAIN) }).await;
         let Some(platform) = platform.upgrade() else { return };
         let now = Instant::now();
-        match platform.enforce_retention(&refused.at_once(now)).await {
+        let stays = tokio::time::timeout(PATIENCE, platform.enforce_retention(&refused.at_once(now))).await;
+        // If the engine does not answer, nothing could go.
+        match stays.unwrap_or_else(|_| Ok(platform.due())) {
             Ok(places) => refused.note(places, now),
             Err(e) => tracing::error!(error = %e, "retention"),
         }

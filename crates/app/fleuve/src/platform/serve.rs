@@ -187,8 +187,6 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
     options.segment_bytes = config.segment_bytes;
     options.wal_bytes = config.wal_bytes;
     options.max_batch_bytes = options.max_batch_bytes.max(size(config.message_max_bytes));
-    // The platform does it: see `retention`.
-    options.retention_interval_ms = 0;
     options.disk = ground.disk.clone();
     options.stepped = ground.stepped;
     let open_clock = clock.clone();

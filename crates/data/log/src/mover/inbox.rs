@@ -12,8 +12,6 @@ pub(crate) enum Work {
     Move(u32),
     /// Remove what is dead, and tell these.
     CleanUp(Vec<oneshot::Sender<Result<()>>>),
-    /// See what retention lets go.
-    Retention,
 }
 
 /// How others talk to the mover.
@@ -28,8 +26,6 @@ struct State {
     /// Closed files that are not moved yet, oldest first.
     closed: VecDeque<u32>,
     clean_up: bool,
-    /// When retention is looked at next.
-    retention_at: Option<Instant>,
     waiting: Vec<oneshot::Sender<Result<()>>>,
     /// Why the last move failed.
     error: Option<Error>,
@@ -104,29 +100,21 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Waits for work; retention comes every `interval`. `None` when stopped.
-    pub(crate) fn take(&self, interval: Option<Duration>) -> Option<Work> {
+    /// Waits for work. `None` when stopped.
+    pub(crate) fn take(&self) -> Option<Work> {
         let mut s = self.state.lock();
         loop {
             if s.is_stopped {
                 return None;
             }
-            let retention_at = interval.map(|i| *s.retention_at.get_or_insert_with(|| Instant::now() + i));
-            if retention_at.is_some_and(|at| at <= Instant::now()) {
-                s.retention_at = None;
-                return Some(Work::Retention);
-            }
             if let Some(work) = s.next() {
                 return Some(work);
             }
-            match retention_at {
-                None => self.changed.wait(&mut s),
-                Some(at) => drop(self.changed.wait_until(&mut s, at)),
-            }
+            self.changed.wait(&mut s);
         }
     }
 
-    /// As [`Inbox::take`], but `None` also when there is nothing to do; retention never comes.
+    /// As [`Inbox::take`], but `None` also when there is nothing to do.
     pub(crate) fn try_take(&self) -> Option<Work> {
         let mut s = self.state.lock();
         if s.is_stopped { None } else { s.next() }
@@ -146,7 +134,7 @@ impl Inbox {
                 s.clean_up |= result.is_err();
                 waiting.into_iter().for_each(|w| drop(w.send(result.clone())));
             }
-            Work::Move(_) | Work::Retention => {}
+            Work::Move(_) => {}
         }
         drop(s);
         self.changed.notify_all();

@@ -22,7 +22,7 @@ pub(crate) use inbox::{Inbox, Work};
 use crate::image::{Extents, Image};
 use crate::partition::Extent;
 use crate::segment::{self, SegmentMeta, SegmentWriter};
-use crate::shared::{Request, Shared};
+use crate::shared::Shared;
 use crate::wal::{Trim, WalFile};
 use crate::{disk, retention};
 
@@ -44,9 +44,7 @@ impl Mover {
 
     /// Works until the inbox is closed.
     pub(crate) fn run(self) {
-        let interval_ms = self.shared.options.retention_interval_ms;
-        let interval = (interval_ms > 0).then(|| Duration::from_millis(interval_ms));
-        while let Some(work) = self.shared.mover.take(interval) {
+        while let Some(work) = self.shared.mover.take() {
             if !self.work(work) {
                 self.shared.mover.pause(RETRY);
             }
@@ -63,10 +61,6 @@ impl Mover {
         let result = match &work {
             Work::Move(seq) => self.move_file(*seq),
             Work::CleanUp(_) => self.clean_up().map(|_| ()),
-            Work::Retention => {
-                self.request_retention();
-                Ok(())
-            }
         };
         let is_done = result.is_ok();
         if let Err(e) = &result {
@@ -79,15 +73,6 @@ impl Mover {
     fn load(&self) -> Result<Image> {
         let image = Image::load(self.shared.disk(), &self.shared.options.dir)?;
         image.ok_or_else(|| Error::io(self.shared.options.dir.display(), "the manifest has gone"))
-    }
-
-    /// Asks the writer to trim what retention lets go; the files go when the trim is durable.
-    fn request_retention(&self) {
-        let trims = retention_trims(&self.shared, self.shared.clock.now_ms());
-        if !trims.is_empty() {
-            // When the queue is full or closed the next round does it.
-            let _ = self.shared.queue.push(Request::Trim { trims, reply: None }, self.shared.options.queue_bytes);
-        }
     }
 
     /// Makes segments of what a closed write-ahead file holds, and removes the file. A second attempt takes up where the

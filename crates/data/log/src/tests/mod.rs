@@ -26,7 +26,7 @@ fn clock() -> Arc<ManualClock> {
 
 /// Small files, so that a test sees them roll; no fdatasync, since no test cuts the power.
 fn options(dir: &Path) -> LogOptions {
-    LogOptions { wal_bytes: 4096, segment_bytes: 8192, retention_interval_ms: 0, sync: false, ..LogOptions::new(dir) }
+    LogOptions { wal_bytes: 4096, segment_bytes: 8192, sync: false, ..LogOptions::new(dir) }
 }
 
 fn open(dir: &Path) -> Log {

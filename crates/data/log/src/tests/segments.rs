@@ -186,21 +186,6 @@ async fn retention_lets_go_by_size() {
 }
 
 #[tokio::test]
-async fn retention_comes_by_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(NOW_MS * 1000));
-    let log = Log::open(LogOptions { retention_interval_ms: 10, ..options(dir.path()) }, clock.clone()).unwrap();
-    let config = TopicConfig { retention_ms: Some(1000), ..TopicConfig::default() };
-    log.create_topic(TopicSpec { config, ..spec(T, 1) }).await.unwrap();
-    log.append(T, 0, batch(&["a"]), true).await.unwrap();
-    let mut changed = log.changed();
-    clock.advance_us(2_000_000);
-    while log.offsets(T, 0) != Some((1, 1)) {
-        changed.changed().await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn a_deleted_topic_leaves_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
