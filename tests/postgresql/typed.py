@@ -47,7 +47,7 @@ class TypedQueries(Queries):
                 lambda: f"substr({v('s')}, {small})", lambda: f"substring({v('s')} FROM {small} FOR {abs(small)})",
                 lambda: f"replace({v('s')}, '{self.some('a', 'b', ',')}', {self.literal('s')})", lambda: f"split_part({v('s')}, ',', {self.some(1, 2, -1)})",
                 lambda: f"concat({v(self.some('s', 'i', 'd'))}, {v('s')})", lambda: f"concat_ws('-', {v('s')}, {v('i')}, {v('s')})", lambda: f"translate({v('s')}, 'ab', 'x')",
-                lambda: f"{self.some('lpad', 'rpad')}({v('s')}, {small + 2}{self.some('', ', $$xy$$')})", lambda: f"{v(self.some('i', 'd', 'y'))}::text", lambda: f"{self.plain('n', of)}::text",
+                lambda: f"{self.some('lpad', 'rpad')}({v('s')}, {small + 2}{self.some('', ', $$xy$$')})", lambda: f"{v(self.some('i', 'd', 'y', 't'))}::text", lambda: f"{v('f')}::text", lambda: f"({v('t')} || {v('s')})", lambda: f"{self.plain('n', of)}::text",
                 lambda: f"regexp_replace({v('s')}, '[a-c]', '<x>'{self.some('', ', $$g$$')})", lambda: f"overlay({v('s')} PLACING 'zz' FROM 2 FOR 1)",
                 lambda: f"to_char({v('t')}, '{self.some('YYYY-MM-DD', 'HH24:MI:SS', 'Mon DD', 'YYYY-MM', 'MS')}')", lambda: f"left({v('d')}::text, 7)",
                 lambda: f"CASE WHEN {v('s')} LIKE 'a%' THEN {v('s')} ELSE 'no' END",

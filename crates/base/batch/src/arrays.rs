@@ -1,5 +1,13 @@
-//! `array_remove` that takes NULL out, too, and `map` of lists that are constants beside others. DataFusion 54.1 gives NULL for the one, and takes
-//! the other's elements for rows.
+//! Functions and operators of lists where DataFusion 54.1 answers otherwise than PostgreSQL. Here `array_remove` that takes NULL out, too, and `map` of
+//! lists that are constants beside others: DataFusion gives NULL for the one, and takes the other's elements for rows.
+
+mod any;
+mod careful;
+mod dimensions;
+mod made;
+mod operators;
+mod sets;
+mod subscripts;
 
 use std::sync::Arc;
 
@@ -14,8 +22,24 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-/// Adds the first under a name of its own: those of DataFusion stay for queries that mean them. The second takes the place of DataFusion's.
+pub(crate) use any::any_of;
+pub use any::{any_function, operator_of_any};
+pub use made::ARRAY_OR_EMPTY;
+pub(crate) use operators::ListOperators;
+pub(crate) use sets::CONTAINS;
+
+/// Puts functions that know NULL in the place of DataFusion's. Others stand for these.
+pub(crate) fn register_careful(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    careful::register(registry)
+}
+
+/// Adds `array_remove` and `array_dims` under names of their own: those of DataFusion stay for queries that mean them. The others take their places.
 pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    dimensions::register(registry)?;
+    made::register(registry)?;
+    for function in any::functions() {
+        registry.register_udf(Arc::new(function))?;
+    }
     let (of, before) = (registry.udf("array_remove_all")?, registry.udf("array_remove")?);
     registry.register_udf(Arc::new(Removed { of, aliases: ["fleuve_array_remove".into()] }.into()))?;
     registry.register_udf(before)?;

@@ -24,6 +24,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
+use crate::arrays::operator_of_any;
 use crate::names::map_with_names;
 use crate::texts::text_for;
 use crate::types::{is_comparison, with_types};
@@ -146,6 +147,7 @@ fn met(expr: Expr, schema: &DFSchema) -> Result<Expr> {
                 "nullif" => together(args, Compared, schema)?,
                 "coalesce" | "nvl" | "greatest" | "least" | "make_array" => together(args, Chosen, schema)?,
                 "array_has" => in_array(args, schema)?,
+                name if operator_of_any(name).is_some() => in_array(args, schema)?,
                 "nvl2" if !args.is_empty() => {
                     let mut args = args;
                     let chosen = together(args.split_off(1), Chosen, schema)?;

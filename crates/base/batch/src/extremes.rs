@@ -1,12 +1,15 @@
 //! `min` and `max` of floating-point numbers by groups. DataFusion 54.1 compares them there with `<`, which nothing is true of beside NaN, so
-//! that the answer depends on the order of rows. In SQL NaN is greater than all numbers, as it is without groups and in ORDER BY.
+//! that the answer depends on the order of rows. In SQL NaN is greater than all numbers, as it is without groups and in ORDER BY. And those of lists
+//! and structs, where a NULL within is greater than all values, too; it takes it for the least.
 
 use std::mem::size_of;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -35,7 +38,13 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.of.accumulator(args)
+        let value = args.return_field.data_type();
+        if !value.is_nested() {
+            return self.of.accumulator(args);
+        }
+        let converter = RowConverter::new(vec![SortField::new_with_options(value.clone(), BEHIND)])?;
+        let best = ScalarValue::try_from(value)?;
+        Ok(Box::new(Nested { converter, greatest: self.greatest, row: None, best }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -43,7 +52,7 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.of.groups_accumulator_supported(args)
+        !args.return_field.data_type().is_nested() && self.of.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
@@ -93,6 +102,55 @@ impl AggregateUDFImpl for Extreme {
 
 fn is_greater(a: f64, b: f64) -> bool {
     a > b || (a.is_nan() && !b.is_nan())
+}
+
+/// Where NULL stands within lists and structs.
+const BEHIND: SortOptions = SortOptions { descending: false, nulls_first: false };
+
+/// The best list or struct so far.
+#[derive(Debug)]
+struct Nested {
+    converter: RowConverter,
+    greatest: bool,
+    /// Bytes that have the order of `best`.
+    row: Option<OwnedRow>,
+    best: ScalarValue,
+}
+
+impl Accumulator for Nested {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let [values] = values else { return internal_err!("min and max take one value") };
+        let rows = self.converter.convert_columns(std::slice::from_ref(values))?;
+        let places = (0..values.len()).filter(|place| values.is_valid(*place));
+        let by_row = |a: &usize, b: &usize| rows.row(*a).cmp(&rows.row(*b));
+        let Some(place) = (if self.greatest { places.max_by(by_row) } else { places.min_by(by_row) }) else {
+            return Ok(());
+        };
+        let found = rows.row(place);
+        let is_better = |now: &OwnedRow| if self.greatest { found > now.row() } else { found < now.row() };
+        if self.row.as_ref().is_none_or(is_better) {
+            self.row = Some(found.owned());
+            self.best = ScalarValue::try_from_array(values, place)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(self.best.clone())
+    }
+
+    fn size(&self) -> usize {
+        let row = self.row.as_ref().map_or(0, |row| row.row().as_ref().len());
+        size_of_val(self) - size_of_val(&self.best) + self.best.size() + row
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.best.clone()])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
 }
 
 /// The best number of each group so far.
@@ -170,6 +228,20 @@ where
 #[cfg(test)]
 mod tests {
     use crate::testing;
+
+    #[tokio::test]
+    async fn null_within_lists_and_structs_is_the_greatest() {
+        let table = "CREATE TABLE t AS SELECT column1 AS k, column2 AS l, named_struct('a', column3, 'b', k) AS s
+            FROM (SELECT *, column1 AS k FROM (VALUES (1, [1, NULL], 1), (1, [1, 2], NULL), (2, [NULL], 3), (2, [9], 2), (3, NULL, NULL), (3, [], 0)) v) w";
+        for partitions in [1, 3] {
+            let sql =
+                "SELECT k, min(l), max(l), get_field(min(s), 'a'), get_field(max(s), 'a') FROM t GROUP BY k ORDER BY k";
+            let expected = ["|1|[1,2]|[1,]|1||", "|2|[9]|[]|2|3|", "|3|[]|[]|0||"];
+            assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), expected);
+            let sql = "SELECT min(l), max(l), max(l) FILTER (WHERE k = 3), min(l) FILTER (WHERE k > 3) FROM t";
+            assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), ["|[]|[]|[]||"]);
+        }
+    }
 
     #[tokio::test]
     async fn nan_is_the_greatest_whatever_comes_first() {

@@ -1,5 +1,5 @@
 //! `sum(a / b) FILTER (WHERE b <> 0)` divides where `b` is not zero. DataFusion 54.1 computes the arguments of an aggregate for all rows, and
-//! then leaves out those that do not pass its FILTER.
+//! then leaves out those that do not pass its FILTER; `first_value` and `last_value` take rows for which that is NULL, too.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -32,6 +32,34 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     };
     let schema = input.schema().clone();
     map_with_names(plan, |expr| expr.transform_up(|e| Ok(call(e, &schema))))
+}
+
+/// The plan with filters that are never NULL where that would tell, to be run.
+///
+/// # Errors
+/// DataFusion's.
+pub(crate) fn with_known_filters(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let node = |plan: LogicalPlan| match plan {
+        LogicalPlan::Aggregate(_) => map_with_names(plan, |expr| expr.transform_up(|e| Ok(known(e)))),
+        plan => Ok(Transformed::no(plan)),
+    };
+    Ok(plan.transform_up_with_subqueries(node)?.data)
+}
+
+fn known(mut expr: Expr) -> Transformed<Expr> {
+    let Expr::AggregateFunction(call) = &mut expr else { return Transformed::no(expr) };
+    match call.params.filter.take() {
+        Some(filter)
+            if matches!(call.func.name(), "first_value" | "last_value") && !matches!(*filter, Expr::IsTrue(_)) =>
+        {
+            call.params.filter = Some(Box::new(Expr::IsTrue(filter)));
+            Transformed::yes(expr)
+        }
+        filter => {
+            call.params.filter = filter;
+            Transformed::no(expr)
+        }
+    }
 }
 
 fn call(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
@@ -76,4 +104,25 @@ fn is_only_if(filter: &Expr, expr: &Expr) -> bool {
     matches!(case.when_then_expr.as_slice(), [(when, _)] if **when == *filter)
         && case.expr.is_none()
         && case.else_expr.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    #[tokio::test]
+    async fn rows_whose_filter_is_null_are_not_the_first_or_last() {
+        let table = "CREATE TABLE t (k INT, v INT, b BOOLEAN) AS VALUES
+            (1, 1, NULL), (1, 2, true), (1, 3, false), (2, 4, NULL), (3, 5, true), (3, 6, NULL)";
+        let both = "first_value(v ORDER BY v) FILTER (WHERE b) AS f, last_value(v ORDER BY v) FILTER (WHERE b) AS l";
+        for partitions in [1, 3] {
+            let sql = format!("SELECT k, {both} FROM t GROUP BY k ORDER BY k");
+            assert_eq!(testing::rows(table, partitions, &sql).await.unwrap(), ["|1|2|2|", "|2|||", "|3|5|5|"]);
+            let places = "(array_agg(k ORDER BY v DESC) FILTER (WHERE b))[1] AS a, (array_agg(v ORDER BY k, v) FILTER (WHERE b))[1] AS d";
+            let sql = format!("SELECT {both}, {places} FROM t");
+            assert_eq!(testing::rows(table, partitions, &sql).await.unwrap(), ["|2|5|3|2|"]);
+            let sql = "SELECT DISTINCT ON (k) k, v FROM t WHERE b IS NULL ORDER BY k, v DESC";
+            assert_eq!(testing::rows(table, partitions, sql).await.unwrap(), ["|1|1|", "|2|4|", "|3|6|"]);
+        }
+    }
 }

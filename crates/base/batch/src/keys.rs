@@ -19,6 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr, create_
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use crate::filtered::with_known_filters;
 use crate::forward::forward;
 use crate::map_with_names;
 use crate::nested::in_order;
@@ -31,7 +32,7 @@ pub struct CarefulPlanner;
 #[async_trait]
 impl QueryPlanner for CarefulPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = with_read_texts(with_sortable_keys(plan.clone())?)?;
+        let plan = with_known_filters(with_read_texts(with_sortable_keys(plan.clone())?)?)?;
         DefaultPhysicalPlanner::default().create_physical_plan(&plan, state).await
     }
 }

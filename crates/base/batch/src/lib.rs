@@ -120,9 +120,11 @@ mod orders;
 mod outer;
 mod paired;
 mod partitions;
+mod places;
 mod projections;
 mod recursion;
 mod relations;
+mod repeated;
 mod shifted;
 mod single;
 #[cfg(test)]
@@ -138,6 +140,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
@@ -145,18 +148,22 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
+pub use arrays::{ARRAY_OR_EMPTY, any_function, operator_of_any};
 use careful::Careful;
 pub use counts::row_number;
 pub use decimals::compared_as;
 pub use fallible::{can_fail, can_fail_in, has_subquery};
 pub use keys::{CarefulPlanner, with_sortable_keys};
-pub use means::rounded_mean;
+pub use means::{even_mean, rounded_mean};
 pub use names::map_with_names;
 pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
 pub use texts::{TEXT_CAST, list_items, reading_texts, text_for, time_text};
 pub use times::TimeTypes;
 pub use words::{in_words, infix, without_widening, words, words_of_columns};
+
+/// The function that stands for a cast to text which writes a value as PostgreSQL does.
+pub const TEXT_OF: &str = "fleuve_text";
 
 /// The function that stands for a cast of nanoseconds to microseconds.
 pub const MICROS_OF: &str = "fleuve_micros";
@@ -194,6 +201,8 @@ pub const FRAMED_ANEW: [&str; 24] = [
 pub fn configure(options: &mut ConfigOptions) {
     // What a sort in a query means is told by `orders`.
     options.sql_parser.enable_subquery_sort_elimination = false;
+    // `x IS NOT TRUE` is never NULL to the logical plan and may be to the physical one (DataFusion 54.1), which is no fault.
+    options.execution.skip_physical_aggregate_schema_check = true;
 }
 
 /// A state with the rules and functions of this crate, and none besides.
@@ -203,6 +212,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_type_planner(Arc::new(TimeTypes { zone }))
+        .with_expr_planners(planners())
         .with_default_features()
         .with_relation_planners(vec![Arc::new(CarefulRelations)])
         .with_optimizer_rules(logical_rules())
@@ -214,10 +224,16 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
     state
 }
 
+/// What plans expressions; to come before DataFusion's.
+pub fn planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![Arc::new(arrays::ListOperators)]
+}
+
 /// Puts functions in the place of DataFusion's of the same names, and some of new names.
 pub fn register(state: &mut SessionState) -> Result<()> {
     times::register_series(state);
     let registry: &mut dyn FunctionRegistry = state;
+    arrays::register_careful(registry)?;
     for function in counts::scalar().into_iter().chain([counts::matches()]) {
         registry.register_udf(function.into())?;
     }
@@ -257,7 +273,8 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
         Arc::new(outer::OuterColumns),
     ];
     let whole: Analysis = Arc::new(recursion::WholeRecursion);
-    let last: [Analysis; 2] = [Arc::new(nested::OrderedLists), Arc::new(filtered::FilteredArguments)];
+    let last: [Analysis; 3] =
+        [Arc::new(nested::OrderedLists), Arc::new(places::Places), Arc::new(filtered::FilteredArguments)];
     let types: Analysis = Arc::new(decimals::SettledTypes);
     let settled = |rule: Analysis| if rule.name() == types.name() { types.clone() } else { rule };
     let theirs = Analyzer::new().rules.into_iter().map(settled);
@@ -267,10 +284,11 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters
 /// are not pushed too far, a constant is a group, and NULL equals NULL in the keys only that say so.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 8] = [
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 9] = [
         Arc::new(Careful::new(recursion::within_terms)),
         Arc::new(Careful::new(filters::filters)),
         Arc::new(Careful::new(groups::groups)),
+        Arc::new(Careful::new(repeated::repeated)),
         Arc::new(Careful::new(dependencies::orders)),
         Arc::new(Careful::new(dependencies::distinct)),
         Arc::new(Careful::new(unnest::laterals)),

@@ -29,6 +29,36 @@ impl AnalyzerRule for OuterColumns {
 }
 
 fn node(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(mut join) = plan {
+        // LATERAL names the columns of what stands before it.
+        if !is_lateral(&join.right)? {
+            return expressions(LogicalPlan::Join(join), config);
+        }
+        let schema = settled([join.left.as_ref()], config)?;
+        let right = with_types(Arc::unwrap_or_clone(join.right), &schema)?;
+        join.right = Arc::new(right.data);
+        let plan = expressions(LogicalPlan::Join(join), config)?;
+        return Ok(Transformed::new_transformed(plan.data, plan.transformed || right.transformed));
+    }
+    expressions(plan, config)
+}
+
+/// Whether it is a subquery in FROM that names columns outside of it.
+fn is_lateral(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|p| Ok(matches!(p, LogicalPlan::Subquery(s) if !s.outer_ref_columns.is_empty())))
+}
+
+/// The columns of inputs with the types that they will have.
+fn settled<'a>(inputs: impl IntoIterator<Item = &'a LogicalPlan>, config: &ConfigOptions) -> Result<DFSchema> {
+    let mut schema = DFSchema::empty();
+    for input in inputs {
+        schema.merge(SettledTypes.analyze(input.clone(), config)?.schema());
+    }
+    Ok(schema)
+}
+
+/// The subqueries in the expressions of a node.
+fn expressions(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<LogicalPlan>> {
     let mut is_correlated = false;
     plan.apply_expressions(|expr| {
         is_correlated |= expr.exists(|e| Ok(subquery_of(e).is_some_and(|s| !s.outer_ref_columns.is_empty())))?;
@@ -42,23 +72,23 @@ fn node(plan: LogicalPlan, config: &ConfigOptions) -> Result<Transformed<Logical
             "a subquery in an aggregate cannot refer to the tables outside of it; compute it in a subquery in FROM, and aggregate that"
         );
     }
-    let mut schema = DFSchema::empty();
-    for input in plan.inputs() {
-        schema.merge(SettledTypes.analyze(input.clone(), config)?.schema());
-    }
-    plan.map_subqueries(|subquery| {
-        subquery.transform_down_with_subqueries(|plan| {
-            let plan = match plan {
-                LogicalPlan::Subquery(mut subquery) => {
-                    for column in &mut subquery.outer_ref_columns {
-                        *column = typed(std::mem::take(column), &schema).data;
-                    }
-                    LogicalPlan::Subquery(subquery)
+    let schema = settled(plan.inputs(), config)?;
+    plan.map_subqueries(|subquery| with_types(subquery, &schema))
+}
+
+/// A subquery, and those within it, with the types that its outer columns have in `schema`.
+fn with_types(subquery: LogicalPlan, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
+    subquery.transform_down_with_subqueries(|plan| {
+        let plan = match plan {
+            LogicalPlan::Subquery(mut subquery) => {
+                for column in &mut subquery.outer_ref_columns {
+                    *column = typed(std::mem::take(column), schema).data;
                 }
-                other => other,
-            };
-            plan.map_expressions(|expr| expr.transform(|e| Ok(typed(e, &schema))))
-        })
+                LogicalPlan::Subquery(subquery)
+            }
+            other => other,
+        };
+        plan.map_expressions(|expr| expr.transform(|e| Ok(typed(e, schema))))
     })
 }
 
@@ -128,6 +158,35 @@ mod tests {
                 "{sql} FROM {from}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn so_have_those_of_lateral_subqueries() {
+        let t = "CREATE TABLE t (k INT, s TEXT) AS VALUES (1, 'ab'), (2, 'a'), (3, 'b'), (4, NULL)";
+        for (from, expected) in [
+            ("(SELECT s FROM t UNION SELECT left(s, 1) FROM t) a", &["||0|", "|a|1|", "|ab|1|", "|b|1|"][..]),
+            (
+                "(SELECT CASE WHEN k = 1 THEN s ELSE left(s, 1) END AS s FROM t) a",
+                &["||0|", "|a|1|", "|ab|1|", "|b|1|"],
+            ),
+            ("(SELECT string_agg(s, '') AS s FROM t WHERE k > 2 UNION ALL SELECT 'ab') a", &["|ab|1|", "|b|1|"]),
+        ] {
+            for inner in [
+                "SELECT count(*) AS n FROM t x WHERE x.s = a.s",
+                "SELECT n FROM (SELECT count(*) AS n FROM t x WHERE a.s = x.s) y",
+            ] {
+                let sql =
+                    format!("SELECT a.s, l.n FROM {from} CROSS JOIN LATERAL ({inner}) l ORDER BY a.s NULLS FIRST");
+                let rows = testing::rows(t, 2, &sql).await.map_err(|e| e.to_string());
+                assert_eq!(rows, Ok(expected.iter().map(|r| r.to_string()).collect()), "{sql}");
+            }
+        }
+        let numbers = "CREATE TABLE t (k INT, v BIGINT) AS VALUES (3, 1), (1, 2), (4, 1), (2, 2)";
+        let sql = "SELECT a.n, l.c FROM (SELECT k AS n FROM t UNION ALL SELECT 1.5::double) a, LATERAL (SELECT count(*) AS c FROM t x WHERE x.v = a.n) l ORDER BY n";
+        assert_eq!(
+            testing::rows(numbers, 2, sql).await.unwrap(),
+            ["|1.0|2|", "|1.5|0|", "|2.0|2|", "|3.0|0|", "|4.0|0|"]
+        );
     }
 
     #[tokio::test]

@@ -231,25 +231,28 @@ fn tidy(message: &str) -> String {
         Some((told, _)) => told.trim_end_matches('.'),
         None => line.as_str(),
     };
-    let line = with_sql_types(&line.replace("main.public.", "").replace("main.", ""));
-    let line = INNER_PREFIXES.iter().fold(plain_words(&line), |line, prefix| line.replace(prefix, ""));
-    without_families(&line)
+    let line = with_sql_types(&without_families(&line.replace("main.public.", "").replace("main.", "")));
+    INNER_PREFIXES.iter().fold(plain_words(&line), |line, prefix| line.replace(prefix, ""))
 }
 
 /// What stands before a message within another.
 const INNER_PREFIXES: [&str; 4] =
     ["Error during planning: ", "Execution error: ", "Internal error: ", "Invalid argument error: "];
 
-/// `TEXT` for `String (DataType: TEXT)`.
+/// `received Utf8` for `received String (DataType: Utf8)`.
 fn without_families(message: &str) -> String {
-    let mut parts = message.split(" (DataType: ");
-    let mut out = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let Some((named, rest)) = part.split_once(')') else { return message.to_string() };
-        out.truncate(out.rfind(' ').map_or(0, |at| at + 1));
-        out.extend([named, rest]);
-    }
-    out
+    let Some((before, rest)) = message.split_once(" (DataType: ") else { return message.to_string() };
+    let mut depth = 1;
+    let is_end = |c: char| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth == 0
+    };
+    let Some(end) = rest.find(is_end) else { return message.to_string() };
+    let kept = match before.rfind("received ") {
+        Some(at) => at + "received ".len(),
+        None => before.rfind(' ').map_or(0, |at| at + 1),
+    };
+    format!("{}{}{}", &before[..kept], &rest[..end], without_families(&rest[end + 1..]))
 }
 
 /// The planner's longer messages, told in a sentence.
@@ -264,6 +267,12 @@ fn plain_words(message: &str) -> String {
         let first = first.trim_start_matches("Error during planning: ").trim_end_matches('.');
         let why = first.strip_prefix(function).unwrap_or(first).trim();
         return format!("{} does not take these arguments: it {why}", function.replace("Function ", "function "));
+    }
+    if let Some((told, _)) = message.split_once(" No function matches the given name")
+        && let Some(told) = told.strip_prefix("Function ")
+        && told.contains(" requires ")
+    {
+        return format!("function {}", told.trim_end_matches('.'));
     }
     if let Some((told, _)) = message.split_once(" You might need to add explicit type casts.") {
         let told = match told.split_once(" failed. ") {

@@ -81,7 +81,9 @@ fn refuse_comparing(plan: &LogicalPlan, schema: &DFSchema) -> Result<()> {
     plan.apply_expressions(|expr| {
         expr.apply(|e| {
             let by_order = |order: &[SortExpr]| order.iter().any(|o| is_in(&o.expr, schema));
-            let compares = |name: &str, args: &[Expr]| COMPARING.contains(&name) && any_in(args, schema);
+            let compares = |name: &str, args: &[Expr]| {
+                (COMPARING.contains(&name) || fleuve_batch::operator_of_any(name).is_some()) && any_in(args, schema)
+            };
             let looked_for = |value: &Expr, within: &Subquery| {
                 is_in(value, schema) || within.subquery.schema().fields().iter().any(|f| has_interval(f.data_type()))
             };
@@ -94,7 +96,10 @@ fn refuse_comparing(plan: &LogicalPlan, schema: &DFSchema) -> Result<()> {
                 {
                     refused("CASE does")
                 }
-                Expr::ScalarFunction(call) if compares(call.name(), &call.args) => refused(call.name()),
+                Expr::ScalarFunction(call) if compares(call.name(), &call.args) => {
+                    let is_any = fleuve_batch::operator_of_any(call.name()).is_some();
+                    refused(if is_any { "ANY does" } else { call.name() })
+                }
                 Expr::AggregateFunction(AggregateFunction { func, params })
                     if compares(func.name(), &params.args)
                         || params.distinct && any_in(&params.args, schema)

@@ -31,6 +31,7 @@ mod rewrite;
 mod session;
 mod suggest;
 mod window;
+mod written;
 
 pub use backend::*;
 pub use bind::{

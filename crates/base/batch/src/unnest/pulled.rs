@@ -103,7 +103,8 @@ fn is_equality_with_outer(condition: &Expr) -> bool {
     let Expr::BinaryExpr(both) = condition else { return false };
     let is_column = |e: &Expr| match e {
         Expr::Column(_) => true,
-        Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_)),
+        // A cast to text may become a function.
+        Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_)) && !cast.field.data_type().is_string(),
         _ => false,
     };
     let fits = |inner: &Expr, outer: &Expr| is_column(inner) && !outer.any_column_refs() && outer.contains_outer();

@@ -6,10 +6,12 @@ mod infix;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, binary_expr, cast};
 use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::Dialect;
 
+use crate::arrays::{any_of, operator_of_any};
 pub use infix::infix;
 
 /// The namespace that goes without saying.
@@ -149,16 +151,21 @@ fn short(expr: Expr) -> Expr {
 fn as_typed(expr: Expr) -> Expr {
     let typed = |e| {
         Ok(match e {
+            Expr::ScalarFunction(call) if operator_of_any(call.name()).is_some() => any(call),
             Expr::ScalarFunction(mut call) => {
                 let op = match call.func.name() {
                     "+" | "time_plus" => Operator::Plus,
                     "-" | "time_minus" => Operator::Minus,
                     "*" | "interval_times" => Operator::Multiply,
                     "interval_divided" => Operator::Divide,
+                    crate::arrays::CONTAINS => Operator::AtArrow,
                     "fleuve_tumble" | "fleuve_hop" => return Ok(Transformed::yes(column("window_start"))),
                     "fleuve_shift" | "fleuve_cumulate" => return Ok(Transformed::yes(column("window_end"))),
                     crate::MICROS_OF | "fleuve_in_order" if !call.args.is_empty() => {
                         return Ok(Transformed::yes(call.args.swap_remove(0)));
+                    }
+                    crate::TEXT_OF if !call.args.is_empty() => {
+                        return Ok(Transformed::yes(cast(call.args.swap_remove(0), DataType::Utf8)));
                     }
                     "fleuve_as_of_part" if call.args.len() > 1 => {
                         return Ok(Transformed::yes(call.args.swap_remove(1)));
@@ -177,6 +184,14 @@ fn as_typed(expr: Expr) -> Expr {
         })
     };
     expr.clone().transform_up(typed).map_or(expr, |t| t.data)
+}
+
+/// `x = any(list)`
+fn any(call: ScalarFunction) -> Transformed<Expr> {
+    match (operator_of_any(call.name()), call.args.as_slice()) {
+        (Some(op), [list, value]) => Transformed::yes(binary_expr(value.clone(), op, any_of(list.clone()))),
+        _ => Transformed::no(Expr::ScalarFunction(call)),
+    }
 }
 
 fn column(name: &str) -> Expr {

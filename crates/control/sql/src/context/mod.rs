@@ -27,6 +27,7 @@ use crate::parse::EDITION;
 use crate::window::{
     ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
 };
+use crate::written::WrittenValues;
 
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};
 
@@ -71,8 +72,6 @@ fn config() -> SessionConfig {
     options.sql_parser.collect_spans = true;
     options.sql_parser.recursion_limit = crate::parse::MAX_NESTING;
     options.execution.time_zone = Some("+00:00".into());
-    // `x IS NOT TRUE` is never NULL to the logical plan and may be to the physical one (DataFusion 54.1), which is no fault.
-    options.execution.skip_physical_aggregate_schema_check = true;
     // Text that a query shows is read by people: the names of columns as they wrote them.
     options.explain.show_schema = false;
     config
@@ -82,17 +81,19 @@ fn config() -> SessionConfig {
 fn state(runtime: Arc<RuntimeEnv>, edition: u32) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
+    let written: Option<fleuve_batch::Analysis> = (edition >= 2).then(|| Arc::new(WrittenValues) as _);
     let config = config();
     let zone = config.options().execution.time_zone.clone();
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_type_planner(Arc::new(fleuve_batch::TimeTypes { zone }))
         .with_runtime_env(runtime)
+        .with_expr_planners(fleuve_batch::planners())
         .with_default_features()
         .with_optimizer_rules(fleuve_batch::logical_rules())
         .with_physical_optimizer_rules(fleuve_batch::physical_rules())
         .with_query_planner(Arc::new(fleuve_batch::CarefulPlanner))
-        .with_analyzer_rules(fleuve_batch::analyzer_rules(own))
+        .with_analyzer_rules(fleuve_batch::analyzer_rules(own.into_iter().chain(written)))
         .with_relation_planners(vec![
             Arc::new(fleuve_batch::CarefulRelations),
             Arc::new(ScanPlanner),

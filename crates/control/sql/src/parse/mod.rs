@@ -79,8 +79,9 @@ pub struct Parsed {
 /// does not change what it means.
 ///
 /// 2: `extract` gives decimals and `date_part` DOUBLE PRECISION, a date with an interval is a timestamp, `to_char` knows all of PostgreSQL's
-/// patterns, `array_remove` takes NULL out, intervals are not ordered where that would be wrong, a JOIN has a condition, and a window takes over
-/// from another one only what that allows. 1: computed columns have the names that PostgreSQL gives them. 0: those of DataFusion's planner.
+/// patterns, `array_remove` takes NULL out, `array_dims` is a text, times and floating-point numbers are written as in PostgreSQL, intervals are
+/// not ordered where that would be wrong, a JOIN has a condition, and a window takes over from another one only what that allows. 1: computed
+/// columns have the names that PostgreSQL gives them. 0: those of DataFusion's planner.
 pub const EDITION: u32 = 2;
 
 /// Reads the statements of `sql`.

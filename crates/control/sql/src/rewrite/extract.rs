@@ -9,11 +9,12 @@ use super::spelling::is_named;
 use super::tree::call;
 
 /// Functions that edition 2 has others for, and what the registry calls these.
-const NEW: [(&str, &str); 4] = [
+const NEW: [(&str, &str); 5] = [
     ("date_part", "fleuve_date_part"),
     ("datepart", "fleuve_date_part"),
     ("to_char", "fleuve_to_char"),
     ("array_remove", "fleuve_array_remove"),
+    ("array_dims", "fleuve_array_dims"),
 ];
 
 const EXTRACT: &str = "extract";

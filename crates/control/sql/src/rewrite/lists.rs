@@ -1,16 +1,22 @@
-//! `unnest` in `FROM`, named as PostgreSQL names it; rows of values beside a table; and lists that are written as texts.
+//! `unnest` in `FROM`, named as PostgreSQL names it; rows of values beside a table; lists that are written as texts or are the rows of a query; what is
+//! compared with ANY; and slices.
 
 use std::ops::ControlFlow;
 
+use datafusion::logical_expr::Operator;
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Query, SetExpr, TableAlias,
+    AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Subscript, TableAlias,
     TableAliasColumnDef, TableFactor, Value, Visit, visit_expressions, visit_expressions_mut,
 };
-use fleuve_batch::list_items;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use fleuve_batch::{ARRAY_OR_EMPTY, any_function, list_items};
 use fleuve_types::{Error, Result};
 
 use super::spelling::is_named;
-use super::tree::call;
+use super::tree::{call, has_call};
+use super::{fields, spelled};
 
 /// The column that counts the elements.
 const ORDINALITY: &str = "ordinality";
@@ -108,6 +114,124 @@ fn rows_as_lists(factor: &TableFactor) -> Option<TableFactor> {
         with_offset_alias: None,
         with_ordinality: false,
     })
+}
+
+/// `x = ANY (list)` and the like as a function's call, or `x IN (a, b)` where the list is written: those know NULL, as DataFusion (54.1) does not.
+pub(super) fn any_as_call(expr: &mut Expr) {
+    let Expr::AnyOp { left, compare_op, right, .. } = expr else { return };
+    let op = match compare_op {
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        _ => return,
+    };
+    let Some(name) = any_function(op).filter(|_| !matches!(right.as_ref(), Expr::Subquery(_))) else { return };
+    *expr = match elements(right).filter(|_| op == Operator::Eq) {
+        Some(list) => Expr::InList { expr: Box::new(expr_of(left)), list, negated: false },
+        None => call(name, [right, left].map(|side| FunctionArgExpr::Expr(side.as_ref().clone())), vec![]),
+    };
+}
+
+/// The elements of `ARRAY[a, b]`, if these are no lists.
+fn elements(list: &Expr) -> Option<Vec<Expr>> {
+    let elements = match list {
+        Expr::Nested(inner) => elements(inner)?,
+        Expr::Array(array) => array.elem.clone(),
+        Expr::Function(f) if is_named(&f.name, "make_array") => match &f.args {
+            FunctionArguments::List(list) => list.args.iter().map(argument).collect::<Option<_>>()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let is_list = |e: &Expr| match e {
+        Expr::Array(_) => true,
+        Expr::Function(f) => is_named(&f.name, "make_array"),
+        _ => false,
+    };
+    (!elements.is_empty() && !elements.iter().any(is_list)).then_some(elements)
+}
+
+/// `ARRAY(SELECT x ... ORDER BY y)` as an aggregate of these rows, without elements where there are none. To come before the query is rewritten.
+pub(super) fn of_rows(expr: &mut Expr) {
+    let Expr::Function(f) = expr else { return };
+    let FunctionArguments::Subquery(rows) = &f.args else { return };
+    if !is_named(&f.name, "array") {
+        return;
+    }
+    let rows = gathered(rows).unwrap_or_else(|| gathered_around(rows));
+    *expr = call(ARRAY_OR_EMPTY, [FunctionArgExpr::Expr(Expr::Subquery(Box::new(rows)))], vec![]);
+}
+
+/// The rows of a plain query, gathered where they are found.
+fn gathered(rows: &Query) -> Option<Query> {
+    let mut rows = rows.clone();
+    let mut order = match rows.order_by.take().map(|order| order.kind) {
+        None => vec![],
+        Some(OrderByKind::Expressions(exprs)) => exprs,
+        Some(OrderByKind::All(_)) => return None,
+    };
+    let is_whole = rows.with.is_none() && rows.limit_clause.is_none() && rows.fetch.is_none();
+    let SetExpr::Select(select) = rows.body.as_mut() else { return None };
+    let is_plain = is_whole
+        && !select.from.is_empty()
+        && select.distinct.is_none()
+        && select.having.is_none()
+        && select.qualify.is_none()
+        && matches!(&select.group_by, GroupByExpr::Expressions(by, with) if by.is_empty() && with.is_empty());
+    let [item] = select.projection.as_mut_slice() else { return None };
+    let name = fields::output_name(item).map(spelled);
+    let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) = &*item else { return None };
+    let value = value.clone();
+    // A number stands for the column, an aggregate or a window is of other rows, and in an aggregate a subquery sees less.
+    let is_other = |by: &OrderByExpr| matches!(by.expr, Expr::Value(_)) || has_query(&by.expr);
+    if !is_plain || has_call(&value) || has_query(&value) || order.iter().any(is_other) {
+        return None;
+    }
+    for by in &mut order {
+        if matches!(&by.expr, Expr::Identifier(own) if Some(spelled(own)) == name) {
+            by.expr = value.clone();
+        }
+    }
+    let clauses = if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
+    *item = SelectItem::UnnamedExpr(call("array_agg", [FunctionArgExpr::Expr(value)], clauses));
+    Some(rows)
+}
+
+fn has_query(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |e| match e {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        Expr::Function(f) if matches!(f.args, FunctionArguments::Subquery(_)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// The rows of any query, gathered around it.
+fn gathered_around(rows: &Query) -> Query {
+    const AROUND: &str = "SELECT array_agg(\"array element\") FROM (SELECT 1) AS \"array rows\" (\"array element\")";
+    let mut around = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(AROUND)
+        .and_then(|mut p| p.parse_query())
+        .expect("a query of our own is well formed");
+    if let SetExpr::Select(select) = around.body.as_mut()
+        && let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|f| &mut f.relation)
+    {
+        **subquery = rows.clone();
+    }
+    *around
+}
+
+/// `(list)[:2]` and `(list)[2:]` with both bounds.
+pub(super) fn with_bounds(chain: &mut [AccessExpr]) {
+    for access in chain {
+        if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = access {
+            lower_bound.get_or_insert_with(|| Expr::value(Value::Number("1".into(), false)));
+            upper_bound.get_or_insert_with(|| Expr::value(Value::Number(i32::MAX.to_string(), false)));
+        }
+    }
 }
 
 /// A list that is written as a text: `'{1,2}'::int[]` as `ARRAY['1', '2']::int[]`, and `x = ANY ('{a,b}')` as `x IN ('a', 'b')`, whose elements

@@ -141,6 +141,7 @@ impl VisitorMut for Rewriter<'_> {
             self.quantified.push(std::ptr::from_ref(right.as_ref()));
         }
         numbers::exact(expr);
+        lists::of_rows(expr);
         ControlFlow::Continue(())
     }
 
@@ -158,6 +159,9 @@ impl VisitorMut for Rewriter<'_> {
         }
         lists::of_text(expr);
         lists::as_call(expr);
+        if self.edition > 0 {
+            lists::any_as_call(expr);
+        }
         // No row is no NULL there.
         match self.quantified.pop_if(|at| std::ptr::eq(*at, expr)) {
             Some(_) => {}

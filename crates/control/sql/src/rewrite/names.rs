@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Distinct, ExactNumberInfo, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField, Value, ValueWithSpan,
+    AccessExpr, ArrayElemTypeDef, DataType, Distinct, ExactNumberInfo, Expr, GroupByExpr, Ident, OrderBy, OrderByKind,
+    Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField, Value,
+    ValueWithSpan,
 };
 
 use super::columns::{self, Ctes};
@@ -500,6 +501,9 @@ fn has_name(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } | Expr::Cast { expr: inner, .. } => has_name(inner),
         Expr::Case { else_result, .. } => else_result.as_deref().is_some_and(has_name),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_)))) || has_name(root)
+        }
         Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => false,
         other => short(other).is_some(),
     }
@@ -527,6 +531,7 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Bytea => "bytea",
         DataType::Uuid => "uuid",
         DataType::JSON => "json",
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => return type_name(element),
         DataType::Custom(name, _) => return name.0.last().and_then(|p| p.as_ident()).map(spelled),
         _ => return None,
     };

@@ -71,7 +71,10 @@ pub(super) fn respell(expr: &mut Expr, edition: u32) {
                     .join(" ");
             }
         }
-        Expr::CompoundFieldAccess { root, access_chain } => super::fields::respell(root, access_chain),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            super::fields::respell(root, access_chain);
+            super::lists::with_bounds(access_chain);
+        }
         Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } if is_text(pattern) => {
             let [text, pattern] = [text, pattern].map(|side| {
                 let hole = Expr::Identifier(Ident::new(""));

@@ -63,6 +63,17 @@ fn fields_are_spelled_and_named_as_in_postgresql() {
         ("SELECT bid.id, auction.id FROM s", "SELECT bid.id, auction.id FROM ~s"),
         ("SELECT id, bid.id FROM s", "SELECT id, bid.id FROM ~s"),
         ("SELECT mod(a + 1, 3) FROM v", "SELECT ((a + 1) % (3)) FROM ~v"),
+        ("SELECT a[:2], a[k:] FROM v", "SELECT a[1:2], a[k:2147483647] FROM ~v"),
+        ("SELECT a = ANY (b), a < ANY (b) FROM v", "SELECT any_equal(b, a), any_greater(b, a) FROM ~v"),
+        ("SELECT a = ANY (ARRAY[1, b]) FROM v", "SELECT (a) IN (1, b) FROM ~v"),
+        (
+            "SELECT ARRAY(SELECT a AS x FROM v ORDER BY x DESC, b)",
+            "SELECT array_or_empty((SELECT array_agg(a ORDER BY a DESC, b) FROM ~v))",
+        ),
+        (
+            "SELECT ARRAY(SELECT a FROM v ORDER BY a LIMIT 2)",
+            "SELECT array_or_empty((SELECT array_agg(array element) FROM (SELECT a FROM ~v ORDER BY a LIMIT 2) AS array rows (array element)))",
+        ),
     ];
     for (sql, wanted) in cases {
         assert_eq!(rewritten(sql).unwrap(), wanted, "{sql}");
@@ -180,6 +191,8 @@ async fn computed_columns_are_named_as_in_postgresql() {
             &["exists", "array", "interval", "date", "timestamptz", "float8", "float4"],
         ),
         ("SELECT (SELECT max(v) FROM o), (SELECT k FROM o LIMIT 1), (SELECT 1 AS one)", &["max", "k", "one"]),
+        ("SELECT '{1,2}'::BIGINT[], ('{a}'::text[])[1], ARRAY(SELECT k FROM o)", &["int8", "text", "array"]),
+        ("SELECT ('{1,2}'::INT[])[:1], CASE WHEN true THEN 1 ELSE ('{1}'::INT[])[1] END", &["int4", "case"]),
         (
             "SELECT extract(year FROM ts), trim(s), substring(s FROM 1 FOR 2), substr(s, 2), position('a' IN s) FROM o",
             &["extract", "btrim", "substring", "substr", "position"],

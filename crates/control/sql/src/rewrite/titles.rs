@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
-    visit_expressions, visit_relations,
+    AccessExpr, BinaryOperator, Distinct, Expr, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem,
+    SetExpr, Subscript, TableAlias, TableFactor, TableWithJoins, visit_expressions, visit_relations,
 };
 
 use super::{columns, fields, spelled};
@@ -86,7 +86,8 @@ pub(super) fn is_fresh(name: &Ident) -> bool {
     name.value.starts_with(FRESH)
 }
 
-/// True for what DataFusion (54.1) may call as something else: its names leave out casts and what is in subqueries.
+/// True for what DataFusion (54.1) may call as something else: its names leave out casts and what is in subqueries, and some things are said by
+/// others.
 fn is_vague(expr: &Expr) -> bool {
     let found = visit_expressions(expr, |e| match e {
         Expr::Cast { .. }
@@ -94,9 +95,18 @@ fn is_vague(expr: &Expr) -> bool {
         | Expr::Subquery(_)
         | Expr::Exists { .. }
         | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        Expr::Function(f) if matches!(f.args, FunctionArguments::Subquery(_)) => ControlFlow::Break(()),
+        Expr::BinaryOp { op: BinaryOperator::ArrowAt, .. } => ControlFlow::Break(()),
+        Expr::CompoundFieldAccess { access_chain, .. } if access_chain.iter().any(is_open) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     found.is_break()
+}
+
+/// True for a slice without a bound.
+fn is_open(access: &AccessExpr) -> bool {
+    let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = access else { return false };
+    lower_bound.is_none() || upper_bound.is_none()
 }
 
 fn unique_items(select: &mut Select, edition: u32) -> Titles {

@@ -441,6 +441,14 @@ async fn the_planners_errors_are_told_in_plain_words() {
             "line 1, column 8: function 'sum' does not take these arguments: it requires Decimal, but received TEXT",
         ),
         (
+            "SELECT bit_and(id::float8) FROM orders",
+            "line 1, column 8: function 'bit_and' requires Integer, but received DOUBLE PRECISION",
+        ),
+        (
+            "SELECT bit_and(id::decimal(10, 2)) FROM orders",
+            "line 1, column 8: function 'bit_and' requires Integer, but received DECIMAL(10,2)",
+        ),
+        (
             "SELECT max(count(*)) FROM orders",
             "line 1, column 1: an aggregate function cannot stand inside another, or in this place",
         ),

@@ -4,7 +4,8 @@
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType as SqlType, ExactNumberInfo, Expr, Query, SetExpr, TimezoneInfo, Value,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType as SqlType, ExactNumberInfo, Expr, Query, SetExpr,
+    TimezoneInfo, Value,
 };
 
 use crate::rewrite::{plain_number, set_text};
@@ -117,21 +118,14 @@ fn change(column: &DataType, found: &Found) -> Option<Change> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             return (whole || fraction).then_some(Change::Texts);
         }
-        DataType::Decimal128(p, s) => {
-            SqlType::Decimal(ExactNumberInfo::PrecisionAndScale(u64::from(*p), i64::from(*s)))
-        }
         // A text beside what is computed, such as now(), is a time, too.
-        DataType::Timestamp(_, zone) => {
-            let zone = if zone.is_some() { TimezoneInfo::WithTimeZone } else { TimezoneInfo::None };
-            return (text && (computed || other)).then_some(Change::Casts(SqlType::Timestamp(None, zone)));
+        DataType::Timestamp(..) | DataType::Date32 => {
+            return sql_type(column).filter(|_| text && (computed || other)).map(Change::Casts);
         }
-        DataType::Date32 => return (text && (computed || other)).then_some(Change::Casts(SqlType::Date)),
-        DataType::Float64 => SqlType::DoublePrecision,
-        DataType::Float32 => SqlType::Real,
-        DataType::Int64 => SqlType::BigInt(None),
-        DataType::Int32 => SqlType::Integer(None),
-        DataType::Int16 => SqlType::SmallInt(None),
-        _ => return None,
+        // `'{1,2}'`
+        DataType::List(_) => return sql_type(column).filter(|_| text).map(Change::Casts),
+        DataType::Boolean => return None,
+        _ => sql_type(column)?,
     };
     let is_written = whole || fraction;
     if !is_written && !computed {
@@ -144,6 +138,29 @@ fn change(column: &DataType, found: &Found) -> Option<Change> {
     is_mixed.then_some(Change::Casts(to))
 }
 
+/// A type as it is written.
+fn sql_type(of: &DataType) -> Option<SqlType> {
+    Some(match of {
+        DataType::List(of) => {
+            SqlType::Array(ArrayElemTypeDef::SquareBracket(Box::new(sql_type(of.data_type())?), None))
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => SqlType::Text,
+        DataType::Decimal128(p, s) => {
+            SqlType::Decimal(ExactNumberInfo::PrecisionAndScale(u64::from(*p), i64::from(*s)))
+        }
+        DataType::Timestamp(_, None) => SqlType::Timestamp(None, TimezoneInfo::None),
+        DataType::Timestamp(_, Some(_)) => SqlType::Timestamp(None, TimezoneInfo::WithTimeZone),
+        DataType::Boolean => SqlType::Boolean,
+        DataType::Date32 => SqlType::Date,
+        DataType::Float64 => SqlType::DoublePrecision,
+        DataType::Float32 => SqlType::Real,
+        DataType::Int64 => SqlType::BigInt(None),
+        DataType::Int32 => SqlType::Integer(None),
+        DataType::Int16 => SqlType::SmallInt(None),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +169,7 @@ mod tests {
     #[test]
     fn values_are_of_their_columns() {
         let decimal = DataType::Decimal128(10, 2);
+        let lists = DataType::new_list(DataType::Int64, true);
         let same = "";
         for (column, rows, wanted) in [
             (&decimal, "('1.5'), (2), (-.25e1), (NULL)", "('1.5'), ('2'), ('-2.5'), (NULL)"),
@@ -168,6 +186,8 @@ mod tests {
             (&DataType::Date32, "('2024-01-01'), (1)", same),
             (&DataType::Date32, "('2024-01-01'), (f(1))", "(CAST('2024-01-01' AS DATE)), (f(1))"),
             (&DataType::Date32, "('2024-01-01'), (NULL)", same),
+            (&lists, "('{1}'), (ARRAY[2]), (NULL)", "(CAST('{1}' AS BIGINT[])), (ARRAY[2]), (NULL)"),
+            (&lists, "(ARRAY[2]), (NULL)", same),
         ] {
             let Statement::Query(query) = parse_one(&format!("VALUES {rows}")).unwrap().statement else { panic!() };
             let wanted = (wanted != same).then(|| format!("VALUES {wanted}"));

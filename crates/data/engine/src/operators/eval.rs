@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column as Named, DFSchema, Result as DfResult};
+use datafusion::common::{Column as Named, DFSchema, DataFusionError, Result as DfResult};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::expressions::{Column, Literal};
@@ -101,7 +101,19 @@ pub(crate) fn words_of(expr: &Arc<dyn PhysicalExpr>) -> String {
 pub(crate) fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
     expr.evaluate(batch)
         .and_then(|v| v.into_array(batch.num_rows()))
-        .map_err(|e| Error::input(format!("expression {} failed: {}", words_of(expr), e.strip_backtrace())))
+        .map_err(|e| Error::input(format!("expression {} failed: {}", words_of(expr), reason(&e))))
+}
+
+/// What went wrong, without the names of the libraries that say so.
+fn reason(error: &DataFusionError) -> String {
+    const PREFIXES: [&str; 5] =
+        ["Arrow error: ", "External error: ", "Execution error: ", "Compute error: ", "Cast error: "];
+    let told = error.strip_backtrace();
+    let mut rest = told.as_str();
+    while let Some(shorter) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
+        rest = shorter;
+    }
+    if rest == "Divide by zero error" { "division by zero".into() } else { rest.into() }
 }
 
 /// The value of a condition for each row; NULL is false.

@@ -249,6 +249,7 @@ impl Core {
             built.view.definition.limits = limits;
         }
         let definition = built.view.definition.clone();
+        let was_stopped = self.view(id).is_ok_and(|v| v.failed.is_some());
         // What it reads may have stopped while it was built.
         if let Some(error) = self.stopped_input(&definition) {
             self.not_built(definition, &error, std::mem::take(&mut building.replies), true);
@@ -279,6 +280,9 @@ impl Core {
                 if building.outlives_input && !self.checkpoint_now() {
                     self.pace.hurry();
                     tracing::warn!(view = %id, "a view has read records that have gone, and the checkpoint with it failed: a crash now would build it without them");
+                } else if was_stopped && !self.checkpoint_now() {
+                    self.pace.hurry();
+                    tracing::warn!(view = %id, "the checkpoint with a view that runs again failed: after a crash now it would be stopped as before");
                 }
                 if self.pace.built(building.progress.now().done) {
                     self.limits.build_is_done();

@@ -598,5 +598,8 @@ pub(super) fn project(delta: &Delta, columns: impl IntoIterator<Item = usize>, s
 /// Why a view stops that holds too much.
 pub(super) fn over_limit(bytes: u64, limit: u64, of: &str) -> Error {
     let what = format!("its state of {bytes} bytes passes the limit of {limit} bytes ({of})");
-    Error::new(ErrorKind::Limit, format!("{what}: raise it, then ALTER MATERIALIZED VIEW … RESUME lets the view go on"))
+    Error::new(
+        ErrorKind::Limit,
+        format!("{what}: raise it; a view that is there goes on with ALTER MATERIALIZED VIEW … RESUME then"),
+    )
 }

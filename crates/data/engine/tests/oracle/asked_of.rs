@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::{SortOptions, concat_batches};
+use arrow::datatypes::Schema;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
@@ -37,7 +38,9 @@ fn answer(context: &SessionContext, sql: &str, runtime: &Runtime) -> Option<Resu
             let schema = Arc::new(frame.schema().as_arrow().clone());
             let batches = frame.collect().await?;
             let schema = batches.first().map_or(schema, RecordBatch::schema);
-            Ok(concat_batches(&schema, &batches)?)
+            // A batch of one side of a UNION says of its own columns whether NULL is in them.
+            let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+            Ok(concat_batches(&Arc::new(Schema::new(fields.collect::<Vec<_>>())), &batches)?)
         })
     };
     catch_unwind(AssertUnwindSafe(asked)).ok()

@@ -60,7 +60,7 @@ fn kind(sql: &str, append_only: bool) -> Kind {
 }
 
 /// Queries with their kinds: over rows that only come, and over rows that go as well.
-const QUERIES: [(&str, Kind, Kind); 75] = {
+const QUERIES: [(&str, Kind, Kind); 80] = {
     use Kind::{All, Changes, Groups};
     [
         ("SELECT k + 1, upper(s) FROM t WHERE v > 2", Changes, Changes),
@@ -119,13 +119,22 @@ const QUERIES: [(&str, Kind, Kind); 75] = {
         ("SELECT count(*), sum(v), avg(v), min(s), max(d), stddev(v), var_pop(v) FROM t", Changes, Changes),
         ("SELECT k, count(*), sum(v), avg(v), min(s), max(d) FROM t GROUP BY k", Changes, Changes),
         ("SELECT k, count(DISTINCT v), sum(DISTINCT v) FROM t GROUP BY k", Changes, Changes),
+        ("SELECT sum(ts - date_trunc('day', ts)), avg(ts - date_trunc('day', ts)) FROM t", Changes, Changes),
+        (
+            "SELECT k, sum(ts - date_trunc('day', ts)), avg(ts - date_trunc('day', ts)) FROM t GROUP BY k",
+            Changes,
+            Changes,
+        ),
         ("SELECT bool_and(b), bool_or(b), bit_and(v), bit_xor(v) FROM t", Changes, Changes),
         ("SELECT k, array_agg(v ORDER BY ts), string_agg(s, ',') FROM t GROUP BY k", Changes, Changes),
         ("SELECT first_value(v ORDER BY ts), nth_value(v, 2 ORDER BY ts) FROM t", Changes, Changes),
         ("SELECT median(v) FROM t", Changes, Changes),
         ("SELECT percentile_cont(0.9) WITHIN GROUP (ORDER BY v) FROM t", Changes, Changes),
         ("SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY s DESC) FROM t", Changes, Changes),
-        ("SELECT k, mode() WITHIN GROUP (ORDER BY v) FROM t GROUP BY k", Groups, Groups),
+        ("SELECT k, mode() WITHIN GROUP (ORDER BY v) FROM t GROUP BY k", Changes, Changes),
+        ("SELECT mode() WITHIN GROUP (ORDER BY s DESC) FROM t", Changes, Changes),
+        ("SELECT min((k, s)), max(make_array(v, k)) FROM t", Changes, Changes),
+        ("SELECT b, min(make_array(v, k)), max((k, s)) FROM t GROUP BY b", Changes, Changes),
         ("SELECT k, s, count(*) FROM t GROUP BY ROLLUP (k, s)", Changes, Changes),
         ("SELECT k, s, count(*) FROM t GROUP BY GROUPING SETS ((k), (s), ())", Changes, Changes),
         ("SELECT k, approx_distinct(v), corr(v, k), regr_r2(v, k) FROM t GROUP BY k", Changes, Groups),

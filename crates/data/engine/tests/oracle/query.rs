@@ -80,7 +80,80 @@ pub fn int(random: &mut Random, r: &Relation, alias: &str) -> String {
     }
 }
 
+/// An expression of a type, over a relation named `a` or otherwise.
+fn value(random: &mut Random, r: &Relation, of: Type, alias: &str) -> String {
+    let there = columns_of(r, of);
+    if of == Type::Int || there.is_empty() {
+        return match of {
+            Type::Int => from_others(random, r, alias),
+            Type::Text => "'a'".into(),
+            Type::Decimal => "CAST(1.5 AS DECIMAL(10,2))".into(),
+            Type::Bool => "true".into(),
+            Type::Time => "TIMESTAMP '1970-01-01 00:02:00'".into(),
+        };
+    }
+    let c = format!("{alias}.c{}", random.pick(&there));
+    let made = match of {
+        Type::Text => random.pick(&[
+            "upper(#)",
+            "left(#, 1)",
+            "# || 'b'",
+            "coalesce(#, 'z')",
+            "nullif(#, 'a')",
+            "replace(#, 'a', 'bb')",
+        ]),
+        Type::Decimal => random.pick(&[
+            "(- #)",
+            "abs(#)",
+            "CAST(# * 2 AS DECIMAL(10,2))",
+            "coalesce(#, 0.25)",
+            "nullif(#, 1.5)",
+            "CAST(round(#, 1) AS DECIMAL(10,2))",
+        ]),
+        Type::Bool => {
+            random.pick(&["(NOT #)", "(# IS NULL)", "(# IS NOT TRUE)", "coalesce(#, false)", "(# OR # IS NULL)", "#"])
+        }
+        _ => random.pick(&[
+            "date_trunc('minute', #)",
+            "# + INTERVAL '1 minute'",
+            "# - INTERVAL '30 seconds'",
+            "nullif(#, TIMESTAMP '1970-01-01 00:01:00')",
+            "coalesce(#, TIMESTAMP '1970-01-01 00:02:00')",
+            "#",
+        ]),
+    };
+    made.replace('#', &c)
+}
+
+/// A whole number out of values of other types.
+fn from_others(random: &mut Random, r: &Relation, alias: &str) -> String {
+    let i = random.below(r.columns.len());
+    let c = format!("{alias}.c{i}");
+    match r.columns[i] {
+        Type::Int => format!("nullif({c}, 1)"),
+        Type::Text => format!("CAST(length({c}) AS BIGINT)"),
+        Type::Decimal => format!("CAST(floor({c}) AS BIGINT)"),
+        Type::Bool => format!("CAST({c} AS BIGINT)"),
+        Type::Time => format!("CAST(date_part('epoch', {c}) AS BIGINT) % 7"),
+    }
+}
+
+/// A condition about values of any type.
+fn typed_condition(random: &mut Random, r: &Relation, alias: &str) -> String {
+    let of = *random.pick(&[Type::Text, Type::Decimal, Type::Bool, Type::Time]);
+    let (one, other) = (value(random, r, of, alias), value(random, r, of, alias));
+    match random.below(5) {
+        0 => format!("{one} IS NOT NULL"),
+        1 => format!("({one} = {other} OR {})", condition(random, r, alias)),
+        2 => format!("{one} IS DISTINCT FROM {other}"),
+        _ => format!("{one} {} {other}", random.pick(&["<", ">=", "<>", "="])),
+    }
+}
+
 pub fn condition(random: &mut Random, r: &Relation, alias: &str) -> String {
+    if random.newer(12) {
+        return typed_condition(random, r, alias);
+    }
     let texts = columns_of(r, Type::Text);
     match random.below(6) {
         0 if !texts.is_empty() => format!("{alias}.c{} LIKE 'a%'", random.pick(&texts)),
@@ -103,6 +176,11 @@ fn map(random: &mut Random, depth: usize) -> Relation {
     }
     exprs.push(format!("{} AS c{}", int(random, &input, "a"), columns.len()));
     columns.push(Type::Int);
+    if random.newer(40) {
+        let of = *random.pick(&[Type::Int, Type::Text, Type::Decimal, Type::Bool, Type::Time]);
+        exprs.push(format!("{} AS c{}", value(random, &input, of, "a"), columns.len()));
+        columns.push(of);
+    }
     let filter = if random.chance(70) { format!(" WHERE {}", condition(random, &input, "a")) } else { String::new() };
     let distinct = if random.chance(20) { "DISTINCT " } else { "" };
     Relation { sql: format!("SELECT {distinct}{} FROM ({}) a{filter}", exprs.join(", "), input.sql), columns }
@@ -114,6 +192,12 @@ fn join(random: &mut Random, depth: usize) -> Relation {
     let right = relation(random, inner.min(depth - 1));
     let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "JOIN", "LEFT JOIN"]);
     let equal = format!("{} = {}", int(random, &left, "a"), int(random, &right, "b"));
+    let equal = if random.newer(15) {
+        let of = *random.pick(&[Type::Int, Type::Text, Type::Decimal, Type::Bool, Type::Time]);
+        format!("{} = {}", value(random, &left, of, "a"), value(random, &right, of, "b"))
+    } else {
+        equal
+    };
     let texts = (columns_of(&left, Type::Text), columns_of(&right, Type::Text));
     let mut on = if random.chance(30) && !texts.0.is_empty() && !texts.1.is_empty() {
         format!("{equal} AND a.c{} = b.c{}", random.pick(&texts.0), random.pick(&texts.1))
@@ -200,11 +284,6 @@ fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String,
         false => format!("ORDER BY {value}{direction}"),
     };
     let nulls = *random.pick(&["", "", " IGNORE NULLS", " RESPECT NULLS"]);
-    // DataFusion 54.1 takes some rows whose condition is NULL into first_value and last_value.
-    let known = match filter.strip_prefix(" FILTER (WHERE ") {
-        Some(condition) => format!(" FILTER (WHERE ({condition} IS TRUE)"),
-        None => String::new(),
-    };
     match random.below(7) {
         0 => {
             let order = if distinct.is_empty() { order } else { own(&value) };
@@ -216,8 +295,8 @@ fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String,
             let order = if by_both { format!("ORDER BY {by}{direction}, {text}") } else { own(&text) };
             (format!("string_agg({distinct}{text}, '/' {order}){filter}"), Type::Text)
         }
-        2 => (format!("first_value({value} {order}){nulls}{known}"), Type::Int),
-        3 => (format!("last_value({value} {order}){nulls}{known}"), Type::Int),
+        2 => (format!("first_value({value} {order}){nulls}{filter}"), Type::Int),
+        3 => (format!("last_value({value} {order}){nulls}{filter}"), Type::Int),
         4 => (format!("nth_value({value}, {} {order}){filter}", 1 + random.below(3)), Type::Int),
         5 => (format!("CAST(median({distinct}{value}){filter} * 1000 AS BIGINT)"), Type::Int),
         _ => {
@@ -235,12 +314,30 @@ fn ordered_call(random: &mut Random, input: &Relation, filter: &str) -> (String,
     }
 }
 
+/// Aggregates of durations, and of lists and structs with a NULL in them here and there.
+fn newer_call(random: &mut Random, input: &Relation, value: &str, filter: &str) -> (String, Type) {
+    let end = random.pick(&["min", "max"]);
+    let other = int(random, input, "a");
+    match random.below(4) {
+        0 => (format!("array_to_string({end}(make_array({value}, {other})){filter}, ',', 'N')"), Type::Text),
+        1 => (format!("get_field({end}(named_struct('x', {value}, 'y', {other})){filter}, 'y')"), Type::Int),
+        _ => {
+            let span = format!("arrow_cast(CAST({value} AS BIGINT), 'Duration(Microsecond)')");
+            let function = random.pick(&["sum", "avg", "avg", "min", "max"]);
+            (format!("arrow_cast({function}({span}){filter}, 'Int64')"), Type::Int)
+        }
+    }
+}
+
 fn call(random: &mut Random, input: &Relation) -> (String, Type) {
     let value = int(random, input, "a");
     let any = random.below(input.columns.len());
     let filter =
         if random.chance(20) { format!(" FILTER (WHERE {})", condition(random, input, "a")) } else { String::new() };
     let decimals = columns_of(input, Type::Decimal);
+    if random.newer(8) {
+        return newer_call(random, input, &value, &filter);
+    }
     match random.below(18) {
         14..=16 => ordered_call(random, input, &filter),
         0 => (format!("count(*){filter}"), Type::Int),

@@ -151,22 +151,29 @@ async fn views_of_before_keep_what_times_were() {
     let (fake, session) = after(
         "CREATE STREAM s (d DATE, a TIMESTAMP, i INT, l TEXT[]) WITH (format = 'json');
          CREATE MATERIALIZED VIEW v AS SELECT extract(MONTH FROM d) / 3 AS q, extract(SECOND FROM a) AS s, date_part('day', d) AS p,
-           d + INTERVAL '12 hours' AS t, to_char(a, 'FMMonth') AS c, array_remove(l, NULL) AS r FROM s",
+           d + INTERVAL '12 hours' AS t, array_dims(l) AS n, to_char(a, 'FMMonth') AS c, array_remove(l, NULL) AS r FROM s",
     )
     .await;
     let types = |set: &ObjectSet| {
         let fields = view(set, "v").schema.fields().clone();
-        fields.iter().take(4).map(|f| f.data_type().clone()).collect::<Vec<_>>()
+        fields.iter().take(5).map(|f| f.data_type().clone()).collect::<Vec<_>>()
     };
     let us = TimeUnit::Microsecond;
     assert_eq!(
         types(&fake.objects()),
-        [DataType::Float64, DataType::Decimal128(8, 6), DataType::Float64, DataType::Timestamp(us, None)]
+        [
+            DataType::Float64,
+            DataType::Decimal128(8, 6),
+            DataType::Float64,
+            DataType::Timestamp(us, None),
+            DataType::Utf8
+        ]
     );
     let edition_1 = |o: &Arc<BoundObject>| Object { edition: 1, ..o.object.clone() };
     let before = bind_all(fake.objects().by_name.values().map(edition_1).collect()).unwrap();
     assert!(before.unusable.is_empty(), "{:?}", before.unusable);
-    assert_eq!(types(&before), [DataType::Int64, DataType::Int32, DataType::Int32, DataType::Date32]);
+    let numbers = DataType::new_list(DataType::Int64, true);
+    assert_eq!(types(&before), [DataType::Int64, DataType::Int32, DataType::Int32, DataType::Date32, numbers]);
     let plan = view(&before, "v").plan.display_indent().to_string();
     assert!(plan.contains("array_remove_all("), "{plan}");
     // Intervals were ordered by their bytes.

@@ -12,7 +12,7 @@ use super::best::best_number;
 use super::bits::{BitFold, Which};
 use super::count::{BoolFold, Count};
 use super::distinct::Distinct;
-use super::extreme::{end_of_order, extreme, keeps_one};
+use super::extreme::{end_of_order, extreme, has_extremes, keeps_one};
 use super::float::{FloatMean, FloatSum, Variance};
 use super::generic::Generic;
 use super::in_order::{self, InOrder, reads_in_order};
@@ -192,11 +192,18 @@ pub(crate) fn is_supported(call: &AggregateCall, append_only: bool) -> bool {
     let argument = call.argument_types.first();
     match call.function.as_str() {
         "count" => call.arguments.len() <= 1,
-        "sum" => {
-            matches!(argument, Some(DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(..)))
-        }
-        "avg" => matches!(argument, Some(DataType::Float64 | DataType::Decimal128(..))),
-        "min" | "max" => argument.is_some_and(|t| !t.is_nested() && !matches!(t, DataType::Dictionary(..))),
+        "sum" => matches!(
+            argument,
+            Some(
+                DataType::Int64
+                    | DataType::UInt64
+                    | DataType::Float64
+                    | DataType::Decimal128(..)
+                    | DataType::Duration(_)
+            )
+        ),
+        "avg" => matches!(argument, Some(DataType::Float64 | DataType::Decimal128(..) | DataType::Duration(_))),
+        "min" | "max" => argument.is_some_and(has_extremes),
         "var" | "var_samp" | "var_sample" | "var_pop" | "stddev" | "stddev_samp" | "stddev_pop" => {
             matches!(argument, Some(DataType::Float64))
         }
@@ -234,6 +241,7 @@ fn plain(call: &AggregateCall, argument: DataType, append_only: bool) -> Result<
             DataType::Decimal128(_, scale) => {
                 Box::new(ExactSum::mean(scale, call.output.clone())?.of_parts(call.is_partial))
             }
+            DataType::Duration(_) => Box::new(ExactSum::mean(0, call.output.clone())?),
             other => return Err(Error::bug(format!("avg over {other}"))),
         },
         "min" | "max" => {

@@ -14,9 +14,19 @@ use crate::state::{ByteSet, RowCodec, resize};
 
 type Key = Box<[u8]>;
 
+/// Whether there is an order of values of a type that bytes can have.
+pub(super) fn has_extremes(argument: &DataType) -> bool {
+    !matches!(argument, DataType::Dictionary(..)) && codec_of(argument.clone()).is_ok()
+}
+
+/// A NULL within a list or a struct comes behind all other values.
+fn codec_of(argument: DataType) -> Result<RowCodec> {
+    RowCodec::sorted(vec![argument], &[SortOptions { descending: false, nulls_first: false }])
+}
+
 /// Values as order-preserving bytes, so that one piece of code serves every type.
 pub(super) fn extreme(argument: DataType, max: bool, append_only: bool) -> Result<Box<dyn Accumulator>> {
-    let codec = RowCodec::new(vec![argument])?;
+    let codec = if argument.is_nested() { codec_of(argument)? } else { RowCodec::new(vec![argument])? };
     Ok(if append_only {
         Box::new(Best { codec, max, skips_null: true, best: vec![], heap_bytes: 0 })
     } else {

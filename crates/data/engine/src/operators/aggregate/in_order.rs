@@ -1,5 +1,5 @@
 //! Aggregates that read a group's values in an order: array_agg, string_agg, first_value, last_value, nth_value, median,
-//! percentile_cont, percentile_disc. Each group keeps its values ordered, so that a row that comes or goes is put in or taken out and the others
+//! percentile_cont, percentile_disc, mode. Each group keeps its values ordered, so that a row that comes or goes is put in or taken out and the others
 //! stay where they are. Values that ORDER BY does not tell apart are in their own order.
 
 use std::sync::Arc;
@@ -29,11 +29,15 @@ enum Read {
     Middle(Arc<AggregateFunctionExpr>),
     /// What lies at this part of the way from the first to the last, or the first that at least this part of all are not behind.
     Part { part: f64, descending: bool, is_discrete: bool },
+    /// The one of which there are most copies, of several the first in the order.
+    MostFrequent { descending: bool },
 }
 
 impl Read {
     fn of(call: &AggregateCall) -> Option<Self> {
         let parameter = call.parameter.as_ref();
+        // WITHIN GROUP (ORDER BY x DESC) counts from the other end.
+        let descending = call.order.first().is_some_and(|(_, options)| options.descending);
         Some(match call.function.as_str() {
             "array_agg" => Self::List,
             "string_agg" => match parameter? {
@@ -53,12 +57,11 @@ impl Read {
             "median" => Self::Middle(call.expr.clone()),
             name @ ("percentile_cont" | "percentile_disc") => match parameter? {
                 ScalarValue::Float64(Some(p)) if (0.0..=1.0).contains(p) => {
-                    // WITHIN GROUP (ORDER BY x DESC) counts from the other end.
-                    let descending = call.order.first().is_some_and(|(_, options)| options.descending);
                     Self::Part { part: *p, descending, is_discrete: name == "percentile_disc" }
                 }
                 _ => return None,
             },
+            "mode" if !call.distinct => Self::MostFrequent { descending },
             _ => return None,
         })
     }
@@ -66,7 +69,7 @@ impl Read {
 
 /// The names of these functions.
 pub(crate) fn reads_in_order(function: &str) -> bool {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "array_agg",
         "string_agg",
         "first_value",
@@ -75,6 +78,7 @@ pub(crate) fn reads_in_order(function: &str) -> bool {
         "median",
         "percentile_cont",
         "percentile_disc",
+        "mode",
     ];
     NAMES.contains(&function)
 }
@@ -135,7 +139,7 @@ impl InOrder {
         let (value, order) = call.argument_types.split_first().ok_or_else(|| Error::bug("an aggregate of nothing"))?;
         let mut types = vec![];
         let mut options = vec![];
-        let by_value = matches!(read, Read::Middle(_) | Read::Part { .. });
+        let by_value = matches!(read, Read::Middle(_) | Read::Part { .. } | Read::MostFrequent { .. });
         if !by_value {
             types.extend(order.iter().cloned());
             options.extend(call.order.iter().map(|(_, options)| *options));
@@ -205,6 +209,20 @@ impl InOrder {
                 Some(place) => group.at(place).unwrap_or(&self.null),
                 None => &self.null,
             }
+        };
+        let rows: Vec<&[u8]> = groups.iter().map(row).collect();
+        self.values(&rows)
+    }
+
+    fn most_frequent<'a>(&'a self, groups: &[Group<'a>], descending: bool) -> Result<ArrayRef> {
+        let row = |group: &Group<'a>| {
+            let mut most: (&'a [u8], u64) = (&self.null, 0);
+            for (row, copies) in group.from(0) {
+                if copies > most.1 || (descending && copies == most.1) {
+                    most = (row, copies);
+                }
+            }
+            most.0
         };
         let rows: Vec<&[u8]> = groups.iter().map(row).collect();
         self.values(&rows)
@@ -292,6 +310,7 @@ impl Accumulator for InOrder {
             Read::At(place) if *place < 0 => self.places(&groups, |rows| rows.checked_sub(place.unsigned_abs())),
             Read::At(place) => self.places(&groups, |_| Some(place.unsigned_abs())),
             Read::Middle(function) => self.middles(&groups, function),
+            Read::MostFrequent { descending } => self.most_frequent(&groups, *descending),
             Read::Part { part, descending, is_discrete } => {
                 let from_end = |place: u64, rows: u64| if *descending { rows - 1 - place } else { place };
                 if *is_discrete {

@@ -1,10 +1,11 @@
-//! sum over integers and decimals, avg over decimals (and over whole numbers that were added up before): exact.
+//! sum over integers, decimals and durations, avg over decimals and durations (and over whole numbers that were added up before): exact.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, UInt64Array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
-use fleuve_batch::rounded_mean;
+use fleuve_batch::{even_mean, rounded_mean};
 use fleuve_types::{Error, Result};
 
 use super::accumulator::{Accumulator, Input};
@@ -62,6 +63,11 @@ impl Sums {
                 let values = array.as_primitive::<Decimal128Type>().values();
                 input.each(|g, row, w| add(g, values[row], w));
             }
+            DataType::Duration(_) => {
+                let values = cast(array, &DataType::Int64).map_err(|e| Error::bug(e.to_string()))?;
+                let values = values.as_primitive::<Int64Type>().values();
+                input.each(|g, row, w| add(g, i128::from(values[row]), w));
+            }
             other => return Err(Error::bug(format!("exact sum over {other}"))),
         }
         Ok(())
@@ -84,7 +90,7 @@ impl Sums {
     }
 }
 
-/// `sum(x)` for integers and decimals; `avg(x)` for decimals.
+/// `sum(x)` for integers, decimals and durations; `avg(x)` for decimals and durations.
 pub(super) struct ExactSum {
     state: Sums,
     /// For `avg`: widens the sum to the output's scale.
@@ -99,9 +105,9 @@ impl ExactSum {
         Self { state: Sums::default(), mean: None, output, is_partial: false }
     }
 
-    /// The average of decimals of `scale`.
+    /// The average of decimals of `scale`, or of durations in the unit of the output.
     pub(super) fn mean(scale: i8, output: DataType) -> Result<Self> {
-        if output == DataType::Float64 {
+        if matches!(output, DataType::Float64 | DataType::Duration(_)) {
             return Ok(Self { state: Sums::default(), mean: Some(1), output, is_partial: false });
         }
         let DataType::Decimal128(_, target) = output else {
@@ -128,6 +134,7 @@ impl ExactSum {
         match self.mean {
             _ if count == 0 => Ok(None),
             None => Ok(Some(sum)),
+            Some(_) if matches!(self.output, DataType::Duration(_)) => Ok(even_mean(sum, i128::from(count))),
             Some(factor) => match rounded_mean(sum, i128::from(count), factor) {
                 Some(mean) => Ok(Some(mean)),
                 None => Err(Error::input("the sum passes the range of DECIMAL(38)")),
@@ -164,6 +171,10 @@ impl Accumulator for ExactSum {
             DataType::Int64 => Arc::new(values.map(|v| narrow(v, "bigint")).collect::<Result<Int64Array>>()?),
             DataType::UInt64 => {
                 Arc::new(values.map(|v| narrow(v, "bigint unsigned")).collect::<Result<UInt64Array>>()?)
+            }
+            DataType::Duration(_) => {
+                let units = values.map(|v| narrow(v, "interval")).collect::<Result<Int64Array>>()?;
+                cast(&units, &self.output).map_err(|e| Error::bug(e.to_string()))?
             }
             DataType::Decimal128(p, s) => {
                 let array = values.collect::<Decimal128Array>();
