@@ -9,7 +9,9 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, RecursiveQuery, SubqueryAlias, TableScan, Union, Unnest};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, JoinType, LogicalPlan, RecursiveQuery, SubqueryAlias, TableScan, Union, Unnest,
+};
 use fleuve_types::sql_type_name;
 
 use crate::ViewSpec;
@@ -63,6 +65,10 @@ impl Numbering {
         format!("__{}", self.next)
     }
 
+    fn numbered(&mut self, plan: LogicalPlan) -> DfResult<LogicalPlan> {
+        SubqueryAlias::try_new(Arc::new(plan), self.name()).map(LogicalPlan::SubqueryAlias)
+    }
+
     fn of(&mut self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
         let before: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
         let mut after = before.iter().map(|input| self.of(input)).collect::<DfResult<Vec<_>>>()?;
@@ -71,22 +77,18 @@ impl Numbering {
             && let Some(marked) = after.pop()
         {
             // All marks have one name: the table tells them apart.
-            after.push(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(marked), self.name())?));
+            after.push(self.numbered(marked)?);
         }
         match plan {
             // A recursive term reads its own query, whose columns have lost their names.
-            LogicalPlan::TableScan(scan) if scan.table_name.catalog().is_none() => Ok(plan.clone()),
-            // The names of its columns tell, not where they stand in the table.
-            LogicalPlan::TableScan(scan) => Ok(LogicalPlan::TableScan(TableScan { projection: None, ..scan.clone() })),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),
-            LogicalPlan::SubqueryAlias(_) => {
-                let [input] = one(after)?;
-                // Its columns have numbers already; only those of a table need to be told from the same table's elsewhere.
-                if !matches!(input, LogicalPlan::TableScan(_)) {
-                    return Ok(input);
-                }
-                SubqueryAlias::try_new(Arc::new(input), self.name()).map(LogicalPlan::SubqueryAlias)
+            LogicalPlan::TableScan(scan) if scan.table_name.catalog().is_none() => self.numbered(plan.clone()),
+            // The names of its columns tell, not where they stand in the table. A number tells them from the same table's elsewhere.
+            LogicalPlan::TableScan(scan) => {
+                self.numbered(LogicalPlan::TableScan(TableScan { projection: None, ..scan.clone() }))
             }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(plan.clone()),
+            // Its columns have numbers already.
+            LogicalPlan::SubqueryAlias(_) => one(after).map(|[input]| input),
             LogicalPlan::Projection(_)
             | LogicalPlan::Filter(_)
             | LogicalPlan::Aggregate(_)
@@ -164,9 +166,19 @@ impl Numbering {
             }
             // A name within, or that of the answer, which is compared by itself.
             Expr::Alias(alias) => Ok(Transformed::yes(*alias.expr)),
+            // The planner puts the sides of a comparison in the order of their names, as these were.
+            Expr::BinaryExpr(both) => Ok(Transformed::yes(Expr::BinaryExpr(in_order(both)))),
             other => Ok(Transformed::no(other)),
         })?;
         Ok(replaced.data)
+    }
+}
+
+/// A comparison with its sides in the order of their texts.
+fn in_order(both: BinaryExpr) -> BinaryExpr {
+    match both.op.swap() {
+        Some(op) if both.left.to_string() > both.right.to_string() => BinaryExpr::new(both.right, op, both.left),
+        _ => both,
     }
 }
 

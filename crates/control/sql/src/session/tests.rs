@@ -578,6 +578,37 @@ async fn a_view_in_other_words_goes_on() {
 }
 
 #[tokio::test]
+async fn a_table_without_an_alias_is_the_same_with_one() {
+    let (fake, session) = session();
+    run(&session, "CREATE STREAM s (who TEXT, n INT); CREATE STREAM r (who TEXT, at INT)").await.unwrap();
+    for (before, after) in [
+        ("SELECT who, sum(n) AS t FROM s GROUP BY who", "SELECT x.who, sum(x.n) AS t FROM s x GROUP BY x.who"),
+        ("SELECT s.n, r.at FROM s JOIN r ON s.who = r.who", "SELECT a.n, b.at FROM s a JOIN r AS b ON a.who = b.who"),
+        ("SELECT count(*) AS n FROM s, s t WHERE s.n < t.n", "SELECT count(*) AS n FROM s a, s b WHERE a.n < b.n"),
+        (
+            "SELECT who FROM s WHERE who IN (SELECT who FROM r)",
+            "SELECT a.who FROM s a WHERE a.who IN (SELECT b.who FROM r b)",
+        ),
+        (
+            "WITH RECURSIVE q AS (SELECT n FROM s UNION SELECT q.n - 1 FROM q JOIN r ON r.at = q.n) SELECT * FROM q",
+            "WITH RECURSIVE q AS (SELECT x.n FROM s x UNION SELECT y.n - 1 FROM q y JOIN r ON r.at = y.n) SELECT q.* FROM q",
+        ),
+    ] {
+        run(&session, &format!("CREATE MATERIALIZED VIEW v AS {before}")).await.unwrap();
+        run(&session, &format!("CREATE OR REPLACE MATERIALIZED VIEW v AS {after}")).await.unwrap();
+        assert_eq!(fake.last_applied(), ["restate view v v1"], "{after}");
+        run(&session, "DROP MATERIALIZED VIEW v").await.unwrap();
+    }
+    // The same table twice is told apart.
+    run(&session, "CREATE MATERIALIZED VIEW v AS SELECT s.n FROM s JOIN s t ON s.n = t.n AND s.who < t.who")
+        .await
+        .unwrap();
+    let other = "SELECT t.n FROM s JOIN s t ON s.n = t.n AND t.who < s.who";
+    run(&session, &format!("CREATE OR REPLACE MATERIALIZED VIEW v AS {other}")).await.unwrap();
+    assert_eq!(fake.last_applied(), ["replace view v v2"]);
+}
+
+#[tokio::test]
 async fn a_view_is_altered() {
     let (fake, session) = session();
     let setup = "CREATE STREAM s (who TEXT, n INT);

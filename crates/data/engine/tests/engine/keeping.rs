@@ -176,7 +176,7 @@ async fn a_replacement_that_fails_leaves_the_view_as_it_was() {
         world.wait().await;
         let failing = "SELECT k, count(*) AS a, sum(v) AS b, 12 / (sum(v) - 3) AS c FROM s0 GROUP BY k";
         let error = world.try_create("v0", failing).await.unwrap_err();
-        assert!(error.to_string().contains("ivide by zero"), "{error}");
+        assert!(error.to_string().contains("division by zero"), "{error}");
         world.append(&mut random);
         check(&world, &["v0"], "after the failure").await;
         world.checkpoint().await;
