@@ -235,9 +235,15 @@ impl Groups {
         let mut touched = Vec::new();
         let mut existed = Vec::new();
         let mut kept = Vec::with_capacity(rows.len());
+        // Without GROUP BY all rows are of one group: it is looked up once.
+        let mut only = None;
         for i in rows {
             let at = *i as usize;
-            let (slot, is_new) = self.group(aggregate.hashes[at], aggregate.keys.row(at));
+            let (slot, is_new) = match only {
+                Some(slot) => (slot, false),
+                None => self.group(aggregate.hashes[at], aggregate.keys.row(at)),
+            };
+            only = aggregate.global.then_some(slot);
             if aggregate.stays && !is_new {
                 continue;
             }
