@@ -163,6 +163,26 @@ def test_what_was_late_in_a_new_partition_is_behind_no_row_and_in_no_replay(own_
     assert late[1].startswith("the row was late: the watermark had passed it when it came"), late
 
 
+def test_a_partition_that_begins_behind_the_point_holds_windows_open(own_server):
+    own_server.sql(
+        """CREATE STREAM ticks (id INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5 seconds')
+          WITH (format = 'json', partitions = 2, idle_timeout = '1 hour');
+        CREATE MATERIALIZED VIEW closed AS SELECT window_start, count(*) AS n FROM TUMBLE(ticks, ts, INTERVAL '10 seconds')
+          GROUP BY window_start EMIT ON WINDOW CLOSE"""
+    )
+    points = []
+    for partition, second in [(0, 1), (0, 30), (1, 2), (1, 30)]:
+        line = json.dumps({"id": second, "ts": f"2026-05-01 08:00:{second:02}"}) + "\n"
+        own_server.run("produce", "ticks", "--partition", str(partition), stdin=line)
+        points.append(f"ticks/{partition}@{0 if second < 30 else 1}")
+    wait_for(own_server, "SELECT n FROM closed", [[2]])
+    replay = ("replay", "closed", "--format", "json", "--until")
+    answers = [[row["n"] for row in json.loads(own_server.run(*replay, point).stdout)] for point in points]
+    assert answers == [[], [], [], [2]]
+    told = json.loads(own_server.run(*replay, "ticks/0@1", "--watch", "2026-05-01T08:00:00").stdout)
+    assert told == []
+
+
 def test_a_replay_tells_numbers_and_keys_as_they_are(own_server):
     server = own_server
     server.sql(

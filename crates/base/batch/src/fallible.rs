@@ -72,7 +72,7 @@ fn fails_itself(expr: &Expr, schema: &DFSchema) -> bool {
             (None, _) => true,
         },
         // The first two stand in the keys of windows, whose event time is known by them.
-        Expr::ScalarFunction(f) => !matches!(f.func.name(), "date_bin" | "date_trunc" | "coalesce" | crate::TEXT_OF),
+        Expr::ScalarFunction(f) => !matches!(f.func.name(), "date_bin" | "date_trunc" | "coalesce" | crate::written::TEXT_OF),
         _ => true,
     }
 }

@@ -134,6 +134,7 @@ mod times;
 mod types;
 mod unnest;
 mod words;
+mod written;
 
 use std::sync::Arc;
 
@@ -161,9 +162,7 @@ pub use relations::CarefulRelations;
 pub use texts::{TEXT_CAST, list_items, reading_texts, text_for, time_text};
 pub use times::TimeTypes;
 pub use words::{in_words, infix, without_widening, words, words_of_columns};
-
-/// The function that stands for a cast to text which writes a value as PostgreSQL does.
-pub const TEXT_OF: &str = "fleuve_text";
+pub use written::WrittenValues;
 
 /// The function that stands for a cast of nanoseconds to microseconds.
 pub const MICROS_OF: &str = "fleuve_micros";

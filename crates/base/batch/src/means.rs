@@ -250,6 +250,7 @@ mod tests {
             }
         }
     }
+
     #[tokio::test]
     async fn so_are_those_of_durations() {
         let at = |micros: i64| format!("to_timestamp_micros({micros})");

@@ -31,7 +31,6 @@ mod rewrite;
 mod session;
 mod suggest;
 mod window;
-mod written;
 
 pub use backend::*;
 pub use bind::{

@@ -6,9 +6,7 @@ use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::Result;
 use datafusion::functions_nested::extract::{array_element_udf, array_slice_udf};
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::careful::{answer, with_bare_nulls};
 
@@ -31,16 +29,10 @@ struct Subscript {
 }
 
 impl ScalarUDFImpl for Subscript {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
+    as_its_own!();
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         self.of.schema_name(args)
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

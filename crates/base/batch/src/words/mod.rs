@@ -164,7 +164,7 @@ fn as_typed(expr: Expr) -> Expr {
                     crate::MICROS_OF | "fleuve_in_order" if !call.args.is_empty() => {
                         return Ok(Transformed::yes(call.args.swap_remove(0)));
                     }
-                    crate::TEXT_OF if !call.args.is_empty() => {
+                    crate::written::TEXT_OF if !call.args.is_empty() => {
                         return Ok(Transformed::yes(cast(call.args.swap_remove(0), DataType::Utf8)));
                     }
                     "fleuve_as_of_part" if call.args.len() > 1 => {

@@ -27,7 +27,6 @@ use crate::parse::EDITION;
 use crate::window::{
     ScanPlanner, SlidingFrames, WindowPlanner, as_of_mark, as_of_value, session_functions, window_functions,
 };
-use crate::written::WrittenValues;
 
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT};
 
@@ -81,7 +80,7 @@ fn config() -> SessionConfig {
 fn state(runtime: Arc<RuntimeEnv>, edition: u32) -> SessionState {
     let own: [fleuve_batch::Analysis; 3] =
         [Arc::new(TextLiterals), Arc::new(CheckedIntegers::new()), Arc::new(SlidingFrames)];
-    let written: Option<fleuve_batch::Analysis> = (edition >= 2).then(|| Arc::new(WrittenValues) as _);
+    let written: Option<fleuve_batch::Analysis> = (edition >= 2).then(|| Arc::new(fleuve_batch::WrittenValues) as _);
     let config = config();
     let zone = config.options().execution.time_zone.clone();
     let mut state = SessionStateBuilder::new()

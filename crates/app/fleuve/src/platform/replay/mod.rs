@@ -184,7 +184,9 @@ impl Platform {
                     }
                     _ => source.end_at(cursor, time)?,
                 };
-                source.cursors[n].end = end;
+                let cursor = &mut source.cursors[n];
+                cursor.goes_on = end < cursor.end;
+                cursor.end = end;
             }
         }
         Ok(time)

@@ -19,6 +19,8 @@ pub(super) struct Cursor {
     pub(super) partition: i32,
     pub(super) at: i64,
     pub(super) end: i64,
+    /// There are records behind the end.
+    pub(super) goes_on: bool,
     /// The greatest event time less the delay.
     pub(super) high: Option<i64>,
     /// Where the watermark had gone on without the partition: offsets in order, and below what rows are late from each of them on.
@@ -49,7 +51,8 @@ pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors:
         let (at, end) = relation.bounds(partition)?;
         let floors = floors.of(partition).map(|f| (f.offset, f.value)).collect();
         let (high, rows, taken, time) = (None, vec![], 0, i64::MIN);
-        cursors.push(Cursor { partition, at, end, high, floors, sorted: at, rows, taken, time });
+        let goes_on = false;
+        cursors.push(Cursor { partition, at, end, goes_on, high, floors, sorted: at, rows, taken, time });
     }
     Ok(Source { id: bound.object.id, name: shown(bound), event: relation.event_time(), relation, columns, cursors })
 }
@@ -57,6 +60,11 @@ pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors:
 impl Cursor {
     fn has_more(&self) -> bool {
         self.at < self.end || !self.rows.is_empty()
+    }
+
+    /// No row of it is before the end, and some are behind it.
+    fn begins_later(&self) -> bool {
+        self.goes_on && self.high.is_none()
     }
 
     /// No row that is on time comes below this.
@@ -165,16 +173,22 @@ impl Source {
         filter_record_batch(rows, &BooleanArray::from(keep)).map_err(bug)
     }
 
-    /// The watermark by now: the least promise. A partition that has none to come is passed over if it never had a row; else it holds the
-    /// watermark back only as far as no row up to the point had found it further.
+    /// The watermark by now: the least promise. A partition that has none to come is passed over if it never gets a row. If its rows come behind
+    /// the point it holds the watermark back as far as the first of them found it; if they came before, only as far as no row up to the point
+    /// had found it further.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let Some(event) = &self.event else { return vec![] };
-        if self.cursors.iter().any(|c| c.has_more() && c.promise().is_none()) {
+        let holds_all = |c: &Cursor| match c.has_more() {
+            true => c.promise().is_none(),
+            false => c.begins_later() && c.floor(c.end).is_none(),
+        };
+        if self.cursors.iter().any(holds_all) {
             return vec![];
         }
         let found = self.cursors.iter().filter_map(|c| c.floor(c.end - 1)).max();
         let promise = |c: &Cursor| match c.has_more() {
             true => c.promise(),
+            false if c.begins_later() => c.floor(c.end),
             false => c.high.max(found).filter(|_| c.high.is_some()),
         };
         self.cursors.iter().filter_map(promise).min().map(|w| (event.column, w)).into_iter().collect()

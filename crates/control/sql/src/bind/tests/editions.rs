@@ -181,3 +181,18 @@ async fn views_of_before_keep_what_times_were() {
     let Err(refusal) = made else { panic!("an order of intervals was not refused") };
     assert!(refusal.message.contains("INTERVALs are not compared"), "{refusal}");
 }
+
+#[tokio::test]
+async fn a_text_of_another_edition_is_another_view() {
+    let (fake, _) = after(
+        "CREATE STREAM s (k INT, a TIMESTAMP);
+         CREATE MATERIALIZED VIEW text AS SELECT a::text AS t FROM s; CREATE MATERIALIZED VIEW number AS SELECT k AS t FROM s",
+    )
+    .await;
+    let now = fake.objects();
+    let edition_1 = |o: &Arc<BoundObject>| Object { edition: 1, ..o.object.clone() };
+    let before = bind_all(now.by_name.values().map(edition_1).collect()).unwrap();
+    let same = |name: &str| crate::same_view(&view(&before, name), &view(&now, name));
+    assert!(!same("text"), "times are written otherwise");
+    assert!(same("number"));
+}

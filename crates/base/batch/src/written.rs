@@ -15,11 +15,15 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
-use fleuve_batch::{TEXT_OF, map_with_names};
 
-/// Puts a function in the place of such casts. To come after types are settled.
+use crate::names::map_with_names;
+
+/// The function that stands for such a cast.
+pub(crate) const TEXT_OF: &str = "fleuve_text";
+
+/// Puts a function in the place of such casts. To come after types are settled, where that is what an object's edition says.
 #[derive(Debug)]
-pub(crate) struct WrittenValues;
+pub struct WrittenValues;
 
 impl AnalyzerRule for WrittenValues {
     fn name(&self) -> &str {
