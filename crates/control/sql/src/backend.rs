@@ -12,6 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use fleuve_catalog::{Object, ObjectKind};
 use fleuve_types::{Clock, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result, SystemClock};
 use futures::Stream;
+use tokio::sync::watch;
 
 use crate::parse::OnError;
 
@@ -276,6 +277,12 @@ impl ObjectSet {
         self.by_name.values().find(|o| o.object.id == id)
     }
 
+    /// What the catalog has of that id, also if it cannot be used.
+    pub fn object(&self, id: ObjectId) -> Option<&Object> {
+        let unusable = || self.unusable.values().map(|o| &o.object).find(|o| o.id == id);
+        self.by_id(id).map(|bound| &bound.object).or_else(unusable)
+    }
+
     /// The object of that name that cannot be used.
     pub fn unusable(&self, namespace: &str, name: &str) -> Option<&UnusableObject> {
         self.unusable.get(&(namespace.to_string(), name.to_string())).map(AsRef::as_ref)
@@ -486,6 +493,30 @@ pub struct Replayed {
     pub ends: Vec<(String, i32, i64)>,
 }
 
+/// Tells whoever carries out a change that nobody wants it any more.
+#[derive(Clone, Debug)]
+pub struct Withdrawal(watch::Receiver<u64>);
+
+impl Withdrawal {
+    /// One that comes when `requests` says anything from now on; never, once that is gone.
+    pub fn of(requests: &watch::Sender<u64>) -> Self {
+        Self(requests.subscribe())
+    }
+
+    /// One that never comes.
+    pub fn never() -> Self {
+        Self(watch::channel(0).1)
+    }
+
+    /// Returns when the change is withdrawn. Can be dropped and called again.
+    pub async fn comes(&self) {
+        let mut requests = self.0.clone();
+        if requests.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// The running platform, as SQL sees it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
@@ -502,7 +533,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Applies changes of `objects`, which [`Backend::objects`] gave, all or nothing, and returns when they are durable and running (a view
     /// has taken in what was there).
-    async fn apply(&self, objects: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied>;
+    ///
+    /// Changes of other objects go on beside it; one that would meet an earlier one waits for it, but a DROP ends what is being built. When they
+    /// are withdrawn before the end, they are taken back, with an error.
+    async fn apply(
+        &self,
+        objects: &Arc<ObjectSet>,
+        changes: Vec<Change>,
+        withdrawal: Withdrawal,
+    ) -> Result<(), Unapplied>;
 
     /// Appends rows to a stream (columns in the stream's order) and returns when a query would see them. Gives their number.
     async fn insert(&self, stream: ObjectId, rows: Vec<RecordBatch>) -> Result<u64>;
@@ -510,8 +549,8 @@ pub trait Backend: Send + Sync + 'static {
     /// A view's or stream's changes from now on.
     async fn subscribe(&self, object: ObjectId) -> Result<Subscription>;
 
-    /// Builds a view that failed anew; returns when it runs.
-    async fn resume(&self, view: ObjectId) -> Result<()>;
+    /// Builds a view that failed anew; returns when it runs. It stays as it was when that is withdrawn before.
+    async fn resume(&self, view: ObjectId, withdrawal: Withdrawal) -> Result<()>;
 
     /// Takes a stream for complete up to a time, in the unit of its event-time column; returns when views have been told.
     async fn advance_watermark(&self, stream: ObjectId, watermark: i64) -> Result<()>;

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Backend, Change, ChangeSet, ObjectSet, OnError, Outcome, ProjectFile, Session, Snapshot, Spec, Subscription,
-    Unapplied, ViewSpec, ViewState,
+    Unapplied, ViewSpec, ViewState, Withdrawal,
 };
 
 #[derive(Default)]
@@ -201,7 +201,7 @@ impl Backend for Fake {
         Arc::new(FakeSnapshot { tables })
     }
 
-    async fn apply(&self, from: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
+    async fn apply(&self, from: &Arc<ObjectSet>, changes: Vec<Change>, _: Withdrawal) -> Result<(), Unapplied> {
         // Somebody else is faster.
         let meanwhile = self.meanwhile.lock().pop();
         if let Some(sql) = meanwhile {
@@ -299,7 +299,7 @@ impl Backend for Fake {
         Ok(Subscription { schema, changes: Box::pin(futures::stream::iter(changes.collect::<Vec<_>>())) })
     }
 
-    async fn resume(&self, view: ObjectId) -> Result<()> {
+    async fn resume(&self, view: ObjectId, _: Withdrawal) -> Result<()> {
         self.applied.lock().push(vec![format!("resume {}", self.objects().by_id(view).unwrap().object.name)]);
         Ok(())
     }

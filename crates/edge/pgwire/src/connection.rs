@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::ParamValues;
 use fleuve_sql::Session;
@@ -20,6 +21,8 @@ use crate::statement::{Answer, Body, Rows, Runner, Statement};
 use crate::transaction::Transaction;
 use crate::wire::{Frontend, decode};
 
+/// How long to wait for a withdrawn change to be taken back. A view that is being built takes its step before.
+const WITHDRAWN: Duration = Duration::from_secs(5);
 /// The largest output buffer that is kept between messages.
 const KEEP_BYTES: usize = 1024 * 1024;
 
@@ -293,8 +296,21 @@ impl Connection {
             }
             Err(why) if changes => {
                 // It goes on by itself: a change is whole or not at all.
+                let mut hint = "the statement was under way and may still take effect";
+                let is_withdrawn = matches!(why, Interrupt::Canceled | Interrupt::Timeout);
+                if is_withdrawn && self.runner.session.withdraw() {
+                    match tokio::time::timeout(WITHDRAWN, &mut task).await {
+                        // It was done before.
+                        Ok(Ok(Ok(answer))) => {
+                            self.transaction.note_change();
+                            return Ok(answer);
+                        }
+                        Ok(_) => return Err(why.into()),
+                        Err(_) => hint = "it is taken back when what is being built has taken its step; see SHOW VIEWS",
+                    }
+                }
                 return Err(match Stop::from(why) {
-                    Stop::Error(e) => Stop::Error(e.hint("the statement was under way and may still take effect")),
+                    Stop::Error(e) => Stop::Error(e.hint(hint)),
                     Stop::Gone => Stop::Gone,
                 });
             }

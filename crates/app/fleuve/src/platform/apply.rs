@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fleuve_catalog::{Changes, Command, Object};
 use fleuve_engine::{ViewDefinition, ViewState};
 use fleuve_formats::FormatSpec;
-use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec, Unapplied};
+use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec, Unapplied, Withdrawal};
 use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
@@ -17,16 +17,27 @@ use super::open::Opener;
 use super::relations::{Declared, Explained, indexes_of, limits_of};
 use super::sink::mark_of;
 use super::source::RunningSource;
+use super::under_way::{Claim, Turn, withdrawn};
+
+/// Changes that are being decided, while no others are.
+struct Deciding<'a> {
+    one: tokio::sync::MutexGuard<'a, ()>,
+    before: Arc<ObjectSet>,
+    changes: Vec<Change>,
+}
 
 impl Platform {
-    /// Applies changes of `from`, all or nothing.
-    pub(super) async fn change(self: &Arc<Self>, from: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
-        let _one = self.changing.lock().await;
-        let before = self.object_set();
-        if !Arc::ptr_eq(from, &before) {
-            return Err(Unapplied::Outdated);
-        }
-        let changes = self.with_indexes(&before, changes)?;
+    /// Applies changes of `from`, all or nothing. They are decided one after the other, and carried out beside each other where they do not
+    /// meet.
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        from: &Arc<ObjectSet>,
+        changes: Vec<Change>,
+        withdrawal: Withdrawal,
+    ) -> Result<(), Unapplied> {
+        let Some(Deciding { one, before, changes }) = self.decide(from, changes, &withdrawal).await? else {
+            return Ok(());
+        };
         self.check(&before, &changes)?;
         self.check_sinks(&with(&before, &changes, &Changes::default()), &changes).await?;
         super::replaced::note(&self.log, &before, &changes).await.map_err(Unapplied::all)?;
@@ -40,16 +51,54 @@ impl Platform {
         let made = self.catalog.apply(commands).await.map_err(Unapplied::all)?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
-        let Err(error) = self.run_changes((&before, &after), &made, altered).await else {
+        let turn = self.under_way.begin(Claim::of(&before, &changes), withdrawal);
+        drop(one);
+        let Err(error) = self.run_changes((&before, &after), &made, altered, &turn).await else {
             self.limit_views(&before, &changes).await.map_err(Unapplied::all)?;
             let replaced = made.replaced.iter().map(|r| r.after.id);
             return super::replaced::forget(&self.log, replaced).await.map_err(Unapplied::all);
         };
         tracing::warn!(error = ?error, "a change could not be made to run and is taken back");
+        let _one = self.changing.lock().await;
         if let Err(e) = self.take_back(&before, &after, &made).await {
             tracing::error!(error = %e, "taking a change back failed");
         }
         Err(error)
+    }
+
+    /// Waits until nothing is carried out any more that the changes would meet. What they drop is not built to the end: if that was all of it,
+    /// nothing is left to do.
+    async fn decide<'a>(
+        &'a self,
+        from: &Arc<ObjectSet>,
+        changes: Vec<Change>,
+        withdrawal: &Withdrawal,
+    ) -> Result<Option<Deciding<'a>>, Unapplied> {
+        let mut has_ended_one = false;
+        loop {
+            let one = self.changing.lock().await;
+            let before = self.object_set();
+            if !Arc::ptr_eq(from, &before) {
+                let is_gone = |change: &Change| matches!(change, Change::Drop(id) if before.object(*id).is_none());
+                return if has_ended_one && changes.iter().all(is_gone) { Ok(None) } else { Err(Unapplied::Outdated) };
+            }
+            let mut met = self.under_way.met_by(&Claim::of(&before, &changes));
+            if met.is_none() {
+                let changes = self.with_indexes(&before, changes.clone())?;
+                met = self.under_way.met_by(&Claim::of(&before, &changes));
+                if met.is_none() {
+                    return Ok(Some(Deciding { one, before, changes }));
+                }
+            }
+            drop(one);
+            let Some(met) = met else { continue };
+            has_ended_one |= met.yields_to(&before, &changes);
+            tokio::select! {
+                biased;
+                () = met.ended() => {}
+                () = withdrawal.comes() => return Err(Unapplied::all(withdrawn())),
+            }
+        }
     }
 
     /// Views that go on as they are, with other limits.
@@ -171,6 +220,7 @@ impl Platform {
         (before, set): (&ObjectSet, &ObjectSet),
         made: &Changes,
         mut altered: BTreeMap<ObjectId, Vec<ViewDefinition>>,
+        turn: &Turn<'_>,
     ) -> Result<(), Unapplied> {
         for object in &made.dropped {
             self.stop_object(object).await.map_err(Unapplied::of(object.id))?;
@@ -194,15 +244,18 @@ impl Platform {
         // Sinks that were given what they write from now on together with their view.
         let mut handed = BTreeSet::new();
         for bound in created {
+            let id = bound.object.id;
+            turn.check().map_err(Unapplied::of(id))?;
             let done = match (&bound.spec, altered.remove(&bound.object.id)) {
                 (Spec::Stream(spec), Some(readers)) => self.alter_stream(set, &bound, spec, readers).await,
                 (Spec::View(_) | Spec::Index(_), _) => {
-                    self.replace_view((before, set), &bound).await.map(|sinks| handed.extend(sinks))
+                    let build = self.replace_view((before, set), &bound);
+                    turn.built(&self.engine, id, build).await.map(|sinks| handed.extend(sinks))
                 }
                 (Spec::Sink(_), _) if handed.contains(&bound.object.id) => Ok(()),
                 _ => self.start_object(set, &bound).await,
             };
-            done.map_err(Unapplied::of(bound.object.id))?;
+            done.map_err(Unapplied::of(id))?;
         }
         Ok(())
     }
@@ -317,10 +370,28 @@ impl Platform {
         }
     }
 
+    /// Builds a view that failed anew.
+    pub(super) async fn resume(&self, view: ObjectId, withdrawal: Withdrawal) -> Result<()> {
+        let turn = loop {
+            let one = self.changing.lock().await;
+            let claim = Claim::building(&self.object_set(), [view]);
+            let Some(met) = self.under_way.met_by(&claim) else { break self.under_way.begin(claim, withdrawal) };
+            drop(one);
+            tokio::select! {
+                biased;
+                () = met.ended() => {}
+                () = withdrawal.comes() => return Err(withdrawn()),
+            }
+        };
+        turn.built(&self.engine, view, self.engine.resume_view(view)).await
+    }
+
     /// Goes on with replacements that a crash broke off; `running` are the objects as they run.
     pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, objects: Vec<ObjectId>) {
-        let _one = self.changing.lock().await;
+        let one = self.changing.lock().await;
         let set = self.object_set();
+        let turn = self.under_way.begin(Claim::building(&set, objects.iter().copied()), Withdrawal::never());
+        drop(one);
         let bound: Vec<&Arc<BoundObject>> = objects.iter().filter_map(|id| set.by_id(*id)).collect();
         let (sinks, views): (Vec<_>, Vec<_>) = bound.into_iter().partition(|b| matches!(b.spec, Spec::Sink(_)));
         let mut handed = BTreeSet::new();
@@ -328,7 +399,10 @@ impl Platform {
             let done = match &bound.spec {
                 Spec::Sink(_) if handed.contains(&bound.object.id) => Ok(()),
                 Spec::Sink(sink) => self.move_again(&set, bound, sink.from).await,
-                _ => self.replace_view((&running, &set), bound).await.map(|sinks| handed.extend(sinks)),
+                _ => {
+                    let build = self.replace_view((&running, &set), bound);
+                    turn.built(&self.engine, bound.object.id, build).await.map(|sinks| handed.extend(sinks))
+                }
             };
             let done = match done {
                 Ok(()) => super::replaced::forget(&self.log, [bound.object.id]).await,

@@ -11,7 +11,7 @@ use fleuve_engine::{ChangesEnd, Floor, Published, ViewTable};
 use fleuve_log::batch::{BatchBuilder, NewRecord};
 use fleuve_sql::{
     Backend, BoundObject, Change, ChangeSet, Closing, InputToRead, ObjectSet, Overtaken, Replay, Replayed, Snapshot,
-    SourceSpec, Spec, StoppedView, Subscription, Unapplied, ViewSpec, ViewState,
+    SourceSpec, Spec, StoppedView, Subscription, Unapplied, ViewSpec, ViewState, Withdrawal,
 };
 use fleuve_types::{Clock, ColumnPart, Delta, Epoch, Error, ErrorKind, ObjectId, Replacement, Result};
 use futures::StreamExt;
@@ -127,10 +127,15 @@ impl Backend for Shared {
         Arc::new(At { platform: self.0.clone(), published: self.0.engine.published(), objects: self.0.object_set() })
     }
 
-    async fn apply(&self, objects: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
+    async fn apply(
+        &self,
+        objects: &Arc<ObjectSet>,
+        changes: Vec<Change>,
+        withdrawal: Withdrawal,
+    ) -> Result<(), Unapplied> {
         // Carried through although the client may go away in the middle.
         let (platform, objects) = (self.0.clone(), objects.clone());
-        let change = tokio::spawn(async move { platform.change(&objects, changes).await });
+        let change = tokio::spawn(async move { platform.change(&objects, changes, withdrawal).await });
         change.await.map_err(|e| Unapplied::all(Error::bug(e.to_string())))?
     }
 
@@ -151,14 +156,12 @@ impl Backend for Shared {
         self.0.engine.advance_watermark(stream, watermark).await
     }
 
-    async fn resume(&self, view: ObjectId) -> Result<()> {
+    async fn resume(&self, view: ObjectId, withdrawal: Withdrawal) -> Result<()> {
         // Carried through, as changes are.
         let platform = self.0.clone();
-        let resume = async move {
-            let _one = platform.changing.lock().await;
-            platform.engine.resume_view(view).await
-        };
-        tokio::spawn(resume).await.map_err(|e| Error::bug(e.to_string()))?
+        tokio::spawn(async move { platform.resume(view, withdrawal).await })
+            .await
+            .map_err(|e| Error::bug(e.to_string()))?
     }
 
     fn view_states(&self) -> BTreeMap<ObjectId, ViewState> {

@@ -27,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tested;
 mod topics;
+mod under_way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use crate::config::Config;
 use observe::Rates;
 use source::RunningSource;
 use stream::StreamRelation;
+use under_way::UnderWay;
 
 /// The log is read in pieces of about this size.
 const READ_BYTES: usize = 4 << 20;
@@ -65,8 +67,10 @@ pub struct Platform {
     sources: RwLock<HashMap<ObjectId, RunningSource>>,
     /// False in tests of a project: they bring the rows themselves.
     runs_sources: bool,
-    /// One change of the catalog at a time.
+    /// One change of the catalog at a time is decided.
     changing: tokio::sync::Mutex<()>,
+    /// Those that are carried out.
+    under_way: UnderWay,
     /// One replay at a time.
     replaying: Arc<tokio::sync::Mutex<()>>,
     rates: Rates,

@@ -28,6 +28,7 @@ use super::ground::Ground;
 use super::observe::{Rates, Watcher};
 use super::stream::StreamRelation;
 use super::topics::StreamTopics;
+use super::under_way::UnderWay;
 use crate::config::{Config, Door};
 use crate::data_folder::DataFolder;
 use crate::doors::OpenDoors;
@@ -223,6 +224,7 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
         sources: RwLock::default(),
         runs_sources: ground.sources,
         changing: tokio::sync::Mutex::new(()),
+        under_way: UnderWay::default(),
         replaying: Arc::default(),
         rates: Rates::default(),
     });

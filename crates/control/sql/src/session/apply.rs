@@ -148,7 +148,7 @@ impl Session {
             return Ok(());
         }
         let Draft { from, changes, objects, .. } = draft;
-        self.backend.apply(&from, changes).await.map_err(|e| match e {
+        self.backend.apply(&from, changes, self.withdrawal()).await.map_err(|e| match e {
             Unapplied::Outdated => outdated(),
             Unapplied::Failed { error, object: None } => *error,
             Unapplied::Failed { error, object: Some(id) } => match objects.by_id(id).map(|b| &b.object) {

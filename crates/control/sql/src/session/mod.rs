@@ -30,13 +30,14 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Query;
 use fleuve_types::{Clock, Error, Result};
 use futures::Stream;
+use tokio::sync::watch;
 
 #[cfg(test)]
 use crate::Spec;
 use crate::context::{ExtraSchemas, SnapshotCatalog, SnapshotSource, default_runtime, shared_state, single};
 use crate::errors::Where;
 use crate::parse::{self, Parsed, Statement};
-use crate::{Backend, Snapshot, Subscription};
+use crate::{Backend, Snapshot, Subscription, Withdrawal};
 
 use settings::Settings;
 
@@ -171,6 +172,8 @@ pub struct Session {
     /// Functions, planners and rules, after the extensions ran; without a snapshot.
     base: OnceLock<SessionState>,
     extra: ExtraSchemas,
+    /// Counts how often what was under way was withdrawn.
+    withdrawals: watch::Sender<u64>,
 }
 
 impl Session {
@@ -184,7 +187,20 @@ impl Session {
             settings: Settings::default(),
             base: OnceLock::new(),
             extra: ExtraSchemas::default(),
+            withdrawals: watch::channel(0).0,
         }
+    }
+
+    /// Takes back the change that is being carried out for this session, if it is not whole by then: the call that waits for it ends with
+    /// an error. False if there is none; rows that are being inserted are not withdrawn. What is carried out when a session goes away is
+    /// carried through.
+    pub fn withdraw(&self) -> bool {
+        self.withdrawals.send_modify(|n| *n += 1);
+        self.withdrawals.receiver_count() > 0
+    }
+
+    fn withdrawal(&self) -> Withdrawal {
+        Withdrawal::of(&self.withdrawals)
     }
 
     /// Takes memory and temporary files for queries from `runtime` (see [`crate::query_runtime`]).

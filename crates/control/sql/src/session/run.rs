@@ -147,7 +147,7 @@ impl Session {
             Statement::Resume(word, name) => {
                 let draft = Draft::new(&self.backend.objects(), self.clock.clone());
                 let view = draft.find(*word, name)?;
-                self.backend.resume(view.object.id).await.map_err(located(parsed))?;
+                self.backend.resume(view.object.id, self.withdrawal()).await.map_err(located(parsed))?;
                 Ok(done(if *word == ObjectWord::Index { "ALTER INDEX" } else { "ALTER MATERIALIZED VIEW" }))
             }
             Statement::AlterView { name, change } => {
@@ -232,7 +232,7 @@ impl Session {
         if draft.changes.is_empty() {
             return Ok(());
         }
-        self.backend.apply(&draft.from, draft.changes).await.map_err(|e| match e {
+        self.backend.apply(&draft.from, draft.changes, self.withdrawal()).await.map_err(|e| match e {
             Unapplied::Outdated => outdated(),
             Unapplied::Failed { error, .. } => *error,
         })

@@ -42,6 +42,17 @@ fn changes_of(indexes: Answers) -> Result<HashMap<usize, Delta>> {
     indexes.into_iter().map(of).filter_map(Result::transpose).collect()
 }
 
+/// Why a view was not built.
+#[derive(Clone, Copy, PartialEq)]
+enum Cause {
+    /// It failed.
+    Own,
+    /// What it reads stopped.
+    Input,
+    /// Somebody ended the build.
+    Ended,
+}
+
 /// A build goes another round beside the live views while it is this many records behind.
 const ROUND_RECORDS: i64 = 100_000;
 
@@ -60,7 +71,7 @@ impl Core {
             return;
         }
         if let Some(error) = self.stopped_input(&definition) {
-            return self.not_built(definition, &error, replies, true);
+            return self.not_built(definition, &error, replies, Cause::Input);
         }
         let id = definition.id;
         let runs = |v: &View| v.definition.version == definition.version && v.failed.is_none() && !v.is_cut_off;
@@ -71,7 +82,7 @@ impl Core {
         let again = definition.clone();
         let view = match self.plan(definition) {
             Ok(view) => view,
-            Err(e) => return self.not_built(again, &e, replies, false),
+            Err(e) => return self.not_built(again, &e, replies, Cause::Own),
         };
         if may_keep && self.is_unchanged(&view, &[]) {
             return self.goes_on(view.definition, replies);
@@ -89,7 +100,7 @@ impl Core {
                 self.forget_taps(id);
                 self.publish_now();
             }
-            Err(e) => self.not_built(again, &e, replies, false),
+            Err(e) => self.not_built(again, &e, replies, Cause::Own),
         }
     }
 
@@ -103,8 +114,8 @@ impl Core {
 
     /// A view that could not be built: who asked is told. One that nobody waits for was there before the start, and is shown as
     /// failed.
-    fn not_built(&mut self, definition: ViewDefinition, error: &Error, replies: Vec<Reply<()>>, by_input: bool) {
-        let id = definition.id;
+    fn not_built(&mut self, definition: ViewDefinition, error: &Error, replies: Vec<Reply<()>>, cause: Cause) {
+        let (id, by_input) = (definition.id, cause == Cause::Input);
         self.forget_taps(id);
         self.below.remove(&id);
         tracing::error!(view = %id, error = %error, "a view could not be built");
@@ -113,7 +124,9 @@ impl Core {
             self.stop_view(n, &error.to_string(), by_input);
         }
         match self.views.iter_mut().find(|v| v.id() == id) {
-            Some(view) if view.failed.is_some() && view.definition.version == definition.version => {
+            Some(view)
+                if view.failed.is_some() && view.definition.version == definition.version && cause != Cause::Ended =>
+            {
                 let before = view.failed.take();
                 let since_us = before.as_ref().and_then(|f| f.since_us);
                 view.fail(error.to_string(), by_input, since_us, before.map(|f| f.frontier).unwrap_or_default());
@@ -132,6 +145,17 @@ impl Core {
         self.publish_now();
         for reply in replies {
             let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Ends the build of a view, if there is one.
+    pub(super) fn end_build(&mut self, id: ObjectId, why: Error) {
+        if let Some(building) = self.building.get(&id) {
+            return building.progress.end(why);
+        }
+        if let Some(at) = self.waiting.iter().position(|(waits, _)| waits.id == id) {
+            let (definition, replies) = self.waiting.remove(at);
+            self.not_built(definition, &why, replies, Cause::Ended);
         }
     }
 
@@ -252,7 +276,7 @@ impl Core {
         let was_stopped = self.view(id).is_ok_and(|v| v.failed.is_some());
         // What it reads may have stopped while it was built.
         if let Some(error) = self.stopped_input(&definition) {
-            self.not_built(definition, &error, std::mem::take(&mut building.replies), true);
+            self.not_built(definition, &error, std::mem::take(&mut building.replies), Cause::Input);
             return self.create_waiting();
         }
         let result = built.result.and_then(|()| building.progress.check()).and_then(|()| {
@@ -296,7 +320,10 @@ impl Core {
                 replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
                 self.follow();
             }
-            Err(e) => self.not_built(definition, &e, replies, false),
+            Err(e) => {
+                let cause = if building.progress.is_ended() { Cause::Ended } else { Cause::Own };
+                self.not_built(definition, &e, replies, cause);
+            }
         }
         self.create_waiting();
     }

@@ -76,6 +76,10 @@ impl Building {
         }
     }
 
+    pub(super) fn take_replies(mut self) -> Vec<Reply<()>> {
+        std::mem::take(&mut self.replies)
+    }
+
     /// A round began, with these indexes.
     pub(super) fn looks_up_in(&mut self, indexes: Answers) {
         (self.indexes, self.indexes_bytes) = (indexes, 0);

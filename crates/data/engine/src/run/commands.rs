@@ -58,6 +58,10 @@ impl Core {
                 self.create(*definition, vec![reply]);
             }
             Command::ResumeView(id, reply) => self.resume(id, reply),
+            Command::EndBuild(id, why, reply) => {
+                self.end_build(id, why);
+                drop(reply.send(Ok(())));
+            }
             Command::AdvanceWatermark(id, watermark, reply) => self.advance_watermark(id, watermark, reply),
             Command::LimitView(id, limits, reply) => {
                 self.limit(id, limits);

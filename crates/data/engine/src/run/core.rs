@@ -336,9 +336,14 @@ impl Core {
     }
 
     pub(super) fn remove_view(&mut self, id: ObjectId) {
-        self.building.remove(&id);
         self.below.remove(&id);
-        self.waiting.retain(|(definition, _)| definition.id != id);
+        let mut replies: Vec<Reply<()>> =
+            self.building.remove(&id).into_iter().flat_map(|b| b.take_replies()).collect();
+        let gone = self.waiting.extract_if(.., |(definition, _)| definition.id == id);
+        replies.extend(gone.flat_map(|(_, replies)| replies));
+        for reply in replies {
+            drop(reply.send(Err(Error::new(ErrorKind::Retry, "the view was dropped while it was being built"))));
+        }
         if let Some(at) = self.views.iter().position(|v| v.id() == id) {
             let mut view = self.views.remove(at);
             self.topology = None;

@@ -257,6 +257,7 @@ pub(crate) enum Command {
     CreateView(Box<ViewDefinition>, Box<Below>, Reply<()>),
     DropView(ObjectId, Reply<()>),
     ResumeView(ObjectId, Reply<()>),
+    EndBuild(ObjectId, Error, Reply<()>),
     LimitView(ObjectId, ViewLimits, Reply<()>),
     AdvanceWatermark(ObjectId, i64, Reply<()>),
     AddSink(ObjectId, ObjectId, Box<dyn SinkWriter>, Reply<()>),
@@ -418,6 +419,15 @@ impl Engine {
     /// When it fails again, or has not failed.
     pub async fn resume_view(&self, id: ObjectId) -> Result<()> {
         self.ask(|r| Command::ResumeView(id, r)).await
+    }
+
+    /// Ends the build of a view with an error for who waits for it, as soon as it has taken its step. What ran before goes on; a view
+    /// that had stopped stays as it was. Does nothing of a view that is not being built.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn end_build(&self, id: ObjectId, why: Error) -> Result<()> {
+        self.ask(|r| Command::EndBuild(id, why, r)).await
     }
 
     /// Gives a view other limits. One that is being built has them once it is there.

@@ -1,7 +1,7 @@
 //! How far a build is: it tells, anyone reads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fleuve_types::{Error, ErrorKind, Result};
@@ -48,6 +48,8 @@ pub(super) struct Progress {
     is_stopped: AtomicBool,
     /// Nobody waits for it any more.
     is_abandoned: AtomicBool,
+    /// Somebody said that it is to end, and why.
+    ended: OnceLock<Error>,
 }
 
 impl Progress {
@@ -60,6 +62,7 @@ impl Progress {
             rows: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),
+            ended: OnceLock::new(),
         })
     }
 
@@ -93,6 +96,16 @@ impl Progress {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Ends the build at its next step with this error; what asked first counts.
+    pub(super) fn end(&self, why: Error) {
+        let _ = self.ended.set(why);
+    }
+
+    /// Whether [`Progress::end`] was said.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     pub(super) fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::Relaxed);
     }
@@ -102,8 +115,11 @@ impl Progress {
     }
 
     /// # Errors
-    /// When it was stopped, or nobody waits for it any more.
+    /// When it was stopped or ended, or nobody waits for it any more.
     pub(super) fn check(&self) -> Result<()> {
+        if let Some(why) = self.ended.get() {
+            return Err(why.clone());
+        }
         if self.is_abandoned.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Retry, "the view was dropped or replaced while it was built"));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleuve_engine::{BuildProgress, Published, ViewState};
-use fleuve_types::ErrorKind;
+use fleuve_types::{Error, ErrorKind};
 
 use crate::world::{World, id};
 
@@ -35,6 +35,62 @@ async fn a_view_that_is_being_built_is_not_resumed_once_more() {
     world.let_builds_read("s0", None);
     first.await.unwrap().unwrap();
     world.check("resumed").await;
+    world.stop().await;
+}
+
+/// Who waits for a build that somebody ends is told why; what ran before goes on, and what had stopped says what it said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_can_be_ended() {
+    const SUMS: &str = "SELECT k, sum(v) AS n FROM s0 GROUP BY k";
+    const COUNTS: &str = "SELECT v AS k, count(*) AS n FROM s0 GROUP BY v";
+    let mut world = World::empty();
+    world.start(2).await;
+    world.create("v", SUMS).await;
+    world.create("w", "SELECT k, 12 / v AS q FROM s1").await;
+    world.push("s1", (0, 0));
+    (0..5).for_each(|n| world.push("s0", (n, n)));
+    world.wait().await;
+    let state = |p: &Published, view: &str| p.status.get(&id(view)).map(|s| s.state.clone());
+    let stopped = state(&world.engine().published(), "w");
+    assert!(matches!(&stopped, Some(ViewState::Failed(why)) if why.contains("division by zero")), "{stopped:?}");
+    world.truncate("s1");
+    world.push("s1", (1, 1));
+    world.wait().await;
+    world.hold_builds("s0");
+    world.hold_builds("s1");
+    let replaced = world.begin_to_renew("v", COUNTS).await;
+    let made = world.begin_to_create("x", SUMS).await;
+    // It waits for that one.
+    let above = world.begin_to_create("y", "SELECT n, count(*) AS m FROM x GROUP BY n").await;
+    let engine = world.engine().clone();
+    let resumed = tokio::spawn(async move { engine.resume_view(id("w")).await });
+    world.builds_came("s0", 2).await;
+    world.builds_came("s1", 1).await;
+    for view in ["v", "x", "y", "w"] {
+        let why = Error::new(ErrorKind::Retry, format!("{view} is not wanted any more"));
+        world.engine().end_build(id(view), why).await.unwrap();
+    }
+    // Of one that is not being built it does nothing.
+    world.engine().end_build(id("z"), Error::bug("nothing to end")).await.unwrap();
+    world.let_builds_read("s0", None);
+    world.let_builds_read("s1", None);
+    for (view, ended) in [("v", replaced), ("x", made), ("y", above), ("w", resumed)] {
+        let error = ended.await.unwrap().unwrap_err();
+        assert_eq!(error.message, format!("{view} is not wanted any more"));
+    }
+    let published = world.engine().published();
+    assert_eq!((state(&published, "x"), state(&published, "y")), (None, None));
+    assert_eq!(state(&published, "v"), Some(ViewState::Running));
+    assert_eq!(state(&published, "w"), stopped);
+    for view in ["w", "x", "y"] {
+        world.drop_view(view).await;
+    }
+    world.define_first("v", SUMS, 1);
+    world.push("s0", (7, 7));
+    world.wait().await;
+    world.check("after they were ended").await;
+    world.create("x", SUMS).await;
+    world.check("made again").await;
     world.stop().await;
 }
 

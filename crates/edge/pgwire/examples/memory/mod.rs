@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{MemTable, TableProvider};
 use fleuve_sql::{
     Backend, BoundObject, Change, ChangeSet, ObjectSet, Outcome, Session, Snapshot, Spec, Subscription, Unapplied,
-    ViewSpec,
+    ViewSpec, Withdrawal,
 };
 use fleuve_types::{Delta, Epoch, Error, ObjectId, Result, pseudo_fields};
 use futures::{StreamExt, TryStreamExt};
@@ -124,7 +124,7 @@ impl Backend for Memory {
         Arc::new(Moment { objects: state.objects.clone(), rows: state.rows.clone(), epoch: state.epoch })
     }
 
-    async fn apply(&self, _: &Arc<ObjectSet>, changes: Vec<Change>) -> Result<(), Unapplied> {
+    async fn apply(&self, _: &Arc<ObjectSet>, changes: Vec<Change>, _: Withdrawal) -> Result<(), Unapplied> {
         let _turn = self.turn.lock().await;
         {
             let mut state = self.state.lock();
@@ -186,7 +186,7 @@ impl Backend for Memory {
         Ok(Subscription { schema, changes: changes.boxed() })
     }
 
-    async fn resume(&self, _: ObjectId) -> Result<()> {
+    async fn resume(&self, _: ObjectId, _: Withdrawal) -> Result<()> {
         Err(Error::unsupported("views are computed when they are read"))
     }
 

@@ -109,11 +109,17 @@ impl State {
                 None => ask(&self.server, sql).await.map(|replies| replies.iter().for_each(|r| self.show(r))),
             }
         };
-        // Dropping the request closes its connection, and the server drops the query.
+        let is_change = matches!(first_word(sql).as_str(), "CREATE" | "DROP" | "ALTER");
+        // Dropping the request closes its connection, and the server drops the query. Changes it carries through.
         let outcome = tokio::select! {
             outcome = work => outcome,
             _ = tokio::signal::ctrl_c() => {
-                println!("\nCancelled.");
+                let told = if is_change {
+                    "Not waited for any longer; the server goes on with it. SHOW VIEWS says how far a view is, and dropping it ends its build."
+                } else {
+                    "Cancelled."
+                };
+                println!("\n{told}");
                 return false;
             }
         };
@@ -124,7 +130,7 @@ impl State {
         if self.timing {
             println!("{}", Paint::stdout().dim(&format!("Time: {:.1} ms", begun.elapsed().as_secs_f64() * 1000.0)));
         }
-        if matches!(first_word(sql).as_str(), "CREATE" | "DROP" | "ALTER") {
+        if is_change {
             let names = Names::fetch(&self.server).await;
             *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         }

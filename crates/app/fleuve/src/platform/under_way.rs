@@ -1,0 +1,225 @@
+//! Changes of the catalog that are being carried out: what the catalog has decided runs, or does not, only when views are built, and that can
+//! take hours.
+//!
+//! Each claims the objects that it makes or changes, and names those that these read. Another change goes on beside it unless one claims
+//! what the other claims or reads; then it waits. A DROP of what is being built ends the build, and so does whoever asked for it by
+//! taking that back: then the change is undone. Derived state; after a crash the catalog's decisions are carried out again.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleuve_catalog::Object;
+use fleuve_engine::Engine;
+use fleuve_sql::{BoundObject, Change, ObjectSet, Withdrawal};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// How often a build is told to end until it has.
+const TELL_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a change makes, changes and reads.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Claim {
+    /// What is made or becomes another one by its own statement.
+    made: BTreeSet<ObjectId>,
+    /// That, what goes, and what has to follow: nobody else changes or reads any of it.
+    own: BTreeSet<ObjectId>,
+    /// `(namespace, name)` of these.
+    names: BTreeSet<(String, String)>,
+    /// What these read, and so on: it stays as it is.
+    reads: BTreeSet<ObjectId>,
+}
+
+impl Claim {
+    /// That of changes of `before`.
+    pub(super) fn of(before: &ObjectSet, changes: &[Change]) -> Self {
+        let mut claim = Self::default();
+        let mut follow = vec![];
+        for change in changes {
+            match change {
+                Change::Create(BoundObject { object, .. }) => claim.take(object),
+                Change::Replace(BoundObject { object, .. }) => {
+                    claim.take(object);
+                    follow.push(object.id);
+                }
+                Change::Restate(BoundObject { object, .. }) => claim.own_object(object),
+                Change::Drop(id) => match before.object(*id) {
+                    Some(object) => claim.own_object(object),
+                    None => drop(claim.own.insert(*id)),
+                },
+                Change::Comment(object) => drop(claim.reads.insert(object.id)),
+            }
+        }
+        claim.with_others(before, follow)
+    }
+
+    /// That of building views anew as they are.
+    pub(super) fn building(set: &ObjectSet, views: impl IntoIterator<Item = ObjectId>) -> Self {
+        let mut claim = Self::default();
+        let views: Vec<ObjectId> = views.into_iter().collect();
+        views.iter().filter_map(|id| set.object(*id)).for_each(|object| claim.take(object));
+        claim.with_others(set, views)
+    }
+
+    fn own_object(&mut self, object: &Object) {
+        self.own.insert(object.id);
+        self.names.insert((object.namespace.clone(), object.name.clone()));
+        self.reads.extend(&object.depends_on);
+    }
+
+    fn take(&mut self, object: &Object) {
+        self.own_object(object);
+        self.made.insert(object.id);
+    }
+
+    /// What reads those that `follow`, and all that is read.
+    fn with_others(mut self, set: &ObjectSet, follow: Vec<ObjectId>) -> Self {
+        for object in set.dependents(follow, |_| true) {
+            self.own_object(object);
+        }
+        let mut look_at: Vec<ObjectId> = self.reads.iter().copied().collect();
+        while let Some(id) = look_at.pop() {
+            let reads = set.object(id).into_iter().flat_map(|o| &o.depends_on);
+            let new: Vec<ObjectId> = reads.copied().filter(|id| self.reads.insert(*id)).collect();
+            look_at.extend(new);
+        }
+        self.reads.retain(|id| !self.own.contains(id));
+        self
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        !self.own.is_disjoint(&other.own)
+            || !self.own.is_disjoint(&other.reads)
+            || !self.reads.is_disjoint(&other.own)
+            || !self.names.is_disjoint(&other.names)
+    }
+}
+
+/// A change that is being carried out.
+#[derive(Debug)]
+pub(super) struct Work {
+    claim: Claim,
+    /// Why it is to end.
+    given_up: watch::Sender<Option<Error>>,
+    has_ended: watch::Sender<bool>,
+}
+
+impl Work {
+    fn give_up(&self, why: Error) {
+        self.given_up.send_if_modified(|now| {
+            let is_first = now.is_none();
+            now.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Ends the builds of it because what is dropped is being built; tells if so.
+    pub(super) fn yields_to(&self, set: &ObjectSet, changes: &[Change]) -> bool {
+        let dropped = changes.iter().rev().find_map(|change| match change {
+            Change::Drop(id) if self.claim.made.contains(id) => set.object(*id),
+            _ => None,
+        });
+        let Some(Object { kind, name, .. }) = dropped else { return false };
+        self.give_up(Error::new(ErrorKind::Retry, format!("{kind} \"{name}\" was dropped while it was being built")));
+        true
+    }
+
+    /// Returns when it is done, or taken back.
+    pub(super) async fn ended(&self) {
+        // It says so when it goes.
+        drop(self.has_ended.subscribe().wait_for(|ended| *ended).await);
+    }
+}
+
+/// All that is being carried out.
+#[derive(Default)]
+pub(super) struct UnderWay(Mutex<Vec<Arc<Work>>>);
+
+impl UnderWay {
+    /// What has to end before a change with this claim can begin.
+    pub(super) fn met_by(&self, claim: &Claim) -> Option<Arc<Work>> {
+        self.0.lock().iter().find(|work| work.claim.meets(claim)).cloned()
+    }
+
+    /// Begins a change that meets no other.
+    pub(super) fn begin(&self, claim: Claim, withdrawal: Withdrawal) -> Turn<'_> {
+        let (given_up, has_ended) = (watch::channel(None).0, watch::channel(false).0);
+        let work = Arc::new(Work { claim, given_up, has_ended });
+        self.0.lock().push(work.clone());
+        Turn { all: self, work, withdrawal }
+    }
+}
+
+/// A change has its turn until this goes.
+pub(super) struct Turn<'a> {
+    all: &'a UnderWay,
+    work: Arc<Work>,
+    withdrawal: Withdrawal,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.all.0.lock().retain(|work| !Arc::ptr_eq(work, &self.work));
+        self.work.has_ended.send_replace(true);
+    }
+}
+
+/// What a change ends with that was withdrawn.
+pub(super) fn withdrawn() -> Error {
+    Error::new(ErrorKind::Retry, "it was canceled before it was done; nothing has changed")
+}
+
+impl Turn<'_> {
+    /// # Errors
+    /// When the change is to end.
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.work.given_up.borrow() {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns why it is to end, once it is.
+    async fn is_to_end(&self) -> Error {
+        let mut given_up = self.work.given_up.subscribe();
+        tokio::select! {
+            biased;
+            Ok(why) = given_up.wait_for(Option::is_some) => if let Some(why) = &*why { return why.clone() },
+            () = self.withdrawal.comes() => {}
+        }
+        self.work.give_up(withdrawn());
+        withdrawn()
+    }
+
+    /// Waits for the build of a view, which ends before its time when the change is to end.
+    ///
+    /// # Errors
+    /// That of the build; why it was ended.
+    pub(super) async fn built<T>(
+        &self,
+        engine: &Engine,
+        view: ObjectId,
+        build: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.check()?;
+        let mut build = pin!(build);
+        let why = tokio::select! {
+            biased;
+            built = &mut build => return built,
+            why = self.is_to_end() => why,
+        };
+        loop {
+            // It may not have begun yet.
+            engine.end_build(view, why.clone()).await?;
+            if let Ok(built) = tokio::time::timeout(TELL_AGAIN, &mut build).await {
+                return built;
+            }
+        }
+    }
+}
