@@ -11,7 +11,7 @@ use super::core::Core;
 use super::keep::Next;
 use super::lookups::places_of;
 use super::progress::Progress;
-use super::times::{AllTimes, StreamTimes};
+use super::times::AllTimes;
 use super::view::{View, project};
 use super::{Reply, ViewDefinition};
 use crate::lookup::{Answers, LookedIn};
@@ -204,7 +204,12 @@ impl Core {
         }
         let timed = |id: &ObjectId| self.streams.get(id).is_some_and(|s| s.event_time().is_some());
         let objects = view.inputs.iter().map(|i| i.object).filter(timed);
-        objects.map(|id| (id, self.times.get(&id).map(StreamTimes::to_read_again).unwrap_or_default())).collect()
+        let again = |id: &ObjectId| {
+            let reader = self.streams.get(id)?;
+            let start = |partition| reader.bounds(partition).ok().map(|(start, _)| start);
+            Some(self.times.get(id)?.to_read_again(start))
+        };
+        objects.map(|id| (id, again(&id).unwrap_or_default())).collect()
     }
 
     /// Begins a round of a build; `changes` are those of the views that it reads, and of its inputs that are looked up in an index, since

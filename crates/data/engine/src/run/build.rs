@@ -503,7 +503,7 @@ pub(super) fn read_range(
     let (batches, next) = reader.read(partition, from, to, max_bytes, columns, decoded)?;
     let rows: Vec<Delta> = batches.into_iter().map(Delta::insert).collect();
     let sorted = times.sort_out(partition, from, &rows, TimeAt::of(&event, columns)?)?;
-    times.take(partition, &sorted, 0);
+    times.take(partition, next, &sorted, 0);
     Ok((sorted.on_time, next))
 }
 

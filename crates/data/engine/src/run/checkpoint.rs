@@ -8,6 +8,7 @@ use fleuve_types::{Epoch, Error, ErrorKind, Frontier, ObjectId, Result};
 
 use super::Reply;
 use super::core::Core;
+use super::times::Outlived;
 use super::view::{Manifest, StateFile, Unencoded, View};
 use crate::operators::caught;
 use crate::output::SavedRuns;
@@ -63,6 +64,7 @@ pub(super) struct Writing {
     frontier: Frontier,
     /// It has views, or versions of them, that the one before lacks.
     pub(super) has_new: bool,
+    outlived: Outlived,
     pub(super) done: Receiver<Written>,
     /// A stepped engine writes it itself, when it is to end.
     work: Option<Box<dyn FnOnce() + Send>>,
@@ -250,7 +252,18 @@ impl Core {
         };
         self.pace.begin();
         let frontier = self.frontier.clone();
-        self.writing = Some(Writing { epoch, frontier, has_new, done, work, replies, views, gone, stale });
+        self.writing = Some(Writing {
+            epoch,
+            frontier,
+            has_new,
+            outlived: self.outlived.clone(),
+            done,
+            work,
+            replies,
+            views,
+            gone,
+            stale,
+        });
     }
 
     /// Ends a checkpoint that lacks a view's state: with it, that view would be shown at an epoch that it has not come to.
@@ -323,6 +336,7 @@ impl Core {
         match &result {
             Ok(()) => {
                 (self.checkpointed, self.saved) = (writing.epoch, writing.frontier);
+                self.outlived_saved = writing.outlived;
                 if let Err(e) = self.journal.trim(writing.epoch) {
                     tracing::warn!(error = %e, "the epoch journal could not be trimmed");
                 }

@@ -48,6 +48,7 @@ impl Core {
             Command::RemoveStream(id, reply) => {
                 self.streams.remove(&id);
                 self.times.remove(&id);
+                self.outlived.retain(|(stream, _), _| *stream != id);
                 self.frontier.offsets.retain(|(stream, _), _| *stream != id);
                 self.epochs.forget(id);
                 self.publish_now();

@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::reading::Taken;
 use super::sinks::{Outside, Sink};
 use super::stepping::EpochInput;
-use super::times::{Advance, AllTimes, TICK_US};
+use super::times::{Advance, AllTimes, Outlived, TICK_US};
 use super::topology::Topology;
 use super::view::{Manifest, View};
 use super::{
@@ -91,6 +91,9 @@ pub(super) struct Core {
     pub(super) epochs: Epochs,
     retry_at: Option<Instant>,
     pub(super) replaying: bool,
+    /// Up to where it was noted for each `(stream, partition)` what the records had promised that are to go; and as the last checkpoint has it.
+    pub(super) outlived: Outlived,
+    pub(super) outlived_saved: Outlived,
 }
 
 /// The views as they are published, and those of which something has changed since.
@@ -155,6 +158,8 @@ impl Core {
             epochs,
             retry_at: None,
             replaying: true,
+            outlived: Outlived::new(),
+            outlived_saved: Outlived::new(),
         };
         let to_build = core.restore(parts.views)?;
         for (id, view, writer) in parts.sinks {
@@ -322,7 +327,10 @@ impl Core {
 
     /// Whether a checkpoint would hold anything that the last one does not.
     pub(super) fn is_dirty(&self) -> bool {
-        self.epoch > self.checkpointed || !self.removed.is_empty() || self.views.iter().any(|v| v.save_all)
+        self.epoch > self.checkpointed
+            || self.outlived != self.outlived_saved
+            || !self.removed.is_empty()
+            || self.views.iter().any(|v| v.save_all)
     }
 
     pub(super) fn view(&self, id: ObjectId) -> Result<&View> {
@@ -388,7 +396,7 @@ impl Core {
             count += rows.iter().map(|d| d.len() as u64).sum::<u64>();
             input.rows.entry(stream).or_default().extend(rows);
             if let Some(sorted) = sorted {
-                self.times.entry(stream).or_default().take(partition, &sorted, now_us);
+                self.times.entry(stream).or_default().take(partition, next, &sorted, now_us);
                 input.on_time.entry(stream).or_default().extend(sorted.on_time);
             }
         }

@@ -41,17 +41,21 @@ impl Core {
         if !(self.has_read(going)? || self.live_epoch() && self.has_read(going)?) {
             return Err(retry("there are records among them that views have still to read"));
         }
-        if !self.has_saved(going) {
-            // Its answer may take long, and until it is whole there is no checkpoint.
-            if self.sinks.iter().any(Sink::is_beginning) {
-                return Err(retry(
-                    "views have read records that no checkpoint covers until a sink has its first answer",
-                ));
-            }
-            if !self.checkpoint_now() {
-                self.pace.hurry();
-                return Err(retry("views have read records that no checkpoint covers yet"));
-            }
+        let mut is_kept = true;
+        for place in going {
+            is_kept &= self.outlive(*place)? >= place.2;
+        }
+        // Its answer may take long, and until it is whole there is no checkpoint.
+        let is_sink_beginning = self.sinks.iter().any(Sink::is_beginning);
+        let has_saved = self.has_saved(going);
+        if !has_saved && is_sink_beginning {
+            return Err(retry("views have read records that no checkpoint covers until a sink has its first answer"));
+        }
+        // Without one a crash would find about how far the records had moved the watermark.
+        let is_saved = (has_saved && (is_kept || is_sink_beginning)) || self.checkpoint_now();
+        if !is_saved && !has_saved {
+            self.pace.hurry();
+            return Err(retry("views have read records that no checkpoint covers yet"));
         }
         self.take_from_log(going, take)?;
         Ok(vec![])
@@ -67,7 +71,11 @@ impl Core {
                 continue;
             };
             let saved = if self.has_new() { None } else { self.saved.get(stream, partition) };
-            match saved.map(|saved| saved.min(before)).filter(|end| *end > start) {
+            let end = match saved.map(|saved| saved.min(before)).filter(|end| *end > start) {
+                Some(end) => Some(self.outlive((stream, partition, end))?.min(end)).filter(|end| *end > start),
+                None => None,
+            };
+            match end {
                 Some(end) => covered.push((stream, partition, end)),
                 None => stays.push((stream, partition, before)),
             }
@@ -87,7 +95,9 @@ impl Core {
         for building in self.building.values_mut().filter(|b| !b.reads.is_disjoint(&streams)) {
             building.outlives_input = true;
         }
-        caught("the log", || take(going))
+        caught("the log", || take(going))?;
+        self.forget_times(going);
+        Ok(())
     }
 
     /// The first offset kept of a partition and the next one to be written, if somebody may read it.

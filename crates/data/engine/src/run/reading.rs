@@ -46,7 +46,7 @@ pub(super) struct Read {
     pub(super) broken: HashMap<ObjectId, Error>,
 }
 
-fn comes_back(e: &Error) -> bool {
+pub(super) fn comes_back(e: &Error) -> bool {
     matches!(e.kind, ErrorKind::Retry | ErrorKind::Io)
 }
 

@@ -16,12 +16,15 @@ use arrow::datatypes::Int64Type;
 use fleuve_types::{ColumnPart, Delta, Error, Frontier, ObjectId, Result};
 use serde::{Deserialize, Serialize};
 
+use super::build::READING;
 use super::core::Core;
-use super::floors::{Floor, Floors};
+use super::floors::{Floor, Floors, Promises};
+use super::reading::comes_back;
 use super::view::View;
-use super::{EpochEntry, Reply};
+use super::{EpochEntry, Going, Reply};
 use crate::event_time::Mark;
 use crate::lookup::Answers;
+use crate::operators::caught;
 use crate::operators::map::keep;
 use crate::state::times_of;
 
@@ -72,12 +75,15 @@ pub(super) const TICK_US: i64 = 10_000;
 /// The clock is looked at this often while a row waits for it: it may be set, or the machine may have slept.
 const MAX_SLEEP_US: i64 = 60_000_000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct PartitionTime {
     /// The greatest time less the delay.
     high: Option<i64>,
     /// When rows last came, by the engine's clock.
     seen_us: i64,
+    /// What `high` was on the way.
+    #[serde(default)]
+    promises: Promises,
 }
 
 /// What is known about a stream's event time at a frontier. Ground state of the checkpoint.
@@ -167,11 +173,14 @@ impl StreamTimes {
         sort_out(rows, at, high, self.floors.at(partition, offset))
     }
 
-    /// Takes in a range that was sorted out.
-    pub(super) fn take(&mut self, partition: i32, sorted: &Sorted, now_us: i64) {
+    /// Takes in a range that was sorted out, and ends before `next`.
+    pub(super) fn take(&mut self, partition: i32, next: i64, sorted: &Sorted, now_us: i64) {
         let entry = self.partitions.entry(partition).or_default();
         entry.high = sorted.high;
         entry.seen_us = now_us;
+        if let Some(high) = sorted.high {
+            entry.promises.note(next, high);
+        }
         self.late_rows += sorted.late_rows;
     }
 
@@ -193,7 +202,7 @@ impl StreamTimes {
     /// Brings the watermark up to date at the end of an epoch; tells if the clock had a part in it.
     pub(super) fn settle(&mut self, event: &EventTime, partitions: i32, now_us: i64) -> bool {
         for partition in 0..partitions {
-            self.partitions.entry(partition).or_insert(PartitionTime { high: None, seen_us: now_us });
+            self.partitions.entry(partition).or_insert(PartitionTime { seen_us: now_us, ..PartitionTime::default() });
         }
         let (watermark, by_clock) = self.reckon(event.idle_timeout_us, now_us);
         self.watermark = watermark;
@@ -203,7 +212,7 @@ impl StreamTimes {
     /// As [`StreamTimes::settle`] in an epoch that is repeated: the journal says what it was.
     pub(super) fn settle_at(&mut self, partitions: i32, watermark: Option<i64>, now_us: i64) {
         for partition in 0..partitions {
-            self.partitions.entry(partition).or_insert(PartitionTime { high: None, seen_us: now_us });
+            self.partitions.entry(partition).or_insert(PartitionTime { seen_us: now_us, ..PartitionTime::default() });
         }
         self.watermark = watermark.max(self.watermark);
     }
@@ -239,14 +248,40 @@ impl StreamTimes {
         StreamTime { watermark: self.watermark, late_rows: self.late_rows, floors: self.floors.clone() }
     }
 
-    /// The same stream to be read again from its start: the floors are known, nothing else.
-    pub(super) fn to_read_again(&self) -> Self {
-        Self { floors: self.floors.clone(), ..Self::default() }
+    /// The same stream to be read again, each partition from where `start` says: the floors are known, nothing else. When records went right
+    /// before a crash, what they had promised is known about.
+    pub(super) fn to_read_again(&self, start: impl Fn(i32) -> Option<i64>) -> Self {
+        let mut floors = self.floors.clone();
+        for (partition, time) in &self.partitions {
+            let promise = start(*partition).and_then(|offset| Some((offset, time.promises.before(offset)?.1)));
+            if let Some((offset, value)) = promise {
+                floors.raise(Floor { partition: *partition, offset, value });
+            }
+        }
+        Self { floors, ..Self::default() }
     }
 
     /// Takes over what became known meanwhile.
     pub(super) fn learn(&mut self, live: &Self) {
-        self.floors.clone_from(&live.floors);
+        live.floors.iter().for_each(|floor| self.floors.raise(*floor));
+    }
+
+    /// Of records from `start` up to `end` that are to go: where those begin of which it is not known how far they moved the watermark,
+    /// and what it was then for the partition.
+    fn unknown_before(&self, partition: i32, start: i64, end: i64) -> (i64, Option<i64>) {
+        let floor = self.floors.at(partition, start);
+        match self.partitions.get(&partition).and_then(|p| p.promises.before(end)) {
+            Some((at, high)) => (at.max(start), floor.max(Some(high))),
+            None => (start, floor),
+        }
+    }
+
+    /// No records of a partition are before `offset` any more.
+    fn begin_at(&mut self, partition: i32, offset: i64) {
+        self.floors.begin_at(partition, offset);
+        if let Some(time) = self.partitions.get_mut(&partition) {
+            time.promises.forget(offset);
+        }
     }
 
     /// The watermark while old rows are read: the least of the partitions that have more to read, and of `end`, the watermark
@@ -255,6 +290,9 @@ impl StreamTimes {
         unread.fold(end, |least, p| least.min(self.partitions.get(&p).and_then(|p| p.high)))
     }
 }
+
+/// An offset for each `(stream, partition)`.
+pub(super) type Outlived = BTreeMap<(ObjectId, i32), i64>;
 
 /// The event times of all streams that have one.
 pub(super) type AllTimes = BTreeMap<ObjectId, StreamTimes>;
@@ -327,6 +365,55 @@ impl Core {
             }
         }
         by_clock
+    }
+
+    /// Records are to go: keeps how far they had moved the watermark, for views that are built without them. Gives the offset up to which a
+    /// checkpoint has that.
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub(super) fn outlive(&mut self, (stream, partition, before): Going) -> Result<i64> {
+        let Some(reader) = self.streams.get(&stream).cloned() else { return Ok(before) };
+        let (Some(event), Some(times)) = (reader.event_time(), self.times.get(&stream)) else { return Ok(before) };
+        let place = (stream, partition);
+        let saved = self.outlived_saved.get(&place).copied().unwrap_or(0);
+        let start = reader.bounds(partition)?.0;
+        let end = self.frontier.get(stream, partition).unwrap_or(start).min(before);
+        if end <= start.max(self.outlived.get(&place).copied().unwrap_or(0)) {
+            return Ok(if end <= start.max(saved) { before } else { saved });
+        }
+        let (mut at, mut high) = times.unknown_before(partition, start, end);
+        let column = [ColumnPart::whole(event.column)];
+        let time = TimeAt { time: 0, delay: event.delay, offsets: None };
+        while at < end {
+            let read = || reader.read(partition, at, end, self.options.epoch_bytes, &column, &|_| ());
+            let (rows, next) = match caught(READING, read) {
+                Ok(read) => read,
+                Err(e) if comes_back(&e) => return Err(e),
+                Err(e) => {
+                    tracing::error!(%stream, partition, from = at, error = %e,
+                        "records that go cannot be read: views that are built later may take late rows for being on time");
+                    break;
+                }
+            };
+            let rows: Vec<Delta> = rows.into_iter().map(Delta::insert).collect();
+            high = sort_out(&rows, time, high, None)?.high;
+            at = next;
+        }
+        let Some(value) = high else { return Ok(before) };
+        self.times.entry(stream).or_default().floors.raise(Floor { partition, offset: end, value });
+        self.outlived.insert(place, end);
+        Ok(saved)
+    }
+
+    /// Records have gone: what came before them is asked for no more.
+    pub(super) fn forget_times(&mut self, gone: &[Going]) {
+        for (stream, partition, _) in gone {
+            let start = self.streams.get(stream).and_then(|reader| reader.bounds(*partition).ok());
+            if let (Some((start, _)), Some(times)) = (start, self.times.get_mut(stream)) {
+                times.begin_at(*partition, start);
+            }
+        }
     }
 
     /// How long until time alone moves a watermark, or a row of a view that follows the clock.
