@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray, UInt32Array, make_array, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, UInt32Array, make_array, new_empty_array};
 use arrow::compute::{CastOptions, cast, cast_with_options, interleave, is_null, nullif, take};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    IntervalUnit, TimeUnit, TimestampMicrosecondType,
+    ArrowTimestampType, DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
-use chrono::{DateTime, Datelike, Months, NaiveDate};
+use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -54,6 +54,11 @@ fn is_ours(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, zone) if is_utc(zone))
 }
 
+fn is_nanos(data_type: &DataType) -> bool {
+    let is_utc = |zone: &Option<Arc<str>>| matches!(zone.as_deref(), None | Some("+00:00" | "UTC"));
+    matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_utc(zone))
+}
+
 /// The type that a function takes a time of another one in.
 fn taken(data_type: &DataType) -> Option<DataType> {
     match data_type {
@@ -75,9 +80,9 @@ fn out_of_range() -> datafusion::error::DataFusionError {
 }
 
 /// What `args` make row by row: a scalar, if they are all scalars.
-fn by_rows(
+fn by_rows<T: ArrowTimestampType>(
     args: &ScalarFunctionArgs,
-    of: impl FnOnce(&[ArrayRef]) -> Result<TimestampMicrosecondArray>,
+    of: impl FnOnce(&[ArrayRef]) -> Result<PrimitiveArray<T>>,
 ) -> Result<ColumnarValue> {
     let is_one = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
     let rows = if is_one { 1 } else { args.number_rows };
@@ -139,7 +144,7 @@ impl ScalarUDFImpl for Truncated {
             _ => None,
         };
         match part.as_deref().and_then(Part::named) {
-            Some(part) => by_rows(&args, |arrays| {
+            Some(part) => by_rows::<TimestampMicrosecondType>(&args, |arrays| {
                 let times = arrays[1].as_primitive::<TimestampMicrosecondType>();
                 times.try_unary(|time| part.start_of(time).ok_or_else(out_of_range))
             }),
@@ -253,7 +258,7 @@ impl ScalarUDFImpl for Binned {
         let is_stride = |t: &DataType| matches!(t, DataType::Interval(_) | DataType::Null) || t.is_string();
         if let [stride, time, origin @ ..] = types
             && is_stride(stride)
-            && let Some(time) = taken(time)
+            && let Some(time) = taken(time).or_else(|| is_nanos(time).then(|| time.clone()))
         {
             let is_origin = |t: &DataType| taken(t).is_some() || matches!(t, DataType::Timestamp(..));
             if origin.len() < 2 && origin.iter().all(is_origin) {
@@ -269,20 +274,9 @@ impl ScalarUDFImpl for Binned {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match args.args.get(1).map(ColumnarValue::data_type) {
-            Some(time) if is_ours(&time) => by_rows(&args, |arrays| {
-                let strides = arrays[0].as_primitive::<IntervalMonthDayNanoType>();
-                let times = arrays[1].as_primitive::<TimestampMicrosecondType>();
-                let origins = arrays.get(2).map(|o| o.as_primitive::<TimestampMicrosecondType>());
-                let one = |row: usize| {
-                    let is_null = |array: &dyn Array| array.is_null(row);
-                    if is_null(strides) || is_null(times) || origins.is_some_and(|o| is_null(o)) {
-                        return Ok(None);
-                    }
-                    let origin = origins.map_or(0, |o| o.value(row));
-                    bin_of(strides.value(row), times.value(row), origin).map(Some)
-                };
-                (0..times.len()).map(one).collect()
-            }),
+            Some(time) if is_ours(&time) => by_rows(&args, bins_of::<TimestampMicrosecondType>),
+            // DataFusion's has no months with parts of a second before 1970.
+            Some(time) if is_nanos(&time) => by_rows(&args, bins_of::<TimestampNanosecondType>),
             _ => self.of.invoke_with_args(args),
         }
     }
@@ -292,38 +286,64 @@ impl ScalarUDFImpl for Binned {
     }
 }
 
+/// For each row of strides, times and origins.
+fn bins_of<T: ArrowTimestampType>(arrays: &[ArrayRef]) -> Result<PrimitiveArray<T>> {
+    let strides = arrays[0].as_primitive::<IntervalMonthDayNanoType>();
+    let times = arrays[1].as_primitive::<T>();
+    let origins = arrays.get(2).map(|o| o.as_primitive::<T>());
+    let one = |row: usize| {
+        let is_null = |array: &dyn Array| array.is_null(row);
+        if is_null(strides) || is_null(times) || origins.is_some_and(|o| is_null(o)) {
+            return Ok(None);
+        }
+        let origin = origins.map_or(0, |o| o.value(row));
+        bin_of(strides.value(row), times.value(row), origin, T::UNIT).map(Some)
+    };
+    (0..times.len()).map(one).collect()
+}
+
 /// The last of the times `origin`, `origin` and a stride, and so on in both directions, that is not after `time`.
-fn bin_of(stride: IntervalMonthDayNano, time: i64, origin: i64) -> Result<i64> {
+fn bin_of(stride: IntervalMonthDayNano, time: i64, origin: i64, unit: TimeUnit) -> Result<i64> {
     let IntervalMonthDayNano { months, days, nanoseconds } = stride;
-    if nanoseconds % 1_000 != 0 {
+    let (in_micro, nanos) = if unit == TimeUnit::Nanosecond { (1_000, 1) } else { (1, 1_000) };
+    if nanoseconds % nanos != 0 {
         return exec_err!("date_bin takes a stride of whole microseconds");
     }
     if months != 0 && (days != 0 || nanoseconds != 0) {
         return exec_err!("date_bin takes a stride of months, or of days and parts of them, not of both");
     }
-    let of_days = i64::from(days).checked_mul(DAY);
-    let micros = of_days.and_then(|d| d.checked_add(nanoseconds / 1_000)).ok_or_else(out_of_range)?;
-    if months < 0 || months == 0 && micros <= 0 {
+    let of_days = i64::from(days).checked_mul(DAY * in_micro);
+    let length = of_days.and_then(|d| d.checked_add(nanoseconds / nanos)).ok_or_else(out_of_range)?;
+    if months < 0 || months == 0 && length <= 0 {
         return exec_err!("the stride of date_bin is to be greater than zero");
     }
     if months == 0 {
-        let passed = time.checked_sub(origin).ok_or_else(out_of_range)?;
-        return time.checked_sub(passed.rem_euclid(micros)).ok_or_else(out_of_range);
+        let passed = i128::from(time) - i128::from(origin);
+        let bin = i128::from(time) - passed.rem_euclid(i128::from(length));
+        return i64::try_from(bin).map_err(|_| out_of_range());
     }
-    month_bin_of(months, time, origin).ok_or_else(out_of_range)
+    let bin = match unit {
+        TimeUnit::Nanosecond => {
+            let (at, from) = (DateTime::from_timestamp_nanos(time), DateTime::from_timestamp_nanos(origin));
+            month_bin_of(months, at, from).and_then(|bin| bin.timestamp_nanos_opt())
+        }
+        _ => {
+            let of = DateTime::from_timestamp_micros;
+            of(time).zip(of(origin)).and_then(|(at, from)| Some(month_bin_of(months, at, from)?.timestamp_micros()))
+        }
+    };
+    bin.ok_or_else(out_of_range)
 }
 
-fn month_bin_of(stride: i32, time: i64, origin: i64) -> Option<i64> {
-    let (at, from) = (DateTime::from_timestamp_micros(time)?, DateTime::from_timestamp_micros(origin)?);
-    let month = |of: DateTime<_>| of.year() * 12 + of.month0() as i32;
+fn month_bin_of(stride: i32, at: DateTime<Utc>, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let month = |of: DateTime<Utc>| of.year() * 12 + of.month0() as i32;
     let passed = (month(at) - month(from)).div_euclid(stride) * stride;
     let later = |months: i32| {
         let by = Months::new(months.unsigned_abs());
         if months < 0 { from.checked_sub_months(by) } else { from.checked_add_months(by) }
     };
     let bin = later(passed)?;
-    let bin = if bin > at { later(passed - stride)? } else { bin };
-    Some(bin.timestamp_micros())
+    if bin > at { later(passed - stride) } else { Some(bin) }
 }
 
 /// `to_char(time, pattern)`
@@ -462,12 +482,12 @@ impl ScalarUDFImpl for OfEpoch {
         let Some(of) = args.args.first().map(ColumnarValue::data_type) else { return self.of.invoke_with_args(args) };
         match of {
             t if t.is_string() => of_texts(&self.of_micros, args),
-            t if args.args.len() == 1 && t.is_integer() => by_rows(&args, |arrays| {
+            t if args.args.len() == 1 && t.is_integer() => by_rows::<TimestampMicrosecondType>(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Int64)?;
                 let micros = |s: i64| s.checked_mul(SECOND).ok_or_else(out_of_range);
                 seconds.as_primitive::<Int64Type>().try_unary(micros)
             }),
-            t if args.args.len() == 1 && t.is_floating() => by_rows(&args, |arrays| {
+            t if args.args.len() == 1 && t.is_floating() => by_rows::<TimestampMicrosecondType>(&args, |arrays| {
                 let seconds = cast(&arrays[0], &DataType::Float64)?;
                 let micros = |s: f64| {
                     let micros = (s * 1e6).round_ties_even();
@@ -475,7 +495,7 @@ impl ScalarUDFImpl for OfEpoch {
                 };
                 seconds.as_primitive::<Float64Type>().try_unary(micros)
             }),
-            t if args.args.len() == 1 && t.is_decimal() => by_rows(&args, |arrays| {
+            t if args.args.len() == 1 && t.is_decimal() => by_rows::<TimestampMicrosecondType>(&args, |arrays| {
                 let strict = CastOptions { safe: false, ..CastOptions::default() };
                 let seconds =
                     cast_with_options(&arrays[0], &DataType::Decimal128(38, 6), &strict).map_err(|_| out_of_range())?;
