@@ -238,3 +238,28 @@ def test_a_flame_graph_is_taken_under_load(own_server):
         stop.set()
         thread.join()
     assert server.rows("SELECT state FROM fleuve.views") == [["running"]]
+
+
+def test_a_key_is_read_as_the_type_that_it_has(own_server):
+    server = own_server
+    server.sql("CREATE STREAM e (b BOOLEAN, d DATE, ts TIMESTAMP, n DECIMAL(10, 2), f DOUBLE PRECISION, r BYTEA, k INT)")
+    server.sql("INSERT INTO e VALUES (true, '2026-05-01', '2026-05-01 08:00', 1.5, 1e20, '\\x00ff', 1), (false, NULL, NULL, 0, 0.1, NULL, 2)")
+    spellings = {
+        "b": ["true", "t", "yes", "TRUE"],
+        "d": ["2026-05-01", "20260501"],
+        "ts": ["2026-05-01 08:00", "2026-05-01T08:00:00", "2026-05-01 08:00:00.000"],
+        "n": ["1.5", "1.50", "01.500"],
+        "f": ["1e20", "1e+20", "100000000000000000000"],
+        "k": ["1", "+1", " 1 "],
+    }
+    for column, texts in spellings.items():
+        server.sql(f"CREATE MATERIALIZED VIEW by_{column} AS SELECT {column}, count(*) AS n FROM e GROUP BY {column}" if column != "n"
+                   else "CREATE MATERIALIZED VIEW by_n AS SELECT n, count(*) AS m FROM e GROUP BY n")
+        for text in texts:
+            told = json.loads(server.run("replay", f"by_{column}", "--until", "2100-01-01", "--format", "json", "--watch", f"'{text}'").stdout)
+            assert len(told) == 1, (column, text, told)
+            rows = server.rows(f"EXPLAIN ROW (by_{column}, '{text}')")
+            assert any('"k":1' in str(row) for row in rows), (column, text, rows)
+    for column, text in [("k", "one"), ("b", "maybe"), ("ts", "noon")]:
+        refused = server.run("replay", f"by_{column}", "--until", "2100-01-01", "--watch", text, check=False)
+        assert refused.returncode != 0 and f"'{text}' is no" in refused.stderr and f'column "{column}"' in refused.stderr, refused.stderr

@@ -38,7 +38,7 @@ pub use bind::{
     same_columns, same_view, view_key,
 };
 pub use context::query_runtime;
-pub use fleuve_batch::time_text;
+pub use fleuve_batch::{text_for, time_text};
 pub use parse::{OnError, parse};
 pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};
 pub use window::{MAX_WINDOWS, WINDOW_COLUMNS, window_functions};

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Cast, Expr};
+use datafusion::prelude::SessionContext;
 use fleuve_sql::{BoundObject, ViewSpec, view_key};
 use fleuve_types::{Delta, Error, ErrorKind, Result};
 
@@ -77,10 +79,21 @@ impl Answer {
     }
 }
 
-/// The row whose changes are told: the key's columns and their values as text, NULL as `None`.
+/// A text as a value of a type, as a cast in a query reads it; `None` if that cannot read it.
+fn read_as(text: Option<&str>, data_type: &DataType) -> Option<ScalarValue> {
+    let context = SessionContext::new_with_state(fleuve_engine::session_state());
+    let text = text.map(|text| fleuve_sql::text_for(text, data_type).into_owned());
+    let text = Box::new(Expr::Literal(ScalarValue::Utf8(text), None));
+    let cast = Expr::Cast(Cast::new(text, data_type.clone()));
+    let read = async { context.read_empty()?.select(vec![cast])?.collect().await };
+    let rows = futures::executor::block_on(read).ok()?;
+    ScalarValue::try_from_array(rows.first()?.column(0), 0).ok()
+}
+
+/// The row whose changes are told: the key's columns and their values.
 pub(super) struct Watched {
     pub(super) columns: Vec<usize>,
-    pub(super) values: Vec<Option<String>>,
+    pub(super) values: Vec<ScalarValue>,
 }
 
 impl Watched {
@@ -101,19 +114,22 @@ impl Watched {
                 "--watch takes one value for each, with commas between; a text that holds one stands in single quotes",
             ));
         }
-        let columns = key.iter().map(|name| view.schema.index_of(name).map_err(bug)).collect::<Result<_>>()?;
-        Ok(Self { columns, values: values.to_vec() })
+        let columns = key.iter().map(|name| view.schema.index_of(name).map_err(bug)).collect::<Result<Vec<_>>>()?;
+        let value = |(column, text): (&usize, &Option<String>)| {
+            let field = view.schema.field(*column);
+            read_as(text.as_deref(), field.data_type()).ok_or_else(|| {
+                let (text, name) = (text.as_deref().unwrap_or_default(), field.name());
+                let wanted = fleuve_types::sql_type_name(field.data_type());
+                Error::input(format!("'{text}' is no {wanted}, which column \"{name}\" of the key is"))
+            })
+        };
+        let values = columns.iter().zip(values).map(value).collect::<Result<_>>()?;
+        Ok(Self { columns, values })
     }
 
     pub(super) fn is(&self, batch: &RecordBatch, row: usize) -> Result<bool> {
         for (column, value) in self.columns.iter().zip(&self.values) {
-            let array = batch.column(*column);
-            let is = match value {
-                None => array.is_null(row),
-                Some(_) if array.is_null(row) => false,
-                Some(text) => array_value_to_string(array, row).map_err(bug)? == *text,
-            };
-            if !is {
+            if ScalarValue::try_from_array(batch.column(*column), row).map_err(bug)? != *value {
                 return Ok(false);
             }
         }
