@@ -1,8 +1,11 @@
 """A view that takes long to be built keeps nobody else waiting, and can be ended."""
 
+import json
 import os
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import confluent_kafka
 import harness
@@ -204,3 +207,25 @@ def test_ctrl_c_at_the_prompt_says_what_becomes_of_it(server):
         assert terminal.exit_code(pid) == 0
     finally:
         os.close(fd)
+
+
+def readiness(server):
+    try:
+        with urllib.request.urlopen(f"{server.http}/readyz", timeout=PATIENCE_S) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as e:
+        return e.code, json.load(e)
+
+
+def test_it_is_not_ready_before_it_has_read_what_was_there(server):
+    # No checkpoint knows of the rows, and the view makes each epoch slow.
+    slow = begin(server, f"CREATE MATERIALIZED VIEW slow AS {SLOW}")
+    server.kill()
+    assert slow.end() is not None
+    server.start()
+    code, said = readiness(server)
+    if server.rows("SELECT n FROM quick") != [[4000]]:
+        assert code == 503 and "records that were there at the start" in said["reason"], said
+    server.sql("DROP MATERIALIZED VIEW slow")
+    until(lambda: readiness(server) == (200, {"ready": True}))
+    assert server.rows("SELECT n FROM quick") == [[4000]]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the platform is doing. All calls answer from memory, at once.
 pub trait Observe: Send + Sync + 'static {
-    /// True once all doors serve and views are caught up with what was there at the start.
+    /// True once all doors serve.
     fn ready(&self) -> bool;
     /// Why no work should be sent here now; `None` if it should.
     fn not_ready(&self) -> Option<String>;

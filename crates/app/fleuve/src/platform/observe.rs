@@ -12,6 +12,7 @@ use fleuve_http::{
     BackfillReport, ConnectorReport, DoorReport, InputReport, Observe, ServerReport, StatusReport, StreamReport,
     ViewReport,
 };
+use fleuve_log::Log;
 use fleuve_sql::{BoundObject, ObjectSet, OnError, Spec, UnusableObject, ViewSpec};
 use fleuve_types::{Frontier, ObjectId};
 use parking_lot::Mutex;
@@ -309,11 +310,41 @@ impl Platform {
     }
 }
 
+/// The ends of what the log held at the start: `(stream, partition, next offset)`; those go that are read in.
+pub struct WasThere(Mutex<Vec<(ObjectId, i32, i64)>>);
+
+impl WasThere {
+    pub fn of(log: &Log) -> Self {
+        let ends = log.topics().into_iter().flat_map(|topic| {
+            let end = move |partition| Some((topic.id, partition, log.offsets(topic.id, partition)?.1));
+            (0..topic.partitions).filter_map(end).collect::<Vec<_>>()
+        });
+        Self(Mutex::new(ends.collect()))
+    }
+
+    /// How many records of it readers do not see yet.
+    fn left(&self, platform: &Platform) -> u64 {
+        let mut ends = self.0.lock();
+        if ends.is_empty() {
+            return 0;
+        }
+        let published = platform.engine.published();
+        let left = |(stream, partition, end): &(ObjectId, i32, i64)| {
+            let start = platform.log.offsets(*stream, *partition).filter(|_| platform.relation(*stream).is_some());
+            let Some((start, _)) = start else { return 0 };
+            end - published.frontier.get(*stream, *partition).unwrap_or(start).max(start)
+        };
+        ends.retain(|at| left(at) > 0);
+        ends.iter().map(|at| left(at).max(0) as u64).sum()
+    }
+}
+
 /// What the HTTP door asks.
 pub struct Watcher {
     pub platform: Arc<Platform>,
     pub doors: OpenDoors,
     pub ready: Arc<AtomicBool>,
+    pub was_there: WasThere,
     pub kafka: Option<Arc<fleuve_kafka::Counters>>,
     pub postgres: Option<Arc<fleuve_pgwire::PgCounters>>,
 }
@@ -327,7 +358,10 @@ impl Observe for Watcher {
         if !self.ready() {
             return Some("it is starting, or stopping".into());
         }
-        self.platform.log.failure().map(str::to_string)
+        self.platform.log.failure().map(str::to_string).or_else(|| {
+            let left = self.was_there.left(&self.platform);
+            (left > 0).then(|| format!("{left} records that were there at the start are not in any answer yet"))
+        })
     }
 
     fn status(&self) -> StatusReport {

@@ -25,7 +25,7 @@ use super::apply::in_order;
 use super::backend::Shared;
 use super::durable::{CatalogCheckpoints, LogJournal};
 use super::ground::Ground;
-use super::observe::{Rates, Watcher};
+use super::observe::{Rates, WasThere, Watcher};
 use super::stream::StreamRelation;
 use super::topics::StreamTopics;
 use super::under_way::UnderWay;
@@ -94,6 +94,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
         platform: platform.clone(),
         doors: doors.clone(),
         ready: up.clone(),
+        was_there: WasThere::of(&platform.log),
         kafka: kafka.as_ref().map(KafkaServer::counters),
         postgres: postgres.as_ref().map(PgServer::counters),
     };

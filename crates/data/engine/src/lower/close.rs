@@ -21,8 +21,7 @@ pub(super) const LEAVE_OUT: &str =
 const SELECT_LIST: &str = "put window_start, window_end or the event time (as it is, or through date_bin or date_trunc) into the select list \
      and, if there is one, into GROUP BY; a join needs it equal on both sides, and a window function takes it from a subquery: \
      OVER (PARTITION BY m) FROM (SELECT *, date_trunc('minute', ts) AS m FROM ...)";
-const WATERMARK: &str =
-    "declare WATERMARK FOR ts AS ts - INTERVAL '5 seconds' in CREATE STREAM, and use ts in the query";
+const WATERMARK: &str = "declare WATERMARK FOR ts AS ts - INTERVAL '5 seconds' in CREATE STREAM and use ts in the query; between a stream and this view each view needs EMIT ON WINDOW CLOSE, too";
 
 impl Lowering<'_> {
     /// The node of a whole plan, which shows rows only when the watermark has passed them.
@@ -105,7 +104,16 @@ impl Lowering<'_> {
 
     fn not_final(&self, root: usize) -> Error {
         let (why, hint) = match self.lost(root) {
-            _ if !self.has_event_time => ("the query reads no stream that has a watermark".into(), WATERMARK),
+            _ if !self.has_event_time => {
+                let mut tables: Vec<String> =
+                    self.inputs.iter().map(|i| format!("{}.{}", i.table.0, i.table.1)).collect();
+                tables.dedup();
+                let read = if tables.is_empty() { "nothing".into() } else { tables.join(", ") };
+                let why = format!(
+                    "it reads {read}, without a stream that has a watermark or a view that emits on window close"
+                );
+                (why, WATERMARK)
+            }
             Some(loss) if self.shown_times(root).is_empty() => {
                 (format!("no column of the answer follows the event time of a stream: {}", loss.why), &*loss.hint)
             }
