@@ -151,6 +151,62 @@ def test_a_drop_ends_what_is_resumed_and_what_is_replaced(server):
     assert states(server) == {"quick": "running"}
 
 
+def test_a_drop_of_several_ends_all_that_are_being_built(server):
+    names = ("slow", "slower")
+    builds = [begin(server, f"CREATE MATERIALIZED VIEW {name} AS {SLOW}", name) for name in names]
+    server.sql("DROP MATERIALIZED VIEW slow, quick, slower")
+    assert all(f'view "{name}" was dropped while' in str(build.end()) for name, build in zip(names, builds))
+    assert states(server) == {}
+
+
+def test_what_a_replaced_view_read_stays_until_it_is_replaced(server):
+    server.sql("CREATE STREAM t (k BIGINT); INSERT INTO t VALUES (1), (2)")
+    server.sql("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t")
+    replaced = begin(server, f"CREATE OR REPLACE MATERIALIZED VIEW v AS {SLOW}", "v")
+    dropped = Asked(server, "DROP STREAM t")
+    altered = Asked(server, "ALTER STREAM t ADD COLUMN x BIGINT")
+    time.sleep(0.5)
+    assert dropped.is_waiting() and altered.is_waiting() and replaced.is_waiting()
+    replaced.connection.cancel_safe()
+    assert isinstance(replaced.end(), psycopg.errors.QueryCanceled)
+    assert "is used by view v" in str(dropped.end())
+    assert altered.end() is None
+    assert server.rows("SELECT n FROM v") == [[2]]
+    server.sql("CREATE MATERIALIZED VIEW w AS SELECT n + 1 AS m FROM v; INSERT INTO t VALUES (3, 4)")
+    assert server.rows("SELECT m FROM w") == [[4]]
+
+
+def test_after_a_crash_the_drop_of_one_replaced_view_leaves_the_others_be(server, tmp_path):
+    files = tmp_path / "v.sql"
+    files.write_text("CREATE MATERIALIZED VIEW a AS SELECT 1 AS one FROM s; CREATE MATERIALIZED VIEW b AS SELECT min(k) AS k FROM s;")
+    server.run("apply", str(tmp_path))
+    server.stop()
+    server.start()
+    files.write_text(f"CREATE MATERIALIZED VIEW a AS {SLOW}; CREATE MATERIALIZED VIEW b AS SELECT max(k) AS k FROM s;")
+    applied = threading.Thread(target=lambda: server.run("apply", str(tmp_path), check=False))
+    applied.start()
+    until(lambda: states(server)["a"] == "building")
+    server.kill()
+    applied.join(PATIENCE_S)
+    server.start()
+    until(lambda: states(server)["a"] == "building")
+    server.sql("DROP MATERIALIZED VIEW a")
+    until(lambda: server.rows("SELECT k FROM b") == [[4000]])
+
+
+def test_a_stop_takes_nothing_back(server, tmp_path):
+    (tmp_path / "p.sql").write_text(f"CREATE STREAM made (k BIGINT); CREATE MATERIALIZED VIEW slow AS {SLOW};")
+    applied = threading.Thread(target=lambda: server.run("apply", str(tmp_path), check=False))
+    applied.start()
+    until(lambda: states(server).get("slow") == "building")
+    server.sql("INSERT INTO made VALUES (1), (2)")
+    server.stop()
+    applied.join(PATIENCE_S)
+    server.start()
+    assert server.rows("SELECT count(*) FROM made") == [[2]]
+    assert states(server)["slow"] == "building"
+
+
 def test_after_a_crash_it_is_built_and_can_be_dropped(server):
     # What was there before it is in a checkpoint.
     server.stop()
@@ -196,13 +252,14 @@ def test_ctrl_c_at_the_prompt_says_what_becomes_of_it(server):
     try:
         terminal.expect("for help")
         terminal.type(f"CREATE MATERIALIZED VIEW slow AS {SLOW};\r")
-        until(lambda: states(server).get("slow") == "building")
+        # Who writes at a terminal reads what it asks, too.
+        until(lambda: (terminal.watch(0.1), states(server).get("slow"))[1] == "building")
         terminal.type("\x03")
         terminal.expect("Not waited for any longer")
         assert states(server)["slow"] == "building"
         terminal.expect("\x1b[6n")
         terminal.type("DROP MATERIALIZED VIEW slow;\r")
-        until(lambda: states(server) == {"quick": "running"})
+        until(lambda: (terminal.watch(0.1), states(server))[1] == {"quick": "running"})
         terminal.type("\\q\r")
         assert terminal.exit_code(pid) == 0
     finally:

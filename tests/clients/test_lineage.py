@@ -251,6 +251,7 @@ def test_a_key_is_read_as_the_type_that_it_has(own_server):
         "n": ["1.5", "1.50", "01.500"],
         "f": ["1e20", "1e+20", "100000000000000000000"],
         "k": ["1", "+1", " 1 "],
+        "r": ["\\x00ff", "\\x00FF"],
     }
     for column, texts in spellings.items():
         server.sql(f"CREATE MATERIALIZED VIEW by_{column} AS SELECT {column}, count(*) AS n FROM e GROUP BY {column}" if column != "n"

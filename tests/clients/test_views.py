@@ -354,3 +354,13 @@ def test_a_view_gets_other_columns(own_server):
     assert f"view totals is built anew: {lost}" in replace_dim(own_server, moved)
     assert own_server.rows("SELECT * FROM totals") == [["b", 1]]
     until(lambda: len(last_by_key(own_server, "by_key_out")), 2)
+
+
+def test_state_that_a_replaced_view_keeps_is_counted_at_once(own_server):
+    server = own_server
+    server.sql("CREATE STREAM t (k BIGINT, v BIGINT); INSERT INTO t SELECT i % 10, i FROM generate_series(1, 1000) AS g(i)")
+    held = "SELECT max(state_rows), max(state_bytes) > 0 FROM fleuve.operators WHERE view = 'v' AND operator LIKE '%Aggregate%'"
+    server.sql("CREATE MATERIALIZED VIEW v AS SELECT k, sum(v) AS s FROM t GROUP BY k")
+    assert server.rows(held) == [[10, True]]
+    server.sql("CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k, sum(v) AS s FROM t GROUP BY k HAVING sum(v) > 50000")
+    assert server.rows(held) == [[10, True]]

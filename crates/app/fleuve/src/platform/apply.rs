@@ -5,12 +5,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fleuve_catalog::{Changes, Command, Object};
 use fleuve_engine::{ViewDefinition, ViewState};
 use fleuve_formats::FormatSpec;
 use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec, Unapplied, Withdrawal};
-use fleuve_types::{Error, ObjectId, Result};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 
 use super::Platform;
 use super::open::Opener;
@@ -58,8 +59,11 @@ impl Platform {
             let replaced = made.replaced.iter().map(|r| r.after.id);
             return super::replaced::forget(&self.log, replaced).await.map_err(Unapplied::all);
         };
+        if self.is_stopping.load(Ordering::SeqCst) {
+            // As after a crash it is carried out at the next start.
+            return Err(error);
+        }
         tracing::warn!(error = ?error, "a change could not be made to run and is taken back");
-        let _one = self.changing.lock().await;
         if let Err(e) = self.take_back(&before, &after, &made).await {
             tracing::error!(error = %e, "taking a change back failed");
         }
@@ -71,32 +75,41 @@ impl Platform {
     async fn decide<'a>(
         &'a self,
         from: &Arc<ObjectSet>,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         withdrawal: &Withdrawal,
     ) -> Result<Option<Deciding<'a>>, Unapplied> {
-        let mut has_ended_one = false;
+        let (mut from, mut has_ended_one) = (from.clone(), false);
         loop {
             let one = self.changing.lock().await;
             let before = self.object_set();
-            if !Arc::ptr_eq(from, &before) {
-                let is_gone = |change: &Change| matches!(change, Change::Drop(id) if before.object(*id).is_none());
-                return if has_ended_one && changes.iter().all(is_gone) { Ok(None) } else { Err(Unapplied::Outdated) };
+            if !Arc::ptr_eq(&from, &before) {
+                let left = if has_ended_one { left_to_drop(&before, &changes) } else { None };
+                changes = left.ok_or(Unapplied::Outdated)?;
+                from = before.clone();
+                if changes.is_empty() {
+                    return Ok(None);
+                }
             }
             let mut met = self.under_way.met_by(&Claim::of(&before, &changes));
-            if met.is_none() {
+            if met.is_empty() {
                 let changes = self.with_indexes(&before, changes.clone())?;
                 met = self.under_way.met_by(&Claim::of(&before, &changes));
-                if met.is_none() {
+                if met.is_empty() {
                     return Ok(Some(Deciding { one, before, changes }));
                 }
             }
             drop(one);
-            let Some(met) = met else { continue };
-            has_ended_one |= met.yields_to(&before, &changes);
+            for other in &met {
+                has_ended_one |= other.yields_to(&before, &changes);
+            }
+            let Some(first) = met.first() else { continue };
             tokio::select! {
                 biased;
-                () = met.ended() => {}
-                () = withdrawal.comes() => return Err(Unapplied::all(withdrawn())),
+                () = first.ended() => {}
+                () = withdrawal.comes() => {
+                    let ends = || Error::new(ErrorKind::Retry, "it was canceled; what was being built ends all the same");
+                    return Err(Unapplied::all(if has_ended_one { ends() } else { withdrawn() }));
+                }
             }
         }
     }
@@ -374,12 +387,14 @@ impl Platform {
     pub(super) async fn resume(&self, view: ObjectId, withdrawal: Withdrawal) -> Result<()> {
         let turn = loop {
             let one = self.changing.lock().await;
-            let claim = Claim::building(&self.object_set(), [view]);
-            let Some(met) = self.under_way.met_by(&claim) else { break self.under_way.begin(claim, withdrawal) };
+            let set = self.object_set();
+            let claim = Claim::building(&set, &set, view);
+            let met = self.under_way.met_by(&claim);
+            let Some(first) = met.first() else { break self.under_way.begin(claim, withdrawal) };
             drop(one);
             tokio::select! {
                 biased;
-                () = met.ended() => {}
+                () = first.ended() => {}
                 () = withdrawal.comes() => return Err(withdrawn()),
             }
         };
@@ -390,12 +405,18 @@ impl Platform {
     pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, objects: Vec<ObjectId>) {
         let one = self.changing.lock().await;
         let set = self.object_set();
-        let turn = self.under_way.begin(Claim::building(&set, objects.iter().copied()), Withdrawal::never());
+        // Each is its own: one that is dropped meanwhile is no reason for the others to end.
+        let begin = |id: &ObjectId| {
+            let claim = Claim::building(&set, &running, *id);
+            (*id, self.under_way.begin(claim, Withdrawal::never()))
+        };
+        let mut turns: BTreeMap<ObjectId, Turn<'_>> = objects.iter().map(begin).collect();
         drop(one);
         let bound: Vec<&Arc<BoundObject>> = objects.iter().filter_map(|id| set.by_id(*id)).collect();
         let (sinks, views): (Vec<_>, Vec<_>) = bound.into_iter().partition(|b| matches!(b.spec, Spec::Sink(_)));
         let mut handed = BTreeSet::new();
         for bound in in_order(views).iter().chain(sinks) {
+            let Some(turn) = turns.remove(&bound.object.id) else { continue };
             let done = match &bound.spec {
                 Spec::Sink(_) if handed.contains(&bound.object.id) => Ok(()),
                 Spec::Sink(sink) => self.move_again(&set, bound, sink.from).await,
@@ -424,7 +445,7 @@ impl Platform {
         self.start_object(set, sink).await
     }
 
-    /// Puts the catalog and what runs back to where it was.
+    /// Puts the catalog and what runs back to where it was, while the change has still its turn.
     async fn take_back(self: &Arc<Self>, before: &Arc<ObjectSet>, after: &ObjectSet, made: &Changes) -> Result<()> {
         let mut commands: Vec<Command> = made.created.iter().rev().map(|o| Command::Drop(o.id)).collect();
         commands.extend(made.replaced.iter().map(|r| Command::Replace(r.before.clone())));
@@ -441,6 +462,7 @@ impl Platform {
             })
         };
         commands.sort_by_key(|c| if let Command::Drop(id) = c { rank(*id) } else { 3 });
+        let one = self.changing.lock().await;
         self.catalog.apply(commands).await?;
         let kept = self.catalog.objects().await?;
         let set = fleuve_sql::bind_all(kept)?;
@@ -449,6 +471,7 @@ impl Platform {
         }
         let set = Arc::new(set);
         *self.objects.write() = set.clone();
+        drop(one);
         for object in made.created.iter().rev() {
             if let Err(e) = self.stop_object(object).await {
                 tracing::warn!(object = object.name, error = %e, "taking an object back");
@@ -494,6 +517,15 @@ impl Platform {
         }
         self.start_object(set, bound).await
     }
+}
+
+/// Of drops what is still there to go, if nothing else depends on it. `None` of other changes.
+fn left_to_drop(set: &ObjectSet, changes: &[Change]) -> Option<Vec<Change>> {
+    let dropped = |change: &Change| if let Change::Drop(id) = change { Some(*id) } else { None };
+    let all: Vec<ObjectId> = changes.iter().map(dropped).collect::<Option<_>>()?;
+    let left: Vec<ObjectId> = all.into_iter().filter(|id| set.object(*id).is_some()).collect();
+    let is_whole = set.dependents(left.iter().copied(), |_| true).is_empty();
+    is_whole.then(|| left.into_iter().map(Change::Drop).collect())
 }
 
 /// Views and indexes after what they depend on; the rest keeps its order.

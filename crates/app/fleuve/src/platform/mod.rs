@@ -31,6 +31,7 @@ mod under_way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fleuve_catalog::Catalog;
 use fleuve_engine::Engine;
@@ -71,6 +72,8 @@ pub struct Platform {
     changing: tokio::sync::Mutex<()>,
     /// Those that are carried out.
     under_way: UnderWay,
+    /// What ends now does so with the server: nothing is taken back.
+    is_stopping: AtomicBool,
     /// One replay at a time.
     replaying: Arc<tokio::sync::Mutex<()>>,
     rates: Rates,

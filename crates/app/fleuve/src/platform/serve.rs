@@ -145,6 +145,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&OpenDoors)) -> Result<()>
 }
 
 pub(super) async fn shut_down(platform: &Arc<Platform>, wait: Duration) {
+    platform.is_stopping.store(true, Ordering::SeqCst);
     let sources = std::mem::take(&mut *platform.sources.write());
     let _ = tokio::task::spawn_blocking(move || drop(sources)).await;
     match tokio::time::timeout(wait, platform.engine.stop()).await {
@@ -226,6 +227,7 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
         runs_sources: ground.sources,
         changing: tokio::sync::Mutex::new(()),
         under_way: UnderWay::default(),
+        is_stopping: AtomicBool::new(false),
         replaying: Arc::default(),
         rates: Rates::default(),
     });

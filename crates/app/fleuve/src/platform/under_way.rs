@@ -46,9 +46,13 @@ impl Claim {
                 Change::Create(BoundObject { object, .. }) => claim.take(object),
                 Change::Replace(BoundObject { object, .. }) => {
                     claim.take(object);
+                    claim.goes_on_as(before, object.id);
                     follow.push(object.id);
                 }
-                Change::Restate(BoundObject { object, .. }) => claim.own_object(object),
+                Change::Restate(BoundObject { object, .. }) => {
+                    claim.own_object(object);
+                    claim.goes_on_as(before, object.id);
+                }
                 Change::Drop(id) => match before.object(*id) {
                     Some(object) => claim.own_object(object),
                     None => drop(claim.own.insert(*id)),
@@ -59,12 +63,17 @@ impl Claim {
         claim.with_others(before, follow)
     }
 
-    /// That of building views anew as they are.
-    pub(super) fn building(set: &ObjectSet, views: impl IntoIterator<Item = ObjectId>) -> Self {
+    /// That of building a view anew, or of going on with an object's replacement; `running` are the objects as they run.
+    pub(super) fn building(set: &ObjectSet, running: &ObjectSet, view: ObjectId) -> Self {
         let mut claim = Self::default();
-        let views: Vec<ObjectId> = views.into_iter().collect();
-        views.iter().filter_map(|id| set.object(*id)).for_each(|object| claim.take(object));
-        claim.with_others(set, views)
+        set.object(view).into_iter().for_each(|object| claim.take(object));
+        claim.goes_on_as(running, view);
+        claim.with_others(set, vec![view])
+    }
+
+    /// What runs until a change is carried out, and again when it is taken back, reads what it read before.
+    fn goes_on_as(&mut self, before: &ObjectSet, id: ObjectId) {
+        self.reads.extend(before.object(id).into_iter().flat_map(|old| &old.depends_on));
     }
 
     fn own_object(&mut self, object: &Object) {
@@ -143,8 +152,8 @@ pub(super) struct UnderWay(Mutex<Vec<Arc<Work>>>);
 
 impl UnderWay {
     /// What has to end before a change with this claim can begin.
-    pub(super) fn met_by(&self, claim: &Claim) -> Option<Arc<Work>> {
-        self.0.lock().iter().find(|work| work.claim.meets(claim)).cloned()
+    pub(super) fn met_by(&self, claim: &Claim) -> Vec<Arc<Work>> {
+        self.0.lock().iter().filter(|work| work.claim.meets(claim)).cloned().collect()
     }
 
     /// Begins a change that meets no other.

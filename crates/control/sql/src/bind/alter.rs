@@ -91,9 +91,15 @@ impl Draft {
         objects.by_name.insert(key, Arc::new(stream.clone()));
         let readers = Readers::of(&objects, stream.object.id, &difference);
         if !readers.broken.is_empty() {
-            return Err(Error::input(format!("\"{}\" cannot change like this, because of {}", name.name, readers.broken.join("; ")))
-                .at(name.at.clone())
-                .hint("replace these first by ones that do not read the column (`fleuve apply` of a project changes both in one go), or drop them and create them again afterwards"));
+            let message =
+                format!("\"{}\" cannot change like this, because of {}", name.name, readers.broken.join("; "));
+            // A column that is only wider is read by another plan, and nothing else can be put into its place before.
+            let hint = if difference.widened.is_empty() {
+                "replace these first by ones that do not read the column (`fleuve apply` of a project changes both in one go), or drop them and create them again afterwards"
+            } else {
+                "drop these, change the stream, and create them again: they are built over the wider column then"
+            };
+            return Err(Error::input(message).at(name.at.clone()).hint(hint));
         }
         let mut goes_on = vec![];
         self.put(stream.clone());

@@ -96,6 +96,8 @@ impl Core {
             return Err(e);
         }
         new.kept = None;
+        // With the state that it took over.
+        new.measure();
         self.removed.push((id, old.take_names()));
         if has_same_columns {
             new.changes.extend(old.changes);

@@ -70,8 +70,8 @@ async fn a_change_has_its_turn_until_it_ends() {
     let set = server.objects();
     let under_way = UnderWay::default();
     let turn = under_way.begin(claim(&set, "replace v"), Withdrawal::never());
-    assert!(under_way.met_by(&claim(&set, "create x")).is_none());
-    let met = under_way.met_by(&claim(&set, "drop w")).unwrap();
+    assert!(under_way.met_by(&claim(&set, "create x")).is_empty());
+    let met = under_way.met_by(&claim(&set, "drop w")).remove(0);
     // It follows, and is not what is being built.
     assert!(!met.yields_to(&set, &[Change::Drop(set.get("public", "w").unwrap().object.id)]));
     turn.check().unwrap();
@@ -82,6 +82,6 @@ async fn a_change_has_its_turn_until_it_ends() {
     assert_eq!(turn.check().unwrap_err().message, "view \"v\" was dropped while it was being built");
     drop(turn);
     met.ended().await;
-    assert!(under_way.met_by(&claim(&set, "drop w")).is_none());
+    assert!(under_way.met_by(&claim(&set, "drop w")).is_empty());
     server.stop().await.unwrap();
 }
