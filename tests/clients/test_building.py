@@ -11,7 +11,7 @@ import confluent_kafka
 import harness
 import psycopg
 import pytest
-from test_cli import Terminal
+from test_cli import prompt
 
 PATIENCE_S = 60
 
@@ -241,14 +241,8 @@ def test_a_project_is_applied_whole_or_not_at_all(server, tmp_path):
     server.sql("DROP STREAM beside")
 
 
-def test_ctrl_c_at_the_prompt_says_what_becomes_of_it(server):
-    import pty
-
-    env = harness.clean_environment() | {"FLEUVE_SERVER": server.http, "TERM": "xterm-256color"}
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execve(harness.binary(), ["fleuve", "sql"], env)
-    terminal = Terminal(fd)
+def test_ctrl_c_at_the_prompt_says_what_becomes_of_it(server, tmp_path):
+    pid, fd, terminal = prompt(server, tmp_path)
     try:
         terminal.expect("for help")
         terminal.type(f"CREATE MATERIALIZED VIEW slow AS {SLOW};\r")

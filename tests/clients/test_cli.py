@@ -303,20 +303,25 @@ def test_a_closed_pipe_is_quiet(server):
     assert done.stderr == "" and len(done.stdout.splitlines()) == 2
 
 
-def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
-    """A real terminal (a pty): statements over lines, \\d, an error with a mark, Ctrl-C on a query, and leaving."""
+def prompt(server, folder):
+    """`fleuve sql` at a terminal of its own: its process, the terminal's descriptor, and what plays the terminal."""
     import pty
 
-    stream, view = clicks
     env = harness.clean_environment() | {
         "FLEUVE_SERVER": server.http,
-        "FLEUVE_HISTORY": str(tmp_path / "history"),
+        "FLEUVE_HISTORY": str(folder / "history"),
         "TERM": "xterm-256color",
     }
     pid, fd = pty.fork()
     if pid == 0:
         os.execve(harness.binary(), ["fleuve", "sql"], env)
-    terminal = Terminal(fd)
+    return pid, fd, Terminal(fd)
+
+
+def test_the_prompt_answers_at_a_terminal(server, clicks, tmp_path):
+    """A real terminal (a pty): statements over lines, \\d, an error with a mark, Ctrl-C on a query, and leaving."""
+    stream, view = clicks
+    pid, fd, terminal = prompt(server, tmp_path)
     try:
         terminal.expect("for help")
         terminal.type(f"SELECT page,\rn FROM {view}\rORDER BY page;\r")

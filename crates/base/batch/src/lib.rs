@@ -131,6 +131,7 @@ mod single;
 mod testing;
 mod texts;
 mod times;
+mod truths;
 mod types;
 mod unnest;
 mod words;

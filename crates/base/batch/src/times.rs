@@ -202,7 +202,7 @@ fn alike(all: Vec<Expr>, schema: &DFSchema, are_compared: bool) -> Transformed<V
     let types: Option<Vec<DataType>> = all.iter().map(|e| type_of(e, schema)).collect();
     let Some(types) = types else { return Transformed::no(all) };
     if types.contains(&DataType::Boolean) {
-        return truths(all, &types);
+        return crate::truths::read(all, &types);
     }
     let is_text = |(e, t): (&Expr, &DataType)| t.is_string() && !(are_compared || matches!(e, Expr::Literal(..)));
     if all.iter().zip(&types).any(is_text) {
@@ -217,17 +217,6 @@ fn alike(all: Vec<Expr>, schema: &DFSchema, are_compared: bool) -> Transformed<V
     };
     let all = all.into_iter().zip(types).map(cast).collect();
     if changes { Transformed::yes(all) } else { Transformed::no(all) }
-}
-
-/// Written texts beside conditions are such: `b = 'true'`, which DataFusion refuses.
-fn truths(all: Vec<Expr>, types: &[DataType]) -> Transformed<Vec<Expr>> {
-    let is_text = |e: &Expr, t: &DataType| matches!(e, Expr::Literal(..)) && t.is_string();
-    let are_fit = all.iter().zip(types).all(|(e, t)| is_text(e, t) || t.is_null() || *t == DataType::Boolean);
-    if !are_fit || !all.iter().zip(types).any(|(e, t)| is_text(e, t)) {
-        return Transformed::no(all);
-    }
-    let read = |(e, t): (Expr, &DataType)| if is_text(&e, t) { as_type(e, &DataType::Boolean) } else { e };
-    Transformed::yes(all.into_iter().zip(types).map(read).collect())
 }
 
 /// True for what has the time of the clock in it, whose nanoseconds mean nothing.

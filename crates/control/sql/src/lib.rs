@@ -39,6 +39,7 @@ pub use bind::{
 };
 pub use context::query_runtime;
 pub use fleuve_batch::{text_for, time_text};
+pub use literals::bytes_of_text;
 pub use parse::{OnError, parse};
 pub use session::{Applied, Extension, Outcome, ParsedStatement, Prepared, ProjectFile, RowStream, Session};
 pub use window::{MAX_WINDOWS, WINDOW_COLUMNS, window_functions};

@@ -11,21 +11,15 @@ use fleuve_catalog::{Changes, Command, Object};
 use fleuve_engine::{ViewDefinition, ViewState};
 use fleuve_formats::FormatSpec;
 use fleuve_sql::{BoundObject, Change, ObjectSet, Spec, StreamSpec, Unapplied, Withdrawal};
-use fleuve_types::{Error, ErrorKind, ObjectId, Result};
+use fleuve_types::{Error, ObjectId, Result};
 
 use super::Platform;
+use super::deciding::Deciding;
 use super::open::Opener;
 use super::relations::{Declared, Explained, indexes_of, limits_of};
 use super::sink::mark_of;
 use super::source::RunningSource;
-use super::under_way::{Claim, Turn, withdrawn};
-
-/// Changes that are being decided, while no others are.
-struct Deciding<'a> {
-    one: tokio::sync::MutexGuard<'a, ()>,
-    before: Arc<ObjectSet>,
-    changes: Vec<Change>,
-}
+use super::under_way::{Claim, Turn};
 
 impl Platform {
     /// Applies changes of `from`, all or nothing. They are decided one after the other, and carried out beside each other where they do not
@@ -68,50 +62,6 @@ impl Platform {
             tracing::error!(error = %e, "taking a change back failed");
         }
         Err(error)
-    }
-
-    /// Waits until nothing is carried out any more that the changes would meet. What they drop is not built to the end: if that was all of it,
-    /// nothing is left to do.
-    async fn decide<'a>(
-        &'a self,
-        from: &Arc<ObjectSet>,
-        mut changes: Vec<Change>,
-        withdrawal: &Withdrawal,
-    ) -> Result<Option<Deciding<'a>>, Unapplied> {
-        let (mut from, mut has_ended_one) = (from.clone(), false);
-        loop {
-            let one = self.changing.lock().await;
-            let before = self.object_set();
-            if !Arc::ptr_eq(&from, &before) {
-                let left = if has_ended_one { left_to_drop(&before, &changes) } else { None };
-                changes = left.ok_or(Unapplied::Outdated)?;
-                from = before.clone();
-                if changes.is_empty() {
-                    return Ok(None);
-                }
-            }
-            let mut met = self.under_way.met_by(&Claim::of(&before, &changes));
-            if met.is_empty() {
-                let changes = self.with_indexes(&before, changes.clone())?;
-                met = self.under_way.met_by(&Claim::of(&before, &changes));
-                if met.is_empty() {
-                    return Ok(Some(Deciding { one, before, changes }));
-                }
-            }
-            drop(one);
-            for other in &met {
-                has_ended_one |= other.yields_to(&before, &changes);
-            }
-            let Some(first) = met.first() else { continue };
-            tokio::select! {
-                biased;
-                () = first.ended() => {}
-                () = withdrawal.comes() => {
-                    let ends = || Error::new(ErrorKind::Retry, "it was canceled; what was being built ends all the same");
-                    return Err(Unapplied::all(if has_ended_one { ends() } else { withdrawn() }));
-                }
-            }
-        }
     }
 
     /// Views that go on as they are, with other limits.
@@ -383,24 +333,6 @@ impl Platform {
         }
     }
 
-    /// Builds a view that failed anew.
-    pub(super) async fn resume(&self, view: ObjectId, withdrawal: Withdrawal) -> Result<()> {
-        let turn = loop {
-            let one = self.changing.lock().await;
-            let set = self.object_set();
-            let claim = Claim::building(&set, &set, view);
-            let met = self.under_way.met_by(&claim);
-            let Some(first) = met.first() else { break self.under_way.begin(claim, withdrawal) };
-            drop(one);
-            tokio::select! {
-                biased;
-                () = first.ended() => {}
-                () = withdrawal.comes() => return Err(withdrawn()),
-            }
-        };
-        turn.built(&self.engine, view, self.engine.resume_view(view)).await
-    }
-
     /// Goes on with replacements that a crash broke off; `running` are the objects as they run.
     pub(super) async fn replace_again(self: Arc<Self>, running: ObjectSet, objects: Vec<ObjectId>) {
         let one = self.changing.lock().await;
@@ -517,15 +449,6 @@ impl Platform {
         }
         self.start_object(set, bound).await
     }
-}
-
-/// Of drops what is still there to go, if nothing else depends on it. `None` of other changes.
-fn left_to_drop(set: &ObjectSet, changes: &[Change]) -> Option<Vec<Change>> {
-    let dropped = |change: &Change| if let Change::Drop(id) = change { Some(*id) } else { None };
-    let all: Vec<ObjectId> = changes.iter().map(dropped).collect::<Option<_>>()?;
-    let left: Vec<ObjectId> = all.into_iter().filter(|id| set.object(*id).is_some()).collect();
-    let is_whole = set.dependents(left.iter().copied(), |_| true).is_empty();
-    is_whole.then(|| left.into_iter().map(Change::Drop).collect())
 }
 
 /// Views and indexes after what they depend on; the rest keeps its order.

@@ -8,6 +8,7 @@ mod backend;
 mod below;
 mod closing;
 mod dead;
+mod deciding;
 mod durable;
 mod ground;
 mod later;

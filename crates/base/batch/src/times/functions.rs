@@ -50,13 +50,16 @@ pub(crate) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 
 /// True for the times that are reckoned with here: those of UTC.
 fn is_ours(data_type: &DataType) -> bool {
-    let is_utc = |zone: &Option<Arc<str>>| matches!(zone.as_deref(), None | Some("+00:00" | "UTC"));
-    matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, zone) if is_utc(zone))
+    is_utc(data_type, TimeUnit::Microsecond)
 }
 
 fn is_nanos(data_type: &DataType) -> bool {
-    let is_utc = |zone: &Option<Arc<str>>| matches!(zone.as_deref(), None | Some("+00:00" | "UTC"));
-    matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_utc(zone))
+    is_utc(data_type, TimeUnit::Nanosecond)
+}
+
+fn is_utc(data_type: &DataType, unit: TimeUnit) -> bool {
+    let has_no_other = |zone: &Option<Arc<str>>| matches!(zone.as_deref(), None | Some("+00:00" | "UTC"));
+    matches!(data_type, DataType::Timestamp(of, zone) if *of == unit && has_no_other(zone))
 }
 
 /// The type that a function takes a time of another one in.

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 ///
 /// # Errors
 /// Anything else.
-pub(super) fn of_text(text: &str) -> Result<Vec<u8>> {
+pub fn of_text(text: &str) -> Result<Vec<u8>> {
     match text.strip_prefix("\\x") {
         Some(digits) => of_digits(digits),
         None => of_escapes(text),

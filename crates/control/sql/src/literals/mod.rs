@@ -20,6 +20,7 @@ use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use fleuve_batch::{text_for, time_text};
 
+pub use bytes::of_text as bytes_of_text;
 pub(crate) use bytes::{bytea, counted};
 
 /// Reads the texts in a plan that it casts to bytes or times itself: those that are compared or stored as such.

@@ -82,8 +82,7 @@ impl Answer {
 /// A text as a value of a type, as a cast in a query reads it; `None` if that cannot read it.
 fn read_as(text: Option<&str>, data_type: &DataType) -> Option<ScalarValue> {
     if let (DataType::Binary, Some(text)) = (data_type, text) {
-        let bytes = text.strip_prefix("\\x").map_or_else(|| Some(text.as_bytes().to_vec()), of_hex)?;
-        return Some(ScalarValue::Binary(Some(bytes)));
+        return fleuve_sql::bytes_of_text(text).ok().map(|bytes| ScalarValue::Binary(Some(bytes)));
     }
     let context = SessionContext::new_with_state(fleuve_engine::session_state());
     let text = text.map(|text| fleuve_sql::text_for(text, data_type).into_owned());
@@ -92,14 +91,6 @@ fn read_as(text: Option<&str>, data_type: &DataType) -> Option<ScalarValue> {
     let read = async { context.read_empty()?.select(vec![cast])?.collect().await };
     let rows = futures::executor::block_on(read).ok()?;
     ScalarValue::try_from_array(rows.first()?.column(0), 0).ok()
-}
-
-fn of_hex(digits: &str) -> Option<Vec<u8>> {
-    let bytes = digits.as_bytes().chunks(2).map(|two| {
-        let two = std::str::from_utf8(two).ok().filter(|two| two.len() == 2)?;
-        u8::from_str_radix(two, 16).ok()
-    });
-    bytes.collect()
 }
 
 /// The row whose changes are told: the key's columns and their values.
