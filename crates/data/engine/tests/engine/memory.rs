@@ -115,7 +115,9 @@ impl StreamReader for Memory {
         columns: &[ColumnPart],
         decoded: &(dyn Fn(u64) + Sync),
     ) -> Result<(Vec<RecordBatch>, i64)> {
-        if from == self.start.lock()[partition as usize] {
+        // What the engine reads between two epochs is no build.
+        let is_engine = std::thread::current().name() == Some("engine");
+        if from == self.start.lock()[partition as usize] && !is_engine {
             self.wait_for_turn();
         }
         // A little at a time, so that a range takes several reads.
@@ -134,7 +136,9 @@ impl StreamReader for Memory {
         let columns: Vec<usize> = columns.iter().map(|c| c.at).collect();
         let (all, half) = ((next - from) as u64, (next - from) as u64 / 2);
         decoded(half);
-        self.go_on_within.wait_while(&mut self.is_held_within.lock(), |held| *held);
+        if !is_engine {
+            self.go_on_within.wait_while(&mut self.is_held_within.lock(), |held| *held);
+        }
         decoded(all - half);
         Ok((vec![rows.project(&columns).unwrap()], next))
     }
