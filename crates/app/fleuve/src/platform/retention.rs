@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use fleuve_engine::Going;
+use fleuve_engine::{Going, Which};
 use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 use futures::executor::block_on;
 
@@ -17,6 +17,9 @@ use super::Platform;
 const AGAIN: Duration = Duration::from_secs(1);
 /// For so long retention of a partition waits for a checkpoint. Disks must not run full because a view or a sink stands still.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// And then for so long for the engine, which can say how far the records had moved event time.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A partition of a stream.
 type Place = (ObjectId, i32);
@@ -35,7 +38,7 @@ impl Platform {
             _ => before,
         };
         let delete = move |_: &[Going]| block_on(log.delete_records(stream, partition, before)).map(drop);
-        self.engine.let_go(vec![(stream, partition, before)], true, delete).await?;
+        self.engine.let_go(vec![(stream, partition, before)], Which::All, delete).await?;
         let offsets = self.log.offsets(stream, partition);
         offsets.map(|(start, _)| start).ok_or_else(|| Error::not_found("the topic was dropped meanwhile"))
     }
@@ -50,18 +53,27 @@ impl Platform {
                 partitions = unsaved.len(),
                 "retention takes records that views have read and no checkpoint covers: after a crash now views may lack them"
             );
-            self.log.forget(&unsaved).await?;
+            let forgotten = self.engine.let_go(unsaved.clone(), Which::Unsaved, self.forgetting());
+            match tokio::time::timeout(ENGINE_PATIENCE, forgotten).await {
+                Ok(Ok(_)) => {}
+                _ => self.log.forget(&unsaved).await?,
+            }
         }
         if going.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let (log, all) = (self.log.clone(), going.iter().map(place).collect());
-        let forget = move |these: &[Going]| block_on(log.forget(these));
-        match self.engine.let_go(going, false, forget).await {
+        let all = going.iter().map(place).collect();
+        match self.engine.let_go(going, Which::Saved, self.forgetting()).await {
             Ok(stays) => Ok(stays.iter().map(place).collect()),
             Err(e) if e.kind == ErrorKind::Retry => Ok(all),
             Err(e) => Err(e),
         }
+    }
+
+    /// What takes records from the log.
+    fn forgetting(&self) -> impl FnOnce(&[Going]) -> Result<()> + Send + use<> {
+        let log = self.log.clone();
+        move |these| block_on(log.forget(these))
     }
 
     /// The partitions of which retention no longer keeps all.

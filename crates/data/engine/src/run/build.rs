@@ -499,8 +499,14 @@ pub(super) fn read_range(
         return Ok((batches.into_iter().map(Delta::insert).collect(), next));
     };
     with_time(columns, &event);
-    let to = times.next_floor(partition, from).map_or(to, |floor| floor.min(to));
-    let (batches, next) = reader.read(partition, from, to, max_bytes, columns, decoded)?;
+    let mut to = times.next_floor(partition, from).map_or(to, |floor| floor.min(to));
+    let (batches, next) = loop {
+        let (batches, next) = reader.read(partition, from, to, max_bytes, columns, decoded)?;
+        match times.learn_raised(partition, from, next) {
+            Some(floor) => to = floor,
+            None => break (batches, next),
+        }
+    };
     let rows: Vec<Delta> = batches.into_iter().map(Delta::insert).collect();
     let sorted = times.sort_out(partition, from, &rows, TimeAt::of(&event, columns)?)?;
     times.take(partition, next, &sorted, 0);

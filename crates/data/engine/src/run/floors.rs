@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// Floors that are remembered for a stream. A view that is built over older rows takes those below them for on time.
@@ -81,6 +82,21 @@ impl Floors {
         if all.len() > MAX_FLOORS {
             all.remove(0);
         }
+    }
+}
+
+/// The floors that a stream was given as records went: the engine raises them before, and a build that may find records gone looks here
+/// after each read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RaisedFloors(Arc<Mutex<Floors>>);
+
+impl RaisedFloors {
+    pub(super) fn raise(&self, floor: Floor) {
+        self.0.lock().raise(floor);
+    }
+
+    pub(super) fn now(&self) -> Floors {
+        self.0.lock().clone()
     }
 }
 

@@ -16,11 +16,21 @@ pub type Going = (ObjectId, i32, i64);
 /// Takes records from the log; they are gone when it returns.
 type Take = Box<dyn FnOnce(&[Going]) -> Result<()> + Send>;
 
+/// Which records go, of those that are to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them or none, after another checkpoint if there has to be one.
+    All,
+    /// As many as the last checkpoint has what views read of.
+    Saved,
+    /// All of them, whatever views and checkpoints have: after a crash views may lack them.
+    Unsaved,
+}
+
 /// Records that are to go.
 pub(crate) struct LetGo {
     pub(super) going: Vec<Going>,
-    /// All of them or none, after another checkpoint if there has to be one. Else as many as the last checkpoint has.
-    pub(super) all: bool,
+    pub(super) which: Which,
     pub(super) take: Take,
 }
 
@@ -30,9 +40,13 @@ fn retry(message: &str) -> Error {
 
 impl Core {
     /// Takes records from the log. Nothing is read meanwhile, so that nothing is read that the checkpoint does not know.
-    pub(super) fn let_go(&mut self, LetGo { going, all, take }: LetGo, reply: Reply<Vec<Going>>) {
+    pub(super) fn let_go(&mut self, LetGo { going, which, take }: LetGo, reply: Reply<Vec<Going>>) {
         self.finish_checkpoint(false);
-        let stays = if all { self.let_all_go(&going, take) } else { self.let_saved_go(going, take) };
+        let stays = match which {
+            Which::All => self.let_all_go(&going, take),
+            Which::Saved => self.let_saved_go(going, take),
+            Which::Unsaved => self.let_unsaved_go(&going, take),
+        };
         let _ = reply.send(stays);
     }
 
@@ -87,6 +101,18 @@ impl Core {
             self.take_from_log(&covered, take)?;
         }
         Ok(stays)
+    }
+
+    fn let_unsaved_go(&mut self, going: &[Going], take: Take) -> Result<Vec<Going>> {
+        for place in going {
+            if let Err(e) = self.outlive(*place) {
+                tracing::error!(stream = %place.0, partition = place.1, error = %e,
+                    "records that go cannot be read: views that are built later may take late rows for being on time");
+            }
+        }
+        self.take_from_log(going, take)?;
+        self.pace.hurry();
+        Ok(vec![])
     }
 
     fn take_from_log(&mut self, going: &[Going], take: Take) -> Result<()> {

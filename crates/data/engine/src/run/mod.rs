@@ -49,7 +49,7 @@ pub use self::checkpoint::{CheckpointStore, SavedCheckpoint, SavedView};
 use self::epochs::Epochs;
 pub use self::epochs::{Durations, EpochStatus};
 pub use self::floors::{Floor, Floors};
-pub use self::let_go::Going;
+pub use self::let_go::{Going, Which};
 pub use self::memory::MemoryStatus;
 pub use self::progress::BuildProgress;
 pub use self::sinks::{SinkPiece, SinkWriter};
@@ -505,18 +505,17 @@ impl Engine {
         self.ask(Command::BeginCheckpoint).await
     }
 
-    /// Has `take` take records from the log: `all` of them, after a checkpoint if there has to be one, or as many as the last checkpoint has
-    /// what views read of. No epoch is taken meanwhile. Gives those of which nothing could go.
+    /// Has `take` take `which` of the records from the log. No epoch is taken meanwhile. Gives those of which nothing could go.
     ///
     /// # Errors
-    /// [`ErrorKind::Retry`] when `all` cannot go now, because they are not read yet or no checkpoint can be made; what `take` says.
+    /// [`ErrorKind::Retry`] when [`Which::All`] cannot go now, because they are not read yet or no checkpoint can be made; what `take` says.
     pub async fn let_go(
         &self,
         going: Vec<Going>,
-        all: bool,
+        which: Which,
         take: impl FnOnce(&[Going]) -> Result<()> + Send + 'static,
     ) -> Result<Vec<Going>> {
-        let records = Box::new(let_go::LetGo { going, all, take: Box::new(take) });
+        let records = Box::new(let_go::LetGo { going, which, take: Box::new(take) });
         self.ask(|r| Command::LetGo(records, r)).await
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::READING;
 use super::core::Core;
-use super::floors::{Floor, Floors, Promises};
+use super::floors::{Floor, Floors, Promises, RaisedFloors};
 use super::reading::comes_back;
 use super::view::View;
 use super::{EpochEntry, Going, Reply};
@@ -87,12 +87,15 @@ struct PartitionTime {
 }
 
 /// What is known about a stream's event time at a frontier. Ground state of the checkpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct StreamTimes {
     partitions: BTreeMap<i32, PartitionTime>,
     watermark: Option<i64>,
     late_rows: u64,
     floors: Floors,
+    /// Those of them that were raised since the start as records went. Shared with builds.
+    #[serde(skip)]
+    raised: RaisedFloors,
 }
 
 /// A range of a partition, sorted out.
@@ -258,12 +261,26 @@ impl StreamTimes {
                 floors.raise(Floor { partition: *partition, offset, value });
             }
         }
-        Self { floors, ..Self::default() }
+        Self { floors, raised: self.raised.clone(), ..Self::default() }
     }
 
     /// Takes over what became known meanwhile.
     pub(super) fn learn(&mut self, live: &Self) {
         live.floors.iter().for_each(|floor| self.floors.raise(*floor));
+        self.raised = live.raised.clone();
+    }
+
+    /// Takes over what became known as records went, which may have been among those that were just read from `from` up to `next`. Gives
+    /// the offset before that at which a floor begins of which nothing was known: the range is to be read again up to there.
+    pub(super) fn learn_raised(&mut self, partition: i32, from: i64, next: i64) -> Option<i64> {
+        self.raised.now().iter().for_each(|floor| self.floors.raise(*floor));
+        self.next_floor(partition, from).filter(|floor| *floor < next)
+    }
+
+    /// Records before the floor are to go.
+    fn outlive(&mut self, floor: Floor) {
+        self.floors.raise(floor);
+        self.raised.raise(floor);
     }
 
     /// Of records from `start` up to `end` that are to go: where those begin of which it is not known how far they moved the watermark,
@@ -401,7 +418,7 @@ impl Core {
             at = next;
         }
         let Some(value) = high else { return Ok(before) };
-        self.times.entry(stream).or_default().floors.raise(Floor { partition, offset: end, value });
+        self.times.entry(stream).or_default().outlive(Floor { partition, offset: end, value });
         self.outlived.insert(place, end);
         Ok(saved)
     }

@@ -1,11 +1,12 @@
 //! Records go from the log when views have read them and no checkpoint has that yet: after a crash nobody finds them any more.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fleuve_engine::{BuildProgress, Going, Published, ViewState};
+use fleuve_engine::{BuildProgress, Going, Published, ViewState, Which};
 use fleuve_types::{Error, ErrorKind, Result};
 
-use crate::world::{PARTITIONS, World, id};
+use crate::world::{PARTITIONS, Row, World, id};
 
 const QUERY: &str = "SELECT k, count(*) AS n FROM s0 GROUP BY k";
 
@@ -15,13 +16,13 @@ fn all_of(stream: &str) -> Vec<Going> {
 
 /// All that the stream holds goes.
 async fn goes(world: &mut World) {
-    world.engine().let_go(all_of("s0"), true, |_| Ok(())).await.unwrap();
+    world.engine().let_go(all_of("s0"), Which::All, |_| Ok(())).await.unwrap();
     world.truncate("s0");
 }
 
 /// Why nothing of it goes now.
 async fn stays(world: &World) -> String {
-    let refused = world.engine().let_go(all_of("s0"), true, |_| panic!("they are taken")).await.unwrap_err();
+    let refused = world.engine().let_go(all_of("s0"), Which::All, |_| panic!("they are taken")).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Retry);
     refused.message
 }
@@ -76,14 +77,54 @@ async fn a_view_that_was_built_meanwhile_has_it_too() {
     world.stop().await;
 }
 
+/// A view with event time is built while the first `gone` rows go, the last of which had moved the watermark: gives its windows but those of
+/// these rows, which may or may not have been read before.
+async fn built_while_rows_go(gone: usize) -> Vec<String> {
+    let mut world = World::empty();
+    world.start(2).await;
+    let early = (0..gone - 1).map(|n| n as i64 % 10).chain([990]);
+    let times = early.chain([500; 50]).chain((0..50).map(|n| 1_000 + n)).chain([2_000]);
+    let rows: Vec<Row> = times.map(|time| (0, 0, time)).collect();
+    world.append_rows(0, &rows);
+    world.append_rows(1, &[(0, 0, 2_000)]);
+    world.wait().await;
+    world.hold_builds_within("s0", true);
+    let query = "SELECT date_bin(INTERVAL '10 seconds', ts) AS w, count(*) AS n FROM s0 GROUP BY w";
+    let made = world.begin_to_create("c0", query).await;
+    let is_within = |p: &Arc<Published>| match p.status.get(&id("c0")).map(|s| s.state.clone()) {
+        Some(ViewState::Building(progress)) => progress.done > 0,
+        _ => false,
+    };
+    drop(world.engine().watch().wait_for(is_within).await.unwrap());
+    let going = vec![(id("s0"), 0, gone as i64)];
+    world.engine().let_go(going, Which::All, |_| Ok(())).await.unwrap();
+    world.truncate_before("s0", 0, gone as i64);
+    world.hold_builds_within("s0", false);
+    made.await.unwrap().unwrap();
+    let mut windows: Vec<String> = world.view("c0").into_keys().collect();
+    windows.retain(|w| !w.starts_with("1970-01-01T00:00:00") && !w.starts_with("1970-01-01T00:16:30"));
+    world.stop().await;
+    windows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_rows_are_late_for_a_view_that_is_built_while_what_made_them_so_goes() {
+    let on_time: Vec<String> =
+        (40..90).step_by(10).map(|s| format!("1970-01-01T00:{:02}:{:02}|10", 16 + s / 60, s % 60)).collect();
+    // The first read of the build, during which they go, ends before 11 of the last, and takes all of the others.
+    for gone in [1, 3, 10, 11, 12, 60] {
+        assert_eq!(built_while_rows_go(gone).await, on_time, "{gone}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_them_says_how_it_went() {
     let mut world = World::empty();
     world.start(1).await;
     let refused = |kind| move |_: &[Going]| -> Result<()> { Err(Error::new(kind, "not these")) };
-    let error = world.engine().let_go(vec![], true, refused(ErrorKind::Input)).await.unwrap_err();
+    let error = world.engine().let_go(vec![], Which::All, refused(ErrorKind::Input)).await.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Input, "not these"));
-    let error = world.engine().let_go(vec![], true, |_| panic!("here")).await.unwrap_err();
+    let error = world.engine().let_go(vec![], Which::All, |_| panic!("here")).await.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Bug, "the log panicked: here"));
     world.stop().await;
 }

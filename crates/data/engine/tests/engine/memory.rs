@@ -122,7 +122,8 @@ impl StreamReader for Memory {
         }
         // A little at a time, so that a range takes several reads.
         let next = to.min(from + *self.more_at_once.lock() + 5.max((to - from) / 16));
-        let rows = self.rows.lock()[partition as usize][from as usize..next as usize].to_vec();
+        let kept = self.start.lock()[partition as usize].clamp(from, next);
+        let rows = self.rows.lock()[partition as usize][kept as usize..next as usize].to_vec();
         *self.reads.lock() += rows.len();
         let fault = *self.fault.lock();
         if let Some((_, fault)) = fault.filter(|(bad, _)| rows.iter().any(|r| r.1 == *bad)) {

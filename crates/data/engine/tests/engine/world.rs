@@ -357,6 +357,11 @@ impl World {
         *self.stream(stream).start.lock() = self.ends(stream);
     }
 
+    /// What a partition of a stream holds before an offset goes.
+    pub fn truncate_before(&self, stream: &str, partition: usize, offset: i64) {
+        self.stream(stream).start.lock()[partition] = offset;
+    }
+
     /// And is there again.
     pub fn bring_back(&mut self, stream: &str) {
         self.stream(stream).start.lock().fill(0);

@@ -101,6 +101,27 @@ async fn retention_does_not_wait_for_ever() {
     server.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_late_whatever_goes_without_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    let stream = "ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '10 seconds'";
+    run(&server, &format!("CREATE STREAM e ({stream}) WITH (retention_bytes = 1)")).await.unwrap();
+    // The second row says how far time is, and goes; the third one is late.
+    for time in ["08:00", "10:00", "09:00"] {
+        run(&server, &format!("INSERT INTO e VALUES ('2026-01-01 {time}')")).await.unwrap();
+    }
+    rest(&server).await;
+    assert_eq!(retain(&server, &place(&server, "e")).await, BTreeSet::new());
+    assert_eq!(first_of(&server, "e"), 2);
+    run(&server, "INSERT INTO e VALUES ('2026-01-01 11:00'), ('2026-01-01 12:30')").await.unwrap();
+    rest(&server).await;
+    let hours = "SELECT date_bin('1 hour', ts) AS w FROM e GROUP BY 1 EMIT ON WINDOW CLOSE";
+    run(&server, &format!("CREATE MATERIALIZED VIEW later AS {hours}")).await.unwrap();
+    assert_eq!(run(&server, "SELECT w::text FROM later").await.unwrap(), ["2026-01-01 11:00:00"]);
+    server.stop().await.unwrap();
+}
+
 /// A stream that is written all the time keeps no other one, and loses itself what is in a checkpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_of_a_stream_does_not_wait_for_others() {
