@@ -226,7 +226,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
 
 /// What plans expressions; to come before DataFusion's.
 pub fn planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![Arc::new(arrays::ListOperators)]
+    vec![Arc::new(arrays::ListOperators), Arc::new(truths::TruthOperators)]
 }
 
 /// Puts functions in the place of DataFusion's of the same names, and some of new names.
