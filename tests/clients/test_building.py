@@ -104,6 +104,12 @@ def test_others_do_not_wait_for_it(server):
     time.sleep(0.5)
     assert slow.is_waiting() and above.is_waiting() and other_columns.is_waiting(), (slow.error, above.error)
     assert states(server) == {"slow": "building", "quick": "running", "other": "running"}
+    changes = server.rows("SELECT objects, state, waits_for FROM fleuve.changes")
+    assert sorted(changes, key=lambda change: change[0]) == [
+        ["public.above", "waiting", "public.slow"],
+        ["public.other, public.quick, public.s, public.s__dead, public.slow", "waiting", "public.slow"],
+        ["public.slow", "under way", None],
+    ]
     # Ended by a DROP.
     server.sql("DROP MATERIALIZED VIEW slow")
     assert 'view "slow" was dropped while it was being built' in str(slow.end())

@@ -61,7 +61,7 @@ def test_listings(names):
 def test_system_tables(names):
     stream, view = names
     listed = psql("\\dt fleuve.*")
-    for table in ("epochs", "operators", "sinks", "sources", "streams", "view_inputs", "views"):
+    for table in ("changes", "epochs", "operators", "sinks", "sources", "streams", "view_inputs", "views"):
         assert f"fleuve|{table}|table|" in listed
         assert f'Table "fleuve.{table}"' in psql(f"\\d fleuve.{table}", flags=())
         psql(f"SELECT * FROM fleuve.{table}")

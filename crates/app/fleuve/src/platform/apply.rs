@@ -46,7 +46,7 @@ impl Platform {
         let made = self.catalog.apply(commands).await.map_err(Unapplied::all)?;
         let after = Arc::new(with(&before, &changes, &made));
         *self.objects.write() = after.clone();
-        let turn = self.under_way.begin(Claim::of(&before, &changes), withdrawal);
+        let turn = self.under_way.begin(Claim::of(&before, &changes), withdrawal, self.clock.now_us());
         drop(one);
         let Err(error) = self.run_changes((&before, &after), &made, altered, &turn).await else {
             self.limit_views(&before, &changes).await.map_err(Unapplied::all)?;
@@ -340,7 +340,7 @@ impl Platform {
         // Each is its own: one that is dropped meanwhile is no reason for the others to end.
         let begin = |id: &ObjectId| {
             let claim = Claim::building(&set, &running, *id);
-            (*id, self.under_way.begin(claim, Withdrawal::never()))
+            (*id, self.under_way.begin(claim, Withdrawal::never(), self.clock.now_us()))
         };
         let mut turns: BTreeMap<ObjectId, Turn<'_>> = objects.iter().map(begin).collect();
         drop(one);

@@ -36,10 +36,12 @@ impl Platform {
                     return Ok(None);
                 }
             }
-            let mut met = self.under_way.met_by(&Claim::of(&before, &changes));
+            let mut claim = Claim::of(&before, &changes);
+            let mut met = self.under_way.met_by(&claim);
             if met.is_empty() {
                 let changes = self.with_indexes(&before, changes.clone())?;
-                met = self.under_way.met_by(&Claim::of(&before, &changes));
+                claim = Claim::of(&before, &changes);
+                met = self.under_way.met_by(&claim);
                 if met.is_empty() {
                     return Ok(Some(Deciding { one, before, changes }));
                 }
@@ -49,6 +51,7 @@ impl Platform {
                 has_ended_one |= other.yields_to(&before, &changes);
             }
             let Some(first) = met.first() else { continue };
+            let _waiting = self.under_way.waits(&claim, first, self.clock.now_us());
             tokio::select! {
                 biased;
                 () = first.ended() => {}
@@ -67,8 +70,10 @@ impl Platform {
             let set = self.object_set();
             let claim = Claim::building(&set, &set, view);
             let met = self.under_way.met_by(&claim);
-            let Some(first) = met.first() else { break self.under_way.begin(claim, withdrawal) };
+            let now_us = self.clock.now_us();
+            let Some(first) = met.first() else { break self.under_way.begin(claim, withdrawal, now_us) };
             drop(one);
+            let _waiting = self.under_way.waits(&claim, first, now_us);
             tokio::select! {
                 biased;
                 () = first.ended() => {}

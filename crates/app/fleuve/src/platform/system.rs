@@ -13,7 +13,7 @@ use super::Platform;
 /// The namespace of system tables.
 pub const NAMESPACE: &str = "fleuve";
 /// Their names.
-pub const TABLES: [&str; 7] = ["epochs", "operators", "sinks", "sources", "streams", "view_inputs", "views"];
+pub const TABLES: [&str; 8] = ["changes", "epochs", "operators", "sinks", "sources", "streams", "view_inputs", "views"];
 
 fn texts(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<StringArray>())
@@ -26,6 +26,11 @@ fn numbers(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 /// Numbers that may be missing.
 fn some_numbers(values: impl IntoIterator<Item = Option<u64>>) -> ArrayRef {
     Arc::new(values.into_iter().map(|v| v.and_then(|v| i64::try_from(v).ok())).collect::<Int64Array>())
+}
+
+/// Microseconds.
+fn times(values: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(values.into_iter().map(Some).collect::<TimestampMicrosecondArray>())
 }
 
 fn reals(values: impl IntoIterator<Item = Option<f64>>) -> ArrayRef {
@@ -44,11 +49,20 @@ impl Platform {
         }
         let status = self.report();
         let columns: Vec<(&str, ArrayRef)> = match name {
+            "changes" => {
+                let c = self.under_way.shown();
+                vec![
+                    ("objects", texts(c.iter().map(|c| Some(c.objects.clone())))),
+                    ("state", texts(c.iter().map(|c| Some(c.state.to_string())))),
+                    ("waits_for", texts(c.iter().map(|c| c.waits_for.clone()))),
+                    ("since", times(c.iter().map(|c| c.since_us))),
+                ]
+            }
             "epochs" => {
                 let e = self.engine.epochs();
                 vec![
                     ("epoch", numbers(e.iter().map(|e| e.epoch))),
-                    ("time", Arc::new(e.iter().map(|e| Some(e.time_us)).collect::<TimestampMicrosecondArray>())),
+                    ("time", times(e.iter().map(|e| e.time_us))),
                     ("rows", numbers(e.iter().map(|e| e.rows))),
                     ("duration_ms", rates(e.iter().map(|e| e.duration.as_secs_f64() * 1e3))),
                 ]

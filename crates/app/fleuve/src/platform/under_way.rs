@@ -102,6 +102,12 @@ impl Claim {
         self
     }
 
+    /// The objects that are its own.
+    fn shown(&self) -> String {
+        let names: Vec<String> = self.names.iter().map(|(namespace, name)| format!("{namespace}.{name}")).collect();
+        names.join(", ")
+    }
+
     fn meets(&self, other: &Self) -> bool {
         !self.own.is_disjoint(&other.own)
             || !self.own.is_disjoint(&other.reads)
@@ -110,10 +116,24 @@ impl Claim {
     }
 }
 
+/// A change as it is shown.
+#[derive(Debug, PartialEq)]
+pub(super) struct ShownChange {
+    /// What nobody else may change meanwhile.
+    pub(super) objects: String,
+    /// `under way`, `ending` or `waiting`.
+    pub(super) state: &'static str,
+    /// Of one that waits what the other has.
+    pub(super) waits_for: Option<String>,
+    /// By the platform's clock.
+    pub(super) since_us: i64,
+}
+
 /// A change that is being carried out.
 #[derive(Debug)]
 pub(super) struct Work {
     claim: Claim,
+    since_us: i64,
     /// Why it is to end.
     given_up: watch::Sender<Option<Error>>,
     has_ended: watch::Sender<bool>,
@@ -146,21 +166,53 @@ impl Work {
     }
 }
 
-/// All that is being carried out.
+/// All that is being carried out, and what waits for it.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<Vec<Arc<Work>>>);
+pub(super) struct UnderWay {
+    works: Mutex<Vec<Arc<Work>>>,
+    waiting: Mutex<Vec<Arc<ShownChange>>>,
+}
+
+/// A change is shown as waiting until this goes.
+pub(super) struct Waiting<'a>(&'a UnderWay, Arc<ShownChange>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().retain(|shown| !Arc::ptr_eq(shown, &self.1));
+    }
+}
 
 impl UnderWay {
     /// What has to end before a change with this claim can begin.
     pub(super) fn met_by(&self, claim: &Claim) -> Vec<Arc<Work>> {
-        self.0.lock().iter().filter(|work| work.claim.meets(claim)).cloned().collect()
+        self.works.lock().iter().filter(|work| work.claim.meets(claim)).cloned().collect()
+    }
+
+    /// A change with this claim waits for the end of another one.
+    pub(super) fn waits(&self, claim: &Claim, other: &Work, now_us: i64) -> Waiting<'_> {
+        let (objects, waits_for) = (claim.shown(), Some(other.claim.shown()));
+        let shown = Arc::new(ShownChange { objects, state: "waiting", waits_for, since_us: now_us });
+        self.waiting.lock().push(shown.clone());
+        Waiting(self, shown)
+    }
+
+    /// All of them, each kind in the order in which they came.
+    pub(super) fn shown(&self) -> Vec<Arc<ShownChange>> {
+        let of = |work: &Arc<Work>| {
+            let state = if work.given_up.borrow().is_some() { "ending" } else { "under way" };
+            let (objects, since_us) = (work.claim.shown(), work.since_us);
+            Arc::new(ShownChange { objects, state, waits_for: None, since_us })
+        };
+        let mut all: Vec<_> = self.works.lock().iter().map(of).collect();
+        all.extend(self.waiting.lock().iter().cloned());
+        all
     }
 
     /// Begins a change that meets no other.
-    pub(super) fn begin(&self, claim: Claim, withdrawal: Withdrawal) -> Turn<'_> {
+    pub(super) fn begin(&self, claim: Claim, withdrawal: Withdrawal, now_us: i64) -> Turn<'_> {
         let (given_up, has_ended) = (watch::channel(None).0, watch::channel(false).0);
-        let work = Arc::new(Work { claim, given_up, has_ended });
-        self.0.lock().push(work.clone());
+        let work = Arc::new(Work { claim, since_us: now_us, given_up, has_ended });
+        self.works.lock().push(work.clone());
         Turn { all: self, work, withdrawal }
     }
 }
@@ -174,7 +226,7 @@ pub(super) struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.all.0.lock().retain(|work| !Arc::ptr_eq(work, &self.work));
+        self.all.works.lock().retain(|work| !Arc::ptr_eq(work, &self.work));
         self.work.has_ended.send_replace(true);
     }
 }

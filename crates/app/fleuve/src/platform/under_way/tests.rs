@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use fleuve_sql::Change;
 
-use super::{Claim, ObjectSet, UnderWay, Withdrawal};
+use super::{Claim, ObjectSet, ShownChange, UnderWay, Withdrawal};
 use crate::platform::tested::{run, start};
 
 const OBJECTS: &str = "CREATE STREAM s (k BIGINT);
@@ -69,7 +71,7 @@ async fn a_change_has_its_turn_until_it_ends() {
     run(&server, OBJECTS).await.unwrap();
     let set = server.objects();
     let under_way = UnderWay::default();
-    let turn = under_way.begin(claim(&set, "replace v"), Withdrawal::never());
+    let turn = under_way.begin(claim(&set, "replace v"), Withdrawal::never(), 7);
     assert!(under_way.met_by(&claim(&set, "create x")).is_empty());
     let met = under_way.met_by(&claim(&set, "drop w")).remove(0);
     // It follows, and is not what is being built.
@@ -80,7 +82,17 @@ async fn a_change_has_its_turn_until_it_ends() {
         assert!(met.yields_to(&set, &[Change::Drop(set.get("public", name).unwrap().object.id)]));
     }
     assert_eq!(turn.check().unwrap_err().message, "view \"v\" was dropped while it was being built");
+    let waiting = under_way.waits(&claim(&set, "drop w"), &met, 9);
+    let shown = |objects: &str, state, waits_for: Option<&str>, since_us| {
+        Arc::new(ShownChange { objects: objects.into(), state, waits_for: waits_for.map(Into::into), since_us })
+    };
+    let all = "public.o, public.v, public.w";
+    let ending = shown(all, "ending", None, 7);
+    assert_eq!(under_way.shown(), [ending.clone(), shown("public.w", "waiting", Some(all), 9)]);
+    drop(waiting);
+    assert_eq!(under_way.shown(), [ending]);
     drop(turn);
+    assert_eq!(under_way.shown(), []);
     met.ended().await;
     assert!(under_way.met_by(&claim(&set, "drop w")).is_empty());
     server.stop().await.unwrap();
