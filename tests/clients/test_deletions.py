@@ -87,7 +87,10 @@ def test_rows_that_were_late_are_late_for_a_view_that_is_made_after_what_made_th
         server.sql(f"CREATE MATERIALIZED VIEW later{step} AS {MINUTES}")
         shown = server.rows(f"SELECT extract(epoch FROM w)::bigint / 60, n FROM later{step} ORDER BY w")
         assert shown == closed_minutes(times, start), f"after step {step}, from {start}"
+        assert "equal to a replay" in server.run("verify", f"later{step}").stdout
     until(lambda: server.rows("SELECT extract(epoch FROM w)::bigint / 60, n FROM live ORDER BY w"), closed_minutes(times, 0))
+    # A replay has no more than what is left.
+    assert server.run("verify", "live", check=False).stdout.startswith("differs live:")
 
 
 def test_so_are_they_after_retention_took_it(quiet_server):

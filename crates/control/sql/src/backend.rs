@@ -441,15 +441,20 @@ pub enum Until {
     },
     /// Records whose time, in milliseconds since 1970, is not after this.
     Time(i64),
+    /// All that views have taken in by now, with what the clock and statements have done to watermarks by then.
+    Now,
 }
 
 impl Until {
-    /// Reads `stream/partition@offset`, a timestamp, or milliseconds since 1970.
+    /// Reads `stream/partition@offset`, a timestamp, milliseconds since 1970, or `now`.
     ///
     /// # Errors
     /// What it is not, and a stream that does not exist.
     pub fn parse(objects: &ObjectSet, text: &str) -> Result<Self> {
-        let hint = "as in orders/0@1234, 2026-05-01T08:00:00, or milliseconds since 1970";
+        let hint = "as in orders/0@1234, 2026-05-01T08:00:00, milliseconds since 1970, or now";
+        if text.eq_ignore_ascii_case("now") {
+            return Ok(Self::Now);
+        }
         if let Some((place, offset)) = text.rsplit_once('@') {
             let wrong = || Error::input(format!("\"{text}\" is no place in a stream")).hint(hint);
             let (stream, partition) = place.rsplit_once('/').ok_or_else(wrong)?;
@@ -478,12 +483,15 @@ pub struct Replay {
     pub until: Until,
     /// The values of its key, as text, NULL as `None`: then it is the changes of this row that are told. Empty: the whole answer.
     pub watch: Vec<Option<String>>,
+    /// The whole answer beside what the view shows, at [`Until::Now`].
+    pub compare: bool,
 }
 
 /// What a replay came to.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// The answer, or the changes of the row that was watched (`_step, _weight, _source, _partition, _offset`, then its columns).
+    /// The answer, or the changes of the row that was watched (`_step, _weight, _source, _partition, _offset`, then its columns). Compared:
+    /// the rows that the view shows, and the answer, with 0 and 1 in a first column `_side`.
     pub rows: RecordBatch,
     /// Steps that the views took.
     pub steps: u64,

@@ -15,9 +15,16 @@ pub trait Sql: Send + Sync + 'static {
     async fn apply(&self, files: &[ProjectFile], dry_run: bool) -> Result<Vec<Applied>>;
     /// The changes of a view or stream.
     async fn subscribe(&self, namespace: &str, name: &str) -> Result<Subscription>;
-    /// A view run again up to a point; `watch` is the key of the row whose changes are wanted, NULL as `None`.
-    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<Option<String>>) -> Result<Replayed> {
-        let _ = (name, until, watch);
+    /// A view run again up to a point; `watch` is the key of the row whose changes are wanted, NULL as `None`. `compare` gives the rows that
+    /// the view shows, too.
+    async fn replay(
+        &self,
+        name: (&str, &str),
+        until: &str,
+        watch: Vec<Option<String>>,
+        compare: bool,
+    ) -> Result<Replayed> {
+        let _ = (name, until, watch, compare);
         Err(Error::unsupported("nothing can be replayed here"))
     }
 }
@@ -49,6 +56,7 @@ impl Sql for Sessions {
         (namespace, name): (&str, &str),
         until: &str,
         watch: Vec<Option<String>>,
+        compare: bool,
     ) -> Result<Replayed> {
         let objects = self.0.objects();
         let object = objects.get(namespace, name).filter(|o| matches!(o.spec, Spec::View(_)));
@@ -56,6 +64,6 @@ impl Sql for Sessions {
             Error::not_found(format!("there is no view \"{namespace}.{name}\"")).hint("SHOW VIEWS lists them")
         })?;
         let until = Until::parse(&objects, until)?;
-        self.0.replay(Replay { view: object.object.id, until, watch }).await
+        self.0.replay(Replay { view: object.object.id, until, watch, compare }).await
     }
 }

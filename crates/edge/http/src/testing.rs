@@ -108,11 +108,17 @@ impl Sql for Fake {
         Ok(files.iter().map(applied).collect())
     }
 
-    async fn replay(&self, name: (&str, &str), until: &str, watch: Vec<Option<String>>) -> Result<Replayed> {
+    async fn replay(
+        &self,
+        name: (&str, &str),
+        until: &str,
+        watch: Vec<Option<String>>,
+        compare: bool,
+    ) -> Result<Replayed> {
         if name != ("public", "orders") {
             return Err(Error::not_found("there is no such view"));
         }
-        let rows = batch(0, 2 + watch.len() as i64);
+        let rows = batch(0, 2 + watch.len() as i64 + i64::from(compare));
         Ok(Replayed { rows, steps: 3, records: 5, ends: vec![(until.into(), 0, 7)] })
     }
 

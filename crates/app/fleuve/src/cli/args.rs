@@ -278,7 +278,7 @@ pub struct ReplayArgs {
     /// The view
     #[arg(value_name = "VIEW")]
     pub view: String,
-    /// The last record to take in (stream/partition@offset), or a time (of records, UTC)
+    /// The last record to take in (stream/partition@offset), a time (of records, UTC), or now
     #[arg(long, value_name = "POINT")]
     pub until: String,
     /// The key of a row, with commas between the values of several columns: print each change of it. A text may stand
@@ -294,7 +294,8 @@ pub struct ReplayArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs. Values of
+Each view is compared, at one epoch, with the rows that its query gives when the batch engine runs it over the same inputs; one with
+EMIT ON WINDOW CLOSE with a replay of its streams, as late rows are no part of it, and closed windows alone. Values of
 type REAL and DOUBLE count as equal up to a part in 1e9 (their last digits depend on the order of the rows), all others only if they
 are the same. Columns of approx_median and approx_percentile_cont, which estimate by the order of the rows, are named where they differ,
 and are no failure. Exits with 1 if a view differs, has stopped or cannot be compared; the others are compared all the same.

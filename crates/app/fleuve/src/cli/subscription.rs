@@ -87,11 +87,13 @@ impl Subscription {
 }
 
 /// `"My View"` as `My View`, `Public.V` as `public.v`: the server's HTTP door takes names as they are, not as SQL writes them.
-fn bare_name(sql: &str) -> String {
+pub(super) fn bare_name(sql: &str) -> String {
     let mut bare = String::new();
     let mut quoted = false;
-    for c in sql.chars() {
+    let mut chars = sql.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => bare.push('"'),
             '"' => quoted = !quoted,
             c if quoted => bare.push(c),
             c => bare.extend(c.to_lowercase()),

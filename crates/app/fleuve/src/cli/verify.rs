@@ -1,7 +1,7 @@
 //! `fleuve verify`: a view against the batch answer of its own query.
 //!
 //! Both sides are read by one statement, so they show one epoch. A view over other views is compared over those views as they are
-//! kept; when all are equal, so is the whole.
+//! kept; when all are equal, so is the whole. A view with EMIT ON WINDOW CLOSE is compared with a replay of its streams up to its epoch.
 
 mod difference;
 mod estimates;
@@ -12,9 +12,11 @@ use fleuve_types::{Error, Result};
 use serde_json::Value;
 
 use super::args::VerifyArgs;
-use super::http::Server;
-use super::render::plain;
+use super::exact::IN_ROWS;
+use super::http::{Server, query_value};
+use super::render::{Rows, plain};
 use super::sql::ask_rows;
+use super::subscription::bare_name;
 use super::term::{Out, Paint};
 use difference::{Difference, difference};
 use estimates::estimates;
@@ -34,24 +36,26 @@ pub async fn run(args: VerifyArgs) -> Result<ExitCode> {
         let found = verified(&server, &states, view).await;
         wrong += usize::from(found.is_wrong());
         match found {
-            Found::Equal(rows) => {
-                out.line(&format!("{} {view}: {rows} rows, equal to the batch answer", paint.green("ok")))?;
+            Found::Equal(to, rows) => {
+                out.line(&format!("{} {view}: {rows} rows, equal to {}", paint.green("ok"), to.text()))?;
             }
-            Found::EqualButFor(rows, columns) => {
+            Found::EqualButFor(to, rows, columns) => {
                 out.line(&format!(
-                    "{} {view}: {rows} rows, equal to the batch answer but for {}: estimates that depend on the order of the rows",
+                    "{} {view}: {rows} rows, equal to {} but for {}: estimates that depend on the order of the rows",
                     paint.green("ok"),
+                    to.text(),
                     columns.join(", ")
                 ))?;
             }
-            Found::Differs(difference) => {
+            Found::Differs(to, difference) => {
                 let (extra, missing) = (difference.only_view.len(), difference.only_batch.len());
                 out.line(&format!(
-                    "{} {view}: {} rows; {extra} that the batch answer lacks, {missing} that only it has",
+                    "{} {view}: {} rows; {extra} that {} lacks, {missing} that only it has",
                     paint.red("differs"),
-                    difference.rows
+                    difference.rows,
+                    to.text()
                 ))?;
-                for (sign, rows) in [("view ", &difference.only_view), ("batch", &difference.only_batch)] {
+                for (sign, rows) in [("view  ", &difference.only_view), (to.sign(), &difference.only_batch)] {
                     for row in rows.iter().take(args.show) {
                         out.line(&format!("  {sign} {}", Value::Array(row.clone())))?;
                     }
@@ -69,13 +73,36 @@ pub async fn run(args: VerifyArgs) -> Result<ExitCode> {
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// What a view is compared with.
+#[derive(Clone, Copy)]
+enum Other {
+    Batch,
+    Replay,
+}
+
+impl Other {
+    fn text(self) -> &'static str {
+        match self {
+            Other::Batch => "the batch answer",
+            Other::Replay => "a replay of its streams",
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Other::Batch => "batch ",
+            Other::Replay => "replay",
+        }
+    }
+}
+
 /// What came of one view.
 enum Found {
     /// So many rows.
-    Equal(usize),
+    Equal(Other, usize),
     /// So many rows, which differ in these columns alone.
-    EqualButFor(usize, Vec<String>),
-    Differs(Difference),
+    EqualButFor(Other, usize, Vec<String>),
+    Differs(Other, Difference),
     /// It shows an answer of before.
     Stopped(String),
     Failed(Error),
@@ -84,7 +111,7 @@ enum Found {
 
 impl Found {
     fn is_wrong(&self) -> bool {
-        matches!(self, Found::Differs(_) | Found::Stopped(_) | Found::Failed(_))
+        matches!(self, Found::Differs(..) | Found::Stopped(_) | Found::Failed(_))
     }
 }
 
@@ -92,18 +119,19 @@ async fn verified(server: &Server, states: &[State], view: &str) -> Found {
     if let Some(why) = stopped(states, view) {
         return Found::Stopped(why);
     }
-    let compared = match query_of_view(server, view).await {
-        Ok(Some((query, leaves_out))) => (compare(server, view, &query).await, leaves_out),
-        Ok(None) => {
-            return Found::Skipped("it shows closed windows without late rows (EMIT ON WINDOW CLOSE)".into());
+    let (to, compared) = match query_of_view(server, view).await {
+        Ok(Query { text, leaves_out, on_close: false }) => {
+            (Other::Batch, (compare(server, view, &text).await, leaves_out))
         }
-        Err(e) => (Err(e), false),
+        // What leaves rows out does so in a replay, too.
+        Ok(Query { text, .. }) => (Other::Replay, (compare_with_replay(server, view, &text).await, false)),
+        Err(e) => (Other::Batch, (Err(e), false)),
     };
     match compared {
         (Ok(Compared { difference: d, estimated, .. }), _) if d.only_view.is_empty() && d.only_batch.is_empty() => {
             return match d.but_for_estimates {
-                0 => Found::Equal(d.rows),
-                _ => Found::EqualButFor(d.rows, estimated),
+                0 => Found::Equal(to, d.rows),
+                _ => Found::EqualButFor(to, d.rows, estimated),
             };
         }
         (Ok(Compared { elsewhere: Some(function), .. }), _) => {
@@ -118,7 +146,7 @@ async fn verified(server: &Server, states: &[State], view: &str) -> Found {
     let now = self::states(server).await.ok().and_then(|states| stopped(&states, view));
     match (now, compared.0) {
         (Some(why), _) => Found::Stopped(why),
-        (None, Ok(compared)) => Found::Differs(compared.difference),
+        (None, Ok(compared)) => Found::Differs(to, compared.difference),
         (None, Err(e)) => Found::Failed(e),
     }
 }
@@ -168,8 +196,16 @@ fn in_sql(name: &str) -> String {
     }
 }
 
-/// A view's query, and whether it leaves out rows that fail. `None` for a view whose answer the batch answer of its query is not.
-async fn query_of_view(server: &Server, view: &str) -> Result<Option<(String, bool)>> {
+/// A view's query.
+struct Query {
+    text: String,
+    /// Rows that fail.
+    leaves_out: bool,
+    /// It shows closed windows, without late rows.
+    on_close: bool,
+}
+
+async fn query_of_view(server: &Server, view: &str) -> Result<Query> {
     let created = ask_rows(server, &format!("SHOW CREATE MATERIALIZED VIEW {view}")).await?;
     let statement = created.rows.first().and_then(|row| row.iter().rev().find_map(Value::as_str)).unwrap_or_default();
     // The catalog's own spelling.
@@ -177,11 +213,13 @@ async fn query_of_view(server: &Server, view: &str) -> Result<Option<(String, bo
         Some(rest) => (rest, true),
         None => (statement, false),
     };
-    if statement.trim_end_matches([';', ' ']).ends_with(" EMIT ON WINDOW CLOSE") {
-        return Ok(None);
-    }
-    let query = query_of(statement).ok_or_else(|| Error::input(format!("{view} is not a materialized view")))?;
-    Ok(Some((query.into(), leaves_out)))
+    let statement = statement.trim_end_matches([';', ' ']);
+    let (statement, on_close) = match statement.strip_suffix(" EMIT ON WINDOW CLOSE") {
+        Some(rest) => (rest, true),
+        None => (statement, false),
+    };
+    let text = query_of(statement).ok_or_else(|| Error::input(format!("{view} is not a materialized view")))?.into();
+    Ok(Query { text, leaves_out, on_close })
 }
 
 /// A view and the batch answer.
@@ -198,13 +236,24 @@ async fn compare(server: &Server, view: &str, query: &str) -> Result<Compared> {
     let both = format!(
         "SET query_time = 'epoch'; SELECT 0 AS \"_side\", \"_v\".* FROM {view} AS \"_v\" UNION ALL SELECT 1 AS \"_side\", \"_q\".* FROM ({query}) AS \"_q\""
     );
-    let rows = ask_rows(server, &both).await?;
+    Ok(compared(ask_rows(server, &both).await?, query))
+}
+
+/// A view and its streams run again up to its epoch.
+async fn compare_with_replay(server: &Server, view: &str, query: &str) -> Result<Compared> {
+    let path = format!("/v1/replay?view={}&until=now&compare=true", query_value(&bare_name(view)));
+    let mut answer = server.get_json(&path, IN_ROWS).await?;
+    let rows = Rows::from_json(&mut answer)?.ok_or_else(|| Error::bug("the server's answer has no rows"))?;
+    Ok(compared(rows, query))
+}
+
+fn compared(rows: Rows, query: &str) -> Compared {
     // The first column says whose a row is.
     let estimates = estimates(query, rows.columns.len().saturating_sub(1));
     let name = |at: &usize| rows.columns.get(at + 1).map(|c| c.name.clone());
     let estimated = estimates.columns.iter().filter_map(name).collect();
     let difference = difference(rows, &estimates.columns);
-    Ok(Compared { difference, estimated, elsewhere: estimates.elsewhere })
+    Compared { difference, estimated, elsewhere: estimates.elsewhere }
 }
 
 /// The query of a `CREATE MATERIALIZED VIEW` statement: what follows the first `AS` outside of quotes and parentheses.

@@ -1,4 +1,4 @@
-//! `GET /v1/replay?view=NAME&until=POINT[&watch=KEY]`: a view run again.
+//! `GET /v1/replay?view=NAME&until=POINT[&watch=KEY][&compare=true]`: a view run again.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -20,6 +20,9 @@ pub(super) struct Asked {
     until: String,
     /// The values of the view's key, as [`key_values`] reads them.
     watch: Option<String>,
+    /// With what the view shows.
+    #[serde(default)]
+    compare: bool,
 }
 
 pub(super) async fn replay(
@@ -31,7 +34,7 @@ pub(super) async fn replay(
     let _held = place(&api.queries, "queries", MAX_QUERIES)?;
     let name = asked.view.split_once('.').unwrap_or(("public", &asked.view));
     let watch = asked.watch.as_deref().map(key_values).transpose()?.unwrap_or_default();
-    let replayed = api.sql.replay(name, &asked.until, watch).await?;
+    let replayed = api.sql.replay(name, &asked.until, watch, asked.compare).await?;
     let mut body = format!("{{\"columns\":{},\"rows\":[", columns_json(&replayed.rows.schema()));
     if rows_json(&replayed.rows, MAX_JSON_BYTES, &mut body)? == Fits::No {
         let message = format!("the answer has more than {MAX_JSON_BYTES} bytes as JSON");

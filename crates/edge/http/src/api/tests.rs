@@ -405,6 +405,8 @@ async fn a_replay_says_what_it_read() {
     assert_eq!(answer["read"], json!([{"stream": "s/0@6", "partition": 0, "to": 7}]));
     let quoted = door.get("/v1/replay?view=orders&until=s/0@6&watch=%27a,b%27").await.json();
     assert_eq!(quoted["row_count"], json!(3));
+    let compared = door.get("/v1/replay?view=orders&until=now&compare=true").await.json();
+    assert_eq!(compared["row_count"], json!(3));
     assert_eq!(door.get("/v1/replay?view=orders&until=s/0@6&watch=%27a").await.status.as_u16(), 400);
     assert_eq!(door.get("/v1/replay?view=x&until=1").await.status.as_u16(), 404);
     assert_eq!(door.get("/v1/replay?view=x").await.status.as_u16(), 400);

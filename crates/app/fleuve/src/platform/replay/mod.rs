@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use fleuve_engine::{Circuit, Mark};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use fleuve_engine::{Circuit, Mark, Published};
 use fleuve_sql::{BoundObject, ObjectSet, OnError, Replay, Replayed, Spec, Until};
 use fleuve_types::{ColumnPart, Delta, Error, ErrorKind, ObjectId, Result, narrow_struct};
 
@@ -30,6 +30,27 @@ const MAX_WATCHED_RECORDS: u64 = 2_000_000;
 
 fn bug(e: impl std::fmt::Display) -> Error {
     Error::bug(format!("a replay: {e}"))
+}
+
+/// What a view shows, and the rows of its replay: the first with 0, the others with 1 in a first column `_side`.
+fn beside(published: &Published, bound: &BoundObject, replayed: &RecordBatch) -> Result<RecordBatch> {
+    let missing = || Error::new(ErrorKind::Retry, format!("\"{}\" is being built", bound.object.name));
+    let shown = published.views.get(&bound.object.id).ok_or_else(missing)?;
+    let schema = replayed.schema();
+    let mut parts = vec![];
+    for (side, rows) in shown.batches()?.iter().map(|rows| (0, rows)).chain([(1, replayed)]) {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![side; rows.num_rows()]))];
+        for (column, field) in rows.columns().iter().zip(schema.fields()) {
+            columns.push(cast(column, field.data_type()).map_err(bug)?);
+        }
+        parts.push(columns);
+    }
+    let mut fields = vec![Arc::new(Field::new("_side", DataType::Int32, true))];
+    fields.extend(schema.fields().iter().cloned());
+    let schema = Arc::new(Schema::new(fields));
+    let parts: Vec<RecordBatch> =
+        parts.into_iter().map(|p| RecordBatch::try_new(schema.clone(), p)).collect::<Result<_, _>>().map_err(bug)?;
+    concat_batches(&schema, &parts).map_err(bug)
 }
 
 struct Running {
@@ -69,11 +90,15 @@ impl Platform {
         let bound = set.by_id(asked.view).ok_or_else(|| Error::not_found("there is no such view"))?;
         let Spec::View(view) = &bound.spec else { return Err(Error::input("only a view can be replayed")) };
         let watched = if asked.watch.is_empty() { None } else { Some(Watched::new(bound, view, &asked.watch)?) };
-        let mut run = self.prepare(&set, bound)?;
-        let end_ms = self.set_ends(&set, &mut run.sources, &asked.until)?;
+        if asked.compare && (asked.until != Until::Now || watched.is_some()) {
+            return Err(Error::input("only the whole answer of now is compared with the view"));
+        }
+        let published = self.engine.published();
+        let mut run = self.prepare(&set, bound, &published)?;
+        let end_us = self.set_ends(&set, &published, &mut run.sources, &asked.until)?;
         if watched.is_none() {
             // The time of the point; of one that is still to come, the time by now.
-            run.now_us = end_ms.saturating_mul(1000).min(self.clock.now_us());
+            run.now_us = end_us.min(self.clock.now_us());
         }
         let left: u64 = run.sources.iter().flat_map(|s| &s.cursors).map(|c| (c.end - c.at).max(0) as u64).sum();
         if watched.is_some() && left > MAX_WATCHED_RECORDS {
@@ -87,11 +112,12 @@ impl Platform {
             Some(watched) => run.one_by_one(&watched, stop)?,
             None => run.in_batches(stop)?,
         };
+        let rows = if asked.compare { beside(&published, bound, &rows)? } else { rows };
         Ok(Replayed { rows, steps: run.steps, records: run.records, ends })
     }
 
     /// The circuits of a view and of those that it reads, each after its inputs, and their streams.
-    fn prepare(&self, set: &ObjectSet, bound: &Arc<BoundObject>) -> Result<Run> {
+    fn prepare(&self, set: &ObjectSet, bound: &Arc<BoundObject>, published: &Published) -> Result<Run> {
         let mut order: Vec<Arc<BoundObject>> = vec![];
         let mut todo = vec![(bound.clone(), false)];
         while let Some((object, after)) = todo.pop() {
@@ -107,7 +133,6 @@ impl Platform {
                 _ => order.push(object.clone()),
             }
         }
-        let published = self.engine.published();
         let (mut sources, mut views) = (vec![], vec![]);
         let mut schemas: HashMap<ObjectId, SchemaRef> = HashMap::new();
         for object in &order {
@@ -150,9 +175,9 @@ impl Platform {
         Ok(Run { sources, views, answer, told: vec![], steps: 0, records: 0, now_us: i64::MIN })
     }
 
-    /// Where each partition ends: at the point itself, and elsewhere before the first record that is later than it. Gives its time.
-    fn set_ends(&self, set: &ObjectSet, sources: &mut [Source], until: &Until) -> Result<i64> {
-        let published = self.engine.published();
+    /// Where each partition ends: at the point itself, and elsewhere before the first record that is later than it. Gives its time in
+    /// microseconds.
+    fn set_ends(&self, set: &ObjectSet, published: &Published, sources: &mut [Source], until: &Until) -> Result<i64> {
         for source in sources.iter_mut() {
             for cursor in &mut source.cursors {
                 cursor.end = published.frontier.get(source.id, cursor.partition).unwrap_or(cursor.at).max(cursor.at);
@@ -160,6 +185,12 @@ impl Platform {
         }
         let (time, place) = match until {
             Until::Time(ms) => (*ms, None),
+            Until::Now => {
+                for source in sources {
+                    source.last_mark = published.times.get(&source.id).and_then(|times| times.watermark);
+                }
+                return Ok(published.time_us);
+            }
             Until::Offset { stream, partition, offset } => {
                 let name = set.by_id(*stream).map_or_else(|| stream.to_string(), |b| shown(b));
                 let source = sources.iter().find(|s| s.id == *stream);
@@ -189,7 +220,7 @@ impl Platform {
                 cursor.end = end;
             }
         }
-        Ok(time)
+        Ok(time.saturating_mul(1000))
     }
 }
 

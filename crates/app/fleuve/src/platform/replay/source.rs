@@ -42,6 +42,8 @@ pub(super) struct Source {
     /// All columns: a replay is not in a hurry.
     pub(super) columns: Vec<ColumnPart>,
     pub(super) cursors: Vec<Cursor>,
+    /// What the watermark is where all ends, if that is known.
+    pub(super) last_mark: Option<i64>,
 }
 
 pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors: &Floors) -> Result<Source> {
@@ -54,7 +56,8 @@ pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors:
         let goes_on = false;
         cursors.push(Cursor { partition, at, end, goes_on, high, floors, sorted: at, rows, taken, time });
     }
-    Ok(Source { id: bound.object.id, name: shown(bound), event: relation.event_time(), relation, columns, cursors })
+    let (id, name, event, last_mark) = (bound.object.id, shown(bound), relation.event_time(), None);
+    Ok(Source { id, name, relation, event, columns, cursors, last_mark })
 }
 
 impl Cursor {
@@ -178,6 +181,9 @@ impl Source {
     /// had found it further.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let Some(event) = &self.event else { return vec![] };
+        if let Some(mark) = self.last_mark.filter(|_| !self.cursors.iter().any(Cursor::has_more)) {
+            return vec![(event.column, mark)];
+        }
         let holds_all = |c: &Cursor| match c.has_more() {
             true => c.promise().is_none(),
             false => c.begins_later() && c.floor(c.end).is_none(),
