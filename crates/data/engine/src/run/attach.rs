@@ -183,16 +183,19 @@ impl Core {
         }
     }
 
-    /// Views that stopped because of one that runs again.
+    /// Views that stopped because of one that runs again, or wait since one was replaced.
     pub(super) fn follow(&mut self) {
         let stopped = |id: &ObjectId| self.views.iter().any(|v| v.id() == *id && v.failed.is_some());
         let ready = |v: &&View| {
-            v.failed.as_ref().is_some_and(|f| f.by_input)
-                && !self.building.contains_key(&v.id())
-                && !v.needed().any(|id| stopped(&id))
+            let is_due = match &v.failed {
+                Some(failure) => failure.by_input,
+                None => v.waits && self.to_follow.contains(&v.id()),
+            };
+            is_due && !self.building.contains_key(&v.id()) && !v.needed().any(|id| stopped(&id))
         };
         let again: Vec<ViewDefinition> = self.views.iter().filter(ready).map(|v| v.definition.clone()).collect();
         for definition in again {
+            self.to_follow.remove(&definition.id);
             self.create(definition, vec![]);
         }
     }

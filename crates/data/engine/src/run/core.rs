@@ -91,6 +91,8 @@ pub(super) struct Core {
     pub(super) epochs: Epochs,
     retry_at: Option<Instant>,
     pub(super) replaying: bool,
+    /// Views that wait until they are built anew, by their own definitions, as another took the place of one that they read.
+    pub(super) to_follow: BTreeSet<ObjectId>,
     /// Up to where it was noted for each `(stream, partition)` what the records had promised that are to go; and as the last checkpoint has it.
     pub(super) outlived: Outlived,
     pub(super) outlived_saved: Outlived,
@@ -158,6 +160,7 @@ impl Core {
             epochs,
             retry_at: None,
             replaying: true,
+            to_follow: BTreeSet::new(),
             outlived: Outlived::new(),
             outlived_saved: Outlived::new(),
         };

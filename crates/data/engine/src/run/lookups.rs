@@ -53,20 +53,4 @@ impl Core {
             view.is_unmeasured |= view.definition.index_by.is_some();
         }
     }
-
-    /// A view or index was replaced: those that can no longer look rows up in it stop. They are built again, by what it is now, if it
-    /// `has_same_columns`; else their queries are for somebody else to mend.
-    pub(super) fn stop_without_answer(&mut self, id: ObjectId, has_same_columns: bool) {
-        for n in 0..self.views.len() {
-            let view = &self.views[n];
-            let place = |input: &ViewInput| Some(input.lookup.as_ref()?.index.unwrap_or(input.object));
-            let looks = view.inputs.iter().any(|input| place(input) == Some(id));
-            if !looks || view.failed.is_some() {
-                continue;
-            }
-            if let Err(e) = self.answers_for(view) {
-                self.stop_view(n, &e.to_string(), has_same_columns);
-            }
-        }
-    }
 }

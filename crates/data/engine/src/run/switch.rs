@@ -12,6 +12,7 @@ use fleuve_types::{ColumnPart, Delta, Epoch, ObjectId, Result};
 
 use super::core::Core;
 use super::keep::follows;
+use super::lookups::places_of;
 use super::sinks::Sink;
 use super::stepping::EpochInput;
 use super::unwritten::Unwritten;
@@ -26,6 +27,15 @@ pub struct Below {
     pub views: Vec<ViewDefinition>,
     /// Sinks of it that write other columns, or by another key, from then on.
     pub sinks: Vec<(ObjectId, Box<dyn SinkWriter>)>,
+}
+
+/// What of a replaced view is another one.
+struct Cut {
+    by_columns: bool,
+    /// Rows were said to stay.
+    by_rows: bool,
+    /// Rows go.
+    goes: bool,
 }
 
 /// The changes of some inputs of views, which are not those of what they read.
@@ -110,15 +120,9 @@ impl Core {
                 reader.save_all = true;
             }
         }
-        // By the places of before the others would find other columns: they wait until they are built anew.
-        let is_cut_off = |v: &View| v.inputs.iter().any(|i| i.object == id) && !stays.contains(&v.id());
-        if !follows || !has_same_columns {
-            for reader in self.views.iter_mut().filter(|v| is_cut_off(v)) {
-                (reader.is_cut_off, reader.save_all, reader.waits) = (true, true, !has_same_columns);
-            }
-        }
+        let goes = change.as_ref().is_none_or(|change| (0..change.len()).any(|row| change.weight(row) < 0));
+        self.cut_off_readers(id, &stays, Cut { by_columns: !has_same_columns, by_rows: !follows, goes });
         self.sort_views();
-        self.stop_without_answer(id, has_same_types);
         if !has_same_columns {
             self.stop_others_than(id, &below.sinks, &before);
         }
@@ -139,6 +143,32 @@ impl Core {
             None => {}
         }
         self.tell_build(id, dead)
+    }
+
+    /// The views that read one that was replaced, but for those that go on as other views by now, and cannot take the difference. Where what they
+    /// hold does not follow from it they are not to be built upon. Where they cannot take it they wait, with the answer that they have, until
+    /// they are built anew: by the places of before they would find other columns, and rows by another key than the one that there is; and
+    /// rows may go that were said to stay.
+    fn cut_off_readers(&mut self, replaced: ObjectId, stays: &BTreeSet<ObjectId>, cut: Cut) {
+        for n in 0..self.views.len() {
+            let reader = &self.views[n];
+            if reader.failed.is_some() || stays.contains(&reader.id()) {
+                continue;
+            }
+            let reads = reader.inputs.iter().any(|i| i.object == replaced);
+            let finds_none = places_of(&reader.inputs).contains(&replaced) && self.answers_for(reader).is_err();
+            if !(reads && (cut.by_columns || cut.by_rows) || finds_none) {
+                continue;
+            }
+            let waits = cut.by_columns || finds_none || cut.goes;
+            let id = reader.id();
+            // Over other columns its query is for somebody else to mend.
+            if waits && !reader.waits && !(reads && cut.by_columns) {
+                self.to_follow.insert(id);
+            }
+            let reader = &mut self.views[n];
+            (reader.is_cut_off, reader.save_all, reader.waits) = (true, true, waits);
+        }
     }
 
     /// The views of `definitions` that go on when `view` takes its place, planned over it, indexes first: others are planned by them. Gives

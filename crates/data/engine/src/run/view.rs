@@ -541,7 +541,7 @@ impl View {
             self.epoch = saved.epoch;
         } else if self.manifest.waits {
             // A crash came before it was built anew. Its answer stays, for the difference.
-            let reason = "what it reads was replaced by other columns, and it was not built anew";
+            let reason = "what it reads was replaced, and it was not built anew";
             self.fail(reason.into(), true, None, Frontier::default());
         }
         self.save_all = false;

@@ -1,6 +1,9 @@
 //! Views that join to others by their keys look rows up in those views' answers: the answer is that of the query, whatever changes, is
 //! replaced, leaves memory or crashes, and no row is kept for it.
 
+use fleuve_engine::ViewState;
+
+use crate::memory::add;
 use crate::world::{Random, World, for_seeds, id};
 
 /// Views with a key, columns `k`, `n`, `m`: rows change, come, and go.
@@ -241,6 +244,51 @@ async fn readers_of_a_view_that_loses_its_key_are_built_again() {
         world.check("after a crash").await;
         world.stop().await;
     }
+}
+
+/// Readers that cannot take the difference wait with their answer until they are built again: they do not stop, and who follows them, or what
+/// reads them, is given the difference.
+async fn readers_wait((first, then): (&'static str, &'static str), readers: [&'static str; 2]) {
+    let mut world = world_of(50, |w| w.read_more_at_once(1_000)).await;
+    world.create("d", first).await;
+    world.create("r0", readers[0]).await;
+    world.create("r1", readers[1]).await;
+    world.add_sink("r1").await;
+    world.wait().await;
+    let before = [world.view("r0"), world.view("r1")];
+    let mut followed = world.engine().subscribe(id("r0")).await.unwrap();
+    let mut shown = before[0].clone();
+    world.hold_builds("s1");
+    world.create_alone("d", then).await;
+    world.builds_came("s1", 1).await;
+    world.push("s0", (6, 9));
+    world.engine().wake();
+    assert_eq!([world.view("r0"), world.view("r1")], before);
+    let now = world.engine().published();
+    assert!(!matches!(now.status[&id("r0")].state, ViewState::Failed(_) | ViewState::Stopped(_)), "{then}");
+    assert_eq!(now.status[&id("r1")].state, ViewState::Running, "{then}");
+    world.let_builds_read("s1", None);
+    world.runs("r0").await;
+    world.push("s1", (6, 9));
+    world.check(then).await;
+    assert_ne!(world.view("r0"), before[0], "{then}");
+    assert_eq!(world.sunk(), world.view("r1"), "{then}");
+    while shown != world.view("r0") {
+        add(&mut shown, &followed.changes.recv().await.unwrap().delta);
+    }
+    world.crash(2).await;
+    world.check("after a crash").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_wait_that_cannot_take_the_difference() {
+    let grouped = "SELECT n, count(*) AS c FROM r0 GROUP BY n";
+    let keyless = "SELECT k, count(*) AS n, s FROM (SELECT k, v AS s FROM s0) GROUP BY k, s";
+    readers_wait((SUMS, keyless), [INNER, grouped]).await;
+    // It only grew, and now rows go.
+    let growing = ("SELECT k, v AS n, ts AS s FROM s0 WHERE v > 1", "SELECT k, v AS n, ts AS s FROM s0 WHERE v > 2");
+    readers_wait(growing, ["SELECT a.k, a.v, d.n FROM s1 a JOIN d ON a.k = d.k WHERE d.n > 0", grouped]).await;
 }
 
 /// A join that looks rows up tells its present answer to a replacement that keeps it.
