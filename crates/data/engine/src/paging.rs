@@ -148,6 +148,18 @@ impl Circuit {
         }
     }
 
+    /// Merges what is to be merged of the runs, beside the steps. Tells if there was anything.
+    pub(crate) fn tend_runs(&mut self) -> bool {
+        let tend = |any: bool, pages: &mut Pages| pages.tend() || any;
+        self.paged().filter_map(|(_, _, state)| state.pages().as_mut()).fold(false, tend)
+    }
+
+    /// Begins to merge all runs of each state into one, or `wait`s until they are. Tells if there is anything to wait for.
+    pub(crate) fn compact_runs(&mut self, wait: bool) -> bool {
+        let compact = |any: bool, pages: &mut Pages| pages.compact(wait) || any;
+        self.paged().filter_map(|(_, _, state)| state.pages().as_mut()).fold(false, compact)
+    }
+
     /// The runs for a manifest: their files stay from now on.
     pub(crate) fn state_runs(&mut self) -> StateRuns {
         let mut out = StateRuns::default();

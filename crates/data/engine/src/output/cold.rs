@@ -140,6 +140,16 @@ impl Cold {
         Ok(())
     }
 
+    /// As [`RunSet::tend`].
+    pub(super) fn tend(&mut self) -> bool {
+        self.disk.tend()
+    }
+
+    /// As [`RunSet::compact`].
+    pub(super) fn compact(&mut self, wait: bool) -> bool {
+        self.disk.compact(wait)
+    }
+
     /// Takes in rows that leave memory, with everything that was struck until now.
     pub(super) fn flush(&mut self, batches: &[RecordBatch]) -> Result<()> {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();

@@ -337,6 +337,16 @@ impl Output {
         self.cold.as_ref().map_or(Ok(()), |c| c.disk().check())
     }
 
+    /// Merges what is to be merged of the runs, as [`crate::Circuit`] does of its state.
+    pub(crate) fn tend_runs(&mut self) -> bool {
+        self.cold.as_mut().is_some_and(Cold::tend)
+    }
+
+    /// Merges all of them into one, in the same way.
+    pub(crate) fn compact_runs(&mut self, wait: bool) -> bool {
+        self.cold.as_mut().is_some_and(|cold| cold.compact(wait))
+    }
+
     /// Named files that the next checkpoint does not name any more.
     pub(crate) fn take_stale(&mut self) -> Vec<String> {
         let mut stale = std::mem::take(&mut self.stale);

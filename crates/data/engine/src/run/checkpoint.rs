@@ -211,6 +211,7 @@ impl Core {
                 return self.give_up(taken, replies, &e);
             }
         }
+        self.has_merged = self.is_merging;
         let Taken { mut parts, mut stale, .. } = taken;
         let gone = std::mem::take(&mut self.removed);
         for (id, files) in &gone {

@@ -88,6 +88,10 @@ pub(super) struct Core {
     pub(super) unmeasured: bool,
     /// Rows that they took in.
     pub(super) unmeasured_rows: u64,
+    /// Runs of views are being merged, which ends without a step of theirs; and were since the last checkpoint began, which still names
+    /// those of before.
+    pub(super) is_merging: bool,
+    pub(super) has_merged: bool,
     pub(super) epochs: Epochs,
     retry_at: Option<Instant>,
     pub(super) replaying: bool,
@@ -157,6 +161,8 @@ impl Core {
             measured: Instant::now(),
             unmeasured: true,
             unmeasured_rows: 0,
+            is_merging: false,
+            has_merged: false,
             epochs,
             retry_at: None,
             replaying: true,
@@ -299,13 +305,15 @@ impl Core {
             let goes_on = progressed || (is_behind && goes_on);
             if !goes_on {
                 // What is looked at goes on between epochs, too: state that was not measured, builds that move on.
-                if (self.unmeasured || !self.building.is_empty()) && self.measured.elapsed() > MEASURE {
+                if (self.unmeasured || self.is_merging || !self.building.is_empty())
+                    && self.measured.elapsed() > MEASURE
+                {
                     self.measure();
                     self.publish_now();
                 }
                 let mut wait = if self.writing.is_some() || self.retry_at.is_some() || is_behind {
                     Duration::from_millis(20)
-                } else if self.unmeasured || !self.building.is_empty() {
+                } else if self.unmeasured || self.is_merging || !self.building.is_empty() {
                     MEASURE
                 } else if dirty {
                     self.pace.wait().max(Duration::from_millis(1))
@@ -332,6 +340,7 @@ impl Core {
     pub(super) fn is_dirty(&self) -> bool {
         self.epoch > self.checkpointed
             || self.outlived != self.outlived_saved
+            || (self.has_merged && !self.is_merging)
             || !self.removed.is_empty()
             || self.views.iter().any(|v| v.save_all)
     }

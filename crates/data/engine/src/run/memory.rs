@@ -163,6 +163,16 @@ impl Limits {
         own.map_or(self.view_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    /// Whether a view's state is too much only for what lies on disk, and could be small enough without what newer runs say over again, which
+    /// is twice as much as the rest at most.
+    fn may_hold(&self, view: &View) -> bool {
+        let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
+        let own = view.definition.limits;
+        let memory = own.memory_bytes.unwrap_or(self.view_bytes as u64);
+        let limit = own.state_bytes.unwrap_or(self.view_state_bytes);
+        view.state_bytes as u64 <= memory && all / 3 <= limit && all > limit
+    }
+
     /// Fails if a view's state is too much, or lies in too many runs.
     fn check(&self, view: &View) -> Result<()> {
         let own = view.definition.limits;
@@ -219,6 +229,10 @@ impl BuildShare {
         }
         limits.measured();
         self.measured = Instant::now();
+        if limits.may_hold(view) && view.compact(true) {
+            // What newer runs say over again counts no more.
+            view.measure();
+        }
         limits.check(view)?;
         if view.state_bytes > limits.budget {
             return Err(over_limit(view.state_bytes as u64, limits.budget as u64, "setting memory_budget_bytes"));
@@ -263,9 +277,12 @@ impl Core {
         self.measured = Instant::now();
         self.unmeasured = false;
         self.unmeasured_rows = 0;
+        self.is_merging = false;
         let limits = self.limits.clone();
         let mut over: Vec<(usize, Error)> = vec![];
         for (n, view) in self.views.iter_mut().enumerate() {
+            let is_merging = view.tend();
+            (self.is_merging, self.has_merged) = (self.is_merging || is_merging, self.has_merged || is_merging);
             if view.is_unmeasured {
                 self.shown.touched.insert(view.id());
             }
@@ -275,8 +292,13 @@ impl Core {
             }
             let most = limits.memory_of(view);
             let held = if view.state_bytes > most { view.shrink(most / 8 * 7) } else { Ok(()) };
-            if let Err(e) = held.and_then(|()| limits.check(view)) {
-                over.push((n, e));
+            match held.and_then(|()| limits.check(view)) {
+                // What is merged may be less.
+                Err(_) if limits.may_hold(view) && view.compact(false) => {
+                    (self.is_merging, self.has_merged) = (true, true);
+                }
+                Err(e) => over.push((n, e)),
+                Ok(()) => {}
             }
         }
         self.fit_budget(&limits, &mut over);

@@ -74,6 +74,8 @@ impl Core {
     pub(super) fn join(&mut self, mut view: View) -> Result<()> {
         let id = view.id();
         view.save_all = true;
+        // What was told at the end of its build may still be in memory.
+        self.unmeasured = true;
         let dead = view.circuit.take_dead_rows();
         let below = self.below.remove(&id).unwrap_or_default();
         let Some(at) = self.views.iter().position(|v| v.id() == id) else {

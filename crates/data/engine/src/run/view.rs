@@ -329,6 +329,21 @@ impl View {
         self.state_bytes
     }
 
+    /// Merges what is to be merged of what lies on disk, beside the steps. Tells if there was anything.
+    pub(super) fn tend(&mut self) -> bool {
+        let any = self.disk_bytes > 0 && self.failed.is_none();
+        let any = any && (self.circuit.tend_runs() | self.output.tend_runs());
+        self.is_unmeasured |= any;
+        any
+    }
+
+    /// Begins to make what lies on disk as small as it can be, or `wait`s until it is. Tells if there is anything to wait for.
+    pub(super) fn compact(&mut self, wait: bool) -> bool {
+        let any = self.circuit.compact_runs(wait) | self.output.compact_runs(wait);
+        self.is_unmeasured |= any;
+        any
+    }
+
     /// Memory of its answer, and of the rows that were left out and wait to be told.
     pub(super) fn answer_bytes(&self) -> usize {
         let untold: usize = self.untold.iter().flat_map(|(_, rows)| rows).map(DeadRow::memory_bytes).sum();

@@ -297,6 +297,16 @@ impl Pages {
         self.runs.tidy();
     }
 
+    /// As [`RunSet::tend`].
+    pub(crate) fn tend(&mut self) -> bool {
+        self.runs.tend()
+    }
+
+    /// As [`RunSet::compact`].
+    pub(crate) fn compact(&mut self, wait: bool) -> bool {
+        self.runs.compact(wait)
+    }
+
     /// # Errors
     /// When there are too many runs, because they cannot be merged.
     pub(crate) fn check(&self) -> Result<()> {

@@ -261,10 +261,14 @@ impl RunSet {
     /// failed, the runs are as they were, and it is tried again: that there could be fewer is no reason to give up.
     pub(crate) fn tidy(&mut self) {
         if let Err(e) = self.try_to_tidy() {
-            tracing::warn!(place = %self.place, error = %e, "runs of a state could not be merged; it is tried again");
-            self.failures += 1;
-            self.failure = Some(e);
+            self.failed(e);
         }
+    }
+
+    fn failed(&mut self, error: Error) {
+        tracing::warn!(place = %self.place, %error, "runs of a state could not be merged; it is tried again");
+        self.failures += 1;
+        self.failure = Some(error);
     }
 
     /// # Errors
@@ -289,6 +293,38 @@ impl RunSet {
             self.take_merged(true)?;
         }
         Ok(())
+    }
+
+    /// As [`RunSet::tidy`]. Tells if a merge was under way, is, or is due.
+    pub(crate) fn tend(&mut self) -> bool {
+        let was_merging = self.pending.is_some();
+        self.tidy();
+        was_merging || self.pending.is_some() || (self.failure.is_none() && self.due().is_some())
+    }
+
+    /// Begins to merge all runs into one, or `wait`s until they are: what newer ones say over again takes no room then. Tells if one was begun
+    /// or is under way.
+    pub(crate) fn compact(&mut self, wait: bool) -> bool {
+        let merge_all = |set: &mut Self| -> Result<bool> {
+            set.take_merged(wait)?;
+            if set.pending.is_none() && set.runs.len() > 1 {
+                set.begin_merge_of((0, set.runs.len()), wait)?;
+            }
+            let is_under_way = set.pending.is_some();
+            if wait {
+                set.take_merged(true)?;
+            }
+            Ok(is_under_way)
+        };
+        merge_all(self).unwrap_or_else(|e| {
+            self.failed(e);
+            false
+        })
+    }
+
+    /// What is to be merged.
+    fn due(&self) -> Option<(usize, usize)> {
+        choose(&self.runs.iter().map(|r| r.entries()).collect::<Vec<_>>())
     }
 
     /// Waits for the merge that is under way.
@@ -320,12 +356,13 @@ impl RunSet {
 
     /// `wait` until a merge may begin.
     fn begin_merge(&mut self, wait: bool) -> Result<()> {
-        if self.pending.is_some() {
-            return Ok(());
+        match self.due().filter(|_| self.pending.is_none()) {
+            Some(due) => self.begin_merge_of(due, wait),
+            None => Ok(()),
         }
-        let Some((from, count)) = choose(&self.runs.iter().map(|r| r.entries()).collect::<Vec<_>>()) else {
-            return Ok(());
-        };
+    }
+
+    fn begin_merge_of(&mut self, (from, count): (usize, usize), wait: bool) -> Result<()> {
         let slot = loop {
             match self.space.begin_merge() {
                 Some(slot) => break slot,
