@@ -108,6 +108,7 @@ mod groups;
 mod guards;
 mod keys;
 mod lacking;
+mod leaves;
 mod lists;
 mod means;
 mod membership;
@@ -144,6 +145,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::extract_leaf_expressions::{ExtractLeafExpressions, PushDownLeafProjections};
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -284,7 +286,7 @@ pub fn analyzer_rules(own: impl IntoIterator<Item = Analysis>) -> Vec<Analysis> 
 /// DataFusion's logical rules; columns that nobody asks for go within the terms of recursive queries, too, filters
 /// are not pushed too far, a constant is a group, and NULL equals NULL in the keys only that say so.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 9] = [
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 11] = [
         Arc::new(Careful::new(recursion::within_terms)),
         Arc::new(Careful::new(filters::filters)),
         Arc::new(Careful::new(groups::groups)),
@@ -294,6 +296,8 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(Careful::new(unnest::laterals)),
         Arc::new(Careful::new(null_keys::keys)),
         Arc::new(Careful::new(null_keys::cross_joins)),
+        Arc::new(Careful::<ExtractLeafExpressions>::new(leaves::unless_ambiguous)),
+        Arc::new(Careful::<PushDownLeafProjections>::new(leaves::unless_ambiguous)),
     ];
     let careful = |rule: Arc<dyn OptimizerRule + Send + Sync>| match ours.iter().find(|o| o.name() == rule.name()) {
         Some(ours) => ours.clone(),

@@ -1,13 +1,16 @@
 //! `unnest` in `FROM`, named as PostgreSQL names it; rows of values beside a table; lists that are written as texts or are the rows of a query; what is
 //! compared with ANY; and slices.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use datafusion::logical_expr::Operator;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Subscript, TableAlias,
-    TableAliasColumnDef, TableFactor, Value, Visit, visit_expressions, visit_expressions_mut,
+    FunctionArguments, GroupByExpr, Ident, OrderByExpr, OrderByKind, OrderByOptions, Query, SelectItem, SetExpr,
+    Subscript, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value, Visit, visit_expressions,
+    visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -154,7 +157,7 @@ fn elements(list: &Expr) -> Option<Vec<Expr>> {
     (!elements.is_empty() && !elements.iter().any(is_list)).then_some(elements)
 }
 
-/// `ARRAY(SELECT x ... ORDER BY y)` as an aggregate of these rows, without elements where there are none. To come before the query is rewritten.
+/// `ARRAY(SELECT x ... ORDER BY y)` as an aggregate of these rows, without elements where there are none; of the elements of a list in its order. To come before the query is rewritten.
 pub(super) fn of_rows(expr: &mut Expr) {
     let Expr::Function(f) = expr else { return };
     let FunctionArguments::Subquery(rows) = &f.args else { return };
@@ -185,9 +188,11 @@ fn gathered(rows: &Query) -> Option<Query> {
     let name = fields::output_name(item).map(spelled);
     let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) = &*item else { return None };
     let value = value.clone();
+    let place = if order.is_empty() { place_of_element(&mut select.from) } else { None };
     // A number stands for the column, an aggregate or a window is of other rows, and in an aggregate a subquery sees less.
     let is_other = |by: &OrderByExpr| matches!(by.expr, Expr::Value(_)) || has_query(&by.expr);
-    if !is_plain || has_call(&value) || has_query(&value) || order.iter().any(is_other) {
+    let is_computed = has_call(&value) && !(place.is_some() && has_scalar_calls_only(&value));
+    if !is_plain || is_computed || has_query(&value) || order.iter().any(is_other) {
         return None;
     }
     for by in &mut order {
@@ -195,9 +200,53 @@ fn gathered(rows: &Query) -> Option<Query> {
             by.expr = value.clone();
         }
     }
+    order.extend(place);
     let clauses = if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
     *item = SelectItem::UnnamedExpr(call("array_agg", [FunctionArgExpr::Expr(value)], clauses));
     Some(rows)
+}
+
+/// Has the elements of a list counted if nothing else is read, and gives their numbers: without another order they come in that of the list.
+fn place_of_element(from: &mut [TableWithJoins]) -> Option<OrderByExpr> {
+    let [TableWithJoins { relation, joins }] = from else { return None };
+    let (alias, list, with_ordinality) = match relation {
+        TableFactor::Function { name, args, alias, with_ordinality, .. } if is_named(name, "unnest") => {
+            (&*alias, argument(args.first().filter(|_| args.len() == 1)?)?, with_ordinality)
+        }
+        TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } if array_exprs.len() == 1 => {
+            (&*alias, array_exprs.first()?.clone(), with_ordinality)
+        }
+        _ => return None,
+    };
+    let names: Vec<String> =
+        alias.iter().flat_map(|alias| &alias.columns).map(|column| spelled(&column.name)).collect();
+    let table = alias.as_ref().map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
+    if !joins.is_empty() || has_query(&list) || has_call(&list) || names.len() > 1 || *with_ordinality {
+        return None;
+    }
+    if names.iter().any(|name| name == ORDINALITY) || spelled(&table) == ORDINALITY {
+        return None;
+    }
+    *with_ordinality = true;
+    let expr = Expr::CompoundIdentifier(vec![table, Ident::new(ORDINALITY)]);
+    Some(OrderByExpr { expr, options: OrderByOptions::default(), with_fill: None })
+}
+
+/// Whether all that an expression calls is computed for each row.
+fn has_scalar_calls_only(expr: &Expr) -> bool {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let all = datafusion::functions::all_default_functions();
+        all.iter().flat_map(|f| f.aliases().iter().cloned().chain([f.name().to_string()])).collect()
+    });
+    let found = visit_expressions(expr, |e| match e {
+        Expr::Function(f) if f.over.is_some() || f.filter.is_some() => ControlFlow::Break(()),
+        Expr::Function(f) => match f.name.0.as_slice() {
+            [part] if part.as_ident().is_some_and(|name| NAMES.contains(&spelled(name))) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        },
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_continue()
 }
 
 fn has_query(expr: &Expr) -> bool {
