@@ -255,8 +255,15 @@ fn a_set_of_runs_is_the_map_of_its_changes() {
             set.push(writer.finish().unwrap());
             set.tidy();
             set.check().unwrap();
-            if numbers.below(4) == 0 {
-                set.wait().unwrap();
+            match numbers.below(8) {
+                0 | 1 => set.wait().unwrap(),
+                by @ (2 | 3) => {
+                    set.compact(by == 2);
+                }
+                4 => {
+                    set.tend();
+                }
+                _ => {}
             }
             if numbers.below(6) == 0 {
                 // A checkpoint.
@@ -305,6 +312,26 @@ fn a_set_of_runs_is_the_map_of_its_changes() {
         left.retain(|name| !stale.contains(name) && !refs.iter().any(|r| r.name == *name));
         assert!(left.iter().all(|name| set.runs().iter().any(|r| r.name() == name)), "seed {seed}: {left:?}");
     }
+}
+
+/// What newer runs say over again takes room until all of them are one.
+#[test]
+fn runs_become_as_small_as_they_can_be() {
+    let (_, space) = space();
+    let mut set = RunSet::new(space, "s".into(), Combine::Newest);
+    for round in 0..3_u8 {
+        let mut writer = set.writer(1_000).unwrap();
+        (0..1_000_u64).for_each(|n| writer.add(n * 7_919, b"key", Some(&[round; 30])).unwrap());
+        set.push(writer.finish().unwrap());
+        while set.tend() {
+            set.wait().unwrap();
+        }
+    }
+    let before = (set.entries(), set.disk_bytes());
+    assert!(before.0 == 3_000 && set.compact(true) && !set.compact(true), "{before:?}");
+    assert_eq!((set.runs().len(), set.entries()), (1, 1_000));
+    assert!(set.disk_bytes() < before.1 / 2, "{} of {}", set.disk_bytes(), before.1);
+    assert!(!set.tend());
 }
 
 /// A run that is damaged keeps all others that are merged with it as they are, and what they say; in the end it is too much.
