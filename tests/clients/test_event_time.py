@@ -4,12 +4,14 @@ The watermark moves when a later row is inserted.
 """
 
 import base64
+import datetime
 import json
 import re
 import time
 import urllib.request
 import uuid
 
+import confluent_kafka
 import pytest
 
 import harness
@@ -80,6 +82,8 @@ def test_a_window_is_shown_when_it_is_closed_and_stays_as_it_is(server):
     assert server.rows(f"SELECT late_records FROM fleuve.streams WHERE name = '{s}'") == [[1]]
     metrics = urllib.request.urlopen(f"{server.http}/metrics", timeout=PATIENCE_S).read().decode()
     assert re.search(rf'^fleuve_stream_late_total{{stream="{s}"}} 1$', metrics, re.M)
+    at = datetime.datetime(2024, 5, 1, 9, 55, tzinfo=datetime.UTC).timestamp()
+    assert re.search(rf'^fleuve_stream_watermark_seconds{{stream="{s}"}} {at:.0f}$', metrics, re.M)
 
 
 def test_windows_of_every_kind_close_at_their_ends(server):
@@ -180,6 +184,26 @@ def test_late_rows_can_go_to_the_dead_letters(own_server):
     insert(own_server, s, ("08:10", 6))
     assert [row[1] for row in letters(3)] == [2, 3, 5], "each once"
     assert of_stream(own_server, s)["late_records"] == 3
+
+
+def test_verify_knows_of_partitions_without_rows(server):
+    s = stream(server, partitions="2", idle_timeout="1 hour")
+    it = view(server, f"SELECT window_start, count(*) AS n FROM TUMBLE({s}, ts, {HOUR}) GROUP BY window_start")
+    producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "message.timeout.ms": 20_000})
+    for hour in range(8, 12):
+        row = {"k": "k", "v": hour, "ts": f"2024-05-01T{hour:02}:00:00"}
+        producer.produce(s, json.dumps(row).encode(), partition=0)
+    assert producer.flush(PATIENCE_S) == 0
+    deadline = time.monotonic() + PATIENCE_S
+    while server.rows(f"SELECT count(*) FROM {s}") != [[4]]:
+        assert time.monotonic() < deadline
+    # The other one holds all back, as long as it is not taken for idle.
+    assert starts(server, it) == {}
+    assert f"ok {it}: 0 rows, equal to a replay of its streams" in server.run("verify", it).stdout
+    server.sql(f"ALTER STREAM {s} ADVANCE WATERMARK TO '2024-05-01 09:30:00'")
+    while starts(server, it) != {"08:00": 1}:
+        assert time.monotonic() < deadline
+    assert f"ok {it}: 1 rows, equal to a replay of its streams" in server.run("verify", it).stdout
 
 
 def test_what_was_closed_stays_closed_over_a_crash(own_server):

@@ -240,6 +240,41 @@ def test_a_build_says_how_far_it_is(own_server):
     assert own_server.rows("SELECT n FROM live") == [[rows]]
 
 
+def test_metrics_of_sources_sinks_and_indexes(own_server, tmp_path):
+    lines = tmp_path / "lines.json"
+    lines.write_text("".join(f'{{"k": {k % 3}, "v": {k}}}\n' for k in range(10)))
+    own_server.sql(
+        f"""CREATE STREAM s (k INT, v INT) WITH (format = 'json');
+        CREATE SOURCE file INTO s WITH (connector = 'file', path = '{lines}', follow = 'true');
+        CREATE INDEX by_k ON s (k);
+        CREATE MATERIALIZED VIEW sums AS SELECT k, sum(10 / (v - 99)) AS n FROM s GROUP BY k;
+        CREATE STREAM out (k INT, n BIGINT) WITH (format = 'json');
+        CREATE SINK told FROM sums INTO out WITH (mode = 'upsert')"""
+    )
+    expected = [
+        'fleuve_source_running{source="file"} 1',
+        'fleuve_source_records_total{source="file"} 10',
+        'fleuve_source_state{source="file",state="running"} 1',
+        'fleuve_sink_running{sink="told"} 1',
+        'fleuve_sink_state{sink="told",state="running"} 1',
+        'fleuve_index_rows{index="by_k"} 10',
+        'fleuve_index_running{index="by_k"} 1',
+        'fleuve_index_lag_records{index="by_k"} 0',
+    ]
+
+    def told(lines):
+        deadline = time.monotonic() + PATIENCE_S
+        while not set(lines) <= set((metrics := own_server.metrics()).splitlines()):
+            assert time.monotonic() < deadline, metrics
+
+    told(expected)
+    # Its view stops, and the sink waits.
+    own_server.sql("INSERT INTO s VALUES (1, 99)")
+    told(['fleuve_sink_running{sink="told"} 0', 'fleuve_sink_state{sink="told",state="waiting"} 1'])
+    records = own_server.rows("SELECT count(*) FROM out")[0][0]
+    assert f'fleuve_sink_records_total{{sink="told"}} {records}' in own_server.metrics().splitlines()
+
+
 def test_metrics_of_epochs_and_memory(own_server):
     own_server.sql(
         """CREATE STREAM s (k INT) WITH (format = 'json');

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencies, Result};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, Sort};
@@ -128,7 +129,13 @@ pub(crate) fn distinct(
     plan: LogicalPlan,
     config: &dyn OptimizerConfig,
 ) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Distinct(Distinct::All(input)) = plan else { return rule.rewrite(plan, config) };
+    let input = match plan {
+        LogicalPlan::Distinct(Distinct::All(input)) => input,
+        LogicalPlan::Distinct(Distinct::On(_)) => {
+            return rule.rewrite(plan, config)?.transform_data(groups_as_they_are);
+        }
+        plan => return rule.rewrite(plan, config),
+    };
     let input = Arc::new(corrected(Arc::unwrap_or_clone(input))?);
     let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
     let may_repeat = |claim: &FunctionalDependence| claim.mode == Dependency::Multi;
@@ -136,6 +143,57 @@ pub(crate) fn distinct(
         return rule.rewrite(LogicalPlan::Distinct(Distinct::All(input)), config);
     }
     Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, columns, vec![])?)))
+}
+
+/// What DISTINCT ON goes by, as that: the rule takes it from the first row, `first_value(k)`, which is the same and tells nobody that it is
+/// the key. A floating-point number stays, as zeros of both signs are one group.
+fn groups_as_they_are(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Projection(projection) = &plan else { return Ok(Transformed::yes(plan)) };
+    let below = match projection.input.as_ref() {
+        LogicalPlan::Sort(sort) => sort.input.as_ref(),
+        input => input,
+    };
+    let LogicalPlan::Aggregate(aggregate) = below else { return Ok(Transformed::yes(plan)) };
+    let groups = aggregate.group_expr.len();
+    let group_of = |e: &Expr| match e {
+        Expr::AggregateFunction(call) => {
+            let [argument] = call.params.args.as_slice() else { return None };
+            let argument = &argument.clone().unalias();
+            let at = aggregate.group_expr.iter().position(|group| group == argument)?;
+            let is_same = !argument.is_volatile() && !holds_floats(aggregate.schema.field(at).data_type());
+            is_same.then(|| Expr::Column(aggregate.schema.columns().swap_remove(at)))
+        }
+        _ => None,
+    };
+    let of_group: Vec<Option<Expr>> = aggregate.aggr_expr.iter().map(group_of).collect();
+    let taken = |expr: Expr| {
+        let (column, alias) = match &expr {
+            Expr::Alias(alias) => (alias.expr.as_ref(), Some(alias)),
+            expr => (expr, None),
+        };
+        let at = column.try_as_col().and_then(|c| aggregate.schema.maybe_index_of_column(c));
+        let group = at.and_then(|at| of_group.get(at.checked_sub(groups)?)?.clone());
+        match (group, alias) {
+            (Some(group), Some(alias)) => group.alias_qualified(alias.relation.clone(), alias.name.clone()),
+            _ => expr,
+        }
+    };
+    let (expr, input) = (projection.expr.iter().cloned().map(taken).collect(), projection.input.clone());
+    let schema = projection.schema.clone();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(expr, input, schema)?)))
+}
+
+fn holds_floats(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            holds_floats(field.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|f| holds_floats(f.data_type())),
+        DataType::Map(field, _) => holds_floats(field.data_type()),
+        DataType::Dictionary(_, values) => holds_floats(values),
+        _ => false,
+    }
 }
 
 /// In the place of the rule that leaves out what an ORDER BY says twice.
@@ -155,7 +213,48 @@ pub(crate) fn orders(
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::logical_expr::LogicalPlan;
+
     use crate::testing;
+
+    #[tokio::test]
+    async fn distinct_on_shows_what_it_goes_by() {
+        let context = testing::context(2);
+        let table = "CREATE TABLE t (id INT, v INT, d DOUBLE) AS VALUES (1, 7, 0.0), (1, 8, -0.0), (2, NULL, 1.5), (NULL, 9, NULL), (NULL, 3, 2.0)";
+        context.sql(table).await.unwrap().collect().await.unwrap();
+        for (sql, wanted, rows) in [
+            (
+                "SELECT DISTINCT ON (id) id, v, id AS again FROM t ORDER BY id, v DESC",
+                1,
+                &["|1|8|1|", "|2||2|", "||9||"][..],
+            ),
+            (
+                "SELECT DISTINCT ON (id + 1, id) v, id + 1 AS m FROM t ORDER BY id + 1, id, v",
+                1,
+                &["|7|2|", "||3|", "|3||"],
+            ),
+            ("SELECT DISTINCT ON (id) id + 1 AS n, v FROM t ORDER BY id DESC, v", 2, &["|3||", "|2|7|", "||3|"]),
+            // Zeros of both signs are one group: the first row says which.
+            ("SELECT DISTINCT ON (d) d, v FROM t WHERE id = 1 ORDER BY d, v DESC", 2, &["|-0.0|8|"]),
+        ] {
+            let plan = context.sql(sql).await.unwrap().into_optimized_plan().unwrap();
+            let mut firsts = 0;
+            plan.apply(|node| {
+                if let LogicalPlan::Aggregate(aggregate) = node {
+                    firsts += aggregate.aggr_expr.len();
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+            .unwrap();
+            assert_eq!(firsts, wanted, "{sql}: {}", plan.display_indent());
+            let mut found = testing::rows_of(&context, sql).await.unwrap();
+            let mut rows = rows.to_vec();
+            found.sort();
+            rows.sort_unstable();
+            assert_eq!(found, rows, "{sql}");
+        }
+    }
 
     #[tokio::test]
     async fn what_is_grouped_and_sorted_by_stays() {

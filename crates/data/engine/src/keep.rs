@@ -168,7 +168,7 @@ impl Circuit {
         same: &[Option<usize>],
     ) -> std::result::Result<(BTreeSet<usize>, BTreeSet<usize>), String> {
         let (mut cut, mut fresh) = (BTreeSet::new(), BTreeSet::new());
-        let mut todo = vec![self.root];
+        let (mut todo, mut again) = (vec![self.root], vec![]);
         while let Some(n) = todo.pop() {
             if cut.contains(&n) || fresh.contains(&n) {
                 continue;
@@ -178,14 +178,28 @@ impl Circuit {
                 cut.insert(n);
                 continue;
             }
-            if let NodeKind::Input(i) = self.nodes[n].kind {
-                let (namespace, name) = &self.inputs[i].table;
-                return Err(format!(
-                    "no operator over {namespace}.{name} does what it did before and can tell its answer"
-                ));
+            match self.nodes[n].kind {
+                NodeKind::Input(i) => again.push((same[n].is_some(), &self.inputs[i])),
+                NodeKind::Operator(_) => {
+                    fresh.insert(n);
+                    todo.extend(&self.nodes[n].inputs);
+                }
             }
-            fresh.insert(n);
-            todo.extend(&self.nodes[n].inputs);
+        }
+        // An input that is not what it was says more than one below a join with it.
+        if let Some((is_same, input)) = again.into_iter().min_by_key(|(is_same, _)| *is_same) {
+            let (namespace, name) = &input.table;
+            let before = old.inputs.iter().find(|i| i.table == input.table);
+            return Err(match before {
+                Some(_) if is_same => {
+                    format!("no operator over {namespace}.{name} does what it did before and can tell its answer")
+                }
+                Some(before) if before.columns != input.columns => {
+                    format!("other columns of {namespace}.{name} are read")
+                }
+                Some(_) => format!("{namespace}.{name} is not read as it was"),
+                None => format!("{namespace}.{name} was not read before"),
+            });
         }
         if cut.is_empty() { Err("it reads nothing".into()) } else { Ok((cut, fresh)) }
     }

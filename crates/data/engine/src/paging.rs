@@ -154,6 +154,11 @@ impl Circuit {
         self.paged().filter_map(|(_, _, state)| state.pages().as_mut()).fold(false, tend)
     }
 
+    /// Some are being merged.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.operators().filter_map(|(_, o)| o.pages()).any(Pages::is_merging)
+    }
+
     /// Begins to merge all runs of each state into one, or `wait`s until they are. Tells if there is anything to wait for.
     pub(crate) fn compact_runs(&mut self, wait: bool) -> bool {
         let compact = |any: bool, pages: &mut Pages| pages.compact(wait) || any;
@@ -211,6 +216,11 @@ impl Circuit {
     /// Bytes of its states on disk.
     pub fn disk_bytes(&self) -> u64 {
         self.operators().filter_map(|(_, o)| o.pages()).map(Pages::disk_bytes).sum()
+    }
+
+    /// Of these what merging its runs cannot save.
+    pub(crate) fn least_disk_bytes(&self) -> u64 {
+        self.operators().filter_map(|(_, o)| o.pages()).map(Pages::least_disk_bytes).sum()
     }
 
     /// The states that can leave memory now.

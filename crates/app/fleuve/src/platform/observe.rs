@@ -113,6 +113,17 @@ impl Platform {
         Some(self.relation(stream)?.show_time(watermark))
     }
 
+    /// The watermarks of all streams that have one, in seconds, as the metrics tell them.
+    fn watermarks(&self, label: &dyn Fn(&str, &str) -> String) -> Vec<(String, f64)> {
+        let (objects, published) = (self.object_set(), self.engine.published());
+        let of = |bound: &Arc<BoundObject>| {
+            let watermark = published.times.get(&bound.object.id)?.watermark?;
+            let seconds = self.relation(bound.object.id)?.seconds(watermark)?;
+            Some((label("stream", &shown(bound)), seconds))
+        };
+        objects.by_name.values().filter_map(of).collect()
+    }
+
     /// Records of a stream that are not in `frontier`.
     fn behind(&self, stream: ObjectId, frontier: &Frontier) -> u64 {
         let partitions = self.log.topic(stream).map_or(0, |t| t.partitions);
@@ -431,6 +442,8 @@ impl Observe for Watcher {
             streams(&|s| s.decode_s),
         );
         family("stream_late_total", "counter", "Rows behind the watermark.", streams(&|s| s.late_records as f64));
+        let help = "The watermark, in seconds since 1970.";
+        family("stream_watermark_seconds", "gauge", help, self.platform.watermarks(&label));
         let views = |f: &dyn Fn(&ViewReport) -> f64| {
             report.views.iter().map(|v| (label("view", &v.name), f(v))).collect::<Vec<_>>()
         };
@@ -460,6 +473,34 @@ impl Observe for Watcher {
         );
         family("view_backfill_wanted_rows", "gauge", "All that a build takes in.", backfill(&|b| Some(b.total as f64)));
         family("view_backfill_eta_seconds", "gauge", "Seconds until a build is done.", backfill(&|b| b.eta_s));
+        let indexes = self.platform.index_reports();
+        let of_indexes = |f: &dyn Fn(&ViewReport) -> f64| {
+            indexes.iter().map(|i| (label("index", &i.name), f(i))).collect::<Vec<_>>()
+        };
+        family("index_rows", "gauge", "Rows that the index has.", of_indexes(&|i| i.rows as f64));
+        family("index_state_bytes", "gauge", "Memory of the index.", of_indexes(&|i| i.state_bytes as f64));
+        family("index_disk_bytes", "gauge", "What of the index is on disk.", of_indexes(&|i| i.disk_bytes as f64));
+        let lag = of_indexes(&|i| i.lag_records as f64);
+        family("index_lag_records", "gauge", "Input records not yet in the index.", lag);
+        family("index_running", "gauge", "1 when the index is kept up to date.", of_indexes(&up));
+        for (kind, did, all) in [
+            ("source", "Records that the source brought.", &report.sources),
+            ("sink", "Records of the stream that the sink writes.", &report.sinks),
+        ] {
+            let of = |f: &dyn Fn(&ConnectorReport) -> f64| {
+                all.iter().map(|c| (label(kind, &c.name), f(c))).collect::<Vec<_>>()
+            };
+            let help = format!("1 when the {kind} does its work.");
+            let is_up = |c: &ConnectorReport| c.state == "running" || c.state == "starting";
+            family(&format!("{kind}_running"), "gauge", &help, of(&|c| f64::from(u8::from(is_up(c)))));
+            family(&format!("{kind}_records_total"), "counter", did, of(&|c| c.records as f64));
+            let state = |c: &ConnectorReport| {
+                let name = label(kind, &c.name);
+                (format!("{},state=\"{}\"}}", name.trim_end_matches('}'), c.state), 1.0)
+            };
+            let help = format!("1 for the state that the {kind} is in.");
+            family(&format!("{kind}_state"), "gauge", &help, all.iter().map(state).collect());
+        }
         let operators = self.platform.operators();
         let each = |f: &dyn Fn(&OperatorStatus) -> f64| {
             let name = |(view, o): &(String, OperatorStatus)| {

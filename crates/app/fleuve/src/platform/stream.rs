@@ -376,6 +376,18 @@ impl StreamRelation {
         value.and_then(|v| array_value_to_string(&v, 0).ok()).unwrap_or_else(|| time.to_string())
     }
 
+    /// A value of the event time in seconds since 1970.
+    pub fn seconds(&self, time: i64) -> Option<f64> {
+        let per_second = match self.schema.field(self.event_time.as_ref()?.column).data_type() {
+            DataType::Timestamp(TimeUnit::Second, _) => 1.0,
+            DataType::Timestamp(TimeUnit::Millisecond, _) => 1e3,
+            DataType::Timestamp(TimeUnit::Microsecond, _) => 1e6,
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => 1e9,
+            _ => return None,
+        };
+        Some(time as f64 / per_second)
+    }
+
     /// The records of rows that came late.
     fn late_records(&self, partition: i32, (from, to): (i64, i64), late: &[&LateRow]) -> Result<Vec<BadRecord>> {
         let (mut out, mut at) = (vec![], from);

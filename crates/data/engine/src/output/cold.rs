@@ -85,6 +85,10 @@ impl Cold {
         self.disk.disk_bytes()
     }
 
+    pub(super) fn least_disk_bytes(&self) -> u64 {
+        self.disk.least_disk_bytes()
+    }
+
     /// What there is now, for a snapshot.
     pub(super) fn shot(&self) -> ColdShot {
         let runs = self.strikes.iter().chain(self.disk.runs()).cloned().collect();
@@ -143,6 +147,10 @@ impl Cold {
     /// As [`RunSet::tend`].
     pub(super) fn tend(&mut self) -> bool {
         self.disk.tend()
+    }
+
+    pub(super) fn is_merging(&self) -> bool {
+        self.disk.is_merging()
     }
 
     /// As [`RunSet::compact`].

@@ -196,6 +196,11 @@ impl Output {
         self.cold.as_ref().map_or(0, Cold::disk_bytes)
     }
 
+    /// Of these what merging its runs cannot save.
+    pub(crate) fn least_disk_bytes(&self) -> u64 {
+        self.cold.as_ref().map_or(0, Cold::least_disk_bytes)
+    }
+
     /// Takes in a consolidated change.
     pub(crate) fn apply(&mut self, delta: &Delta) -> Result<()> {
         if delta.is_empty() {
@@ -340,6 +345,11 @@ impl Output {
     /// Merges what is to be merged of the runs, as [`crate::Circuit`] does of its state.
     pub(crate) fn tend_runs(&mut self) -> bool {
         self.cold.as_mut().is_some_and(Cold::tend)
+    }
+
+    /// Some are being merged.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.cold.as_ref().is_some_and(Cold::is_merging)
     }
 
     /// Merges all of them into one, in the same way.

@@ -183,9 +183,9 @@ impl Core {
         }
     }
 
-    /// Views that stopped because of one that runs again, or wait since one was replaced.
+    /// Views that stopped because of one that runs again, or wait since one was replaced; those above others that wait come after these.
     pub(super) fn follow(&mut self) {
-        let stopped = |id: &ObjectId| self.views.iter().any(|v| v.id() == *id && v.failed.is_some());
+        let stopped = |id: &ObjectId| self.views.iter().any(|v| v.id() == *id && (v.failed.is_some() || v.waits));
         let ready = |v: &&View| {
             let is_due = match &v.failed {
                 Some(failure) => failure.by_input,

@@ -164,13 +164,13 @@ impl Limits {
     }
 
     /// Whether a view's state is too much only for what lies on disk, and could be small enough without what newer runs say over again, which
-    /// is twice as much as the rest at most.
+    /// is twice as much as the rest at most. Once all of it is one run and still too much, it is not.
     fn may_hold(&self, view: &View) -> bool {
         let all = view.disk_bytes.saturating_add(view.state_bytes as u64);
         let own = view.definition.limits;
         let memory = own.memory_bytes.unwrap_or(self.view_bytes as u64);
         let limit = own.state_bytes.unwrap_or(self.view_state_bytes);
-        view.state_bytes as u64 <= memory && all / 3 <= limit && all > limit
+        view.state_bytes as u64 <= memory && all / 3 <= limit && all > limit && view.least_bytes() <= limit
     }
 
     /// Fails if a view's state is too much, or lies in too many runs.
@@ -302,6 +302,9 @@ impl Core {
             }
         }
         self.fit_budget(&limits, &mut over);
+        // What has just left memory may have runs merged; nobody would look for that at rest.
+        self.is_merging |= self.views.iter().any(View::is_merging);
+        self.has_merged |= self.is_merging;
         for (n, error) in over {
             self.fail_view(n, &error.message);
         }

@@ -122,7 +122,9 @@ impl Core {
                 reader.save_all = true;
             }
         }
-        let goes = change.as_ref().is_none_or(|change| (0..change.len()).any(|row| change.weight(row) < 0));
+        // Now, or later.
+        let goes = self.find_view(id).is_none_or(|new| !new.output.is_append_only())
+            || change.as_ref().is_none_or(|change| (0..change.len()).any(|row| change.weight(row) < 0));
         self.cut_off_readers(id, &stays, Cut { by_columns: !has_same_columns, by_rows: !follows, goes });
         self.sort_views();
         if !has_same_columns {
@@ -169,7 +171,9 @@ impl Core {
                 self.to_follow.insert(id);
             }
             let reader = &mut self.views[n];
-            (reader.is_cut_off, reader.save_all, reader.waits) = (true, true, waits);
+            (reader.is_cut_off, reader.save_all) = (true, true);
+            // It may wait for another one already.
+            reader.waits |= waits;
         }
     }
 

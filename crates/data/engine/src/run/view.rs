@@ -337,11 +337,21 @@ impl View {
         any
     }
 
+    /// A merge of its runs is under way.
+    pub(super) fn is_merging(&self) -> bool {
+        self.failed.is_none() && (self.circuit.is_merging() || self.output.is_merging())
+    }
+
     /// Begins to make what lies on disk as small as it can be, or `wait`s until it is. Tells if there is anything to wait for.
     pub(super) fn compact(&mut self, wait: bool) -> bool {
         let any = self.circuit.compact_runs(wait) | self.output.compact_runs(wait);
         self.is_unmeasured |= any;
         any
+    }
+
+    /// Bytes on disk and in memory that it takes however its runs are merged, about.
+    pub(super) fn least_bytes(&self) -> u64 {
+        self.circuit.least_disk_bytes() + self.output.least_disk_bytes() + self.state_bytes as u64
     }
 
     /// Memory of its answer, and of the rows that were left out and wait to be told.

@@ -237,6 +237,11 @@ impl Pages {
         self.runs.disk_bytes()
     }
 
+    /// As [`RunSet::least_disk_bytes`].
+    pub(crate) fn least_disk_bytes(&self) -> u64 {
+        self.runs.least_disk_bytes()
+    }
+
     fn target(&self) -> Target<'_> {
         let (space, place) = (self.runs.space(), self.runs.place());
         Target { runs: self.runs.runs(), space, place, calendar: &self.calendar, full: !self.active }
@@ -300,6 +305,10 @@ impl Pages {
     /// As [`RunSet::tend`].
     pub(crate) fn tend(&mut self) -> bool {
         self.runs.tend()
+    }
+
+    pub(crate) fn is_merging(&self) -> bool {
+        self.runs.is_merging()
     }
 
     /// As [`RunSet::compact`].

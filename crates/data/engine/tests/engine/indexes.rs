@@ -375,6 +375,28 @@ async fn an_index_that_is_replaced_or_fails_takes_its_readers_along() {
     world.stop().await;
 }
 
+/// A view that only grew becomes another one: its index is built again, and then what joins through that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_joins_through_an_index_waits_for_it() {
+    let mut world = world_of(60, |_| {}).await;
+    world.create("d", "SELECT k, v AS n FROM s0 WHERE v > 1").await;
+    world.create_index("i", "d", &["k"]).await;
+    world.create("r0", "SELECT a.k, a.v, d.n FROM s1 a JOIN d ON a.k = d.k").await;
+    assert!(uses(&world, "r0").await);
+    world.hold_builds("s1");
+    world.create_alone("d", "SELECT k, v AS n FROM s0 WHERE v > 2").await;
+    world.builds_came("s1", 1).await;
+    world.let_builds_read("s1", None);
+    world.check("replaced").await;
+    world.push("s0", (3, 9));
+    world.push("s1", (3, 2));
+    world.check("and gone on").await;
+    assert!(uses(&world, "r0").await);
+    world.crash(2).await;
+    world.check("after a crash").await;
+    world.stop().await;
+}
+
 /// The process dies after any of its writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_and_their_index_go_on_whenever_the_process_dies() {

@@ -7,7 +7,7 @@ use crate::memory::add;
 use crate::world::{Random, World, for_seeds, id};
 
 /// Views with a key, columns `k`, `n`, `m`: rows change, come, and go.
-const KEYED: [&str; 7] = [
+const KEYED: [&str; 8] = [
     "SELECT k, count(*) AS n, max(v) AS m FROM s0 GROUP BY k",
     "SELECT k, n, m FROM (SELECT k, count(*) AS n, min(v) AS m FROM s0 GROUP BY k) WHERE n < 4",
     "SELECT v AS k, sum(k) AS n, max(k) AS m FROM s1 GROUP BY v HAVING sum(k) % 3 <> 0",
@@ -15,6 +15,7 @@ const KEYED: [&str; 7] = [
     "SELECT k, count(*) AS n, v AS m FROM s1 GROUP BY k, v",
     "SELECT k, v AS n, ts AS m FROM (SELECT k, v, 1 AS ts, row_number() OVER (PARTITION BY k ORDER BY v, ts) AS r FROM s0) WHERE r = 1",
     "SELECT DISTINCT k, v AS n, 1 AS m FROM s0",
+    "SELECT DISTINCT ON (k) k, v AS n, 1 AS m FROM s0 ORDER BY k, v DESC",
 ];
 /// Without one: what a view may become.
 const KEYLESS: &str = "SELECT k, v AS n, v + 1 AS m FROM s0";
@@ -289,6 +290,12 @@ async fn readers_wait_that_cannot_take_the_difference() {
     // It only grew, and now rows go.
     let growing = ("SELECT k, v AS n, ts AS s FROM s0 WHERE v > 1", "SELECT k, v AS n, ts AS s FROM s0 WHERE v > 2");
     readers_wait(growing, ["SELECT a.k, a.v, d.n FROM s1 a JOIN d ON a.k = d.k WHERE d.n > 0", grouped]).await;
+    // It only grew, and rows can go from now on, though none does yet.
+    let growing = (
+        "SELECT k, v AS n, 1 AS s FROM s0",
+        "SELECT k, n, c / c AS s FROM (SELECT k, v AS n, count(*) AS c FROM s0 GROUP BY k, v)",
+    );
+    readers_wait(growing, ["SELECT a.k, max(d.n) AS n FROM s1 a JOIN d ON a.k = d.k GROUP BY a.k", grouped]).await;
 }
 
 /// A join that looks rows up tells its present answer to a replacement that keeps it.

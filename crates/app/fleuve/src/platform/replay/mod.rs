@@ -187,7 +187,7 @@ impl Platform {
             Until::Time(ms) => (*ms, None),
             Until::Now => {
                 for source in sources {
-                    source.last_mark = published.times.get(&source.id).and_then(|times| times.watermark);
+                    source.last_mark = published.times.get(&source.id).map(|times| times.watermark);
                 }
                 return Ok(published.time_us);
             }

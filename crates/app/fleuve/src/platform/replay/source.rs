@@ -42,8 +42,8 @@ pub(super) struct Source {
     /// All columns: a replay is not in a hurry.
     pub(super) columns: Vec<ColumnPart>,
     pub(super) cursors: Vec<Cursor>,
-    /// What the watermark is where all ends, if that is known.
-    pub(super) last_mark: Option<i64>,
+    /// What the watermark is where all ends, if that is known; there may be none.
+    pub(super) last_mark: Option<Option<i64>>,
 }
 
 pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors: &Floors) -> Result<Source> {
@@ -51,7 +51,14 @@ pub(super) fn source(bound: &BoundObject, relation: Arc<StreamRelation>, floors:
     let mut cursors = vec![];
     for partition in 0..relation.partitions() {
         let (at, end) = relation.bounds(partition)?;
-        let floors = floors.of(partition).map(|f| (f.offset, f.value)).collect();
+        let mut floors: Vec<(i64, i64)> = floors.of(partition).map(|f| (f.offset, f.value)).collect();
+        // A deletion raises one at its offset, behind those that are further on.
+        floors.sort_unstable();
+        let mut least = i64::MIN;
+        for (_, floor) in &mut floors {
+            least = least.max(*floor);
+            *floor = least;
+        }
         let (high, rows, taken, time) = (None, vec![], 0, i64::MIN);
         let goes_on = false;
         cursors.push(Cursor { partition, at, end, goes_on, high, floors, sorted: at, rows, taken, time });
@@ -181,8 +188,9 @@ impl Source {
     /// had found it further.
     pub(super) fn marks(&self) -> Vec<Mark> {
         let Some(event) = &self.event else { return vec![] };
-        if let Some(mark) = self.last_mark.filter(|_| !self.cursors.iter().any(Cursor::has_more)) {
-            return vec![(event.column, mark)];
+        let known = self.last_mark;
+        if let Some(mark) = known.filter(|mark| mark.is_none() || !self.cursors.iter().any(Cursor::has_more)) {
+            return mark.map(|mark| (event.column, mark)).into_iter().collect();
         }
         let holds_all = |c: &Cursor| match c.has_more() {
             true => c.promise().is_none(),
@@ -197,6 +205,8 @@ impl Source {
             false if c.begins_later() => c.floor(c.end),
             false => c.high.max(found).filter(|_| c.high.is_some()),
         };
-        self.cursors.iter().filter_map(promise).min().map(|w| (event.column, w)).into_iter().collect()
+        // Where a partition is passed over, that is a guess.
+        let most = known.flatten().unwrap_or(i64::MAX);
+        self.cursors.iter().filter_map(promise).min().map(|w| (event.column, w.min(most))).into_iter().collect()
     }
 }

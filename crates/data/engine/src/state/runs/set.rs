@@ -81,7 +81,7 @@ impl Space {
         Ok(())
     }
 
-    fn begin_merge(self: &Arc<Self>) -> Option<Merging> {
+    pub(super) fn begin_merge(self: &Arc<Self>) -> Option<Merging> {
         let free = |n: usize| (n < MERGES).then_some(n + 1);
         self.merging.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Merging(self.clone()))
     }
@@ -93,7 +93,7 @@ fn stem(name: &str) -> Option<&str> {
 }
 
 /// One of the merges that may go on at once.
-struct Merging(Arc<Space>);
+pub(super) struct Merging(Arc<Space>);
 
 impl Drop for Merging {
     fn drop(&mut self) {
@@ -205,6 +205,11 @@ impl RunSet {
         self.runs.iter().map(|r| r.disk_bytes()).sum()
     }
 
+    /// Bytes on disk that merging cannot save, about: those of the largest run.
+    pub(crate) fn least_disk_bytes(&self) -> u64 {
+        self.runs.iter().map(|r| r.disk_bytes()).max().unwrap_or(0)
+    }
+
     /// Entries of all runs: at least as many as the state has.
     pub(crate) fn entries(&self) -> u64 {
         self.runs.iter().map(|r| r.entries()).sum()
@@ -295,22 +300,35 @@ impl RunSet {
         Ok(())
     }
 
-    /// As [`RunSet::tidy`]. Tells if a merge was under way, is, or is due.
+    /// As [`RunSet::tidy`], for the time between changes: what could not be merged is not tried again before the next one. Tells if a merge was
+    /// under way, is, or is due.
     pub(crate) fn tend(&mut self) -> bool {
         let was_merging = self.pending.is_some();
-        self.tidy();
+        match &self.failure {
+            None => self.tidy(),
+            Some(_) => {
+                if let Err(e) = self.take_merged(false) {
+                    self.failed(e);
+                }
+            }
+        }
         was_merging || self.pending.is_some() || (self.failure.is_none() && self.due().is_some())
     }
 
-    /// Begins to merge all runs into one, or `wait`s until they are: what newer ones say over again takes no room then. Tells if one was begun
-    /// or is under way.
+    /// A merge is under way.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Begins to merge all runs into one, or `wait`s until they are: what newer ones say over again takes no room then. Tells if one is under
+    /// way, or will be as soon as one may begin.
     pub(crate) fn compact(&mut self, wait: bool) -> bool {
         let merge_all = |set: &mut Self| -> Result<bool> {
             set.take_merged(wait)?;
             if set.pending.is_none() && set.runs.len() > 1 {
                 set.begin_merge_of((0, set.runs.len()), wait)?;
             }
-            let is_under_way = set.pending.is_some();
+            let is_under_way = set.runs.len() > 1 || set.pending.is_some();
             if wait {
                 set.take_merged(true)?;
             }
