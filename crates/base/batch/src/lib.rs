@@ -163,7 +163,7 @@ pub use names::map_with_names;
 pub use ordered_sets::{between, continuous_place, discrete_place};
 pub use relations::CarefulRelations;
 pub use texts::{TEXT_CAST, list_items, reading_texts, text_for, time_text};
-pub use times::TimeTypes;
+pub use times::{RANGE_ROWS, SERIES_ROWS, TimeTypes};
 pub use words::{in_words, infix, without_widening, words, words_of_columns};
 pub use written::WrittenValues;
 
@@ -228,7 +228,7 @@ pub fn session_state(mut config: SessionConfig) -> SessionState {
 
 /// What plans expressions; to come before DataFusion's.
 pub fn planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![Arc::new(arrays::ListOperators), Arc::new(truths::TruthOperators)]
+    vec![Arc::new(arrays::ListOperators), Arc::new(truths::TruthOperators), Arc::new(times::TimeOperators)]
 }
 
 /// Puts functions in the place of DataFusion's of the same names, and some of new names.

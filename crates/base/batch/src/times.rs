@@ -11,6 +11,7 @@
 
 mod fields;
 mod functions;
+mod operators;
 mod patterns;
 mod series;
 
@@ -33,7 +34,9 @@ use crate::types::{is_comparison, with_types};
 
 pub(crate) use fields::of_span;
 pub(crate) use functions::register;
+pub(crate) use operators::TimeOperators;
 pub(crate) use series::register as register_series;
+pub use series::{RANGE_ROWS, SERIES_ROWS};
 
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const SPAN: DataType = DataType::Duration(TimeUnit::Microsecond);

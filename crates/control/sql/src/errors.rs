@@ -266,6 +266,10 @@ fn plain_words(message: &str) -> String {
         let first = errors.split(",Error during planning: ").next().unwrap_or_default();
         let first = first.trim_start_matches("Error during planning: ").trim_end_matches('.');
         let why = first.strip_prefix(function).unwrap_or(first).trim();
+        let why = match why.strip_prefix("requires Decimal, but received ") {
+            Some(given) => &format!("takes numbers, not {given}"),
+            None => why,
+        };
         return format!("{} does not take these arguments: it {why}", function.replace("Function ", "function "));
     }
     if let Some((told, _)) = message.split_once(" No function matches the given name")

@@ -1,19 +1,26 @@
 //! `generate_series` and `range` of timestamps, which DataFusion makes of nanoseconds: microseconds in, and microseconds
-//! out. They end where nanoseconds do.
+//! out. They end where nanoseconds do. And the lists whose elements are the rows of such a function in `FROM`.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::array::Array;
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, Result, ScalarValue, exec_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, cast,
+    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
 
 const NAMES: [&str; 2] = ["generate_series", "range"];
+/// The list of the rows of `FROM generate_series(...)`.
+pub const SERIES_ROWS: &str = "series_rows";
+/// The list of the rows of `FROM range(...)`.
+pub const RANGE_ROWS: &str = "range_rows";
+/// Most rows of a series that a plan holds, as it does where all its ends are known.
+const MAX_KNOWN: usize = 1_000_000;
 
 /// Puts the tables in the place of DataFusion's.
 pub(crate) fn register(state: &mut SessionState) {
@@ -27,9 +34,12 @@ pub(crate) fn register(state: &mut SessionState) {
 
 /// The functions that make arrays.
 pub(super) fn lists(registry: &mut dyn datafusion::execution::FunctionRegistry) -> Result<()> {
-    for name in NAMES {
-        let of = registry.udf(name)?;
-        registry.register_udf(Arc::new(List { of }.into()))?;
+    for (name, rows) in NAMES.into_iter().zip([SERIES_ROWS, RANGE_ROWS]) {
+        let of: Arc<ScalarUDF> = Arc::new(List { of: registry.udf(name)? }.into());
+        registry.register_udf(of.clone())?;
+        registry.register_udf(Arc::new(
+            Rows { name: rows, of, signature: Signature::user_defined(Volatility::Immutable) }.into(),
+        ))?;
     }
     Ok(())
 }
@@ -97,5 +107,94 @@ impl ScalarUDFImpl for List {
         let of = to.as_ref().clone().with_data_type(self.of.inner().return_type(&types)?);
         let made = self.of.invoke_with_args(ScalarFunctionArgs { return_field: Arc::new(of), ..args })?;
         made.cast_to(to.data_type(), None)
+    }
+}
+
+/// `series_rows(start, end, step)`: as a table, dates are timestamps.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Rows {
+    name: &'static str,
+    of: Arc<ScalarUDF>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Rows {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Whole numbers, or two times and an interval; a text is what the others make it.
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let micros = |zone| DataType::Timestamp(TimeUnit::Microsecond, zone);
+        let time = types.iter().find_map(|t| match t {
+            DataType::Date32 | DataType::Date64 => Some(micros(None)),
+            DataType::Timestamp(_, zone) => Some(micros(zone.clone())),
+            _ => None,
+        });
+        let wanted = |(at, of): (usize, &DataType)| {
+            let to = match (of, &time) {
+                (_, Some(_)) if at == 2 => DataType::Interval(IntervalUnit::MonthDayNano),
+                (_, Some(time)) => time.clone(),
+                (of, None) if of.is_integer() || of.is_null() => DataType::Int64,
+                (of, None) => {
+                    return plan_err!(
+                        "a series is of whole numbers, or of times with an interval between them, not of {of}"
+                    );
+                }
+            };
+            let fits = of.is_null()
+                || of.is_string()
+                || of.is_integer() == to.is_integer() && is_interval(of) == is_interval(&to);
+            match fits {
+                true => Ok(to),
+                false => {
+                    plan_err!("a series of times goes on by an INTERVAL, and from one of them to another; {of} is none")
+                }
+            }
+        };
+        match types.len() {
+            2 if time.is_some() => plan_err!("a series of times wants a third argument: the INTERVAL between them"),
+            1..=3 => types.iter().enumerate().map(wanted).collect(),
+            given => plan_err!("a series takes its start, its end and its step, not {given} arguments"),
+        }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of.return_type(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_known = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        if let [start, end, step @ ..] = args.args.as_slice()
+            && is_known
+            && let (Some(start), Some(end)) = (whole(start), whole(end))
+            && let step = step.first().map_or(Some(1), whole).unwrap_or(1)
+            && end.abs_diff(start) / step.unsigned_abs().max(1) >= MAX_KNOWN as u64
+            && (end > start) == (step > 0)
+        {
+            return exec_err!("a series of more than {MAX_KNOWN} rows");
+        }
+        let made = self.of.invoke_with_args(args)?;
+        match &made {
+            ColumnarValue::Scalar(ScalarValue::List(list)) if is_known && list.values().len() > MAX_KNOWN => {
+                exec_err!("a series of more than {MAX_KNOWN} rows")
+            }
+            _ => Ok(made),
+        }
+    }
+}
+
+fn is_interval(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_))
+}
+
+fn whole(value: &ColumnarValue) -> Option<i64> {
+    match value {
+        ColumnarValue::Scalar(ScalarValue::Int64(value)) => *value,
+        _ => None,
     }
 }

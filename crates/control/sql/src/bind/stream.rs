@@ -20,7 +20,7 @@ use crate::context::{ObjectCatalog, binding_state, single};
 use crate::errors::{Where, at_statement};
 use crate::options::{OptionOf, check};
 use crate::parse::{self, ColumnSpec, CreateStream, Name, OptionEntry, OptionValue, option, select_all_from};
-use crate::rewrite::{Relations, rewrite};
+use crate::rewrite::{Of, Relations, rewrite};
 use crate::{StreamSpec, Watermark};
 
 /// What the name of a stream's dead-letter stream ends with.
@@ -191,7 +191,7 @@ fn bind_check(schema: &SchemaRef, text: &str, edition: u32) -> Result<Arc<dyn Ph
         }
         _ => return Err(Error::input("a CHECK is one condition")),
     }
-    rewrite(&mut query, &NoRelations, edition)?;
+    rewrite(&mut query, &NoRelations, edition, Of::Answer)?;
     let mut state = binding_state(edition);
     state.register_catalog_list(single(Arc::new(ObjectCatalog::of_table("check", "row", schema.clone()))));
     let plan = at_once(to_plan(&state, *query)).map_err(fail)?;

@@ -17,7 +17,7 @@ use crate::errors::{Where, at_statement, find_word, twice};
 use crate::intervals::ordered;
 use crate::options::{self, OptionOf};
 use crate::parse::{self, CreateView, Name, OnError, Statement};
-use crate::rewrite::{Outline, Relations, Titles, rewrite, unique};
+use crate::rewrite::{Of, Outline, Relations, Titles, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, SYSTEM_NAMESPACE, Spec, ViewLimits, ViewSpec};
 
 /// Most columns of a view.
@@ -106,11 +106,10 @@ fn plan_query(
     let mut query = query.clone();
     let outline = if edition > 0 && columns.is_empty() { Outline::of(&query) } else { None };
     let mut titles = if edition > 0 || !columns.is_empty() { unique(&mut query.body, edition) } else { Titles::new() };
-    titles.extend(rewrite(&mut query, objects, edition).map_err(located)?);
+    titles.extend(rewrite(&mut query, objects, edition, Of::View).map_err(located)?);
     let plan = at_once(to_plan(&state, query)).map_err(|e| at_statement(&e, place))?;
     refuse_parameters(&plan).map_err(located)?;
     refuse_volatile(&plan, place)?;
-    refuse_series(&plan, place)?;
     let plan = if edition < 2 { plan } else { ordered(plan).map_err(|e| at_statement(&e, place))? };
     let own = Outline::names_of(outline, plan.schema(), &titles);
     let plan = output(plan, columns, own, place)?;
@@ -176,26 +175,6 @@ fn refuse_maps(schema: &Schema) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// A function in FROM is no stream and no view, whose changes could be followed.
-fn refuse_series(plan: &LogicalPlan, place: Where<'_>) -> Result<()> {
-    let mut found = None;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(function) = scan.table_name.table().strip_suffix("()")
-        {
-            found = Some(function.to_string());
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })
-    .map_err(|e| at_statement(&e, place))?;
-    let Some(name) = found else { return Ok(()) };
-    let at = find_word(&name, place).unwrap_or_else(|| place.at.clone());
-    Err(Error::unsupported(format!("{name} in FROM is not supported in a view"))
-        .at(at)
-        .hint("write a list, FROM (VALUES (1), (2)) AS t (x), or SELECT unnest(range(1, 3)) AS x"))
 }
 
 /// Functions that give something else each time make a view that nobody could compute again. A condition may compare with the time:

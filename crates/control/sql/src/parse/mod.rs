@@ -78,11 +78,13 @@ pub struct Parsed {
 /// The rules for what statements leave open. The catalog keeps with each object those that it was made by, so that a new version of Fleuve
 /// does not change what it means.
 ///
+/// 3: a cast to FLOAT is one to DOUBLE PRECISION, and one to `varchar(n)` or `char(n)` cuts.
+///
 /// 2: `extract` gives decimals and `date_part` DOUBLE PRECISION, a date with an interval is a timestamp, `to_char` knows all of PostgreSQL's
 /// patterns, `array_remove` takes NULL out, `array_dims` is a text, times and floating-point numbers are written as in PostgreSQL, intervals are
 /// not ordered where that would be wrong, a JOIN has a condition, and a window takes over from another one only what that allows. 1: computed
 /// columns have the names that PostgreSQL gives them. 0: those of DataFusion's planner.
-pub const EDITION: u32 = 2;
+pub const EDITION: u32 = 3;
 
 /// Reads the statements of `sql`.
 ///

@@ -23,6 +23,8 @@ use super::{fields, spelled};
 
 /// The column that counts the elements.
 const ORDINALITY: &str = "ordinality";
+/// As [`ORDINALITY`], where nobody has asked for it.
+const PLACE: &str = "fleuve place";
 /// Most elements that something is compared with one by one.
 const MAX_COMPARED: usize = 100;
 
@@ -211,10 +213,10 @@ fn place_of_element(from: &mut [TableWithJoins]) -> Option<OrderByExpr> {
     let [TableWithJoins { relation, joins }] = from else { return None };
     let (alias, list, with_ordinality) = match relation {
         TableFactor::Function { name, args, alias, with_ordinality, .. } if is_named(name, "unnest") => {
-            (&*alias, argument(args.first().filter(|_| args.len() == 1)?)?, with_ordinality)
+            (alias, argument(args.first().filter(|_| args.len() == 1)?)?, with_ordinality)
         }
         TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } if array_exprs.len() == 1 => {
-            (&*alias, array_exprs.first()?.clone(), with_ordinality)
+            (alias, array_exprs.first()?.clone(), with_ordinality)
         }
         _ => return None,
     };
@@ -224,11 +226,17 @@ fn place_of_element(from: &mut [TableWithJoins]) -> Option<OrderByExpr> {
     if !joins.is_empty() || has_query(&list) || has_call(&list) || names.len() > 1 || *with_ordinality {
         return None;
     }
-    if names.iter().any(|name| name == ORDINALITY) || spelled(&table) == ORDINALITY {
-        return None;
-    }
     *with_ordinality = true;
-    let expr = Expr::CompoundIdentifier(vec![table, Ident::new(ORDINALITY)]);
+    // Of a name that nothing outside has.
+    let place = Ident::with_quote('"', PLACE);
+    let column = |name: Ident| TableAliasColumnDef { name, data_type: None };
+    let alias =
+        alias.get_or_insert_with(|| TableAlias { explicit: true, name: table.clone(), columns: vec![], at: None });
+    if alias.columns.is_empty() {
+        alias.columns.push(column(table.clone()));
+    }
+    alias.columns.push(column(place.clone()));
+    let expr = Expr::CompoundIdentifier(vec![table, place]);
     Some(OrderByExpr { expr, options: OrderByOptions::default(), with_fill: None })
 }
 

@@ -25,6 +25,7 @@ mod named_windows;
 mod names;
 mod numbers;
 mod rows;
+mod series;
 mod similar;
 mod spelling;
 pub(crate) mod system_time;
@@ -77,17 +78,27 @@ pub(crate) trait Relations {
     }
 }
 
+/// What the query is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    View,
+    /// A query that is answered once, or an expression.
+    Answer,
+}
+
 /// Rewrites a query in place, by the rules of an edition. See the module. Gives what columns are to be called that got other names, as two
 /// have the same.
 ///
 /// # Errors
 /// Tables that do not exist; window functions with wrong arguments; `*` where it cannot be told what it means.
-pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations, edition: u32) -> Result<Titles> {
+pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations, edition: u32, of: Of) -> Result<Titles> {
     let mut rewriter = Rewriter {
         relations,
         edition,
+        is_view: of == Of::View,
         ctes: Vec::new(),
         taken: Vec::new(),
+        is_named: false,
         unnamed: 0,
         quantified: Vec::new(),
         titles: Titles::new(),
@@ -115,10 +126,13 @@ struct Rewriter<'a> {
     relations: &'a dyn Relations,
     /// From 1 on, computed columns get names; from 2 on, fields of times are decimals.
     edition: u32,
+    is_view: bool,
     /// The CTEs in scope and their columns, one set per query around.
     ctes: Vec<HashMap<String, columns::Columns>>,
     /// The `WITH` of each query around: visited on its own, put back when the query is left.
     taken: Vec<Option<With>>,
+    /// It is a query of a WITH, whose columns others read.
+    is_named: bool,
     /// How many tables without a name got one.
     unnamed: usize,
     /// The subqueries of ANY and ALL that are being visited, by where they stand.
@@ -140,6 +154,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr {
             self.quantified.push(std::ptr::from_ref(right.as_ref()));
         }
+        spelling::signed_base(expr);
         numbers::exact(expr);
         lists::of_rows(expr);
         ControlFlow::Continue(())
@@ -189,6 +204,7 @@ impl Rewriter<'_> {
             Some(with) => self.enter_with(with)?,
             None => HashMap::new(),
         };
+        let is_outermost = self.taken.is_empty() && !self.is_named;
         self.taken.push(with);
         self.ctes.push(names);
         if windows::simple_input(query).is_some_and(is_resolved) {
@@ -196,8 +212,13 @@ impl Rewriter<'_> {
             return Ok(());
         }
         spelling::fetch_as_limit(query)?;
+        spelling::refuse_counted_limit(query)?;
         windows_in_full(&mut query.body, query.order_by.as_mut(), self.edition)?;
         if self.edition > 0 {
+            names::distinct_on_columns(query);
+            if is_outermost {
+                names::order_by_input(query, self.relations, &self.ctes, &mut self.titles);
+            }
             names::order_by_column(query);
         }
         let order_by = query.order_by.clone();
@@ -229,8 +250,10 @@ impl Rewriter<'_> {
             let mut inner = Rewriter {
                 relations: self.relations,
                 edition: self.edition,
+                is_view: self.is_view,
                 ctes,
                 taken: Vec::new(),
+                is_named: true,
                 unnamed: self.unnamed,
                 quantified: Vec::new(),
                 titles: std::mem::take(&mut self.titles),
@@ -275,6 +298,9 @@ impl Rewriter<'_> {
             return Err(too_many("FROM lists", MAX_TABLES, "tables"));
         }
         fields::name(select);
+        if let Some(condition) = &mut select.selection {
+            rows::members(condition);
+        }
         names::sets_by_columns(select);
         if self.edition > 0 {
             names::group_by_column(select, self.relations, &self.ctes);
@@ -333,6 +359,7 @@ impl Rewriter<'_> {
     }
 
     fn factor(&mut self, factor: &mut TableFactor, mentioned: &HashSet<String>) -> Result<()> {
+        series::as_list(factor, mentioned.contains(mentions::SERIES_COLUMN), self.is_view);
         lists::as_table(factor)?;
         if let Some(window) = windows::normal_form(factor)? {
             *factor = window;
@@ -460,9 +487,7 @@ fn windows_in_full(body: &mut SetExpr, order_by: Option<&mut OrderBy>, edition: 
 
 /// As in PostgreSQL, the column of a series is called by its alias; by DataFusion's name only where that is asked for.
 fn name_series(name: &ObjectName, alias: &mut TableAlias, mentioned: &HashSet<String>) {
-    let [ObjectNamePart::Identifier(only)] = name.0.as_slice() else { return };
-    let is_series = ["generate_series", "range"].contains(&spelled(only).as_str());
-    if is_series && alias.columns.is_empty() && !mentioned.contains(mentions::SERIES_COLUMN) {
+    if series::function(name).is_some() && alias.columns.is_empty() && !mentioned.contains(mentions::SERIES_COLUMN) {
         alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
 }

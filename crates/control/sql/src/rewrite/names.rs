@@ -5,12 +5,13 @@
 //! those of views and answers when they are planned.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, DataType, Distinct, ExactNumberInfo, Expr, GroupByExpr, Ident, OrderBy, OrderByKind,
     Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TimezoneInfo, TrimWhereField, Value,
-    ValueWithSpan,
+    ValueWithSpan, visit_expressions,
 };
 
 use super::columns::{self, Ctes};
@@ -200,6 +201,84 @@ fn first_select(body: &SetExpr) -> Option<&Select> {
         SetExpr::SetOperation { left, .. } => first_select(left),
         SetExpr::Query(query) if query.with.is_none() => first_select(&query.body),
         _ => None,
+    }
+}
+
+/// `DISTINCT ON (a) x AS a ... ORDER BY a` as `DISTINCT ON (x) ... ORDER BY x`: a name alone is that of a column of the answer first, and a
+/// number its place. DataFusion (54.1) knows the columns of tables only.
+pub(super) fn distinct_on_columns(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Some(Distinct::On(on)) = &select.distinct else { return };
+    let mut on = on.clone();
+    let has_star = select.projection.iter().any(is_star);
+    let of_answer = |expr: &Expr| match (name_alone(expr), number_of(expr)) {
+        (Some(name), _) => {
+            let name = spelled(name);
+            let is_it =
+                |item: &&SelectItem| matches!(item, SelectItem::ExprWithAlias { alias, .. } if spelled(alias) == name);
+            select.projection.iter().find(is_it).and_then(|item| match item {
+                SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+                _ => None,
+            })
+        }
+        (None, Some(place)) if !has_star => of_item(select, place),
+        _ => None,
+    };
+    let meant = |expr: &mut Expr| {
+        if let Some(of_answer) = of_answer(expr) {
+            *expr = Expr::Nested(Box::new(of_answer));
+        }
+    };
+    on.iter_mut().for_each(meant);
+    if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by {
+        exprs.iter_mut().for_each(|order| meant(&mut order.expr));
+    }
+    select.distinct = Some(Distinct::On(on));
+}
+
+/// `SELECT k, sum(v) AS v ... ORDER BY sum(v)`: within an expression, and behind the name of a table, a name is that of a column of a table.
+/// DataFusion (54.1) takes the one of the answer, which gets another name here; the answer's own are put back in the end ([`Outline`]).
+pub(super) fn order_by_input(query: &mut Query, relations: &dyn Relations, ctes: &Ctes, titles: &mut Titles) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by else { return };
+    if !matches!(select.distinct, None | Some(Distinct::All)) {
+        return;
+    }
+    let (mut alone, mut behind_table) = (HashSet::new(), HashSet::new());
+    for expr in exprs.iter().map(|order| &order.expr).filter(|expr| name_alone(expr).is_none()) {
+        let _ = visit_expressions(expr, |e| {
+            match e {
+                Expr::Identifier(name) => _ = alone.insert(spelled(name)),
+                Expr::CompoundIdentifier(names) => behind_table.extend(names.last().map(spelled)),
+                _ => {}
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    if alone.is_empty() && behind_table.is_empty() {
+        return;
+    }
+    let inputs = columns::of_all(select, relations, ctes).unwrap_or_default();
+    let is_input = |name: &String| behind_table.contains(name) || alone.contains(name) && inputs.contains(name);
+    let mut renamed = HashMap::new();
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let SelectItem::ExprWithAlias { expr, alias } = item else { continue };
+        let name = spelled(alias);
+        let is_column = match expr {
+            Expr::Identifier(column) => spelled(column) == name,
+            Expr::CompoundIdentifier(names) => names.last().is_some_and(|column| spelled(column) == name),
+            _ => false,
+        };
+        if !is_column && is_input(&name) {
+            *alias = Ident::with_quote('"', format!("fleuve shown {}", place + 1));
+            titles.insert(alias.value.clone(), name.clone());
+            renamed.entry(name).or_insert_with(|| alias.clone());
+        }
+    }
+    for order in exprs {
+        if let Some(name) = name_alone(&order.expr).and_then(|name| renamed.get(&spelled(name))) {
+            order.expr = Expr::Identifier(name.clone());
+        }
     }
 }
 

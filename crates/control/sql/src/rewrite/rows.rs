@@ -1,8 +1,14 @@
 //! Rows side by side: `(a, b) < (c, d)`, `(a, b) IN ((1, 2), (3, 4))`. DataFusion (54.1) compares structs, for which NULL is a value and a text
 //! no timestamp.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator,
+};
 use fleuve_types::{Error, Result};
+
+use super::spelling::is_named;
+use crate::parse::select_all_from;
 
 /// Says such a comparison by its columns.
 ///
@@ -27,10 +33,54 @@ pub(super) fn by_columns(expr: &mut Expr) -> Result<()> {
             }
             _ => return Ok(()),
         },
+        Expr::IsNull(one) => match fields(one) {
+            Some(columns) => (each(columns, Expr::IsNull), false),
+            None => return Ok(()),
+        },
+        Expr::IsNotNull(one) => match fields(one) {
+            Some(columns) => (each(columns, Expr::IsNotNull), false),
+            None => return Ok(()),
+        },
         _ => return Ok(()),
     };
     *expr = if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(said) } } else { said };
     Ok(())
+}
+
+/// `(a, b) IN (SELECT x, y ...)` as `EXISTS (SELECT ... WHERE x = a AND y = b)` where a condition has to be true, and NULL is as good as false.
+/// DataFusion (54.1) knows one column.
+pub(super) fn members(condition: &mut Expr) {
+    match condition {
+        Expr::Nested(inner) => members(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            members(left);
+            members(right);
+        }
+        Expr::InSubquery { expr, subquery, negated: false } => {
+            let Some(columns) = row(expr) else { return };
+            let names: Vec<Ident> =
+                (1..=columns.len()).map(|n| Ident::with_quote('"', format!("fleuve member {n}"))).collect();
+            let equal = columns
+                .iter()
+                .zip(&names)
+                .map(|(column, name)| pair(&Expr::Identifier(name.clone()), BinaryOperator::Eq, column));
+            let selection = joined(BinaryOperator::And, equal.collect());
+            let nothing = || Box::new(select_all_from(ObjectName::from(vec![Ident::new("x")])));
+            let mut exists = nothing();
+            if let SetExpr::Select(select) = exists.body.as_mut()
+                && let Some(from) = select.from.first_mut()
+            {
+                let columns = names.iter().map(|n| TableAliasColumnDef { name: n.clone(), data_type: None }).collect();
+                let name = Ident::with_quote('"', "fleuve members");
+                let alias = Some(TableAlias { explicit: true, name, columns, at: None });
+                let subquery = std::mem::replace(subquery, nothing());
+                from.relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+                select.selection = Some(selection);
+            }
+            *condition = Expr::Exists { subquery: exists, negated: false };
+        }
+        _ => {}
+    }
 }
 
 /// The columns of `(a, b)`.
@@ -40,6 +90,31 @@ fn row(expr: &Expr) -> Option<&[Expr]> {
         Expr::Nested(inner) => row(inner),
         _ => None,
     }
+}
+
+/// The columns of `(a, b)` or `ROW(a, b)`.
+fn fields(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Nested(inner) => fields(inner),
+        Expr::Tuple(columns) => Some(columns.clone()),
+        Expr::Function(f) if is_named(&f.name, "row") => match &f.args {
+            FunctionArguments::List(list) if !list.args.is_empty() => {
+                let column = |argument: &FunctionArg| match argument {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                    _ => None,
+                };
+                list.args.iter().map(column).collect()
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A row is NULL, or not, if all its columns are.
+fn each(columns: Vec<Expr>, is: fn(Box<Expr>) -> Expr) -> Expr {
+    let one = |column: Expr| nested(is(Box::new(nested(column))));
+    nested(joined(BinaryOperator::And, columns.into_iter().map(one).collect()))
 }
 
 fn is_comparison(op: &BinaryOperator) -> bool {

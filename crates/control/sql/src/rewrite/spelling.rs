@@ -1,8 +1,10 @@
 //! PostgreSQL's spellings of what DataFusion spells otherwise.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LimitClause, ObjectName, Query, TimezoneInfo, Value,
+    BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, TimezoneInfo, UnaryOperator, Value, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -10,7 +12,7 @@ use fleuve_types::{Error, Result};
 
 use super::tree::call;
 
-/// `a ^ b`, `mod(a, b)`, `a::bytea`, `convert_from('\xff', …)`, `time AT TIME ZONE zone`, `INTERVAL '-01:30'`, `(a).field`, `substring(a FROM 'pattern')`, `localtimestamp`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
+/// `a ^ b`, `mod(a, b)`, `a::bytea`, `a::varchar(3)`, `convert_from('\xff', …)`, `time AT TIME ZONE zone`, `INTERVAL '-01:30'`, `(a).field`, `substring(a FROM 'pattern')`, `localtimestamp`, functions of arrays that change each equal element, padded base64, and PostgreSQL's patterns of dates
 /// and times. From edition 2 on, some of these functions have others in their place ([`super::extract`]).
 pub(super) fn respell(expr: &mut Expr, edition: u32) {
     match expr {
@@ -60,15 +62,44 @@ pub(super) fn respell(expr: &mut Expr, edition: u32) {
             });
             *expr = call("timezone", [zone, time], vec![]);
         }
-        Expr::Interval(interval) if interval.leading_field.is_none() => {
-            if let Expr::Value(value) = interval.value.as_mut()
-                && let Value::SingleQuotedString(text) = &mut value.value
+        Expr::Interval(interval) if interval.leading_field.is_none() => with_hours(&mut interval.value),
+        Expr::Cast { expr: text, data_type: DataType::Interval { fields: None, .. }, .. } => with_hours(text),
+        Expr::Cast { data_type, .. } if edition > 2 && matches!(data_type, DataType::Float(_)) => {
+            let DataType::Float(digits) = &data_type else { return };
+            *data_type = match digits {
+                ExactNumberInfo::Precision(digits) if *digits <= 24 => DataType::Real,
+                _ => DataType::DoublePrecision,
+            };
+        }
+        Expr::Cast { expr: value, data_type, .. } if edition > 2 && length_of(data_type).is_some() => {
+            let longest = length_of(data_type).flatten();
+            *data_type = DataType::Text;
+            if let Some(longest) = longest
+                && !is_parameter(value)
             {
-                *text = text
-                    .split(' ')
-                    .map(|part| hours_of(part).unwrap_or_else(|| part.to_string()))
-                    .collect::<Vec<_>>()
-                    .join(" ");
+                let text = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+                let longest = Expr::value(Value::Number(longest.to_string(), false));
+                *expr = call("left", [text, longest].map(FunctionArgExpr::Expr), vec![]);
+            }
+        }
+        Expr::BinaryOp { op, right: pattern, .. } if is_regex(op) => {
+            if let Some(pattern) = written_text(pattern) {
+                across_lines(pattern);
+            }
+        }
+        Expr::Function(f) if MATCHERS.iter().any(|(name, _)| is_named(&f.name, name)) => {
+            let flags_at = MATCHERS.iter().find(|(name, _)| is_named(&f.name, name)).map_or(0, |(_, at)| *at);
+            let of_lines = text_argument(f, flags_at).is_some_and(|flags| flags.contains(['n', 'm', 'p', 'w']));
+            if let Some(pattern) = text_argument(f, 1)
+                && !of_lines
+            {
+                across_lines(pattern);
+            }
+            if is_named(&f.name, "regexp_replace")
+                && let Some(by) = text_argument(f, 2)
+            {
+                // A dollar is none of DataFusion's groups.
+                *by = by.replace('$', "$$").replace("\\&", "${0}");
             }
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
@@ -80,7 +111,9 @@ pub(super) fn respell(expr: &mut Expr, edition: u32) {
                 let hole = Expr::Identifier(Ident::new(""));
                 FunctionArgExpr::Expr(std::mem::replace(side.as_mut(), hole))
             });
-            let matched = FunctionArgExpr::Expr(call("regexp_match", [text, pattern], vec![]));
+            let mut matched = call("regexp_match", [text, pattern], vec![]);
+            respell(&mut matched, edition);
+            let matched = FunctionArgExpr::Expr(matched);
             let first = FunctionArgExpr::Expr(Expr::value(Value::Number("1".into(), false)));
             *expr = call("array_element", [matched, first], vec![]);
         }
@@ -139,6 +172,80 @@ pub(super) fn without_collation(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
+/// `-x ^ 2` as `(-x) ^ 2`: in PostgreSQL a sign binds tighter.
+pub(super) fn signed_base(expr: &mut Expr) {
+    let Expr::UnaryOp { op: UnaryOperator::Minus, expr: power } = expr else { return };
+    if !matches!(power.as_ref(), Expr::BinaryOp { op: BinaryOperator::PGExp, .. }) {
+        return;
+    }
+    let hole = || Expr::Identifier(Ident::new(""));
+    let mut power = std::mem::replace(power.as_mut(), hole());
+    let mut base = &mut power;
+    while let Expr::BinaryOp { left, op: BinaryOperator::PGExp, .. } = base {
+        base = left.as_mut();
+    }
+    let negated = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(std::mem::replace(base, hole())) };
+    *base = Expr::Nested(Box::new(negated));
+    *expr = power;
+}
+
+/// Functions of regular expressions, and where their flags are.
+const MATCHERS: [(&str, usize); 6] = [
+    ("regexp_count", 3),
+    ("regexp_instr", 5),
+    ("regexp_like", 2),
+    ("regexp_match", 2),
+    ("regexp_replace", 3),
+    ("regexp_substr", 4),
+];
+
+fn is_regex(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{PGRegexIMatch, PGRegexMatch, PGRegexNotIMatch, PGRegexNotMatch};
+    matches!(op, PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch)
+}
+
+/// In PostgreSQL a point stands for the end of a line, too.
+fn across_lines(pattern: &mut String) {
+    if pattern.contains('.') && !pattern.starts_with("(?") {
+        pattern.insert_str(0, "(?s)");
+    }
+}
+
+/// Of a type of texts with another name than TEXT: how long they may be, if that is said.
+fn length_of(data_type: &DataType) -> Option<Option<u64>> {
+    use DataType::{Char, CharVarying, Character, CharacterVarying, Varchar};
+    match data_type {
+        Varchar(length) | CharacterVarying(length) | CharVarying(length) => Some(match length {
+            Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+            _ => None,
+        }),
+        Char(length) | Character(length) => Some(match length {
+            Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+            _ => Some(1),
+        }),
+        _ => None,
+    }
+}
+
+/// `01:30` in a written interval, by its hours and minutes.
+fn with_hours(text: &mut Expr) {
+    if let Some(text) = written_text(text) {
+        *text = text
+            .split(' ')
+            .map(|part| hours_of(part).unwrap_or_else(|| part.to_string()))
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+}
+
+fn written_text(expr: &mut Expr) -> Option<&mut String> {
+    let Expr::Value(value) = expr else { return None };
+    match &mut value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// `-01:30:05` as hours, minutes and seconds; `None` for what is not written so.
 fn hours_of(part: &str) -> Option<String> {
     let (sign, digits) = match part.split_at_checked(1)? {
@@ -175,13 +282,8 @@ fn patterned(edition: u32) -> &'static [&'static str] {
 /// An argument that is written as a 'string'.
 fn text_argument(f: &mut Function, at: usize) -> Option<&mut String> {
     let FunctionArguments::List(list) = &mut f.args else { return None };
-    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) = list.args.get_mut(at) else {
-        return None;
-    };
-    match &mut value.value {
-        Value::SingleQuotedString(text) => Some(text),
-        _ => None,
-    }
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))) = list.args.get_mut(at) else { return None };
+    written_text(argument)
 }
 
 fn rename(f: &mut Function, name: &str) {
@@ -243,6 +345,24 @@ fn chrono_pattern(pattern: &str) -> String {
         }
     }
     out
+}
+
+/// How many rows are asked for is known before any is read.
+///
+/// # Errors
+/// If a query tells it.
+pub(super) fn refuse_counted_limit(query: &Query) -> Result<()> {
+    let is_query = |e: &Expr| match e {
+        Expr::Subquery(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    match &query.limit_clause {
+        Some(limit) if visit_expressions(limit, is_query).is_break() => {
+            let hint = "number the rows in a derived table, row_number() OVER (ORDER BY ...) AS r, and compare: WHERE r <= (SELECT ...)";
+            Err(Error::unsupported("LIMIT and OFFSET take no subquery").hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.

@@ -22,7 +22,7 @@ impl Relations for Known {
 
 fn rewritten(sql: &str) -> Result<String> {
     let crate::parse::Statement::Query(mut query) = crate::parse::parse_one(sql)?.statement else { panic!() };
-    rewrite(&mut query, &Known, crate::parse::EDITION)?;
+    rewrite(&mut query, &Known, crate::parse::EDITION, Of::View)?;
     Ok(query.to_string().replace("\"main\".\"public\".", "~").replace('"', "").replace("PARTITION (fleuve scan)", ""))
 }
 

@@ -22,7 +22,7 @@ use crate::bind::{at_time, to_plan};
 use crate::context::ExtraSchemas;
 use crate::errors::{Where, at_statement, of_datafusion};
 use crate::parse::{EDITION, quoted};
-use crate::rewrite::{Outline, Relations, rewrite, unique};
+use crate::rewrite::{Of, Outline, Relations, rewrite, unique};
 use crate::{DEFAULT_NAMESPACE, ENVIRONMENT, ObjectSet, Snapshot, Spec};
 
 /// Most notices of one statement.
@@ -183,7 +183,7 @@ impl Session {
         let mut query = query.clone();
         let outline = Outline::of(&query);
         let mut titles = unique(&mut query.body, EDITION);
-        titles.extend(rewrite(&mut query, &readable, EDITION).map_err(|e| match e.location {
+        titles.extend(rewrite(&mut query, &readable, EDITION, Of::Answer).map_err(|e| match e.location {
             Some(_) => e,
             None => e.at(place.at.clone()),
         })?);

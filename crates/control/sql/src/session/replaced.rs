@@ -8,7 +8,7 @@ use super::handed::gone;
 use super::show::shown;
 use crate::bind::{Declared, columns};
 use crate::options::{OPTIONS, OptionOf};
-use crate::parse::{CreateView, OptionEntry, option, size_bytes};
+use crate::parse::{CreateView, OnError, OptionEntry, option, size_bytes};
 use crate::{BoundObject, InputToRead, ObjectSet};
 
 /// Views of which a step makes or replaces one after the other, with what the engine says of those that run.
@@ -110,5 +110,14 @@ pub(super) fn changed_options(before: &CreateView, after: &CreateView) -> Vec<St
         let is_same = old.map(|o| &o.value) == new.map(|o| &o.value) || (old.is_some() && bytes(old) == bytes(new));
         (!is_same).then(|| format!("{key}: from {} to {}", text(key, old), text(key, new)))
     };
-    keys.into_iter().filter_map(line).collect()
+    let error = |create: &CreateView| match create.on_error {
+        OnError::Stop => "STOP",
+        OnError::Skip => "SKIP TO DEAD LETTER",
+    };
+    let emit = |create: &CreateView| if create.emit_on_close { "ON WINDOW CLOSE" } else { "at each epoch" };
+    let clause = |what: &str, of: &dyn Fn(&CreateView) -> &'static str| {
+        let (old, new) = (of(before), of(after));
+        (old != new).then(|| format!("{what}: from {old} to {new}"))
+    };
+    keys.into_iter().filter_map(line).chain(clause("ON ERROR", &error)).chain(clause("EMIT", &emit)).collect()
 }

@@ -439,7 +439,7 @@ async fn the_planners_errors_are_told_in_plain_words() {
         ),
         (
             "SELECT sum(who) FROM orders",
-            "line 1, column 8: function 'sum' does not take these arguments: it requires Decimal, but received TEXT",
+            "line 1, column 8: function 'sum' does not take these arguments: it takes numbers, not TEXT",
         ),
         (
             "SELECT bit_and(id::float8) FROM orders",

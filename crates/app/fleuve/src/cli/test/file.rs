@@ -23,6 +23,8 @@ use super::table::{Line, Place, Table, line};
 #[derive(Clone, Debug)]
 pub struct Test {
     pub name: String,
+    /// Its `-- test:` line.
+    pub at: Location,
     pub steps: Vec<Step>,
 }
 
@@ -64,17 +66,25 @@ struct Reader<'a> {
 /// # Errors
 /// With file, line and column.
 pub fn read(file: &ProjectFile) -> Result<Vec<Test>> {
+    let lines: Vec<&str> = file.text.lines().collect();
     let statements = fleuve_sql::parse(&file.text).map_err(|mut e| {
         let at = e.location.take().unwrap_or_default();
-        e.at(Location { file: Some(file.path.clone()), ..at })
+        let unended = unended(lines.get(..at.line as usize).unwrap_or(&lines));
+        let e = e.at(Location { file: Some(file.path.clone()), ..at });
+        match unended {
+            Some(line) => e.hint(format!("the statement that ends in line {} wants a ; at its end", line + 1)),
+            None => e,
+        }
     })?;
-    let lines: Vec<&str> = file.text.lines().collect();
     let mut reader = Reader { path: &file.path, setup: vec![], tests: vec![] };
     let mut next = 0;
     for parsed in statements {
         let begin = (parsed.at.line as usize).saturating_sub(1);
         reader.comments(&lines, next..begin)?;
         next = begin + parsed.text.matches('\n').count() + 1;
+        if let Some(line) = unended(lines.get(begin..next).unwrap_or_default()) {
+            return Err(reader.error(begin + line, 0, "the statement that ends here wants a ; at its end"));
+        }
         reader.step(parsed, next);
     }
     reader.comments(&lines, next..lines.len())?;
@@ -116,7 +126,9 @@ impl Reader<'_> {
                 if name.is_empty() {
                     return Err(self.error(at, indent, "a test wants a name"));
                 }
-                self.tests.push(Test { name: name.to_string(), steps: vec![] });
+                let file = Some(self.path.to_string());
+                let at = Location { file, line: at as u64 + 1, column: indent as u64 + 1 };
+                self.tests.push(Test { name: name.to_string(), at, steps: vec![] });
             } else if let Some(message) = directive(comment, "error:") {
                 let wanted = Wanted::Error(message.to_string());
                 match self.steps().last_mut().filter(|step| step.wanted == Wanted::Nothing) {
@@ -194,9 +206,12 @@ impl Reader<'_> {
         }
         let mut names = HashSet::new();
         for test in &mut self.tests {
-            let first = test.steps.first().map(|s| s.at.clone()).unwrap_or_default();
+            let refused = |why: String| Err(Error::input(why).at(test.at.clone()));
             if !names.insert(test.name.clone()) {
-                return Err(Error::input(format!("two tests have the name '{}'", test.name)).at(first));
+                return refused(format!("two tests have the name '{}'", test.name));
+            }
+            if test.steps.iter().all(|step| step.now_us.is_some()) {
+                return refused(format!("the test '{}' has no statement", test.name));
             }
             // What happens in every test may go without: it is not what the test is about.
             for step in test.steps.iter_mut().filter(|s| s.query && s.wanted == Wanted::Nothing) {
@@ -206,6 +221,24 @@ impl Reader<'_> {
         }
         Ok(self.tests)
     }
+}
+
+/// The line of a statement behind which a comment says what it is to give, or begins a test, before its `;`.
+fn unended(lines: &[&str]) -> Option<usize> {
+    let mut last: Option<(usize, bool)> = None;
+    for (at, text) in lines.iter().map(|l| l.trim()).enumerate() {
+        match text.strip_prefix("--").map(str::trim) {
+            Some(comment) => {
+                let speaks = ["test:", "error:"].iter().any(|word| directive(comment, word).is_some());
+                if let Some((line, false)) = last.filter(|_| speaks || matches!(line(comment), Line::Row(_))) {
+                    return Some(line);
+                }
+            }
+            None if text.is_empty() => {}
+            None => last = Some((at, text.split(" --").next().unwrap_or(text).trim_end().ends_with(';'))),
+        }
+    }
+    None
 }
 
 fn directive<'a>(comment: &'a str, word: &str) -> Option<&'a str> {

@@ -74,9 +74,18 @@ fn mistakes_say_where() {
         refused("-- test: a\nSELECT 1 AS x;\n-- | x |\n-- | 1 | 2 |\n").starts_with("tests/a.sql:4:1: the row has 2")
     );
     assert!(refused("-- test: a\n-- error: x\n").starts_with("tests/a.sql:2:1: no statement"));
-    assert!(
-        refused("-- test: a\nSELECT 1 AS x;\n-- | x |\n-- test: a\nSELECT 1 AS x;\n-- | x |\n").contains("two tests")
-    );
+    let twice = refused("-- test: a\nSELECT 1 AS x;\n-- | x |\n-- test: a\nSELECT 1 AS x;\n-- | x |\n");
+    assert!(twice.starts_with("tests/a.sql:4:1: two tests have the name 'a'"), "{twice}");
+    let empty = refused("SELECT 1;\n-- test: a\n-- now: 2026-05-01 10:00\n-- test: b\nSELECT 1;\n-- | x |\n");
+    assert!(empty.starts_with("tests/a.sql:2:1: the test 'a' has no statement"), "{empty}");
+    // A `;` that lacks takes what stands below for a part of the statement, which may be one all the same.
+    let below = "-- | x |\n-- | 1 |\n\n-- test: b\nSELECT 2 AS x;\n-- | x |\n";
+    let lacks = refused(&format!("-- test: a\nSELECT 1 AS x -- the one\n{below}"));
+    assert!(lacks.starts_with("tests/a.sql:7:1: "), "{lacks}");
+    assert!(lacks.contains("the statement that ends in line 2 wants a ;"), "{lacks}");
+    let lacks = refused("-- test: a\nSELECT x FROM s\n-- | x |\nWHERE x > 1;\n-- | x |\n");
+    assert!(lacks.starts_with("tests/a.sql:2:1: the statement that ends here wants a ;"), "{lacks}");
+    assert_eq!(tests("-- test: a\nSELECT 1 AS x -- error: or so;\n;\n-- | x |\n")[0].steps.len(), 1);
 }
 
 fn found(types: &[&str], rows: &[&[&str]]) -> Found {
@@ -192,7 +201,7 @@ async fn the_clock_is_set() {
          -- now: 2026-05-01 10:30\nSELECT n FROM v;\n-- | n |\n-- | 2 |\n-- now: 2026-05-02\nSELECT n FROM v;\n-- | n |\n\
          SELECT now() AS now, current_date AS day, current_time AS time, count(*) AS n FROM s WHERE ts < now();\n\
          -- | now | day | time | n |\n-- | 2026-05-02 00:00 | 2026-05-02 | 00:00:00 | 2 |\n\
-         -- test: it does not go back\n-- now: 2026-04-01\n",
+         -- test: it does not go back\n-- now: 2026-04-01\nSELECT 1 AS x;\n-- | x |\n-- | 1 |\n",
     );
     let went = run(&project, &all[0], false).await.unwrap();
     assert!(went.failure.is_none(), "{went:#?}");
