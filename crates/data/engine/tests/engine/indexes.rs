@@ -383,10 +383,12 @@ async fn what_joins_through_an_index_waits_for_it() {
     world.create_index("i", "d", &["k"]).await;
     world.create("r0", "SELECT a.k, a.v, d.n FROM s1 a JOIN d ON a.k = d.k").await;
     assert!(uses(&world, "r0").await);
-    world.hold_builds("s1");
-    world.create_alone("d", "SELECT k, v AS n FROM s0 WHERE v > 2").await;
-    world.builds_came("s1", 1).await;
-    world.let_builds_read("s1", None);
+    // Enough that the index is not there before the join would be.
+    for n in 0..20_000 {
+        world.push("s0", (n % 500, n % 4));
+    }
+    world.wait().await;
+    replace(&mut world, "d", "SELECT k, v AS n FROM s0 WHERE v > 2").await;
     world.check("replaced").await;
     world.push("s0", (3, 9));
     world.push("s1", (3, 2));
