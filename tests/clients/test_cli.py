@@ -127,6 +127,62 @@ def test_doors_can_be_off_and_their_places_are_printed(tmp_path):
         process.kill()
 
 
+def test_a_catalog_that_is_lost_costs_no_stream(own_server):
+    server = own_server
+    server.sql("CREATE STREAM s (k INT) WITH (format = 'json'); INSERT INTO s VALUES (1), (2)")
+    server.stop()
+    data = pathlib.Path(server.data)
+    files = {file: file.read_bytes() for file in data.glob("catalog.db*")}
+    assert files
+    for without in (lambda file: file.unlink(), lambda file: file.write_bytes(b"")):
+        for file in files:
+            without(file)
+        for _ in range(2):
+            said = subprocess.run(
+                [harness.binary(), *serve_arguments(data)], capture_output=True, text=True, env=harness.clean_environment(), timeout=PATIENCE_S
+            )
+            assert said.returncode != 0 and "catalog.db is missing or empty" in said.stderr, said.stderr
+            assert "restore it from a backup" in said.stderr, said.stderr
+        for file in data.glob("catalog.db*"):
+            file.unlink()
+        for file, content in files.items():
+            file.write_bytes(content)
+    server.start()
+    assert server.rows("SELECT count(*) FROM s") == [[2]]
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
+    data = tmp_path / "data"
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(
+            [harness.binary(), *serve_arguments(data, postgres="off", registry="off")],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            env=harness.clean_environment(),
+        )
+    try:
+        said = ""
+        while "Ready" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        http = json.loads((data / "doors.json").read_text())["http"]
+
+        def sql(text):
+            return fleuve("sql", "-c", text, env={"FLEUVE_SERVER": f"http://{http}"})
+
+        sql("CREATE STREAM s (v INT) WITH (format = 'json'); CREATE MATERIALIZED VIEW q AS SELECT 10 / v AS q FROM s")
+        # The view stops, which is told in the log.
+        sql("INSERT INTO s VALUES (0)")
+        deadline = time.monotonic() + PATIENCE_S
+        while "failed" not in sql("SELECT state FROM fleuve.views").stdout:
+            assert time.monotonic() < deadline
+        assert "1" in sql("SELECT count(*) FROM s").stdout and process.poll() is None
+    finally:
+        process.kill()
+
+
 def test_a_wrong_setting_names_the_near_one(tmp_path):
     (tmp_path / "fleuve.toml").write_text("kafak = 'off'\n")
     one_line_error(fleuve("serve", cwd=tmp_path), "kafak", "did you mean 'kafka'?")

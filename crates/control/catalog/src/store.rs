@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use crate::{Changes, Command, Object, ObjectKind, State, decide};
 
@@ -53,14 +53,18 @@ impl Catalog {
     /// # Errors
     /// `Config` if a newer version of Fleuve wrote it; `Io` if it can't be opened or is not a catalog.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path, None).await
+        Self::open_with(path, None, false).await
     }
 
-    /// As [`Catalog::open`]; `faults` decides what becomes of commits.
+    /// As [`Catalog::open`]; `faults` decides what becomes of commits. `is_named` says that there is data whose names are in the catalog.
     ///
     /// # Errors
-    /// As [`Catalog::open`].
-    pub async fn open_with(path: impl AsRef<Path>, faults: Option<Arc<dyn CommitFaults>>) -> Result<Self> {
+    /// As [`Catalog::open`]; `Config` if there is such data and no catalog, which is not made then.
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        faults: Option<Arc<dyn CommitFaults>>,
+        is_named: bool,
+    ) -> Result<Self> {
         let path = path.as_ref();
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -72,15 +76,17 @@ impl Catalog {
         let opening = format!("open the catalog {}", path.display());
         let pool = SqlitePoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
+            // One that a full disk has left within a transaction, as sqlx sees it, begins no other.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
             .map_err(|e| failed(&opening, e))?;
         let catalog = Self { pool, faults };
-        catalog.migrate(path).await?;
+        catalog.migrate(path, is_named).await?;
         Ok(catalog)
     }
 
-    async fn migrate(&self, path: &Path) -> Result<()> {
+    async fn migrate(&self, path: &Path, is_named: bool) -> Result<()> {
         let mut tx = self.begin().await?;
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
             .fetch_one(&mut *tx)
@@ -96,6 +102,12 @@ impl Catalog {
         })?;
         if done == known {
             return Ok(());
+        }
+        if done == 0 && is_named {
+            let message =
+                format!("the catalog {} is missing or empty, and there is data that it has to name", path.display());
+            return Err(Error::new(ErrorKind::Config, message)
+                .hint("restore it from a backup (catalog.db, and catalog.db-wal beside it), or begin with an empty data folder"));
         }
         for step in &MIGRATIONS[done..] {
             sqlx::raw_sql(step).execute(&mut *tx).await.map_err(|e| failed("bring the catalog up to date", e))?;

@@ -59,6 +59,8 @@ fn start_logging(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
+        // Where nothing can be written that cannot be either, and nothing stops for it.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -196,7 +196,7 @@ pub(super) async fn start(config: &Config, ground: Ground) -> Result<Arc<Platfor
     let log = tokio::task::spawn_blocking(move || Log::open(options, open_clock))
         .await
         .map_err(|e| Error::bug(e.to_string()))??;
-    let catalog = Catalog::open_with(&ground.catalog, ground.faults.clone()).await?;
+    let catalog = Catalog::open_with(&ground.catalog, ground.faults.clone(), !log.topics().is_empty()).await?;
     let registry =
         Registry::open(catalog.pool().clone()).await.map_err(|e| Error::io("open the schema registry", e))?;
     let set = fleuve_sql::bind_all(catalog.objects().await?)?;
@@ -263,6 +263,7 @@ async fn drop_orphans(log: &Log, set: &ObjectSet) -> Result<()> {
     for topic in log.topics() {
         let named = set.by_id(topic.id).is_some() || set.unusable.values().any(|o| o.object.id == topic.id);
         if !named {
+            tracing::warn!(stream = %topic.id, "a stream that no name is left of is deleted");
             log.delete_topic(topic.id).await?;
         }
     }

@@ -239,3 +239,36 @@ async fn the_file_is_opened_as_promised() {
         assert_eq!(value, expected, "{pragma}");
     }
 }
+
+/// Where the database rolls a change back by itself, as on a full disk, the next one is made all the same.
+#[tokio::test]
+async fn a_full_disk_is_over_when_there_is_room_again() {
+    let place = place();
+    let catalog = open_with_shop(&place.path).await;
+    for _ in 0..MAX_CONNECTIONS {
+        let mut tx = catalog.begin().await.unwrap();
+        sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&mut *tx).await.unwrap();
+        let large = "x".repeat(1 << 20);
+        let full =
+            sqlx::query("INSERT INTO setting (key, value) VALUES ('large', ?)").bind(large).execute(&mut *tx).await;
+        assert!(full.unwrap_err().to_string().contains("full"));
+    }
+    for id in 10..20 {
+        let name = format!("s{id}");
+        catalog.apply(vec![Command::Create(object(id, ObjectKind::Stream, &name, &[]))]).await.unwrap();
+    }
+    assert_eq!(catalog.objects().await.unwrap().len(), shop().len() + 10);
+}
+
+/// A catalog that is lost is not made anew over what it has named.
+#[tokio::test]
+async fn a_lost_catalog_is_told() {
+    let place = place();
+    for _ in 0..2 {
+        let lost = Catalog::open_with(&place.path, None, true).await.err().unwrap();
+        assert!(lost.message.contains("is missing or empty") && lost.hint.is_some(), "{lost}");
+    }
+    open_with_shop(&place.path).await.close().await;
+    let catalog = Catalog::open_with(&place.path, None, true).await.unwrap();
+    assert_eq!(catalog.objects().await.unwrap(), shop());
+}

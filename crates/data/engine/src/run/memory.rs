@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use fleuve_types::{Error, ObjectId, Result};
+use fleuve_types::{Error, ErrorKind, ObjectId, Result};
 
 use super::beside::Beside;
 use super::core::Core;
@@ -259,6 +259,20 @@ pub(super) fn coldest_first(mut states: Vec<Evictable>) -> Vec<Evictable> {
     states
 }
 
+/// Why a view has to stop that holds `own` bytes of `all` that views hold in memory.
+fn over_budget(all: usize, own: usize, budget: usize, failure: Option<Error>) -> Error {
+    let most = format!(
+        "all views hold {all} bytes in memory, this one the most ({own}), and the limit is {budget} (setting memory_budget_bytes)"
+    );
+    match failure {
+        Some(e) => Error::new(e.kind, format!("its state could not leave memory: {}; {most}", e.message)),
+        None => Error::new(
+            ErrorKind::Limit,
+            format!("{most}: raise it, and the view goes on with ALTER MATERIALIZED VIEW … RESUME"),
+        ),
+    }
+}
+
 impl Core {
     /// Other limits of a view, wherever it is.
     pub(super) fn limit(&mut self, id: ObjectId, limits: ViewLimits) {
@@ -316,6 +330,7 @@ impl Core {
         let mut all: usize = self.views.iter().map(|v| v.state_bytes).sum();
         limits.views.store(all, Ordering::Relaxed);
         let (high, held) = (limits.high(), all);
+        let mut failure: Option<Error> = None;
         if all + builds > high {
             let most = (high / 8 * 7).saturating_sub(builds);
             for (n, state) in self.evictable(limits.smallest()) {
@@ -329,6 +344,7 @@ impl Core {
                 let bytes = wanted.min((all + builds).saturating_sub(limits.budget) + ANSWER_AT_ONCE_BYTES);
                 if let Err(e) = view.evict(state.node, bytes) {
                     tracing::error!(view = %view.id(), error = %e, "state could not leave memory");
+                    failure.get_or_insert(e);
                 }
                 self.shown.touched.insert(view.id());
                 all = all - before + view.state_bytes;
@@ -344,7 +360,7 @@ impl Core {
             && let Some((n, largest)) =
                 self.views.iter().enumerate().filter(|(_, v)| v.failed.is_none()).max_by_key(|(_, v)| v.state_bytes)
         {
-            over.push((n, over_limit(largest.state_bytes as u64, limits.budget as u64, "setting memory_budget_bytes")));
+            over.push((n, over_budget(all, largest.state_bytes, limits.budget, failure)));
         }
     }
 
