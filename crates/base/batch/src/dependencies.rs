@@ -146,7 +146,7 @@ pub(crate) fn distinct(
 }
 
 /// What DISTINCT ON goes by, as that: the rule takes it from the first row, `first_value(k)`, which is the same and tells nobody that it is
-/// the key. A floating-point number stays, as zeros of both signs are one group.
+/// the key. A floating-point number stays: of what counts as equal the first row shows its own.
 fn groups_as_they_are(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Projection(projection) = &plan else { return Ok(Transformed::yes(plan)) };
     let below = match projection.input.as_ref() {
@@ -235,8 +235,8 @@ mod tests {
                 &["|7|2|", "||3|", "|3||"],
             ),
             ("SELECT DISTINCT ON (id) id + 1 AS n, v FROM t ORDER BY id DESC, v", 2, &["|3||", "|2|7|", "||3|"]),
-            // Zeros of both signs are one group: the first row says which.
-            ("SELECT DISTINCT ON (d) d, v FROM t WHERE id = 1 ORDER BY d, v DESC", 2, &["|-0.0|8|"]),
+            // Which NaN or zero a group shows, its first row says.
+            ("SELECT DISTINCT ON (d) d, v FROM t WHERE id = 1 ORDER BY d, v DESC", 2, &["|-0.0|8|", "|0.0|7|"]),
         ] {
             let plan = context.sql(sql).await.unwrap().into_optimized_plan().unwrap();
             let mut firsts = 0;
